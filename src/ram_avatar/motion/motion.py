@@ -1,0 +1,82 @@
+"""A motion: the per-frame parameters of a body template."""
+
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+
+FORMAT_VERSION = 1
+PARTS = ("body", "left_hand", "right_hand", "face")
+_ARRAYS = {"root_rotation": 2, "root_translation": 2, "pose": 3, "facial_actions": 2, "confidence": 2}
+_MAX_BYTES = 2**31  # of one array, unpacked: a motion of 100,000 frames takes 94 MB
+
+
+@dataclass
+class Motion:
+    """N frames of a template's parameters, at a constant rate. Tensors are float32."""
+
+    template: str
+    fps: float
+    root_rotation: Tensor  # [N, 3] rotation vector, radians, world axes
+    root_translation: Tensor  # [N, 3] metres, world axes
+    pose: Tensor  # [N, P, 3] rotation vectors of the pose joints, radians
+    facial_actions: Tensor  # [N, A] in [0, 1]
+    confidence: Tensor  # [N, 4] in [0, 1]: body, left hand, right hand, face (`PARTS`)
+
+    def __post_init__(self):
+        frames = len(self.pose)
+        for name, dims in _ARRAYS.items():
+            tensor = getattr(self, name)
+            if tensor.ndim != dims or len(tensor) != frames:
+                raise ValueError(f"{name} must have {dims} dimensions and {frames} frames, got {list(tensor.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.pose)
+
+    def __getitem__(self, frames: slice | Tensor | list[int]) -> "Motion":
+        """The chosen frames; a slice or indices, not a single int, so that the result is a motion."""
+        return replace(self, **{name: getattr(self, name)[frames] for name in _ARRAYS})
+
+    def map(self, function) -> "Motion":
+        """A motion with `function(tensor)` in the place of every per-frame tensor."""
+        return replace(self, **{name: function(getattr(self, name)) for name in _ARRAYS})
+
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `Body.pose` takes, in its order."""
+        return self.root_rotation, self.root_translation, self.pose, self.facial_actions
+
+    def save(self, path: str | Path) -> None:
+        arrays = {name: getattr(self, name).detach().cpu().numpy().astype(np.float32) for name in _ARRAYS}
+        np.savez_compressed(path, format_version=FORMAT_VERSION, template=self.template, fps=self.fps, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Motion":
+        """Read a `.npz` file.
+
+        Raises:
+            UserError: absent, damaged, too large, of another format version, or with impossible numbers.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:  # sizes first: the file may come from a stranger
+                if any(entry.file_size > _MAX_BYTES for entry in archive.infolist()):
+                    raise UserError(f"{path}: holds an array of more than {_MAX_BYTES >> 30} GB")
+            with np.load(path, allow_pickle=False) as file:
+                version = int(file["format_version"])
+                if version != FORMAT_VERSION:
+                    raise UserError(f"{path}: motion format {version}, this version reads {FORMAT_VERSION}")
+                arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in _ARRAYS}
+                motion = cls(str(file["template"]), float(file["fps"]), **arrays)
+        except UserError:
+            raise
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file") from None
+        except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+            raise UserError(f"{path}: not a motion file, or damaged ({error})") from None
+        if not all(torch.isfinite(getattr(motion, name)).all() for name in _ARRAYS) or not motion.fps > 0:
+            raise UserError(f"{path}: holds numbers that are not finite")
+        return motion
