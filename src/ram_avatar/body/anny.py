@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import roma
@@ -179,6 +180,20 @@ class AnnyTemplate:
     def part_weight(self, *joint_prefixes: str) -> Tensor:
         joints = [i for i, name in enumerate(self.joint_names) if name.startswith(joint_prefixes)]
         return self.rig.skin_weights[:, joints].sum(1)
+
+    @cached_property
+    def fingertips(self) -> Tensor:
+        """[10, 6] vertices about each fingertip, left thumb to little finger, then right."""
+        posed = self.body(self.default_identity()).at_reference()
+        vertices, joints = posed.vertices[0], posed.joints[0, :, :3, 3]
+        tips = []
+        for last in FINGER_JOINTS[2::3]:
+            before = last.replace("-3", "-2")
+            along = joints[self.joint(last)] - joints[self.joint(before)]
+            reach = vertices @ along
+            reach[self.rig.skin_weights[:, self.joint(last)] < 0.6] = -torch.inf
+            tips.append(reach.topk(6).indices)
+        return torch.stack(tips)
 
     def points(self, regressor: Tensor) -> "AnnyTemplate":
         """The template with K points in the place of its vertices: weighted sums of them, regressor [K, V].

@@ -58,6 +58,7 @@ class BodyTemplate(Protocol):
     uv: Tensor  # [U, 2] texture coordinates in [0, 1], v up
     uv_faces: Tensor  # [F, 3] int64 into `uv`
     skin_weights: Tensor  # [V, J], rows sum to 1
+    fingertips: Tensor  # [10, K] vertices about each fingertip, left thumb to little finger, then right
 
     def default_identity(self) -> Tensor:
         """[I]: an average adult."""

@@ -1,0 +1,121 @@
+"""Condition maps (method, section 1): what a posed template looks like to the network."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..body.template import BodyTemplate
+from ..camera import Camera
+from ..motion.motion import Motion
+from .rasterizer import Fragments, draw_segments, rasterize, vertex_normals
+from .surface_texture import sample_texture
+
+EXPANSION = 0.01  # metres the expanded mesh is pushed out: hair and loose clothing just outside the body
+_IRIS_CONE = 0.45  # radians about the forward axis of the eyeball
+FINGERS = 5
+
+
+@dataclass
+class MeshMaps:
+    """The maps of N frames that depend on one frame alone. Float32, [N, C, H, W]."""
+
+    position: Tensor  # [N, 4, H, W] canonical coordinates in [-1, 1], then the coverage mask
+    expanded: Tensor  # [N, 4, H, W] the same of the expanded mesh
+    face: Tensor  # [N, 3, H, W] camera-space normals of the head in [-1, 1]; eyeballs +1 white, -1 iris
+    hands: Tensor  # [N, 5, H, W] finger bones as lines, a channel per finger, both hands
+    color: Tensor  # [N, 3, H, W] colours of the surface texture in [-1, 1], 0 outside
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def __getitem__(self, frames) -> "MeshMaps":
+        return MeshMaps(**{name: tensor[frames] for name, tensor in vars(self).items()})
+
+    @staticmethod
+    def cat(parts: list["MeshMaps"]) -> "MeshMaps":
+        return MeshMaps(**{name: torch.cat([getattr(p, name) for p in parts]) for name in vars(parts[0])})
+
+
+class ConditionMapper:
+    """Draws the condition maps of one person through one camera.
+
+    Args:
+        identity: [I] of the template.
+        camera: the picture to draw, square.
+        texture: [3, T, T] surface colours in [-1, 1] (see `surface_texture`), or None for no colour.
+    """
+
+    def __init__(self, template: BodyTemplate, identity: Tensor, camera: Camera, texture: Tensor | None = None):
+        device = identity.device
+        self.template, self.camera, self.texture = template, camera, texture
+        self.body = template.body(identity)
+        self.faces, self.uv, self.uv_faces = template.faces, template.uv, template.uv_faces
+        reference = self.body.reference_vertices()
+        low, high = reference.amin(0), reference.amax(0)
+        # One scale for the three axes: the canonical space keeps the body's proportions.
+        self.canonical = (reference - (low + high) / 2) / ((high - low).max() / 2)
+        head = template.part_weight("head", "eye", "neck03") > 0.5
+        self.head = head.float().to(device)
+        self.eyes, self.eye_color = _eyeballs(template, reference)
+        joint = {name: i for i, name in enumerate(template.joint_names)}
+        self.finger_joints = torch.tensor(
+            [
+                [joint[f"wrist.{side}"]] + [joint[f"finger{finger}-{k}.{side}"] for k in (1, 2, 3)]
+                for side in "LR"
+                for finger in range(1, FINGERS + 1)
+            ],
+            device=device,
+        )  # [10, 4]
+        self.fingertips = template.fingertips.to(device)  # [10, K] vertices
+        segments = torch.arange(1, 1 + FINGERS, device=device).repeat(2).repeat_interleave(4) - 1
+        self.finger_channels = segments.int()  # [40]
+
+    @torch.no_grad()
+    def __call__(self, motion: Motion) -> MeshMaps:
+        posed = self.body.pose(*motion.parameters())
+        camera, size = self.camera, (self.camera.height, self.camera.width)
+        points = camera.project(posed.vertices)
+        normals = vertex_normals(posed.vertices, self.faces)
+        drawn = rasterize(points, self.faces, *size)
+        grown = rasterize(camera.project(posed.vertices + EXPANSION * normals), self.faces, *size)
+        if self.texture is None:
+            color = points.new_zeros(len(motion), 3, *size)
+        else:
+            color = sample_texture(self.texture, drawn, self.uv, self.uv_faces)
+        return MeshMaps(
+            position=self._position(drawn),
+            expanded=self._position(grown),
+            face=self._face(drawn, normals),
+            hands=self._hands(points, posed),
+            color=color,
+        )
+
+    def _position(self, drawn: Fragments) -> Tensor:
+        canonical = drawn.interpolate(self.canonical, self.faces)
+        return torch.cat([canonical, drawn.mask[..., None].float()], -1).permute(0, 3, 1, 2).contiguous()
+
+    def _face(self, drawn: Fragments, normals: Tensor) -> Tensor:
+        look = torch.where(self.eyes[:, None], self.eye_color[:, None].expand(-1, 3), normals)
+        return drawn.interpolate(look * self.head[:, None], self.faces).permute(0, 3, 1, 2).contiguous()
+
+    def _hands(self, points: Tensor, posed) -> Tensor:
+        joints = self.camera.project(posed.joints[:, :, :3, 3])[..., :2]
+        chain = joints[:, self.finger_joints]  # [B, 10, 4, 2]
+        tips = points[:, self.fingertips, :2].mean(2)
+        chain = torch.cat([chain, tips[:, :, None]], 2)  # [B, 10, 5, 2]
+        segments = torch.stack([chain[:, :, :-1], chain[:, :, 1:]], 3).flatten(1, 2)  # [B, 40, 2, 2]
+        radius = 0.75 * self.camera.height / 256
+        return draw_segments(segments, self.finger_channels, FINGERS, radius, self.camera.height, self.camera.width)
+
+
+def _eyeballs(template: BodyTemplate, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Which vertices are eyeballs [V] bool, and their look [V]: +1 white, -1 iris."""
+    eyes = template.part_weight("eye.") > 0.5
+    look = torch.ones(len(reference), device=reference.device)
+    for name in ("eye.L", "eye.R"):
+        ball = template.part_weight(name) > 0.5
+        ray = reference - reference[ball].mean(0)
+        forward = -ray[:, 1] / ray.norm(dim=-1).clamp(min=1e-9)
+        look[ball & (forward > torch.cos(torch.tensor(_IRIS_CONE)))] = -1.0
+    return eyes.to(reference.device), look

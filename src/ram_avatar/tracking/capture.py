@@ -1,0 +1,154 @@
+"""A capture: one video of one person, tracked. A folder of files that other tools can read."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..camera import Camera
+from ..errors import UserError
+from ..motion.motion import Motion
+from ..video import read_frames
+
+FORMAT_VERSION = 1
+HELD_OUT = 0.2  # the last share of a clip, never trained on
+CAPTURE_FILE = "capture.json"
+_MAX_JSON = 1 << 20
+
+
+@dataclass
+class Capture:
+    """The square cut-out of a video that holds a person throughout, and how the template moves in it.
+
+    Everything is in the pixels of the stored frames: `frames.mkv` and `masks.mkv` (lossless), read as needed.
+    """
+
+    folder: Path
+    source: str  # name of the video it was made from
+    camera: Camera  # of the stored frames
+    motion: Motion
+    identity: Tensor  # [I] of the template
+    static_camera: bool
+    crop: dict[str, float]  # left, top, side in pixels of the source
+    report: dict = field(default_factory=dict)  # detection rates, fit errors, what the face was read from
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def train_frames(self) -> int:
+        """Frames 0 .. this are for training, the rest is held out."""
+        return len(self) - max(1, round(len(self) * HELD_OUT))
+
+    def frames(self, size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """RGB frames [S, S, 3] and person masks [S, S], uint8, resized to `size` where it is given."""
+        sources = zip(read_frames(self.folder / "frames.mkv"), read_frames(self.folder / "masks.mkv"), strict=True)
+        for frame, mask in sources:
+            yield resize(frame, size), resize(mask[..., 0], size)
+
+    def background(self, size: int | None = None) -> np.ndarray:
+        """The plate [S, S, 3] uint8 RGB."""
+        return resize(read_picture(self.folder / "background.png"), size)
+
+    def write_description(self) -> None:
+        """Write `capture.json` and `motion.npz` into the folder."""
+        self.motion.save(self.folder / "motion.npz")
+        described = {
+            "format_version": FORMAT_VERSION,
+            "source": self.source,
+            "template": self.motion.template,
+            "frames": len(self),
+            "fps": self.motion.fps,
+            "camera": self.camera.as_dict(),
+            "crop": self.crop,
+            "static_camera": self.static_camera,
+            "identity": [round(float(v), 6) for v in self.identity],
+            "report": self.report,
+        }
+        (self.folder / CAPTURE_FILE).write_text(json.dumps(described, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Capture":
+        """Open a capture folder.
+
+        Raises:
+            UserError: not a capture, of another format version, or damaged.
+        """
+        folder = Path(folder)
+        described = read_description(folder / CAPTURE_FILE, "capture", FORMAT_VERSION)
+        motion = Motion.load(folder / "motion.npz")
+        try:
+            capture = cls(
+                folder=folder,
+                source=str(described["source"]),
+                camera=Camera(**described["camera"]),
+                motion=motion,
+                identity=torch.tensor(described["identity"], dtype=torch.float32),
+                static_camera=bool(described["static_camera"]),
+                crop=described["crop"],
+                report=described.get("report", {}),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{folder / CAPTURE_FILE}: damaged ({error!r})") from None
+        if motion.template != described["template"] or len(motion) != described["frames"]:
+            raise UserError(f"{folder}: motion.npz does not belong to its {CAPTURE_FILE}")
+        for name in ("frames.mkv", "masks.mkv", "background.png"):
+            if not (folder / name).is_file():
+                raise UserError(f"{folder}: incomplete, it has no {name}")
+        return capture
+
+
+def read_description(path: Path, kind: str, version: int) -> dict:
+    """A folder's JSON description, checked.
+
+    Raises:
+        UserError: absent, not JSON, or of another format version.
+    """
+    if not path.is_file():
+        raise UserError(f"{path.parent}: not a {kind} folder (it has no {path.name})")
+    if path.stat().st_size > _MAX_JSON:
+        raise UserError(f"{path}: too large to be a {kind}'s description")
+    try:
+        described = json.loads(path.read_text())
+        found = described["format_version"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged, it is not a {kind}'s description") from None
+    if found != version:
+        raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
+    return described
+
+
+def is_capture(path: str | Path) -> bool:
+    return (Path(path) / CAPTURE_FILE).is_file()
+
+
+def resize(image: np.ndarray, size: int | None) -> np.ndarray:
+    """A square picture at another size: area averaging down, cubic up."""
+    if size is None or image.shape[0] == size:
+        return image
+    how = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC
+    return cv2.resize(image, (size, size), interpolation=how)
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """An RGB picture [H, W, 3] uint8.
+
+    Raises:
+        UserError: absent or damaged.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise UserError(f"{path}: missing, or not a picture")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+    path.write_bytes(encoded.tobytes())
+
+

@@ -1,0 +1,213 @@
+"""From a video to a capture."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..body.template import BodyTemplate, load_template
+from ..camera import Camera
+from ..errors import UserError
+from ..files import atomic_folder
+from ..motion.motion import Motion
+from ..progress import Progress, Silent, follow
+from ..rendering.compositing import background_plate
+from ..rendering.rasterizer import rasterize, vertex_normals
+from ..video import VideoInfo, VideoWriter, probe, read_frames
+from .capture import CAPTURE_FILE, Capture, write_picture
+from .cropping import Crop, choose_crop
+from .expressions import ExpressionNet, find_model
+from .fitting import Fit, FitSettings, fit
+from .landmarks import HolisticDetector, LandmarkDetector, Landmarks
+from .observations import Observations, observe
+from .people import People, find_people
+from .stillness import MOVES, camera_moves
+
+MIN_FRAMES = 24
+MIN_SEEN = 0.5  # of the frames
+_LOOK_EVERY = 0.5  # seconds between looks for other people
+_POSED_AT_ONCE = 16
+
+
+def track(
+    video: str | Path,
+    capture: str | Path,
+    *,
+    template: BodyTemplate | None = None,
+    detector: LandmarkDetector | None = None,
+    face_model: str | Path | None = None,
+    overwrite: bool = False,
+    settings: FitSettings = FitSettings(),
+    progress: Progress | None = None,
+) -> Capture:
+    """Track the person in a video: landmarks, the template's identity and motion, mask, background.
+
+    Args:
+        video: a file with one person in it, filmed by a camera that stands still.
+        capture: the folder to make.
+        face_model: MediaPipe's face landmarker file; see `expressions.find_model` for where else it is sought.
+
+    Raises:
+        UserError: the video cannot be read, is too short, or shows nobody in half of its frames; `capture` exists.
+    """
+    progress = progress or Silent()
+    video = Path(video)
+    info = probe(video)
+    if info.frames < MIN_FRAMES:
+        raise UserError(f"{video}: {info.frames} frames; at least {MIN_FRAMES} are needed to learn a person from")
+    with atomic_folder(capture, overwrite, marker=CAPTURE_FILE) as folder:
+        template = template or load_template(status=progress.wait)
+        people = _look_for_people(info, progress)
+        landmarks, actions, face_from = _detect(info, people, template, detector, face_model, progress)
+        observations = observe(landmarks, info.width, info.height, float(info.fps))
+        _check_seen(video, observations)
+        fitted = fit(
+            template, observations, actions, settings, lambda done, total: progress.step("Fitting", done, total)
+        )
+        crop = choose_crop(observations, _boxes(template, fitted))
+        camera = fitted.camera.crop(crop.left, crop.top, crop.side, crop.size)
+        shift = _cut(info, observations, crop, folder, progress)
+        made = Capture(
+            folder=folder,
+            source=video.name,
+            camera=camera,
+            motion=fitted.motion,
+            identity=fitted.identity,
+            static_camera=shift < MOVES,
+            crop=crop.as_dict(),
+            report={
+                "detection_rates": observations.rates(),
+                "fit_errors": fitted.errors,
+                "face_read_from": face_from,
+                "others_seen": people.others,
+                "background_shift": round(shift, 5),
+                "source": {"width": info.width, "height": info.height, "frames": info.frames},
+            },
+        )
+        if not made.static_camera:
+            progress.note(
+                f"The camera moves ({shift:.1%} of the picture): the background is not kept apart, "
+                "the whole frame is learned"
+            )
+        plate, hole = background_plate(made.frames(), len(made))
+        made.report["background_inpainted"] = round(hole, 4)
+        write_picture(folder / "background.png", plate)
+        made.write_description()
+        _preview(made, template, folder / "preview.mp4", progress)
+    return Capture.load(capture)
+
+
+def _look_for_people(info: VideoInfo, progress: Progress) -> People:
+    every = max(1, round(float(info.fps) * _LOOK_EVERY))
+    with progress.wait("Looking who is in the picture"):
+        people = find_people((i, frame) for i, frame in enumerate(read_frames(info.path)) if i % every == 0)
+    if people.others:
+        other = "another person" if people.others == 1 else f"{people.others} other people"
+        progress.note(f"{info.path.name}: {other} seen; the one who is largest over the clip is followed")
+    return people
+
+
+def _detect(
+    info: VideoInfo,
+    people: People,
+    template: BodyTemplate,
+    detector: LandmarkDetector | None,
+    face_model: str | Path | None,
+    progress: Progress,
+) -> tuple[list[Landmarks], torch.Tensor | None, str]:
+    """Landmarks of every frame, the net's facial actions [N, A] where there is a net, and which was used."""
+    net = None
+    try:
+        net = ExpressionNet(find_model(face_model), template.action_names)
+        face_from = "blendshape net and landmarks"
+    except UserError as error:
+        if face_model is not None:  # asked for by name: not a case to work around
+            raise
+        face_from = "landmarks"
+        progress.note(f"Lids, smile and pucker are read from landmarks alone: {error}")
+    landmarks, actions = [], []
+    with closing(detector or HolisticDetector()) as detector:
+        for index, frame in enumerate(follow(read_frames(info.path), progress, "Detecting", info.frames)):
+            found = detector.detect(people.isolate(index, frame))
+            landmarks.append(found)
+            if net:
+                actions.append(net.detect(frame, found))
+    if net:
+        net.close()
+    return landmarks, torch.from_numpy(np.stack(actions)) if net else None, face_from
+
+
+def _check_seen(video: Path, observations: Observations) -> None:
+    share = observations.rates()["body"]
+    if share == 0:
+        raise UserError(f"{video}: no person was found in any of its {len(observations)} frames")
+    if share < MIN_SEEN:
+        raise UserError(f"{video}: a person was found in only {share:.0%} of the frames; half is the least")
+
+
+def _boxes(template: BodyTemplate, fitted: Fit) -> torch.Tensor:
+    """[N, 4] box of the fitted mesh in the picture."""
+    body = template.body(fitted.identity)
+    boxes = []
+    for points in _posed(body, fitted.motion, fitted.camera):
+        boxes.append(torch.cat([points[..., :2].amin(1), points[..., :2].amax(1)], 1))
+    return torch.cat(boxes)
+
+
+@torch.no_grad()
+def _posed(body, motion: Motion, camera: Camera) -> Iterator[torch.Tensor]:
+    """Projected vertices [B, V, 3] of the frames, some at a time."""
+    for start in range(0, len(motion), _POSED_AT_ONCE):
+        part = motion[start : start + _POSED_AT_ONCE]
+        yield camera.project(body.pose(*part.parameters()).vertices)
+
+
+def _cut(info: VideoInfo, observations: Observations, crop: Crop, folder: Path, progress: Progress) -> float:
+    """Write the cut-out frames and masks, lossless; returns how far the background shifts."""
+    looks = set(np.linspace(0, info.frames - 1, min(info.frames, 24)).round().astype(int).tolist())
+    frames, masks = [], []
+    scale = observations.masks.shape[2] / info.width
+    with (
+        VideoWriter(folder / "frames.mkv", crop.size, crop.size, info.fps) as colors,
+        VideoWriter(folder / "masks.mkv", crop.size, crop.size, info.fps) as grays,
+    ):
+        for index, frame in enumerate(follow(read_frames(info.path), progress, "Cutting out", info.frames)):
+            colors.write(crop.cut(frame))
+            mask = crop.cut(observations.masks[index], scale)
+            grays.write(np.repeat(mask[..., None], 3, 2))
+            if index in looks:
+                frames.append(frame)
+                masks.append(observations.masks[index])
+    return camera_moves(frames, masks)
+
+
+def _preview(capture: Capture, template: BodyTemplate, path: Path, progress: Progress) -> None:
+    """The template drawn over the video, beside the video."""
+    side = min(512, capture.camera.width)
+    camera = capture.camera.resized(side)
+    drawn = shaded(template, capture.identity, capture.motion, camera)
+    frames = follow(capture.frames(side), progress, "Preview", len(capture))
+    with VideoWriter(path, 2 * side, side, capture.motion.fps) as video:
+        for (frame, _), (shading, mask) in zip(frames, drawn, strict=True):
+            over = frame.copy()
+            over[mask] = (0.45 * frame[mask] + 0.55 * shading[mask]).astype(np.uint8)
+            video.write(np.concatenate([frame, over], 1))
+
+
+@torch.no_grad()
+def shaded(
+    template: BodyTemplate, identity: torch.Tensor, motion: Motion, camera: Camera
+) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """A motion as a shaded body: pictures [H, W, 3] uint8 RGB with their masks [H, W] bool."""
+    body = template.body(identity)
+    light = torch.tensor([-0.35, -0.8, 0.5])
+    tint = torch.tensor([110.0, 190.0, 250.0])
+    for start in range(0, len(motion), _POSED_AT_ONCE):
+        vertices = body.pose(*motion[start : start + _POSED_AT_ONCE].parameters()).vertices
+        drawn = rasterize(camera.project(vertices), template.faces, camera.height, camera.width)
+        normals = drawn.interpolate(vertex_normals(vertices, template.faces), template.faces)
+        pictures = (0.3 + 0.7 * (normals @ light).clamp(0, 1))[..., None] * tint
+        yield from zip(pictures.byte().numpy(), drawn.mask.numpy(), strict=True)
+
