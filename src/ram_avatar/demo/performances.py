@@ -15,11 +15,11 @@ from scipy.spatial.transform import Rotation
 from ..body.template import BodyTemplate
 from ..errors import UserError
 from ..motion.motion import Motion
-from .choreography import PERFORMANCES, STANCE, Beat, Expression
+from .choreography import AT_EASE, PERFORMANCES, STANCE, Beat, Expression
 from .posing import ARM_JOINTS, FINGER_JOINTS, LEG_JOINTS, Array, Skeleton, mirrored
 
-DISTANCE = 3.6  # metres from the camera
-FLOOR = -0.98  # height of the floor; the camera is at 0
+DISTANCE = 3.7  # metres from the camera
+FLOOR = -1.02  # height of the floor; the camera is at 0
 
 
 def performance(name: str, template: BodyTemplate, frames: int, fps: float) -> Motion:
@@ -76,7 +76,7 @@ def performer_identity(template: BodyTemplate, seed: int = 0) -> torch.Tensor:
     """[I]: a young man of average height; another seed varies the face and the build a little."""
     identity = template.default_identity()
     chosen = {
-        "gender": 0.12, "age": 0.62, "muscle": 0.56, "weight": 0.44, "height": 0.42, "proportions": 0.62,
+        "gender": 0.12, "age": 0.62, "muscle": 0.56, "weight": 0.44, "height": 0.40, "proportions": 0.62,
         "eye-scale-incr": 0.35, "nose-scale-depth-incr": -0.15, "nose-point-up": 0.25, "chin-width-incr": -0.15,
         "head-age-incr": -0.2, "mouth-angles-up": 0.35, "mouth-upperlip-volume-incr": 0.2,
         "hand-scale-incr": 0.1,
@@ -115,6 +115,8 @@ def _face(
     """Facial actions [N, A] and rotation vectors [N, 3] of the eyes."""
     index = {name: i for i, name in enumerate(template.action_names)}
     actions = np.zeros((len(seconds), len(index)))
+    for name, weight in Expression(0, 0, AT_EASE).weights():
+        actions[:, index[name]] = weight
     period = max(e.start + e.seconds for e in expressions)
     time = seconds % period
     for expression in expressions:

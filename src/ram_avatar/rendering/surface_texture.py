@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -14,7 +15,8 @@ from ..motion.motion import Motion
 from .rasterizer import Fragments, rasterize, vertex_normals
 
 VISIBLE_WITHIN = 0.015  # metres: a texel this close to the drawn surface is on it
-MIN_FACING = 0.15  # cosine: the surface seen from the side has smeared colours
+MIN_FACING = 0.2  # cosine: the surface seen from the side has smeared colours
+_SHRINK = 0.008  # of the picture: how far inside the mask a colour is taken
 
 
 def sample_texture(texture: Tensor, drawn: Fragments, uv: Tensor, uv_faces: Tensor) -> Tensor:
@@ -62,7 +64,9 @@ class SurfacePainter:
         inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
         x, y = x.clamp(0, camera.width - 1), y.clamp(0, camera.height - 1)
         shown = (place[:, 2] - drawn.depth[0, y, x]).abs() < VISIBLE_WITHIN
-        person = torch.from_numpy(mask)[y, x] > 127
+        # The mask's outline is coarse, and what lies just outside is background: keep clear of it.
+        width = max(3, round(_SHRINK * max(mask.shape))) | 1
+        person = torch.from_numpy(cv2.erode(mask, np.ones((width, width), np.uint8)))[y, x] > 160
         seen = inside & shown & person & (mix(facing[:, None])[:, 0] > MIN_FACING)
         grid = torch.stack([place[:, 0] / camera.width, place[:, 1] / camera.height], -1) * 2 - 1
         picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()

@@ -34,7 +34,7 @@ class Capture:
     motion: Motion
     identity: Tensor  # [I] of the template
     static_camera: bool
-    crop: dict[str, float]  # left, top, side in pixels of the source
+    crop: dict[str, float]  # left, top, side, source_width, source_height in pixels of the source
     report: dict = field(default_factory=dict)  # detection rates, fit errors, what the face was read from
 
     def __len__(self) -> int:
@@ -50,6 +50,15 @@ class Capture:
         sources = zip(read_frames(self.folder / "frames.mkv"), read_frames(self.folder / "masks.mkv"), strict=True)
         for frame, mask in sources:
             yield resize(frame, size), resize(mask[..., 0], size)
+
+    def inside(self, size: int) -> np.ndarray:
+        """[S, S] bool: pixels that the video itself shows; beyond its edges the cut-out is mirrored."""
+        crop, zoom = self.crop, size / self.crop["side"]
+        left, top = -crop["left"] * zoom, -crop["top"] * zoom
+        right, bottom = left + crop["source_width"] * zoom, top + crop["source_height"] * zoom
+        centres = np.arange(size) + 0.5
+        across, down = (centres > left) & (centres < right), (centres > top) & (centres < bottom)
+        return down[:, None] & across[None]
 
     def background(self, size: int | None = None) -> np.ndarray:
         """The plate [S, S, 3] uint8 RGB."""

@@ -25,10 +25,10 @@ class Crop:
         """Pixels of the stored square: the source's own resolution, up to `MAX_SIZE`, even."""
         return max(64, min(MAX_SIZE, int(self.side)) // 2 * 2)
 
-    def cut(self, image: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    def cut(self, image: np.ndarray, scale: float = 1.0, mirror: bool = True) -> np.ndarray:
         """The square [size, size(, 3)] of an image that is `scale` times the source's size.
 
-        Beyond the picture its edge is repeated.
+        Beyond the picture it is mirrored at its edge, or black with `mirror` off.
         """
         zoom = self.size / (self.side * scale)
         if zoom < 0.8:  # shrink by whole areas first: interpolation alone would alias
@@ -41,9 +41,8 @@ class Crop:
         to_crop = np.array([[x, 0, -self.left * scale * zoom], [0, y, -self.top * scale * zoom]])
         # warpAffine counts from pixel centres, the crop from pixel corners.
         to_crop[:, 2] += 0.5 * np.array([x, y]) - 0.5
-        return cv2.warpAffine(
-            image, to_crop, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        border = cv2.BORDER_REFLECT_101 if mirror else cv2.BORDER_CONSTANT
+        return cv2.warpAffine(image, to_crop, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=border)
 
     def as_dict(self) -> dict[str, float]:
         return {"left": self.left, "top": self.top, "side": self.side}

@@ -76,14 +76,13 @@ def track(
             motion=fitted.motion,
             identity=fitted.identity,
             static_camera=shift < MOVES,
-            crop=crop.as_dict(),
+            crop=crop.as_dict() | {"source_width": info.width, "source_height": info.height},
             report={
                 "detection_rates": observations.rates(),
                 "fit_errors": fitted.errors,
                 "face_read_from": face_from,
                 "others_seen": people.others,
                 "background_shift": round(shift, 5),
-                "source": {"width": info.width, "height": info.height, "frames": info.frames},
             },
         )
         if not made.static_camera:
@@ -175,7 +174,7 @@ def _cut(info: VideoInfo, observations: Observations, crop: Crop, folder: Path, 
     ):
         for index, frame in enumerate(follow(read_frames(info.path), progress, "Cutting out", info.frames)):
             colors.write(crop.cut(frame))
-            mask = crop.cut(observations.masks[index], scale)
+            mask = crop.cut(observations.masks[index], scale, mirror=False)
             grays.write(np.repeat(mask[..., None], 3, 2))
             if index in looks:
                 frames.append(frame)

@@ -1,0 +1,216 @@
+"""The artefact: a person who can be driven. A folder that is loaded, rendered from, and passed on."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .body.template import BodyTemplate, load_template
+from .camera import Camera
+from .config import NetworkConfig
+from .errors import UserError
+from .files import disk_errors, temporary_sibling
+from .motion.motion import Motion
+from .motion.retarget import Placement
+from .networks.avatar_network import AvatarNetwork, Rendering
+from .rendering.condition_maps import ConditionMapper
+from .tracking.capture import read_description, read_picture, resize, write_picture
+from .training.dataset import condition_maps, picture, to_uint8
+
+FORMAT_VERSION = 1
+AVATAR_FILE = "avatar.json"
+WEIGHTS_FILE = "weights.safetensors"
+_MAX_WEIGHTS = 2 << 30
+
+
+@dataclass
+class Avatar:
+    """One person's network, identity, camera and background.
+
+    `render` is the whole of it: a motion in, pictures out. The network may be untrained (`training["step"]`
+    is 0): it then draws the textured template.
+    """
+
+    name: str
+    preset: str
+    camera: Camera
+    identity: Tensor  # [I]
+    template: BodyTemplate
+    network: AvatarNetwork
+    texture: Tensor  # [3, T, T] surface colours in [-1, 1]
+    background: np.ndarray  # [S, S, 3] uint8 RGB
+    placement: Placement
+    fps: float
+    training: dict = field(default_factory=dict)  # step, steps, seconds, capture
+    device: torch.device = torch.device("cpu")
+
+    @torch.no_grad()
+    def render(
+        self,
+        motion: Motion,
+        *,
+        background: np.ndarray | str | None = None,
+        batch_size: int = 4,
+    ) -> Iterator[np.ndarray]:
+        """Pictures of the avatar in a motion of its own template, one per frame.
+
+        Args:
+            motion: as `motion.retarget` leaves it: on this avatar's scale and place.
+            background: None for the avatar's own room, "transparent" for RGBA with straight alpha, or a
+                picture [H, W, 3] uint8 that is resized to fit.
+
+        Yields:
+            [S, S, 3] uint8 RGB, or [S, S, 4] with "transparent".
+
+        Raises:
+            UserError: a motion of another template.
+        """
+        if motion.template != self.template.name:
+            raise UserError(f"a motion of template '{motion.template}' cannot drive '{self.template.name}'")
+        mapper = ConditionMapper(self.template, self.identity, self.camera, self.texture)
+        plate = self._plate(background)
+        self.network.eval()
+        previous = None
+        for start in range(0, len(motion), batch_size):
+            part = motion[start : start + batch_size].map(lambda t: t.to(self.device))
+            maps = mapper(part)
+            first = maps.position[:1] if previous is None else previous
+            before = torch.cat([first, maps.position[:-1]])
+            previous = maps.position[-1:]
+            yield from self._paint(self.network(condition_maps(maps, before)), plate)
+
+    def _paint(self, rendering: Rendering, plate: Tensor | None) -> np.ndarray:
+        if plate is None:
+            shown = torch.cat([to_uint8(rendering.color), (rendering.alpha * 255).round().byte()], 1)
+        else:
+            shown = to_uint8(rendering.over(plate))
+        return shown.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _plate(self, background: np.ndarray | str | None) -> Tensor | None:
+        if isinstance(background, str):
+            if background != "transparent":
+                raise ValueError(f"background is a picture, None or 'transparent', not '{background}'")
+            if not self.network.config.alpha:
+                raise UserError("this avatar was learned with its background (the camera moved): it has no alpha")
+            return None
+        shown = self.background if background is None else fill_square(background, self.camera.width)
+        return picture(torch.from_numpy(shown).permute(2, 0, 1))[None].to(self.device)
+
+    def to(self, device: torch.device | str) -> "Avatar":
+        """Move everything that renders to a device; returns itself."""
+        self.device = torch.device(device)
+        self.network.to(self.device)
+        self.template = self.template.to(self.device)
+        self.identity, self.texture = self.identity.to(self.device), self.texture.to(self.device)
+        return self
+
+    # Files --------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write avatar.json, weights.safetensors and background.png into a folder that exists.
+
+        Each file is replaced whole, so that a run that is killed leaves an avatar that loads.
+        """
+        folder = Path(folder)
+        tensors = {f"network.{name}": t.contiguous() for name, t in self.network.state_dict().items()}
+        tensors |= {"texture": to_uint8(self.texture), "identity": self.identity}
+        described = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "template": self.template.name,
+            "preset": self.preset,
+            "network": asdict(self.network.config),
+            "camera": self.camera.as_dict(),
+            "placement": asdict(self.placement),
+            "fps": self.fps,
+            "training": self.training,
+        }
+        with disk_errors(folder):
+            _replace(folder / WEIGHTS_FILE, lambda path: save_file({k: v.cpu() for k, v in tensors.items()}, path))
+            _replace(folder / "background.png", lambda path: write_picture(path, self.background))
+            text = json.dumps(described, indent=2) + "\n"
+            _replace(folder / AVATAR_FILE, lambda path: path.write_text(text))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: torch.device | str = "cpu", status=None) -> "Avatar":
+        """Open an avatar folder.
+
+        Args:
+            status: see `body.template.load_template`.
+
+        Raises:
+            UserError: not an avatar, of another format version or template, or damaged.
+        """
+        folder = Path(folder)
+        described = read_description(folder / AVATAR_FILE, "avatar", FORMAT_VERSION)
+        try:
+            config = NetworkConfig.from_dict(described["network"])
+            template_name, camera = described["template"], Camera(**described["camera"])
+            placement = Placement(**described["placement"])
+            name, preset, fps = str(described["name"]), str(described["preset"]), float(described["fps"])
+            training = dict(described["training"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{folder / AVATAR_FILE}: damaged ({error!r})") from None
+        template = load_template(template_name, status)
+        tensors = _read_weights(folder / WEIGHTS_FILE)
+        network = AvatarNetwork(config)
+        try:
+            texture, identity = tensors.pop("texture"), tensors.pop("identity")
+            network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items()})
+            if identity.shape != (len(template.identity_names),) or texture.dtype != torch.uint8:
+                raise KeyError("identity or texture of another kind")
+        except (KeyError, RuntimeError) as error:
+            cause = str(error).splitlines()[0]
+            raise UserError(f"{folder / WEIGHTS_FILE}: does not fit its {AVATAR_FILE} ({cause})") from None
+        avatar = cls(
+            name=name,
+            preset=preset,
+            camera=camera,
+            identity=identity,
+            template=template,
+            network=network.eval(),
+            texture=picture(texture),
+            background=resize(read_picture(folder / "background.png"), camera.width),
+            placement=placement,
+            fps=fps,
+            training=training,
+        )
+        return avatar.to(device)
+
+
+def is_avatar(path: str | Path) -> bool:
+    return (Path(path) / AVATAR_FILE).is_file()
+
+
+def fill_square(image: np.ndarray, size: int) -> np.ndarray:
+    """The middle square of a picture [H, W, 3], at `size`."""
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return resize(np.ascontiguousarray(image[top : top + side, left : left + side]), size)
+
+
+def _replace(path: Path, write) -> None:
+    partial = temporary_sibling(path)
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"{path}: missing; the avatar is incomplete")
+    if path.stat().st_size > _MAX_WEIGHTS:
+        raise UserError(f"{path}: larger than {_MAX_WEIGHTS >> 30} GB, not an avatar of this version")
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None

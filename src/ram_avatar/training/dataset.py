@@ -1,0 +1,141 @@
+"""What the trainer sees of a capture: frames, masks, condition maps and boxes, by frame index."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..body.template import BodyTemplate
+from ..networks.avatar_network import ConditionMaps
+from ..progress import Progress, follow
+from ..rendering.condition_maps import ConditionMapper, MeshMaps
+from ..tracking.capture import Capture
+
+_KEPT_BYTES = 3 << 30  # condition maps are kept in memory up to this, and drawn anew beyond
+_DRAWN_AT_ONCE = 8
+_BOX_MARGIN = 0.25
+
+
+@dataclass
+class Batch:
+    """Frames of a capture, on one device. Pictures are in [-1, 1]."""
+
+    index: Tensor  # [B] frame numbers
+    maps: ConditionMaps
+    image: Tensor  # [B, 3, S, S]
+    mask: Tensor  # [B, 1, S, S] person, [0, 1]
+    before: Tensor  # [B, 3, S, S] frame n-1
+    after: Tensor  # [B, 3, S, S] frame n+1
+
+
+class CaptureDataset:
+    """A capture at one size.
+
+    Condition maps are drawn when they are first asked for. They are kept (as half floats) where the whole
+    clip fits into 3 GB, and drawn anew for every batch where it does not.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        template: BodyTemplate,
+        texture: Tensor,
+        size: int,
+        device: torch.device,
+        progress: Progress,
+    ):
+        self.capture, self.size, self.device = capture, size, device
+        self.camera = capture.camera.resized(size)
+        self.mapper = ConditionMapper(template, capture.identity, self.camera, texture)
+        frames, masks = [], []
+        for frame, mask in follow(capture.frames(size), progress, "Reading frames", len(capture)):
+            frames.append(frame)
+            masks.append(mask)
+        self.frames = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)  # [N, 3, S, S] uint8
+        self.masks = torch.from_numpy(np.stack(masks))[:, None]  # [N, 1, S, S] uint8
+        self.plate = picture(torch.from_numpy(capture.background(size)).permute(2, 0, 1))[None].to(device)
+        self.inside = torch.from_numpy(capture.inside(size))[None, None].float().to(device)  # [1, 1, S, S]
+        self.boxes = self._part_boxes()
+        self._keeps = len(self) * 19 * size * size * 2 <= _KEPT_BYTES
+        self._kept: list[MeshMaps | None] = [None] * len(self)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The frames `index` [B]; the first and last frame of the clip neighbour themselves."""
+        last = len(self) - 1
+        before, after = (index - 1).clamp(min=0), (index + 1).clamp(max=last)
+        pictures = lambda i: picture(self.frames[i].to(self.device))  # noqa: E731
+        return Batch(
+            index=index.to(self.device),
+            maps=self.maps(index),
+            image=pictures(index),
+            mask=self.masks[index].to(self.device).float() / 255,
+            before=pictures(before),
+            after=pictures(after),
+        )
+
+    def maps(self, index: Tensor) -> ConditionMaps:
+        """Condition maps of the frames `index` [B], with the position maps of the frames before them."""
+        now = self._mesh_maps(index)
+        previous = self._mesh_maps((index - 1).clamp(min=0)).position
+        return condition_maps(now, previous)
+
+    def _mesh_maps(self, index: Tensor) -> MeshMaps:
+        if not self._keeps:
+            return self._draw(index)
+        missing = [i for i in index.tolist() if self._kept[i] is None]
+        if missing:
+            for i, maps in zip(missing, (self._draw(torch.tensor([i])) for i in missing), strict=True):
+                self._kept[i] = MeshMaps(**{name: t.half().cpu() for name, t in vars(maps).items()})
+        kept = MeshMaps.cat([self._kept[i] for i in index.tolist()])
+        return MeshMaps(**{name: t.to(self.device).float() for name, t in vars(kept).items()})
+
+    def _draw(self, index: Tensor) -> MeshMaps:
+        motion = self.capture.motion[index]
+        return self.mapper(motion.map(lambda t: t.to(self.device)))
+
+    @torch.no_grad()
+    def _part_boxes(self) -> dict[str, Tensor]:
+        """Square boxes [N, 3] (left, top, side in pixels) about the face and each hand."""
+        body, motion, joint = self.mapper.body, self.capture.motion, self.mapper.template.joint_names.index
+        fingers = lambda side: [i for i, n in enumerate(self.mapper.template.joint_names) if n.startswith("finger") and n.endswith(side)]  # noqa: E731, E501
+        parts = {
+            "face": [joint("neck03"), joint("head"), joint("eye.L"), joint("eye.R")],
+            "left_hand": [joint("wrist.L"), *fingers("L")],
+            "right_hand": [joint("wrist.R"), *fingers("R")],
+        }
+        boxes = {part: [] for part in parts}
+        for start in range(0, len(motion), _DRAWN_AT_ONCE):
+            posed = body.pose(*motion[start : start + _DRAWN_AT_ONCE].map(lambda t: t.to(self.device)).parameters())
+            joints = self.camera.project(posed.joints[..., :3, 3])[..., :2]
+            for part, indices in parts.items():
+                low, high = joints[:, indices].amin(1), joints[:, indices].amax(1)
+                side = (high - low).amax(1) * (1 + 2 * _BOX_MARGIN) * (1.6 if part == "face" else 1.2)
+                corner = (low + high) / 2 - side[:, None] / 2
+                boxes[part].append(torch.cat([corner, side[:, None]], 1))
+        return {part: torch.cat(found).cpu() for part, found in boxes.items()}
+
+
+def condition_maps(now: MeshMaps, previous: Tensor) -> ConditionMaps:
+    """The network's input of frames whose previous position maps [B, 4, H, W] are at hand."""
+    return ConditionMaps(
+        position=now.position,
+        previous=previous,
+        expanded=now.expanded,
+        face=now.face,
+        hands=now.hands,
+        color=now.color,
+    )
+
+
+def picture(frames: Tensor) -> Tensor:
+    """uint8 to [-1, 1]."""
+    return frames.float() / 127.5 - 1
+
+
+def to_uint8(pictures: Tensor) -> Tensor:
+    """[-1, 1] to uint8, rounded."""
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()

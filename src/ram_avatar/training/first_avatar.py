@@ -1,0 +1,50 @@
+"""The first avatar: the person's colours on the template's surface, before any training."""
+
+from pathlib import Path
+
+from ..avatar import Avatar
+from ..body.template import BodyTemplate
+from ..config import NetworkConfig, Preset
+from ..motion.retarget import Placement
+from ..networks.avatar_network import AvatarNetwork
+from ..progress import Progress, follow
+from ..rendering.surface_texture import SurfacePainter, choose_frames
+from ..tracking.capture import Capture
+
+PAINTED_FROM = 64  # frames at most: the median hardly changes with more
+
+
+def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progress: Progress) -> Avatar:
+    """An avatar that needs no training: the textured template over the background plate.
+
+    Its network is the preset's, untrained; it is made so that it draws just that.
+    """
+    size = preset.network.image_size
+    painter = SurfacePainter(template, capture.identity, capture.camera, preset.texture_size)
+    chosen = set(choose_frames(range(capture.train_frames), PAINTED_FROM))
+    frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
+    for index, (frame, mask) in frames:
+        if index in chosen:
+            painter.add(frame, mask, capture.motion[[index]])
+    texture, unseen = painter.texture()
+    config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames, plate=capture.static_camera)
+    return Avatar(
+        name=Path(capture.source).stem,
+        preset=preset.name,
+        camera=capture.camera.resized(size),
+        identity=capture.identity,
+        template=template,
+        network=AvatarNetwork(config),
+        texture=texture,
+        background=capture.background(size),
+        placement=Placement.of(capture.motion, template, capture.identity),
+        fps=capture.motion.fps,
+        training={
+            "step": 0,
+            "steps": preset.training.steps,
+            "seconds": 0.0,
+            "source": capture.source,
+            "frames": capture.train_frames,
+            "surface_unseen": round(unseen, 4),
+        },
+    )

@@ -1,0 +1,46 @@
+"""When what is trained, and which frames come when: functions of the step alone, so that a killed run goes on
+exactly where it was."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..config import TrainingConfig
+
+
+def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+    """A short linear warm-up, then half a cosine to zero at the last step."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+
+
+def attention_on(step: int, config: TrainingConfig) -> bool:
+    """Off at the beginning: the seed trains 10,000 of its 150,000 steps without dual attention."""
+    return step >= round(config.attention_start * config.steps)
+
+
+def texture_trains(step: int, config: TrainingConfig) -> bool:
+    """Frozen at the end: the last 20,000 of the seed's 150,000 steps."""
+    return step < config.steps - round(config.texture_frozen * config.steps)
+
+
+def discriminator_on(step: int, config: TrainingConfig) -> bool:
+    return config.adversarial_weight > 0 and step >= round(config.discriminator_start * config.steps)
+
+
+def adversarial_weight(step: int, config: TrainingConfig) -> float:
+    """Grows by a tenth every 2,000 of the seed's 150,000 steps, up to twenty times its start (method, section 6)."""
+    grown = 1.1 ** (75 * step / config.steps)
+    return config.adversarial_weight * min(grown, 20.0)
+
+
+def frames_of_step(step: int, frames: int, config: TrainingConfig) -> Tensor:
+    """[B] frame numbers of a step: every frame once an epoch, in an order drawn from the seed and the epoch."""
+    places = torch.arange(step * config.batch_size, (step + 1) * config.batch_size)
+    chosen = []
+    for place in places.tolist():
+        epoch, within = divmod(place, frames)
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+        chosen.append(int(torch.randperm(frames, generator=generator)[within]))
+    return torch.tensor(chosen)

@@ -1,0 +1,142 @@
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ram_avatar.body.template import load_template
+from ram_avatar.errors import UserError
+from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, TIP_ROWS, Correspondence
+
+
+@pytest.fixture(scope="module")
+def template():
+    return load_template()
+
+
+@pytest.fixture(scope="module")
+def correspondence(template):
+    return Correspondence.load(template)
+
+
+@pytest.fixture(scope="module")
+def reference(template):
+    return template.body(template.default_identity()).at_reference()
+
+
+@pytest.fixture(scope="module")
+def points(correspondence, reference):
+    return correspondence.regressor @ reference.vertices[0]
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script that measured the data: its renderer."""
+    path = Path(__file__).parents[2] / "scripts/make_correspondence.py"
+    spec = importlib.util.spec_from_file_location("make_correspondence", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_shapes_and_weights(template, correspondence):
+    c = correspondence
+    assert c.regressor.shape == (495, len(template.skin_weights))
+    torch.testing.assert_close(c.regressor.sum(1), torch.ones(495))
+    assert c.surface_landmarks == [0, 7, 8, 29, 30, 31, 32]
+    assert c.joint_landmarks == [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+    assert len(c.joints) == len(c.joint_frames) == len(c.joint_offsets) == 12
+    assert template.joint_names[c.joints[5]] == "wrist.R"
+    assert c.joint_offsets.norm(dim=1).max() < 0.06
+
+
+def test_unknown_template_is_a_user_error(template):
+    class Other:
+        name = "nobody-1"
+
+    with pytest.raises(UserError, match="nobody-1"):
+        Correspondence.load(Other())
+
+
+def test_left_mirrors_right(correspondence, points):
+    flip = points.new_tensor([-1, 1, 1])
+    face = points[FACE_ROWS]
+    nearest = (face[:, None] * flip - face).norm(dim=-1).amin(1)
+    assert nearest.max() < 1e-4
+    tips = [points[TIP_ROWS[side]] for side in ("left", "right")]
+    assert (tips[0] * flip - tips[1]).norm(dim=1).max() < 1e-3
+    surface = points[SURFACE_ROWS]
+    assert (surface[1::2] * flip - surface[2::2]).norm(dim=1).max() < 2e-3
+    offsets = correspondence.joint_offsets
+    torch.testing.assert_close(offsets[::2] * flip, offsets[1::2])
+
+
+def test_face_landmarks_lie_where_their_names_say(template, points, reference):
+    face = points[FACE_ROWS]
+    assert face[:, 1].argmin() in (1, 4)  # tip of the nose, the most forward
+    assert face[:, 2].argmin() == 152 and face[:, 2].argmax() == 10  # chin and forehead
+    for side, iris, ring in (("R", 468, range(469, 473)), ("L", 473, range(474, 478))):
+        eye = reference.joints[0, template.joint(f"eye.{side}"), :3, 3]
+        radii = (face[[iris, *ring]] - eye).norm(dim=1)
+        assert radii.min() > 0.0155 and radii.max() < 0.0175  # on the ball
+        assert (face[list(ring)] - face[iris]).norm(dim=1).max() < 0.008
+    for upper, lower in ((159, 145), (386, 374), (13, 14), (82, 87)):
+        assert face[upper, 2] >= face[lower, 2]
+
+
+def test_blink_closes_the_lids_and_jaw_parts_the_lips(template, correspondence):
+    def pose(**actions):
+        weights = torch.tensor([[actions.get(name, 0.0) for name in template.action_names]])
+        body = template.body(template.default_identity())
+        zeros = torch.zeros(1, 3)
+        vertices = body.pose(zeros, zeros, torch.zeros(1, len(template.pose_joints), 3), weights).vertices[0]
+        return correspondence.regressor[FACE_ROWS] @ vertices
+
+    def gap(face, upper, lower):
+        return (face[upper, 2] - face[lower, 2]).item()
+
+    rest, blink, opened = pose(), pose(eyeBlinkLeft=1.0, eyeBlinkRight=1.0), pose(jawOpen=1.0)
+    for lids in ((159, 145), (386, 374)):
+        assert gap(rest, *lids) > 0.006
+        assert gap(blink, *lids) < 0.001
+    for lips in ((13, 14), (82, 87), (312, 317)):
+        assert gap(rest, *lips) < 0.004
+        assert gap(opened, *lips) > gap(rest, *lips) + 0.015
+
+
+def test_hand_landmarks_interleave_joints_and_tips(template, correspondence, reference, points):
+    joints = reference.joints[..., :3, 3]
+    for side, letter in (("left", "L"), ("right", "R")):
+        hand = correspondence.hand(points[None], joints, side)
+        assert hand.shape == (1, 21, 3)
+        torch.testing.assert_close(hand[0, 0], joints[0, template.joint(f"wrist.{letter}")])
+        torch.testing.assert_close(hand[0, 6], joints[0, template.joint(f"finger2-2.{letter}")])
+        torch.testing.assert_close(hand[0, [4, 8, 12, 16, 20]], points[TIP_ROWS[side]])
+        last = (hand[0, 4::4] - hand[0, 3::4]).norm(dim=1)
+        assert last.min() > 0.012 and last.max() < 0.04  # a finger's last bone
+
+
+def test_pose_joints_turn_their_offsets_with_the_body(correspondence, reference):
+    joints = reference.joints[..., :3, 3]
+    standing = correspondence.pose_joints(joints, reference.turns)
+    turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # to the left by 90 degrees
+    turned = correspondence.pose_joints(joints @ turn.T, turn @ reference.turns)
+    torch.testing.assert_close(turned, standing @ turn.T, atol=1e-6, rtol=0)
+
+
+def test_detector_agrees_on_another_identity(correspondence, script):
+    """MediaPipe on a render of somebody whom the data was not measured on."""
+    studio = script.Studio(load_template())
+    picture, camera, vertices = studio.head(
+        studio.body(gender=0.75, weight=0.5, age=0.75, muscle=0.6), yaw=0.2
+    )
+    with script.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as detector:
+        found = detector.process(picture.image).multi_face_landmarks
+    detected = np.array([[p.x, p.y] for p in found[0].landmark]) * camera.width
+    projected = camera.project(correspondence.regressor[FACE_ROWS] @ vertices)[:, :2].numpy()
+    error = np.linalg.norm(projected - detected, axis=1) / np.ptp(detected[:, 0])
+    assert np.median(error) < 0.015
+    assert np.percentile(error, 95) < 0.03
