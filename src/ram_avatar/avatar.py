@@ -118,7 +118,7 @@ class Avatar:
         Each file is replaced whole, so that a run that is killed leaves an avatar that loads.
         """
         folder = Path(folder)
-        tensors = {f"network.{name}": t.contiguous() for name, t in self.network.state_dict().items()}
+        tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {"texture": to_uint8(self.texture), "identity": self.identity}
         described = {
             "format_version": FORMAT_VERSION,
@@ -132,7 +132,8 @@ class Avatar:
             "training": self.training,
         }
         with disk_errors(folder):
-            _replace(folder / WEIGHTS_FILE, lambda path: save_file({k: v.cpu() for k, v in tensors.items()}, path))
+            packed = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+            _replace(folder / WEIGHTS_FILE, lambda path: save_file(packed, path))
             _replace(folder / "background.png", lambda path: write_picture(path, self.background))
             text = json.dumps(described, indent=2) + "\n"
             _replace(folder / AVATAR_FILE, lambda path: path.write_text(text))

@@ -1,8 +1,8 @@
 """The key poses of the two performances.
 
-Channels: `left_arm` and `right_arm` (`Arm`), `left_hand` and `right_hand` (`Hand`); `torso` and `head`
-(rotation vectors, radians: x bows forward, y leans to the person's right, z turns to the left); `root` (metres to the
-left, back and down from standing upright, then radians of turn to the left); `left_foot` and `right_foot`
+Channels: `left_arm` and `right_arm` (`Arm`); `left_hand` and `right_hand` (`Hand`); `torso` and `head`
+(rotation vectors, radians: x bows forward, y leans to the person's right, z turns to the left); `root` (metres to
+the left, back and down from standing upright, then radians of turn to the left); `left_foot` and `right_foot`
 (metres outward from the middle, back and up, then radians of turn outward).
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .posing import Arm, Hand
 
-# Arms ---------------------------------------------------------------------------------------------------------
+# Arms ----------------------------------------------------------------------------------------------------
 RELAXED = Arm((0.27, 0.03, -1), (0.14, -0.30, -1), (0.04, -0.2, -1), (-1, -0.25, 0))
 OUT = Arm((1, -0.15, 0.02), (1, -0.28, 0.12), (1, -0.22, 0.05), (0, -1, 0.1))
 HIGH = Arm((0.9, -0.2, 0.42), (0.36, -0.3, 0.9), (0.3, -0.2, 1), (-0.1, -1, 0.1))
@@ -29,7 +29,7 @@ WAVE_HIGH = Arm((1, -0.2, 0.2), (0.8, -0.3, 0.5), (0.9, -0.3, 0.1), (0, -0.9, -0
 SWING_FORE = Arm((0.35, -0.45, -0.9), (0.02, -0.8, -0.3), (-0.1, -0.9, -0.1), (-0.9, 0.1, -0.2))
 SWING_BACK = Arm((0.4, 0.35, -0.9), (0.25, -0.2, -1), (0.1, -0.2, -1), (-1, -0.2, 0))
 
-# Hands: thumb, index, middle, ring, little ----------------------------------------------------------------------
+# Hands: thumb, index, middle, ring, little ------------------------------------------------------------
 SOFT = Hand(0.3, 0.22, 0.28, 0.32, 0.34)
 OPEN = Hand(0.0, 0.02, 0.02, 0.02, 0.04, spread=0.9)
 FIST = Hand(1.0, 1.0, 1.0, 1.0, 1.0)
@@ -105,9 +105,9 @@ def talk(start: float, syllables: str) -> tuple[Expression, ...]:
     )
 
 
-AT_EASE = {"mouthSmile*": 0.22, "cheekSquint*": 0.1, "eyeSquint*": 0.12, "browOuterUp*": 0.08}
-SMILE = {"mouthSmile*": 0.65, "cheekSquint*": 0.4, "eyeSquint*": 0.2}
-LAUGH = {"mouthSmile*": 0.8, "jawOpen": 0.3, "cheekSquint*": 0.6, "eyeSquint*": 0.3, "mouthUpperUp*": 0.2}
+AT_EASE = {"mouthSmile*": 0.3, "cheekSquint*": 0.1, "eyeWide*": 0.12, "browOuterUp*": 0.08}
+SMILE = {"mouthSmile*": 0.9, "cheekSquint*": 0.3, "mouthDimple*": 0.3}
+LAUGH = {"mouthSmile*": 1.0, "jawOpen": 0.32, "cheekSquint*": 0.5, "eyeSquint*": 0.15, "mouthUpperUp*": 0.3}
 SURPRISE = {"browInnerUp": 0.9, "browOuterUp*": 0.9, "eyeWide*": 0.6, "jawOpen": 0.45, "mouthFunnel": 0.3}
 FROWN = {"browDown*": 0.9, "mouthFrown*": 0.6, "noseSneer*": 0.3, "eyeSquint*": 0.4}
 KISS = {"mouthPucker": 1.0, "mouthFunnel": 0.2}
@@ -124,7 +124,12 @@ TRAINING = Script(
         Beat(0.4, left(GREET_IN, OPEN)),
         Beat(
             0.8,
-            {**left(RELAXED, SOFT), **right(GREET_OUT, OPEN), "head": (0, -0.06, -0.15), "root": (0.05, 0, 0.01, 0)},
+            {
+                **left(RELAXED, SOFT),
+                **right(GREET_OUT, OPEN),
+                "head": (0, -0.06, -0.15),
+                "root": (0.05, 0, 0.01, 0),
+            },
         ),
         Beat(0.4, right(GREET_IN, OPEN)),
         Beat(0.4, right(GREET_OUT, OPEN)),
@@ -134,13 +139,18 @@ TRAINING = Script(
         Beat(0.4, {"right_hand": THREE, "left_hand": TWO}),
         Beat(0.4, {"right_hand": FOUR, "left_hand": THREE}),
         Beat(0.5, {"right_hand": OPEN, "left_hand": OPEN}),
-        Beat(0.8, {**both(OFFER, SOFT), "torso": (0, 0, 0.45), "root": (0, 0, 0.02, 0.15), "head": (0, 0, -0.2)}),
+        Beat(
+            0.8,
+            {**both(OFFER, SOFT), "torso": (0, 0, 0.45), "root": (0, 0, 0.02, 0.15), "head": (0, 0, -0.2)},
+        ),
         Beat(0.9, {"torso": (0, 0, -0.45), "root": (0, 0, 0.02, -0.15), "head": (0, 0, 0.2)}),
         Beat(0.7, {**RESTING, "torso": (0, 0, 0), "root": (0, 0, 0.01, 0), "head": (0, 0, 0.5)}),
         Beat(0.7, {"head": (0, 0, -0.5)}),
         Beat(0.5, {"head": (0.25, 0, 0)}),
         Beat(0.5, {"head": (-0.2, 0, 0)}),
-        Beat(0.8, {**both(FRONT, OPEN), "head": (0, 0, 0), "torso": (0.18, 0, 0), "root": (0, 0.04, 0.22, 0)}),
+        Beat(
+            0.8, {**both(FRONT, OPEN), "head": (0, 0, 0), "torso": (0.18, 0, 0), "root": (0, 0.04, 0.22, 0)}
+        ),
         Beat(0.7, {**RESTING, "torso": (0, 0, 0), "root": (0, 0, 0.01, 0)}),
         Beat(0.3, {"left_foot": (0.2, 0, 0.07, 0.3), "root": (0.0, 0, 0.01, 0)}),
         Beat(0.3, {"left_foot": (0.28, 0, 0, 0.3), "root": (0.1, 0, 0.03, 0), "torso": (0, 0.12, 0)}),
@@ -169,24 +179,111 @@ TRAINING = Script(
 DRIVING = Script(
     beats=(
         Beat(0.5, {"root": (-0.04, 0, 0.03, 0), "torso": (0, 0.08, 0)}),
-        Beat(0.5, {**left(WAVE_HIGH, OPEN), **right(WAVE_LOW, OPEN), "root": (0.05, 0, 0.03, 0), "torso": (0, -0.1, 0)}),
-        Beat(0.5, {**left(WAVE_LOW, OPEN), **right(WAVE_HIGH, OPEN), "root": (-0.05, 0, 0.03, 0), "torso": (0, 0.1, 0)}),
-        Beat(0.5, {**left(WAVE_HIGH, OPEN), **right(WAVE_LOW, OPEN), "root": (0.05, 0, 0.03, 0), "torso": (0, -0.1, 0)}),
+        Beat(
+            0.5,
+            {
+                **left(WAVE_HIGH, OPEN),
+                **right(WAVE_LOW, OPEN),
+                "root": (0.05, 0, 0.03, 0),
+                "torso": (0, -0.1, 0),
+            },
+        ),
+        Beat(
+            0.5,
+            {
+                **left(WAVE_LOW, OPEN),
+                **right(WAVE_HIGH, OPEN),
+                "root": (-0.05, 0, 0.03, 0),
+                "torso": (0, 0.1, 0),
+            },
+        ),
+        Beat(
+            0.5,
+            {
+                **left(WAVE_HIGH, OPEN),
+                **right(WAVE_LOW, OPEN),
+                "root": (0.05, 0, 0.03, 0),
+                "torso": (0, -0.1, 0),
+            },
+        ),
         Beat(0.6, {**left(RELAXED, SOFT), **right(POINT, ONE), "torso": (0, 0, -0.25), "head": (0, 0, -0.3)}),
         Beat(0.6, {**right(RELAXED, SOFT), **left(POINT, ONE), "torso": (0, 0, 0.25), "head": (0, 0, 0.3)}),
-        Beat(0.7, {**RESTING, **right(THUMB, THUMBS_UP), "torso": (0, 0, 0), "head": (0, 0.1, 0), "root": (0, 0, 0.01, 0)}),
+        Beat(
+            0.7,
+            {
+                **RESTING,
+                **right(THUMB, THUMBS_UP),
+                "torso": (0, 0, 0),
+                "head": (0, 0.1, 0),
+                "root": (0, 0, 0.01, 0),
+            },
+        ),
         Beat(0.4, {"head": (0.15, 0.1, 0)}),
         Beat(0.6, {**right(RELAXED, SOFT), **left(SHOW, TWO), "head": (0, -0.12, 0)}),
         Beat(0.4),
-        Beat(0.5, {**left(SWING_FORE, FIST), **right(SWING_BACK, FIST), "torso": (0.05, 0, -0.3), "root": (0.05, 0, 0.1, 0), "head": (0, 0, 0.2)}),
-        Beat(0.5, {**right(SWING_FORE, FIST), **left(SWING_BACK, FIST), "torso": (0.05, 0, 0.3), "root": (-0.05, 0, 0.1, 0), "head": (0, 0, -0.2)}),
-        Beat(0.5, {**left(SWING_FORE, FIST), **right(SWING_BACK, FIST), "torso": (0.05, 0, -0.3), "root": (0.05, 0, 0.1, 0), "head": (0, 0, 0.2)}),
-        Beat(0.7, {**RESTING, **right(POINT_UP, ONE), "torso": (0, 0.08, 0), "root": (-0.05, 0, 0.02, 0), "head": (0, 0, 0)}),
-        Beat(0.6, {**right(RELAXED, SOFT), **left(POINT_UP, ONE), "torso": (0, -0.08, 0), "root": (0.05, 0, 0.02, 0)}),
+        Beat(
+            0.5,
+            {
+                **left(SWING_FORE, FIST),
+                **right(SWING_BACK, FIST),
+                "torso": (0.05, 0, -0.3),
+                "root": (0.05, 0, 0.1, 0),
+                "head": (0, 0, 0.2),
+            },
+        ),
+        Beat(
+            0.5,
+            {
+                **right(SWING_FORE, FIST),
+                **left(SWING_BACK, FIST),
+                "torso": (0.05, 0, 0.3),
+                "root": (-0.05, 0, 0.1, 0),
+                "head": (0, 0, -0.2),
+            },
+        ),
+        Beat(
+            0.5,
+            {
+                **left(SWING_FORE, FIST),
+                **right(SWING_BACK, FIST),
+                "torso": (0.05, 0, -0.3),
+                "root": (0.05, 0, 0.1, 0),
+                "head": (0, 0, 0.2),
+            },
+        ),
+        Beat(
+            0.7,
+            {
+                **RESTING,
+                **right(POINT_UP, ONE),
+                "torso": (0, 0.08, 0),
+                "root": (-0.05, 0, 0.02, 0),
+                "head": (0, 0, 0),
+            },
+        ),
+        Beat(
+            0.6,
+            {
+                **right(RELAXED, SOFT),
+                **left(POINT_UP, ONE),
+                "torso": (0, -0.08, 0),
+                "root": (0.05, 0, 0.02, 0),
+            },
+        ),
         Beat(0.3, {"right_foot": (0.2, 0, 0.07, 0.3), "root": (0, 0, 0.01, 0)}),
-        Beat(0.3, {**both(OUT, OPEN), "right_foot": (0.27, 0, 0, 0.3), "root": (-0.08, 0, 0.06, 0), "torso": (0, 0, 0)}),
+        Beat(
+            0.3,
+            {
+                **both(OUT, OPEN),
+                "right_foot": (0.27, 0, 0, 0.3),
+                "root": (-0.08, 0, 0.06, 0),
+                "torso": (0, 0, 0),
+            },
+        ),
         Beat(0.6, {**both(FRONT, OPEN), "root": (-0.08, 0, 0.15, 0), "torso": (0.1, 0, 0)}),
-        Beat(0.6, {**both(HIGH, FIST), "root": (-0.06, 0, 0.02, 0), "torso": (0, 0, 0), "head": (-0.12, 0, 0)}),
+        Beat(
+            0.6, {**both(HIGH, FIST), "root": (-0.06, 0, 0.02, 0), "torso": (0, 0, 0), "head": (-0.12, 0, 0)}
+        ),
         Beat(0.3, {"right_foot": (0.2, 0, 0.07, 0.3), "root": (0, 0, 0.01, 0), "head": (0, 0, 0)}),
         Beat(0.5, {**both(GREET_IN, OPEN), **FEET, "root": (0, 0, 0.01, 0)}),
         Beat(0.4, both(GREET_OUT, OPEN)),
@@ -205,6 +302,6 @@ DRIVING = Script(
         Expression(9.8, 1.3, SURPRISE),
         Expression(11.0, 0.9, SMILE),
     ),
-)  # fmt: skip
+)
 
 PERFORMANCES = {"training": TRAINING, "driving": DRIVING}

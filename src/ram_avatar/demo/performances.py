@@ -27,7 +27,7 @@ def performance(name: str, template: BodyTemplate, frames: int, fps: float) -> M
 
     Args:
         name: "training" or "driving".
-        template: whose pose joints and facial actions are set; the proportions are those of `performer_identity`.
+        template: whose pose joints and facial actions are set, for the proportions of `performer_identity`.
         frames: N, at least 1.
         fps: frames a second.
 
@@ -68,7 +68,13 @@ def performance(name: str, template: BodyTemplate, frames: int, fps: float) -> M
         pose[eye] = gaze
     tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values, np.float32))  # noqa: E731
     return Motion(
-        template.name, fps, tensor(turn), tensor(position), tensor(pose.turns), tensor(actions), torch.ones(frames, 4)
+        template.name,
+        fps,
+        tensor(turn),
+        tensor(position),
+        tensor(pose.turns),
+        tensor(actions),
+        torch.ones(frames, 4),
     )
 
 
@@ -77,9 +83,9 @@ def performer_identity(template: BodyTemplate, seed: int = 0) -> torch.Tensor:
     identity = template.default_identity()
     chosen = {
         "gender": 0.12, "age": 0.62, "muscle": 0.56, "weight": 0.44, "height": 0.40, "proportions": 0.62,
-        "eye-scale-incr": 0.35, "nose-scale-depth-incr": -0.15, "nose-point-up": 0.25, "chin-width-incr": -0.15,
-        "head-age-incr": -0.2, "mouth-angles-up": 0.35, "mouth-upperlip-volume-incr": 0.2,
-        "hand-scale-incr": 0.1,
+        "head-age-incr": -0.2, "eye-scale-incr": 0.5, "chin-width-incr": -0.15, "hand-scale-incr": 0.1,
+        "nose-scale-depth-incr": -0.15, "nose-point-up": 0.25,
+        "mouth-angles-up": 0.5, "mouth-upperlip-volume-incr": -0.4, "mouth-lowerlip-volume-incr": -0.3,
     }  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     for i, name in enumerate(template.identity_names):
@@ -162,7 +168,9 @@ class _Timeline:
     """Key values of every channel, and what lies between them."""
 
     def __init__(self, stance: dict, beats: tuple[Beat, ...], skeleton: Skeleton):
-        self._keys = {channel: [(0.0, _vector(channel, value, skeleton))] for channel, value in stance.items()}
+        self._keys = {
+            channel: [(0.0, _vector(channel, value, skeleton))] for channel, value in stance.items()
+        }
         self._start = 0.0
         for beat in beats:
             end = self._start + beat.seconds

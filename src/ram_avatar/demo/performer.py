@@ -18,9 +18,10 @@ from ..camera import DEFAULT_FOCAL, Camera
 from ..motion.motion import Motion
 from ..rendering.rasterizer import rasterize, vertex_normals, visible
 from ..video import VideoWriter
-from .dress import dress, linear, orthographic
-from .performances import FLOOR, performance, performer_identity
-from .room import paint_room
+from .dress import dress, orthographic
+from .performances import DISTANCE, FLOOR, performance, performer_identity
+from .room import WALL, paint_room
+from .wardrobe import linear
 
 BATCH = 8  # frames rendered together
 SUPERSAMPLING = 2  # rays along each side of a pixel
@@ -90,13 +91,16 @@ class Performer:
         picture = covered // fragments.triangle[0].numel()
         corners = faces[triangle] + (picture * vertices.shape[1])[:, None]
         surface = at_pixels(torch.cat([normals, occlusion, lit[..., None]], -1).flatten(0, 1), corners)
-        albedo = self._albedo(at_pixels(template.uv, template.uv_faces[triangle]), camera)
+        albedo = self._albedo(at_pixels(self._dressed.uv, template.uv_faces[triangle]), camera)
         person = fragments.barycentric.new_zeros(fragments.triangle.numel(), 4)
-        shaded = self._light.shade(albedo, F.normalize(surface[:, :3], dim=-1), surface[:, 3:4], surface[:, 4:5])
+        shaded = self._light.shade(
+            albedo, F.normalize(surface[:, :3], dim=-1), surface[:, 3:4], surface[:, 4:5]
+        )
         person[covered] = torch.cat([shaded, torch.ones(len(covered), 1)], 1)
         person = person.view(*fragments.triangle.shape, 4).permute(0, 3, 1, 2)
         person = F.avg_pool2d(person, scale).permute(0, 2, 3, 1)  # [B, H, W, 4], premultiplied
-        return _to_srgb(person[..., :3] + (1 - person[..., 3:]) * room * ground[..., None], dtype=torch.float32)
+        behind = room * ground[..., None]
+        return _to_srgb(person[..., :3] + (1 - person[..., 3:]) * behind, dtype=torch.float32)
 
     def _albedo(self, uv: Tensor, camera: Camera) -> Tensor:
         """[N, 3] linear RGB of the texture at [N, 2], with a texture no finer than the picture."""
@@ -120,7 +124,9 @@ class _AreaLight:
         turns = torch.tensor([[1.0, 0.3, 0], [-0.3, 0, 1.0], [-0.8, -0.2, -0.9]]) * self.SPREAD
         self._samples = F.normalize(F.normalize(toward, dim=0) + turns, dim=1)  # points of the window
         self._main = F.normalize(toward, dim=0)
-        self._color = [torch.tensor(c, dtype=torch.float32) for c in (self.KEY, self.SKY, self.GROUND, self.RIM)]
+        self._color = [
+            torch.tensor(c, dtype=torch.float32) for c in (self.KEY, self.SKY, self.GROUND, self.RIM)
+        ]
 
     def shade(self, albedo: Tensor, normals: Tensor, occlusion: Tensor, lit: Tensor) -> Tensor:
         """Light that leaves a surface: all [N, 3] or [N, 1], linear."""
@@ -130,29 +136,33 @@ class _AreaLight:
         upward = 0.5 + 0.5 * normals[:, 2:3]
         ambient = (ground + (sky - ground) * upward) * (0.25 + 0.75 * occlusion)
         edge = (normals[:, 1:2] + 0.35).clamp(min=0) ** 2 * (0.4 + 0.6 * normals[:, :1].clamp(min=0))
-        return albedo * (0.95 * key * diffuse + 0.42 * ambient) + 0.16 * edge * rim * (0.3 + albedo) * occlusion**3
+        reflected = albedo * (0.95 * key * diffuse + 0.42 * ambient)
+        return reflected + 0.16 * edge * rim * (0.3 + albedo) * occlusion**3
 
     def shadows(self, vertices: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
-        """How much of the window the vertices see [B, V], and how bright the floor is [B, H, W]."""
+        """How much of the window the vertices see [B, V], and how bright the room is [B, H, W]."""
         size, span = self.SHADOW_SIZE, 2.5
-        middle = torch.tensor([0.0, float(vertices[..., 1].mean()), FLOOR + 0.95])
+        middle = torch.tensor([0.0, DISTANCE, FLOOR + 0.95])
         lit = torch.zeros(vertices.shape[:2])
         low = (camera.height // 2, camera.width // 2)
         dark = torch.zeros(len(vertices), *low)
         for toward in self._samples:
             points = orthographic(vertices - middle, toward, size / span, size)
             lit += visible(points, rasterize(points, faces, size, size), tolerance=0.02)
-            dark += self._on_floor(vertices, toward, faces, camera)
-        contact = self._on_floor(_lowest(vertices), torch.tensor([0.0, 0.0, 1.0]), faces, camera)
+            dark += self._shadow(vertices, toward, faces, camera)
+        contact = self._shadow(_lowest(vertices), torch.tensor([0.0, 0.0, 1.0]), faces, camera)
         blur = camera.width / 512
         floor = 1 - 0.42 * _blurred(dark / len(self._samples), 3.0 * blur)
         floor *= 1 - 0.5 * _blurred(contact, 2.0 * blur)
-        floor = F.interpolate(floor[:, None], (camera.height, camera.width), mode="bilinear", align_corners=False)
+        floor = F.interpolate(
+            floor[:, None], (camera.height, camera.width), mode="bilinear", align_corners=False
+        )
         return lit / len(self._samples), floor[:, 0]
 
-    def _on_floor(self, vertices: Tensor, toward: Tensor, faces: Tensor, camera: Camera) -> Tensor:
-        """[B, H/2, W/2]: 1 where a body throws its shadow on the floor."""
+    def _shadow(self, vertices: Tensor, toward: Tensor, faces: Tensor, camera: Camera) -> Tensor:
+        """[B, H/2, W/2]: 1 where a body throws its shadow on the floor, or on the wall where that is nearer."""
         fall = (vertices[..., 2:] - FLOOR) / toward[2]
+        fall = torch.minimum(fall, (WALL - vertices[..., 1:2]) / (-toward[1]).clamp(min=1e-6))
         points = camera.project(vertices - fall * toward) * torch.tensor([0.5, 0.5, 1.0])
         return rasterize(points, faces, camera.height // 2, camera.width // 2).mask.float()
 

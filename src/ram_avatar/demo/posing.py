@@ -1,17 +1,17 @@
 """From where limbs point to rotation vectors of the pose joints: what the demo's choreography is written in.
 
-Directions are unit vectors in world axes of the reference pose, for the left limb: x outward, -y forward, z up.
+Directions are vectors in world axes of the reference pose, for the left limb: x outward, -y forward, z up.
 The right limb is the mirror image.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ..body.template import BodyTemplate
+from ..body.template import Body, BodyTemplate, Posed
 
 Array = NDArray[np.float64]
 
@@ -54,11 +54,8 @@ class Hand:
 class Skeleton:
     """Reference directions of a body's limbs, and the poses that point them elsewhere."""
 
-    def __init__(self, template: BodyTemplate, body):
-        zeros = torch.zeros
-        posed = body.pose(
-            zeros(1, 3), zeros(1, 3), zeros(1, len(template.pose_joints), 3), zeros(1, len(template.action_names))
-        )
+    def __init__(self, template: BodyTemplate, body: Body):
+        posed = at_reference(template, body)
         positions = posed.joints[0, :, :3, 3].double().numpy()
         self._at = dict(zip(template.joint_names, positions, strict=True))
         self.sole = float(posed.vertices[0, :, 2].min())  # height of the sole, the root at the origin
@@ -74,7 +71,7 @@ class Skeleton:
 
     def arm(self, arm: Arm) -> Array:
         """[6, 3] rotation vectors of a left arm's `ARM_JOINTS`, relative to the upper spine."""
-        upper, fore, fingers, palm = (_unit(np.array(v)) for v in (arm.upper, arm.fore, arm.fingers, arm.palm))
+        upper, fore, fingers, palm = (_unit(np.array(v)) for v in astuple(arm))
         # The shoulder girdle takes part from about 30 degrees below the horizontal on.
         lift = 0.3 * max(0.0, np.arcsin(upper[2]) + np.radians(30))
         clavicle = Rotation.from_rotvec([0.0, -lift, 0.0])
@@ -126,7 +123,7 @@ class Skeleton:
         """
         root, reach = root.copy(), 0.998 * (self.thigh + self.shank)
         mirror = np.array([1.0, -1.0])
-        hips = np.stack([turn.apply(self.hip * [side, 1, 1]) for side in mirror], 1)  # [N, 2, 3] from the root
+        hips = np.stack([turn.apply(self.hip * [side, 1, 1]) for side in mirror], 1)  # [N, 2, 3]
         away = np.linalg.norm((root[:, None] + hips - ankles)[..., :2], axis=-1)
         highest = ankles[..., 2] - hips[..., 2] + np.sqrt(np.maximum(reach**2 - away**2, 0.0))
         root[:, 2] = np.minimum(root[:, 2], highest.min(1))
@@ -149,6 +146,13 @@ class Skeleton:
             for k, joint in enumerate((pelvis.inv() * upper, upper.inv() * lower, lower.inv() * foot)):
                 turns[:, leg, k] = joint.as_rotvec() * (flip if side > 0 else [1, -1, -1])
         return root, turns
+
+
+def at_reference(template: BodyTemplate, body: Body) -> Posed:
+    """The body in the reference pose, its root at the origin."""
+    zeros = torch.zeros
+    pose, actions = zeros(1, len(template.pose_joints), 3), zeros(1, len(template.action_names))
+    return body.pose(zeros(1, 3), zeros(1, 3), pose, actions)
 
 
 def mirrored(rotation_vectors: Array) -> Array:
@@ -174,7 +178,6 @@ def _frame(first: Array, second: Array) -> Array:
 def _turns(source: tuple[Array, Array], target: tuple[Array, Array]) -> Rotation:
     """The rotations that take the first vector to the first one and the second as near as it goes."""
     return Rotation.from_matrix(_frame(*target) @ _frame(*source).T)
-
 
 
 def _twist_swing(turn: Rotation, axis: Array) -> tuple[Rotation, Rotation]:

@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Camera
-from .dress import Array, linear, smoothstep
 from .performances import FLOOR
+from .wardrobe import Array, linear, smoothstep
 
 WALL = 5.3  # metres from the camera
 SKIRTING = 0.11  # metres high
@@ -116,7 +116,9 @@ def _plant(wall: _Canvas, x: float) -> None:
     pot = np.maximum(np.abs(wall.x - x) - taper, np.abs(wall.z - FLOOR - 0.16) - 0.16)
     round_shade = 1.05 - 0.45 * smoothstep(-0.1, 0.16, wall.x - x)
     wall.fill(linear("#e6ddd0") * round_shade[..., None], pot)
-    wall.fill(linear("#c96f4a") * round_shade[..., None], np.maximum(pot, np.abs(wall.z - FLOOR - 0.2) - 0.03))
+    wall.fill(
+        linear("#c96f4a") * round_shade[..., None], np.maximum(pot, np.abs(wall.z - FLOOR - 0.2) - 0.03)
+    )
 
 
 def _floor(x: Array, distance: Array) -> Array:

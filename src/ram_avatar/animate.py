@@ -1,0 +1,112 @@
+"""An avatar driven by somebody else's motion, into a video file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+
+from .avatar import Avatar
+from .create import generated_by
+from .errors import UserError
+from .files import check_output
+from .motion.motion import Motion
+from .motion.retarget import Placement, retarget
+from .progress import Progress, Silent, follow
+from .tracking.capture import Capture, is_capture, read_picture
+from .tracking.track import track
+from .video import VideoWriter, read_frames
+
+
+def animate(
+    avatar: Avatar,
+    driver: str | Path,
+    out: str | Path,
+    *,
+    background: str | Path | None = None,
+    side_by_side: bool = False,
+    keep_place: bool = False,
+    face_model: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Drive an avatar and write the video.
+
+    Args:
+        driver: a video (tracked first), a capture folder, or a motion `.npz`.
+        out: `.mp4`, `.mov` or `.webm`.
+        background: a picture's file, "transparent" (`.mov` or `.webm`), or None for the avatar's own room.
+        side_by_side: show the driver's video on the left.
+        keep_place: the avatar stays where it stands; see `motion.retarget`.
+
+    Raises:
+        UserError: a driver that cannot be read, or of another template; `out` exists.
+    """
+    progress, out = progress or Silent(), check_output(out, overwrite)
+    transparent = background == "transparent"
+    if transparent and side_by_side:
+        raise UserError("a transparent video has no place for the driver beside it; choose one of the two")
+    plate = background if background is None or transparent else read_picture(Path(background))
+    with _opened(Path(driver), avatar, face_model, progress) as (motion, source, shown, sound):
+        if side_by_side and shown is None:
+            raise UserError(f"{driver}: a motion file has no pictures to show beside the avatar")
+        driven = retarget(motion, source, avatar.placement, keep_place)
+        size = avatar.camera.width
+        frames = avatar.render(driven, background=plate)
+        beside = (_square(frame, size) for frame in shown) if side_by_side else None
+        with VideoWriter(
+            out,
+            2 * size if side_by_side else size,
+            size,
+            motion.fps,
+            audio_from=sound,
+            metadata=generated_by(avatar),
+            alpha=transparent,
+        ) as video:
+            for frame in follow(frames, progress, "Rendering", len(driven)):
+                video.write(np.concatenate([next(beside), frame], 1) if beside else frame)
+
+
+@contextmanager
+def _opened(
+    driver: Path, avatar: Avatar, face_model: str | Path | None, progress: Progress
+) -> Iterator[tuple[Motion, Placement, Iterator[np.ndarray] | None, Path | None]]:
+    """The driver's motion and placement, its pictures and the file with its sound where there are any."""
+    template = avatar.template
+    if is_capture(driver):
+        capture = Capture.load(driver)
+        check_template(capture.motion, avatar, driver)
+        pictures = (frame for frame, _ in capture.frames())
+        yield capture.motion, Placement.of(capture.motion, template, capture.identity), pictures, None
+    elif driver.suffix == ".npz":
+        motion = Motion.load(driver)
+        check_template(motion, avatar, driver)
+        # A motion file has no body of its own: it is taken to be the avatar's.
+        yield motion, Placement.of(motion, template, avatar.identity), None, None
+    else:
+        with TemporaryDirectory() as scratch:
+            capture = track(driver, Path(scratch) / "capture", template=template.to("cpu"), face_model=face_model, progress=progress)
+            source = Placement.of(capture.motion, template.to("cpu"), capture.identity)
+            yield capture.motion, source, read_frames(driver), driver
+
+
+def check_template(motion: Motion, avatar: Avatar, where: Path) -> None:
+    """Raises UserError where the motion is of another template than the avatar."""
+    if motion.template != avatar.template.name:
+        raise UserError(
+            f"{where}: a motion of body template '{motion.template}'; this avatar's is '{avatar.template.name}'"
+        )
+
+
+def _square(frame: np.ndarray, size: int) -> np.ndarray:
+    """A picture fitted into a black square."""
+    height, width = frame.shape[:2]
+    scale = size / max(height, width)
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(frame, shape, interpolation=cv2.INTER_AREA)
+    square = np.zeros((size, size, 3), np.uint8)
+    top, left = (size - shape[1]) // 2, (size - shape[0]) // 2
+    square[top : top + shape[1], left : left + shape[0]] = small
+    return square

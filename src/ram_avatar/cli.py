@@ -1,0 +1,196 @@
+"""The command line: parses, calls, prints."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from .errors import UserError
+
+Preset = Annotated[str, arg(help="lite (256 pixels, minutes on a CPU) or the path of a .yaml recipe")]
+FaceModel = Annotated[Path | None, arg(help="MediaPipe's face_landmarker.task; sought in the cache or downloaded")]
+Overwrite = Annotated[bool, arg(help="replace an output that exists")]
+
+
+def create(
+    video: Positional[Path],
+    avatar: Positional[Path],
+    preset: Preset = "lite",
+    instant: Annotated[bool, arg(help="stop at the textured template, before training")] = False,
+    precision: Annotated[str, arg(help="auto, 32-true or bf16-mixed")] = "auto",
+    accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+    face_model: FaceModel = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Track a video of one person and learn an avatar from it.
+
+    The capture is kept beside the avatar's own files, in AVATAR-capture. Running the same command again goes
+    on where a stopped run was.
+    """
+    from .create import create as run
+
+    with _progress() as progress:
+        run(
+            video,
+            avatar,
+            preset=preset,
+            instant=instant,
+            precision=precision,
+            accelerator=accelerator,
+            face_model=face_model,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        _report(avatar, progress)
+
+
+def track(
+    video: Positional[Path], capture: Positional[Path], face_model: FaceModel = None, overwrite: Overwrite = False
+) -> None:
+    """Track the person in a video: a capture folder with motion, identity, masks and background."""
+    from .tracking.track import track as run
+
+    with _progress() as progress:
+        made = run(video, capture, face_model=face_model, overwrite=overwrite, progress=progress)
+        rates = ", ".join(f"{part.replace('_', ' ')} {rate:.0%}" for part, rate in made.report["detection_rates"].items())
+        progress.note(f"{capture}: {len(made)} frames; seen: {rates}; face read from {made.report['face_read_from']}")
+
+
+def train(
+    capture: Positional[Path],
+    avatar: Positional[Path],
+    preset: Preset = "lite",
+    instant: Annotated[bool, arg(help="stop at the textured template, before training")] = False,
+    precision: Annotated[str, arg(help="auto, 32-true or bf16-mixed")] = "auto",
+    accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Learn an avatar from a capture; goes on where a stopped run was."""
+    from .create import train as run
+
+    with _progress() as progress:
+        run(
+            capture,
+            avatar,
+            preset=preset,
+            instant=instant,
+            precision=precision,
+            accelerator=accelerator,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        _report(avatar, progress)
+
+
+def animate(
+    avatar: Positional[Path],
+    driver: Positional[Path],
+    out: Positional[Path],
+    background: Annotated[str | None, arg(help="a picture's file, or 'transparent' (.mov and .webm)")] = None,
+    side_by_side: Annotated[bool, arg(help="show the driver on the left")] = False,
+    keep_place: Annotated[bool, arg(help="the avatar does not walk with the driver")] = False,
+    accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+    face_model: FaceModel = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Move an avatar as a driver does: a video, a capture folder, or a motion .npz."""
+    from .animate import animate as run
+    from .avatar import Avatar
+    from .training.hardware import choose_device
+
+    with _progress() as progress:
+        loaded = Avatar.load(avatar, device=choose_device(accelerator), status=progress.wait)
+        run(
+            loaded,
+            driver,
+            out,
+            background=background,
+            side_by_side=side_by_side,
+            keep_place=keep_place,
+            face_model=face_model,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        progress.note(f"{out}: ready")
+
+
+def demo(
+    out: Annotated[Path, arg(help="folder for everything the demo makes")] = Path("demo"),
+    video: Annotated[Path | None, arg(help="learn from your own video instead of the performer's")] = None,
+    preset: Preset = "lite",
+    overwrite: Overwrite = False,
+) -> None:
+    """The whole path on a built-in performer: film, track, train, drive, and show."""
+    from .demo.run import run_demo
+
+    with _progress() as progress:
+        run_demo(out, video=video, preset=preset, overwrite=overwrite, progress=progress)
+
+
+COMMANDS = {"create": create, "track": track, "train": train, "animate": animate, "demo": demo}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command. Exits with 2 for what the user can mend, 1 for a fault of ours, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    _quiet_libraries()
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="ram-avatar",
+            description="One video in, a driveable avatar out. --debug shows the traceback of an error.",
+            args=[a for a in arguments if a != "--debug"],
+        )
+    except UserError as error:
+        _fail(str(error), 2, debug)
+    except KeyboardInterrupt:
+        print("Stopped. What was finished is kept; the same command goes on.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(f"ram-avatar: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _quiet_libraries() -> None:
+    """The libraries underneath greet and warn at length; nothing of it helps a user."""
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Two thread pools that wait by spinning slow each other many times on small machines.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _progress():
+    from .terminal import TerminalProgress
+
+    return TerminalProgress()
+
+
+def _report(avatar: Path, progress) -> None:
+    """The figures of a finished avatar, as a table beside what is simpler."""
+    import json
+
+    from .create import METRICS_FILE
+
+    path = avatar / METRICS_FILE
+    if not path.is_file():
+        return
+    figures = json.loads(path.read_text())
+    progress.note(f"On {figures['frames']} held-out frames    PSNR   person   ST-LPIPS of the person (less is better)")
+    for name, row in (
+        ("this avatar", figures),
+        ("textured mesh", figures["textured_mesh"]),
+        ("nearest training frame", figures["nearest_frame"]),
+    ):
+        progress.note(f"  {name:24s} {row['psnr']:7.2f} {row['psnr_person']:8.2f} {row['st_lpips_person']:8.4f}")
+    progress.note(f"{avatar}: ready; look at {avatar / 'preview.mp4'}")

@@ -1,0 +1,45 @@
+"""The page that goes with an avatar."""
+
+from .avatar import Avatar
+
+
+def model_card(avatar: Avatar, figures: dict) -> str:
+    """Markdown: what the avatar is, how to use it, how good it is, and what it must not be used for."""
+    rows = [
+        (name, figures[way] if way else figures)
+        for name, way in (
+            ("this avatar", None), ("textured mesh, no network", "textured_mesh"), ("nearest training frame", "nearest_frame"))
+    ]  # fmt: skip
+    table = "\n".join(
+        f"| {name} | {f['psnr']:.2f} | {f['psnr_person']:.2f} | {f['ssim']:.3f} | {f['st_lpips_person']:.4f} |"
+        for name, f in rows
+    )
+    facts = avatar.training
+    return f"""---
+library_name: ram-avatar
+tags: [avatar, neural-rendering]
+---
+
+# {avatar.name}
+
+An avatar of one person, learned by RAM-Avatar from {facts["frames"]} frames of `{facts["source"]}`:
+{avatar.camera.width} x {avatar.camera.height} pixels, preset `{avatar.preset}`, template `{avatar.template.name}`,
+{facts["step"]} steps in {facts["seconds"] / 60:.1f} minutes.
+
+```
+ram-avatar animate THIS_FOLDER DRIVER.mp4 OUT.mp4
+```
+
+## On the {figures["frames"]} held-out frames
+
+| | PSNR | PSNR, person | SSIM | ST-LPIPS, person |
+| --- | --- | --- | --- | --- |
+{table}
+
+The last fifth of the clip, never trained on. `preview.mp4` shows it beside what the avatar makes of it.
+
+## Use
+
+This folder lets anyone make pictures of a real person. Pass it on and use it only with that person's consent,
+and say of what it renders that it is generated: the files' metadata does.
+"""

@@ -1,0 +1,198 @@
+"""The avatar's network: condition maps in, a person over any background out (method, sections 2 to 5)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..config import NetworkConfig
+from .dual_attention import AttentionBranch, DualAttention
+from .feature_unet import FeatureUNet
+from .neural_texture import NeuralTexture
+from .style_unet import StyleUNet
+
+FACE_MAP_CHANNELS = 3
+HAND_MAP_CHANNELS = 5
+
+
+@dataclass
+class ConditionMaps:
+    """A batch of what the network is told of a posed body. Float tensors, all on one device."""
+
+    position: Tensor
+    """[B, 4, H, W]: canonical coordinates in [-1, 1], 0 outside; then the coverage mask {0, 1}."""
+    previous: Tensor
+    """[B, 4, H, W]: the position map of frame n-1; of frame n itself where a clip begins."""
+    expanded: Tensor
+    """[B, 4, H, W]: the position map of the mesh pushed out along its normals."""
+    face: Tensor
+    """[B, 3, H, W]: the face map."""
+    hands: Tensor
+    """[B, 5, H, W]: the finger bones, a channel per finger."""
+    color: Tensor
+    """[B, 3, H, W]: colours of the template's surface texture in [-1, 1], 0 outside."""
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, 1, H, W]: the coverage mask {0, 1}."""
+        return self.position[:, 3:]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def __getitem__(self, samples) -> "ConditionMaps":
+        """A slice, or any choice of samples that keeps the batch dimension."""
+        return ConditionMaps(**{name: tensor[samples] for name, tensor in vars(self).items()})
+
+    def to(self, *args, **kwargs) -> "ConditionMaps":
+        """As `Tensor.to`, of every map."""
+        return ConditionMaps(**{name: tensor.to(*args, **kwargs) for name, tensor in vars(self).items()})
+
+
+@dataclass
+class Rendering:
+    """A person, to be laid over a background."""
+
+    color: Tensor
+    """[B, 3, H, W] RGB, about [-1, 1], not clamped."""
+    alpha: Tensor
+    """[B, 1, H, W] in [0, 1]."""
+
+    def over(self, plate: Tensor) -> Tensor:
+        """The picture [B, 3, H, W] over a plate [B or 1, 3, H, W] in [-1, 1]."""
+        return plate + self.alpha * (self.color - plate)
+
+
+class AvatarNetwork(nn.Module):
+    """Neural texture, dual attention, face and hand networks, StyleUNet.
+
+    Before any training it draws the surface colours of the condition maps, over the plate where it has an
+    alpha (and nothing, where its configuration has no warm start). Its parameters are in channels-last order,
+    which is the fast one on CPUs and on tensor cores.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        self.neural_texture = NeuralTexture(config.texture_channels, config.texture_resolution)
+        self.dual_attention = _dual_attention(config)
+        self.part_networks = _part_networks(config)
+        self.start = SurfaceColors() if config.warm_start else NoColors()
+        self.alpha = PersonAlpha() if config.alpha else WholeFrame()
+        self.styles = StyleCodes(config.styles if config.style_codes else 1, config.style_dim)
+        self.attention_channels = config.attends * config.attention_channels
+        inputs = (
+            config.body_channels
+            + self.attention_channels
+            + config.face * config.face_channels
+            + config.hands * config.hand_channels
+            + self.start.channels
+        )
+        self.style_unet = StyleUNet(inputs, 3 + self.alpha.channels, config.unet_widths, config.style_dim)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, maps: ConditionMaps, style: Tensor | None = None, attention: bool = True) -> Rendering:
+        """
+        Args:
+            maps: of size `config.image_size`.
+            style: [B] frame numbers whose style codes are used, as in training; None for the mean code.
+            attention: False leaves dual attention out (its channels are zero), as the first steps of training
+                do.
+        """
+        others = list(self.dual_attention.branches) if attention else []
+        body, *other_bodies = self.neural_texture(maps.position, *(getattr(maps, name) for name in others))
+        if other_bodies:
+            attended = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
+        else:
+            attended = body.new_zeros(()).expand(len(maps), self.attention_channels, *body.shape[2:])
+        parts = [network(getattr(maps, name)) for name, network in self.part_networks.items()]
+        features = torch.cat([body, attended, *parts, self.start.features(maps)], 1)
+        image = self.style_unet(features, self.styles(style)).float()
+        return Rendering(
+            color=self.start.color(maps) + image[:, :3],
+            alpha=self.alpha(image[:, 3:], maps.mask),
+        )
+
+    def mark_trained(self, frames: Iterable[int]) -> None:
+        """Say which frames are trained on: only their style codes enter the mean code."""
+        self.styles.mark_trained(frames)
+
+
+class StyleCodes(nn.Module):
+    """A learned code per training frame, or one that all share."""
+
+    def __init__(self, count: int, dim: int):
+        super().__init__()
+        self.codes = nn.Parameter(0.1 * torch.randn(count, dim))
+        self.register_buffer("style_trained", torch.zeros(count, dtype=torch.bool))
+
+    def forward(self, frames: Tensor | None) -> Tensor:
+        """Codes [B, dim] of the frames [B]; the mean code [1, dim] for None (zero before any is trained)."""
+        if frames is None:
+            trained = self.style_trained.to(self.codes.dtype)
+            return (trained @ self.codes / trained.sum().clamp(min=1))[None]
+        return self.codes[frames.clamp(max=0) if len(self.codes) == 1 else frames]
+
+    def mark_trained(self, frames: Iterable[int]) -> None:
+        """See `AvatarNetwork.mark_trained`."""
+        self.style_trained[[min(frame, len(self.codes) - 1) for frame in frames]] = True
+
+
+class SurfaceColors(nn.Module):
+    """The warm start: colours gathered on the template's surface, to see and to start from."""
+
+    channels = 4
+
+    def features(self, maps: ConditionMaps) -> Tensor:
+        return torch.cat([maps.color, maps.mask], 1)
+
+    def color(self, maps: ConditionMaps) -> Tensor:
+        return maps.color
+
+
+class NoColors(nn.Module):
+    """No warm start: the picture comes from the neural texture alone, as published."""
+
+    channels = 0
+
+    def features(self, maps: ConditionMaps) -> Tensor:
+        return maps.color[:, :0]
+
+    def color(self, maps: ConditionMaps) -> float:
+        return 0.0
+
+
+class PersonAlpha(nn.Module):
+    """An alpha that starts as the coverage mask: within 2 % of it, where the sigmoid has still a slope."""
+
+    channels = 1
+
+    def forward(self, logit: Tensor, mask: Tensor) -> Tensor:
+        return torch.sigmoid(4 * (logit + 2 * mask - 1))
+
+
+class WholeFrame(nn.Module):
+    """No alpha: the network paints the background as well, as published."""
+
+    channels = 0
+
+    def forward(self, logit: Tensor, mask: Tensor) -> Tensor:
+        return torch.ones_like(mask)
+
+
+def _dual_attention(config: NetworkConfig) -> DualAttention:
+    attended = {"previous": config.temporal_attention, "expanded": config.spatial_attention}
+    sizes = (config.attention_channels, config.attention_widths, config.attention_distance_power)
+    return DualAttention(
+        {name: AttentionBranch(config.body_channels, *sizes) for name, used in attended.items() if used}
+    )
+
+
+def _part_networks(config: NetworkConfig) -> nn.ModuleDict:
+    networks = nn.ModuleDict()
+    if config.face:
+        networks["face"] = FeatureUNet(FACE_MAP_CHANNELS, config.face_channels, config.feature_widths)
+    if config.hands:
+        networks["hands"] = FeatureUNet(HAND_MAP_CHANNELS, config.hand_channels, config.feature_widths)
+    return networks

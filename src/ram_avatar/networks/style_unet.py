@@ -1,0 +1,83 @@
+"""StyleUNet (method, section 5): a U-Net with a StyleGAN2-like decoder, from and to the Haar wavelet domain.
+
+After Wang et al., "StyleAvatar: Real-time Photo-realistic Portrait Avatar from a Single Video", SIGGRAPH 2023.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from .layers import EqualizedConv2d, HaarConv2d, ModulatedConv2d, activate, inverse_haar, upsample
+
+
+class StyleUNet(nn.Module):
+    """Feature maps and a style to an image.
+
+    Args:
+        inputs, outputs: channels of the features and of the image.
+        widths: channels from a half of the image's size down, halving the size each time.
+        style_dim: length of the style code.
+
+    The layers that write the image start at zero, and so does the image.
+    """
+
+    def __init__(self, inputs: int, outputs: int, widths: tuple[int, ...], style_dim: int):
+        super().__init__()
+        self.enter = HaarConv2d(inputs, widths[0])
+        self.encoders = nn.ModuleList(Encoder(fine, coarse) for fine, coarse in pairwise(widths))
+        self.across = ModulatedConv2d(widths[-1], widths[-1], 3, style_dim)
+        self.decoders = nn.ModuleList(
+            Decoder(coarse, fine, outputs, style_dim) for coarse, fine in pairwise(reversed(widths))
+        )
+
+    def forward(self, features: Tensor, style: Tensor) -> Tensor:
+        """
+        Args:
+            features: [B, inputs, H, W]; H and W can be halved len(widths) times.
+            style: [B, style_dim], or [1, style_dim] for the whole batch.
+
+        Returns:
+            [B, outputs, H, W].
+        """
+        x = activate(self.enter(features))
+        skips = []
+        for encoder in self.encoders:
+            x, skip = encoder(x)
+            skips.append(skip)
+        x = activate(self.across(x, style))
+        image = None
+        for decoder in self.decoders:
+            x, detail = decoder(x, skips.pop(), style)
+            # Adding in the wavelet domain and adding images is the same: the transform is linear.
+            image = detail if image is None else detail + upsample(image)
+        return image
+
+
+class Encoder(nn.Module):
+    """Refine, keep, and halve the size."""
+
+    def __init__(self, fine: int, coarse: int):
+        super().__init__()
+        self.refine = EqualizedConv2d(fine, fine)
+        self.down = EqualizedConv2d(fine, coarse, stride=2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        skip = activate(self.refine(x))
+        return activate(self.down(skip)), skip
+
+
+class Decoder(nn.Module):
+    """Double the size, merge with what the encoder kept, and write the details of this size as wavelets."""
+
+    def __init__(self, coarse: int, fine: int, image_channels: int, style_dim: int):
+        super().__init__()
+        self.up = ModulatedConv2d(coarse, fine, 3, style_dim)
+        self.merge = ModulatedConv2d(2 * fine, fine, 3, style_dim)
+        self.to_wavelets = ModulatedConv2d(fine, 4 * image_channels, 1, style_dim, demodulate=False, zero=True)
+
+    def forward(self, x: Tensor, skip: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, coarse, h, w] to [B, fine, 2h, 2w] and details of the image [B, channels, 4h, 4w]."""
+        x = upsample(activate(self.up(x, style)))  # to convolve before the size doubles costs a quarter
+        x = activate(self.merge(torch.cat([x, skip], 1), style))
+        return x, inverse_haar(self.to_wavelets(x, style))

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from ram_avatar.errors import UserError
+from ram_avatar.motion.motion import Motion
+
+
+def test_round_trip_is_exact(random_motion, tmp_path):
+    motion = random_motion(7)
+    motion.save(tmp_path / "m.npz")
+    again = Motion.load(tmp_path / "m.npz")
+    assert (again.template, again.fps, len(again)) == (motion.template, motion.fps, 7)
+    for mine, theirs in zip(motion.parameters(), again.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert torch.equal(motion.confidence, again.confidence)
+
+
+def test_slices_are_motions(random_motion):
+    motion = random_motion(7)
+    assert len(motion[2:5]) == 3 and torch.equal(motion[2:5].pose, motion.pose[2:5])
+    assert torch.equal(motion[[3]].pose, motion.pose[3:4])
+
+
+def test_lengths_have_to_agree(random_motion):
+    motion = random_motion(4)
+    with pytest.raises(ValueError, match="facial_actions"):
+        Motion(**{**vars(motion), "facial_actions": motion.facial_actions[:3]})
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda a: a.pop("pose"), "pose"),
+        (lambda a: a.update(format_version=99), "format 99"),
+        (lambda a: a["pose"].__setitem__((0, 0, 0), np.nan), "finite"),
+        (lambda a: a.update(pose=np.array([{"an": "object"}])), "damaged"),
+        (lambda a: a.update(fps=0.0), "finite"),
+    ],
+)
+def test_what_is_wrong_is_said(random_motion, tmp_path, change, cause):
+    random_motion(2).save(tmp_path / "good.npz")
+    with np.load(tmp_path / "good.npz") as file:
+        arrays = {name: np.array(file[name]) for name in file.files}
+    change(arrays)
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(UserError, match=f"bad.npz.*{cause}"):
+        Motion.load(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut"])
+def test_other_files_are_refused(tmp_path, content):
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(UserError, match="x.npz"):
+        Motion.load(tmp_path / "x.npz")
+    with pytest.raises(UserError, match="no such file"):
+        Motion.load(tmp_path / "absent.npz")
