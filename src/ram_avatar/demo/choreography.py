@@ -1,9 +1,9 @@
 """The key poses of the two performances.
 
 Channels: `left_arm` and `right_arm` (`Arm`); `left_hand` and `right_hand` (`Hand`); `torso` and `head`
-(rotation vectors, radians: x bows forward, y leans to the person's right, z turns to the left); `root` (metres to
-the left, back and down from standing upright, then radians of turn to the left); `left_foot` and `right_foot`
-(metres outward from the middle, back and up, then radians of turn outward).
+(rotation vectors, radians: x bows forward, y leans to the person's right, z turns to the left); `root`
+(metres to the left, back and down from standing upright, then radians of turn to the left); `left_foot` and
+`right_foot` (metres outward from the middle, back and up, then radians of turn outward).
 """
 
 from collections.abc import Iterator
@@ -156,7 +156,7 @@ TRAINING = Script(
         Beat(0.3, {"left_foot": (0.28, 0, 0, 0.3), "root": (0.1, 0, 0.03, 0), "torso": (0, 0.12, 0)}),
         Beat(0.8, {**both(FLEX, FIST), "torso": (0, 0, 0), "root": (0.09, 0, 0.05, 0)}),
         Beat(0.3, {"left_foot": (0.2, 0, 0.07, 0.3), "root": (0.04, 0, 0.01, 0)}),
-        Beat(0.5, {**RESTING, **FEET, "root": (0, 0, 0.008, 0)}),
+        Beat(0.7, {**RESTING, **FEET, "root": (0, 0, 0.008, 0)}),
         Beat(0.5),
     ),
     expressions=(
@@ -180,7 +180,7 @@ DRIVING = Script(
     beats=(
         Beat(0.5, {"root": (-0.04, 0, 0.03, 0), "torso": (0, 0.08, 0)}),
         Beat(
-            0.5,
+            0.65,
             {
                 **left(WAVE_HIGH, OPEN),
                 **right(WAVE_LOW, OPEN),
@@ -271,15 +271,8 @@ DRIVING = Script(
             },
         ),
         Beat(0.3, {"right_foot": (0.2, 0, 0.07, 0.3), "root": (0, 0, 0.01, 0)}),
-        Beat(
-            0.3,
-            {
-                **both(OUT, OPEN),
-                "right_foot": (0.27, 0, 0, 0.3),
-                "root": (-0.08, 0, 0.06, 0),
-                "torso": (0, 0, 0),
-            },
-        ),
+        Beat(0.3, {"right_foot": (0.27, 0, 0, 0.3), "root": (-0.08, 0, 0.06, 0), "torso": (0, 0, 0)}),
+        Beat(0.7, both(OUT, OPEN)),
         Beat(0.6, {**both(FRONT, OPEN), "root": (-0.08, 0, 0.15, 0), "torso": (0.1, 0, 0)}),
         Beat(
             0.6, {**both(HIGH, FIST), "root": (-0.06, 0, 0.02, 0), "torso": (0, 0, 0), "head": (-0.12, 0, 0)}
@@ -300,7 +293,7 @@ DRIVING = Script(
         Expression(7.6, 1.0, FROWN),
         *talk(8.7, "mauo ei"),
         Expression(9.8, 1.3, SURPRISE),
-        Expression(11.0, 0.9, SMILE),
+        Expression(11.2, 1.5, LAUGH),
     ),
 )
 

@@ -160,7 +160,7 @@ class _AreaLight:
         return lit / len(self._samples), floor[:, 0]
 
     def _shadow(self, vertices: Tensor, toward: Tensor, faces: Tensor, camera: Camera) -> Tensor:
-        """[B, H/2, W/2]: 1 where a body throws its shadow on the floor, or on the wall where that is nearer."""
+        """[B, H/2, W/2]: 1 where a body throws its shadow on the floor or, if that is nearer, the wall."""
         fall = (vertices[..., 2:] - FLOOR) / toward[2]
         fall = torch.minimum(fall, (WALL - vertices[..., 1:2]) / (-toward[1]).clamp(min=1e-6))
         points = camera.project(vertices - fall * toward) * torch.tensor([0.5, 0.5, 1.0])

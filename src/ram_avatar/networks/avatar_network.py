@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from ..config import NetworkConfig
 from .dual_attention import AttentionBranch, DualAttention
 from .feature_unet import FeatureUNet
+from .layers import fold
 from .neural_texture import NeuralTexture
 from .style_unet import StyleUNet
 
 FACE_MAP_CHANNELS = 3
 HAND_MAP_CHANNELS = 5
+SURFACE_CHANNELS = 4
 
 
 @dataclass
@@ -37,6 +39,11 @@ class ConditionMaps:
     def mask(self) -> Tensor:
         """[B, 1, H, W]: the coverage mask {0, 1}."""
         return self.position[:, 3:]
+
+    @property
+    def surface(self) -> Tensor:
+        """[B, 4, H, W]: the surface colours and the coverage mask, what a warm start is given."""
+        return torch.cat([self.color, self.mask], 1)
 
     def __len__(self) -> int:
         return len(self.position)
@@ -78,18 +85,18 @@ class AvatarNetwork(nn.Module):
         self.neural_texture = NeuralTexture(config.texture_channels, config.texture_resolution)
         self.dual_attention = _dual_attention(config)
         self.part_networks = _part_networks(config)
-        self.start = SurfaceColors() if config.warm_start else NoColors()
-        self.alpha = PersonAlpha() if config.alpha else WholeFrame()
+        self.start = surface_color if config.warm_start else no_color
+        self.alpha = person_alpha if config.alpha else whole_frame
         self.styles = StyleCodes(config.styles if config.style_codes else 1, config.style_dim)
-        self.attention_channels = config.attends * config.attention_channels
-        inputs = (
-            config.body_channels
-            + self.attention_channels
-            + config.face * config.face_channels
-            + config.hands * config.hand_channels
-            + self.start.channels
-        )
-        self.style_unet = StyleUNet(inputs, 3 + self.alpha.channels, config.unet_widths, config.style_dim)
+        channels = {
+            "body": config.body_channels,
+            "attention": config.attends * config.attention_channels,
+            "face": config.face * config.face_channels,
+            "hands": config.hands * config.hand_channels,
+            "surface": config.warm_start * SURFACE_CHANNELS,
+        }
+        inputs = {name: count for name, count in channels.items() if count}
+        self.style_unet = StyleUNet(inputs, 3 + config.alpha, config.unet_widths, config.style_dim)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, maps: ConditionMaps, style: Tensor | None = None, attention: bool = True) -> Rendering:
@@ -97,22 +104,17 @@ class AvatarNetwork(nn.Module):
         Args:
             maps: of size `config.image_size`.
             style: [B] frame numbers whose style codes are used, as in training; None for the mean code.
-            attention: False leaves dual attention out (its channels are zero), as the first steps of training
-                do.
+            attention: False leaves dual attention out, as the first steps of training do; its channels are then zero.
         """
         others = list(self.dual_attention.branches) if attention else []
-        body, *other_bodies = self.neural_texture(maps.position, *(getattr(maps, name) for name in others))
-        if other_bodies:
-            attended = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
-        else:
-            attended = body.new_zeros(()).expand(len(maps), self.attention_channels, *body.shape[2:])
-        parts = [network(getattr(maps, name)) for name, network in self.part_networks.items()]
-        features = torch.cat([body, attended, *parts, self.start.features(maps)], 1)
+        positions = [maps.position, *(getattr(maps, name) for name in others)]
+        body, *other_bodies = self.neural_texture(*positions)
+        features = {name: network(getattr(maps, name)) for name, network in self.part_networks.items()}
+        features["body"] = body
+        if others:
+            features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
         image = self.style_unet(features, self.styles(style)).float()
-        return Rendering(
-            color=self.start.color(maps) + image[:, :3],
-            alpha=self.alpha(image[:, 3:], maps.mask),
-        )
+        return Rendering(self.start(maps) + image[:, :3], self.alpha(maps, image[:, 3:]))
 
     def mark_trained(self, frames: Iterable[int]) -> None:
         """Say which frames are trained on: only their style codes enter the mean code."""
@@ -139,46 +141,31 @@ class StyleCodes(nn.Module):
         self.style_trained[[min(frame, len(self.codes) - 1) for frame in frames]] = True
 
 
-class SurfaceColors(nn.Module):
-    """The warm start: colours gathered on the template's surface, to see and to start from."""
+class Fold(nn.Module):
+    """A map that needs no network of its own, see `layers.fold`."""
 
-    channels = 4
-
-    def features(self, maps: ConditionMaps) -> Tensor:
-        return torch.cat([maps.color, maps.mask], 1)
-
-    def color(self, maps: ConditionMaps) -> Tensor:
-        return maps.color
+    def forward(self, x: Tensor) -> Tensor:
+        return fold(x)
 
 
-class NoColors(nn.Module):
-    """No warm start: the picture comes from the neural texture alone, as published."""
-
-    channels = 0
-
-    def features(self, maps: ConditionMaps) -> Tensor:
-        return maps.color[:, :0]
-
-    def color(self, maps: ConditionMaps) -> float:
-        return 0.0
+def surface_color(maps: ConditionMaps) -> Tensor:
+    """The warm start: the picture is what the network adds to these."""
+    return maps.color
 
 
-class PersonAlpha(nn.Module):
-    """An alpha that starts as the coverage mask: within 2 % of it, where the sigmoid has still a slope."""
-
-    channels = 1
-
-    def forward(self, logit: Tensor, mask: Tensor) -> Tensor:
-        return torch.sigmoid(4 * (logit + 2 * mask - 1))
+def no_color(maps: ConditionMaps) -> Tensor:
+    """No warm start, as published."""
+    return torch.zeros_like(maps.color)
 
 
-class WholeFrame(nn.Module):
+def person_alpha(maps: ConditionMaps, logit: Tensor) -> Tensor:
+    """An alpha that starts as the coverage mask: within 2 % of it, where the sigmoid has a slope still."""
+    return torch.sigmoid(4 * (logit + 2 * maps.mask - 1))
+
+
+def whole_frame(maps: ConditionMaps, logit: Tensor) -> Tensor:
     """No alpha: the network paints the background as well, as published."""
-
-    channels = 0
-
-    def forward(self, logit: Tensor, mask: Tensor) -> Tensor:
-        return torch.ones_like(mask)
+    return torch.ones_like(maps.mask)
 
 
 def _dual_attention(config: NetworkConfig) -> DualAttention:
@@ -195,4 +182,6 @@ def _part_networks(config: NetworkConfig) -> nn.ModuleDict:
         networks["face"] = FeatureUNet(FACE_MAP_CHANNELS, config.face_channels, config.feature_widths)
     if config.hands:
         networks["hands"] = FeatureUNet(HAND_MAP_CHANNELS, config.hand_channels, config.feature_widths)
+    if config.warm_start:
+        networks["surface"] = Fold()
     return networks

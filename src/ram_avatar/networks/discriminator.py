@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
-from .layers import EqualizedConv2d, EqualizedLinear, HaarConv2d, activate
+from .layers import EqualizedConv2d, EqualizedLinear, HaarConv2d, activate, fold
 
 FRAMES = 3
 _SMOOTH = 1e-8
@@ -36,7 +36,7 @@ class TemporalDiscriminator(nn.Module):
         Returns:
             [B], high for real.
         """
-        x = self.blocks(activate(self.enter(frames)))
+        x = self.blocks(activate(self.enter(fold(frames))))
         x = activate(self.merge(torch.cat([x, batch_deviation(x)], 1)))
         return self.score(x.mean((2, 3))).squeeze(1)
 

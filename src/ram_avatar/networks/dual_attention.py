@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import EqualizedConv2d, activate, upsample
+from .layers import EqualizedConv2d, EqualizedLinear, HaarConv2d, activate, upsample
 
 KEY_SHARE = 4
 """Queries and keys have a quarter of the features' channels."""
@@ -34,26 +34,32 @@ class CrissCrossAttention(nn.Module):
     def __init__(self, channels: int, distance_power: float):
         super().__init__()
         keys = max(1, channels // KEY_SHARE)
-        self.query = EqualizedConv2d(channels, keys, 1, bias=False, gain=1.0)
-        self.key = EqualizedConv2d(channels, keys, 1, bias=False, gain=1.0)
-        self.value = EqualizedConv2d(channels, channels, 1, bias=False, gain=1.0)
+        self.query = EqualizedLinear(channels, keys, bias=None)
+        self.key = EqualizedLinear(channels, keys, bias=None)
+        self.value = EqualizedLinear(channels, channels, bias=None)
         self.gain = nn.Parameter(torch.zeros(()))
         self.distance_power = distance_power
 
     def forward(self, current: Tensor, other: Tensor) -> Tensor:
         """Queries come from `current`, keys and values from `other`; all are [B, C, H, W]."""
-        query, key, value = self.query(current), self.key(other), self.value(other)
-        height, width = query.shape[2:]
-        by_row = distance_weight(height, self.distance_power, query.device)[:, None]  # [H, 1, H]
-        by_column = distance_weight(width, self.distance_power, query.device)  # [W, W]
+        height, width = current.shape[2:]
+        x, y = current.permute(0, 2, 3, 1), other.permute(0, 2, 3, 1)  # no copies of channels-last maps
+        query, key, value = self.query(x), self.key(y), self.value(y)  # [B, H, W, C]
+        row = _energy(query, key, self.distance_power)  # [B, H, W, W]
+        column = _energy(query.transpose(1, 2), key.transpose(1, 2), self.distance_power)  # [B, W, H, H]
         # The position itself lies in its row and in its column: it counts in its row.
-        itself = torch.eye(height, dtype=torch.bool, device=query.device)[:, None]
-        row = torch.einsum("bkhw,bkhu->bhwu", query, key).float() * by_column
-        column = torch.einsum("bkhw,bkuw->bhwu", query, key).float() * by_row
-        energy = torch.cat([row, column.masked_fill(itself, -torch.inf)], 3)  # [B, H, W, W + H]
-        row, column = energy.softmax(3).to(value.dtype).split([width, height], 3)
-        found = torch.einsum("bhwu,bchu->bchw", row, value) + torch.einsum("bhwu,bcuw->bchw", column, value)
-        return torch.addcmul(current, found, self.gain.to(found.dtype))
+        itself = torch.eye(height, dtype=torch.bool, device=x.device)
+        column = column.masked_fill(itself, -torch.inf).transpose(1, 2)
+        weight = torch.cat([row, column], 3).softmax(3).to(value.dtype)  # [B, H, W, W + H]
+        row, column = weight.split([width, height], 3)
+        found = row @ value + (column.transpose(1, 2) @ value.transpose(1, 2)).transpose(1, 2)
+        return torch.addcmul(x, found, self.gain.to(found.dtype)).permute(0, 3, 1, 2)
+
+
+def _energy(query: Tensor, key: Tensor, distance_power: float) -> Tensor:
+    """Attention energies [..., N, N], in float32, of N positions along lines [..., N, C]."""
+    energy = (query @ key.transpose(-1, -2)).float()
+    return energy * distance_weight(energy.shape[-1], distance_power, energy.device)
 
 
 class AttentionBranch(nn.Module):
@@ -69,24 +75,22 @@ class AttentionBranch(nn.Module):
     def __init__(self, inputs: int, outputs: int, widths: tuple[int, int], distance_power: float):
         super().__init__()
         half, quarter = widths
-        self.down1 = EqualizedConv2d(inputs, half, stride=2)
+        self.down1 = HaarConv2d(inputs, half)
         self.down2 = EqualizedConv2d(half, quarter, stride=2)
         self.attention = CrissCrossAttention(quarter, distance_power)
-        self.up = EqualizedConv2d(quarter, outputs, gain=1.0)
+        self.up = EqualizedConv2d(quarter, 4 * outputs, gain=1.0)
 
     def forward(self, current: Tensor, other: Tensor) -> Tensor:
-        """Two [B, inputs, H, W] to [B, outputs, H, W]."""
+        """Two folded maps [B, 4 * inputs, H/2, W/2] to one [B, 4 * outputs, H/2, W/2]."""
         x, reference = self.encode(current), self.encode(other)
         # The first pass gathers from the other map along rows and columns. The second, along them again,
         # spreads what the first one found: the two reach the whole map.
         x = self.attention(x, reference)
         x = self.attention(x, x)
-        # What comes from a quarter of the size has no detail that a convolution at full size would see.
-        half = tuple((side + 1) // 2 for side in current.shape[2:])
-        return upsample(self.up(upsample(x, half)), current.shape[2:])
+        return self.up(upsample(x, current.shape[2:]))
 
     def encode(self, features: Tensor) -> Tensor:
-        """Body features [B, inputs, H, W] to [B, widths[1], H/4, W/4]."""
+        """Body features to [B, widths[1], H/4, W/4]."""
         return activate(self.down2(activate(self.down1(features))))
 
 
@@ -104,10 +108,10 @@ class DualAttention(nn.Module):
     def forward(self, current: Tensor, others: dict[str, Tensor]) -> Tensor:
         """
         Args:
-            current: [B, C3, H, W] body features of frame n.
-            others: for each branch, the body features [B, C3, H, W] of its map.
+            current: [B, 4 * C3, H/2, W/2] body features of frame n, folded.
+            others: for each branch, the body features of its map.
 
         Returns:
-            [B, C4, H, W].
+            [B, 4 * C4, H/2, W/2], folded.
         """
         return sum(branch(current, others[name]) for name, branch in self.branches.items())

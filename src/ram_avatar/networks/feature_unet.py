@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import EqualizedConv2d, activate, upsample
+from .layers import EqualizedConv2d, HaarConv2d, activate, fold, upsample
 
 
 class FeatureUNet(nn.Module):
@@ -17,16 +17,16 @@ class FeatureUNet(nn.Module):
     def __init__(self, inputs: int, outputs: int, widths: tuple[int, int]):
         super().__init__()
         half, quarter = widths
-        self.down1 = EqualizedConv2d(inputs, half, stride=2)
+        self.down1 = HaarConv2d(inputs, half)
         self.down2 = EqualizedConv2d(half, quarter, stride=2)
         self.across = EqualizedConv2d(quarter, quarter)
         self.up1 = EqualizedConv2d(quarter + half, half)
-        self.up2 = EqualizedConv2d(half + inputs, outputs, gain=1.0)
+        self.up2 = EqualizedConv2d(half, 4 * outputs, gain=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] to [B, outputs, H, W]; H and W are multiples of four."""
-        half = activate(self.down1(x))
+        """[B, inputs, H, W] to [B, 4 * outputs, H/2, W/2], folded; H and W are multiples of four."""
+        half = activate(self.down1(fold(x)))
         quarter = activate(self.down2(half))
         y = activate(self.across(quarter))
         y = activate(self.up1(torch.cat([upsample(y), half], 1)))
-        return self.up2(torch.cat([upsample(y), x.to(y.dtype)], 1))
+        return self.up2(y)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import fold
+
 PLANES = ((0, 1), (1, 2), (2, 0))
 """The two canonical axes along the columns and along the rows of each plane."""
 
@@ -27,34 +29,43 @@ class NeuralTexture(nn.Module):
             positions: each [B, 4, H, W]: canonical coordinates in [-1, 1], and the coverage mask {0, 1}.
 
         Returns:
-            For each, [B, 3 * channels, H, W] in [-1, 1], 0 where nothing is covered; in channels-last order.
+            For each, [B, 4 * 3 * channels, H/2, W/2] in [-1, 1], folded (see `layers.fold`) and in channels-last
+            order; 0 where nothing is covered.
         """
         planes = self.planes.tanh()
-        # A person covers a fifth of a picture, and looking up backwards is slow: where gradients are wanted,
-        # only covered pixels are looked up. Without gradients the plain way costs little, and it exports.
-        look_up = sample_covered if torch.is_grad_enabled() else sample
-        return [look_up(planes, position) for position in positions]
+        look_up = sample if _static(positions[0]) else sample_covered
+        return [look_up(planes, fold(position)) for position in positions]
 
 
 def sample(planes: Tensor, position: Tensor) -> Tensor:
-    """Look up every pixel of a position map, see `NeuralTexture.forward`."""
-    batch, _, height, width = position.shape
-    coordinates = position[:, :3].permute(0, 2, 3, 1).reshape(batch * height, width, 3)
-    features = _bilinear(planes, coordinates).view(-1, batch, height, width)  # [3C, B, H, W]
-    return (features.permute(1, 2, 3, 0) * position[:, 3, :, :, None]).permute(0, 3, 1, 2)
+    """Look up every pixel of a folded position map, see `NeuralTexture.forward`."""
+    pixels = position.permute(0, 2, 3, 1).reshape(-1, 4)
+    return _to_map(_bilinear(planes, pixels[:, :3]) * pixels[:, 3:], position)
 
 
 def sample_covered(planes: Tensor, position: Tensor) -> Tensor:
-    """`sample`, at a cost that goes with the number of covered pixels."""
-    batch, _, height, width = position.shape
+    """`sample`, of covered pixels only: a person covers a fifth of a picture."""
     pixels = position.permute(0, 2, 3, 1).reshape(-1, 4)
     covered = pixels[:, 3].nonzero().squeeze(1)  # [N]
-    features = _bilinear(planes, pixels[covered, :3][None]).squeeze(1).T  # [N, 3C]
-    picture = features.new_zeros(len(pixels), features.shape[1]).index_copy(0, covered, features)
-    return picture.view(batch, height, width, -1).permute(0, 3, 1, 2)
+    features = _bilinear(planes, pixels.index_select(0, covered))
+    return _to_map(features.new_zeros(len(pixels), features.shape[1]).index_copy_(0, covered, features), position)
 
 
 def _bilinear(planes: Tensor, coordinates: Tensor) -> Tensor:
-    """Features [3C, H, W] of planes [3, C, R, R] at coordinates [H, W, 3] in [-1, 1]."""
-    grid = torch.stack([coordinates[..., axes] for axes in PLANES])  # [3, H, W, 2]
-    return F.grid_sample(planes, grid, padding_mode="border", align_corners=False).flatten(0, 1)
+    """Features [N, 3C] of planes [3, C, R, R] at coordinates [N, 3 or more] in [-1, 1]."""
+    grid = torch.stack([coordinates[:, (i, j)] for i, j in PLANES])[:, None]  # [3, 1, N, 2]
+    features = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)  # [3, C, 1, N]
+    return features.flatten(0, 2).T
+
+
+def _to_map(pixels: Tensor, position: Tensor) -> Tensor:
+    """Pixels [4BHW, C] in the order of a folded position map [B, 16, H, W] to a folded map [B, 4C, H, W]."""
+    batch, _, height, width = position.shape
+    return pixels.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _static(position: Tensor) -> bool:
+    """Whether the number of covered pixels must not decide on any shape: in an exported or compiled network,
+    and where a device would have to wait for that number. With gradients it is worth the wait."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return traced or (position.device.type != "cpu" and not torch.is_grad_enabled())

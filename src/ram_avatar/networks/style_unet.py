@@ -8,39 +8,43 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .layers import EqualizedConv2d, HaarConv2d, ModulatedConv2d, activate, inverse_haar, upsample
+from .layers import EqualizedConv2d, HaarConv2d, ModulatedConv2d, activate, haar, unfold, upsample
 
 
 class StyleUNet(nn.Module):
     """Feature maps and a style to an image.
 
     Args:
-        inputs, outputs: channels of the features and of the image.
+        inputs: channels of each feature map, before it was folded.
+        outputs: channels of the image.
         widths: channels from a half of the image's size down, halving the size each time.
         style_dim: length of the style code.
 
     The layers that write the image start at zero, and so does the image.
     """
 
-    def __init__(self, inputs: int, outputs: int, widths: tuple[int, ...], style_dim: int):
+    def __init__(self, inputs: dict[str, int], outputs: int, widths: tuple[int, ...], style_dim: int):
         super().__init__()
-        self.enter = HaarConv2d(inputs, widths[0])
+        # One layer over all maps, kept as a sum of one term per map: it spares joining the maps.
+        fan_in = sum(inputs.values())
+        self.enter = nn.ModuleDict({name: HaarConv2d(n, widths[0], fan_in) for name, n in inputs.items()})
         self.encoders = nn.ModuleList(Encoder(fine, coarse) for fine, coarse in pairwise(widths))
         self.across = ModulatedConv2d(widths[-1], widths[-1], 3, style_dim)
         self.decoders = nn.ModuleList(
             Decoder(coarse, fine, outputs, style_dim) for coarse, fine in pairwise(reversed(widths))
         )
 
-    def forward(self, features: Tensor, style: Tensor) -> Tensor:
+    def forward(self, features: dict[str, Tensor], style: Tensor) -> Tensor:
         """
         Args:
-            features: [B, inputs, H, W]; H and W can be halved len(widths) times.
+            features: each [B, 4 * inputs, H/2, W/2], folded; H and W can be halved len(widths) times. A map
+                that is left out counts as zero.
             style: [B, style_dim], or [1, style_dim] for the whole batch.
 
         Returns:
             [B, outputs, H, W].
         """
-        x = activate(self.enter(features))
+        x = activate(sum(self.enter[name](feature) for name, feature in features.items()))
         skips = []
         for encoder in self.encoders:
             x, skip = encoder(x)
@@ -80,4 +84,4 @@ class Decoder(nn.Module):
         """Features [B, coarse, h, w] to [B, fine, 2h, 2w] and details of the image [B, channels, 4h, 4w]."""
         x = upsample(activate(self.up(x, style)))  # to convolve before the size doubles costs a quarter
         x = activate(self.merge(torch.cat([x, skip], 1), style))
-        return x, inverse_haar(self.to_wavelets(x, style))
+        return x, unfold(haar(self.to_wavelets(x, style)))

@@ -8,7 +8,7 @@ import torch
 
 from .observations import Observations
 
-MARGIN = 0.04  # of the person's larger extent, on every side: hair, and what moves a little further
+MARGIN = 0.06  # of the larger extent, on every side: hair, and room for motions that the clip does not show
 MAX_SIZE = 1024  # stored frames are no larger: the largest preset
 
 
@@ -61,7 +61,7 @@ def choose_crop(observations: Observations, projected: torch.Tensor) -> Crop:
     size = np.array([observations.width, observations.height], float)
     lows, highs = lows.clip(0, size), highs.clip(0, size)  # what is out of the picture is not to be shown
     margin = MARGIN * (highs - lows).max()
-    lows, highs = (lows - margin).clip(0, size), (highs + margin).clip(0, size)
+    lows, highs = lows - margin, highs + margin
     side = float((highs - lows).max())
     corner = (lows + highs) / 2 - side / 2
     # Inside the picture where it fits, so that no edge needs repeating.
