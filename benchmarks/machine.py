@@ -10,15 +10,16 @@ from pathlib import Path
 
 def describe() -> str:
     """One line: processor, cores, memory, and the versions that matter."""
-    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
-    memory = next((int(line.split()[1]) >> 20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
+    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if "model name" in line), "")
+    memory = next((int(line.split()[1]) >> 20 for line in _lines("/proc/meminfo") if "MemTotal" in line), 0)
     import torch
 
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     amx = " with AMX" if torch.cpu._is_amx_tile_supported() else ""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "mediapipe", "anny", "warp-lang"))
     cores = f"{torch.get_num_threads()} cores"
-    return f"{cpu or platform.processor()}{amx}, {cores}, {memory} GB{gpu}; Python {platform.python_version()}, {versions}"
+    hardware = f"{cpu or platform.processor()}{amx}, {cores}, {memory} GB{gpu}"
+    return f"{hardware}; Python {platform.python_version()}, {versions}"
 
 
 def _lines(path: str) -> list[str]:
@@ -39,4 +40,5 @@ def seconds(work: Callable[[], object], runs: int = 7, warm_up: int = 2) -> floa
 
 def table(rows: list[tuple[str, str, str]]) -> str:
     """Markdown: what, how much, the goal."""
-    return "\n".join(["| what | measured | goal |", "| --- | --- | --- |", *(f"| {a} | {b} | {c} |" for a, b, c in rows)])
+    body = [f"| {what} | {measured} | {goal} |" for what, measured, goal in rows]
+    return "\n".join(["| what | measured | goal |", "| --- | --- | --- |", *body])

@@ -133,9 +133,7 @@ class Studio:
         colors[self.is_eye] = torch.tensor(EYE_WHITE)
         return colors
 
-    def render(
-        self, body: AnnyBody, vertices: Tensor, camera: Camera, triangles: np.ndarray | None = None
-    ) -> Picture:
+    def render(self, body: AnnyBody, vertices: Tensor, camera: Camera, triangles: np.ndarray | None = None) -> Picture:
         """Vertices [V, 3] in world axes; `triangles` [F] bool draws only some of the triangles."""
         chosen = np.flatnonzero(np.ones(len(self.faces), bool) if triangles is None else triangles)
         faces = self.template.faces[chosen]
@@ -268,9 +266,7 @@ def measure_face(studio: Studio) -> list[Row]:
     first = {k: points[heads.errors(points, k).mean(0).argmin()] for k, points in candidates.items()}
     positions = np.stack([first[k].on(mesh) for k in range(FACE)])
     partner = linear_sum_assignment(cdist(positions, positions * [-1, 1, 1]))[1]
-    assert (partner[partner] == np.arange(FACE)).all(), (
-        "a detection went astray: left and right do not pair up"
-    )
+    assert (partner[partner] == np.arange(FACE)).all(), "a detection went astray: left and right do not pair up"
 
     rows, errors = {}, np.zeros(FACE)
     for left, right in enumerate(partner):

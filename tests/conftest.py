@@ -43,3 +43,64 @@ def random_motion(template):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def film(template, tmp_path_factory) -> Path:
+    """A short video of the built-in performer."""
+    from ram_avatar.demo.performer import Performer, write_performance
+
+    path = tmp_path_factory.mktemp("film") / "performer.mp4"
+    write_performance(path, Performer(template), "training", frames=30, fps=12.5, size=256)
+    return path
+
+
+@pytest.fixture(scope="session")
+def capture(film, template, tmp_path_factory):
+    """The film, really tracked, with the face read from landmarks."""
+    from ram_avatar.tracking.fitting import FitSettings
+    from ram_avatar.tracking.track import track
+
+    return track(film, tmp_path_factory.mktemp("capture") / "c", template=template, settings=FitSettings(60, 80))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A preset that trains in seconds, with every part of the network and every phase of training in it."""
+    from ram_avatar.config import NetworkConfig, Preset, TrainingConfig
+
+    network = NetworkConfig(
+        image_size=64,
+        texture_channels=2,
+        texture_resolution=32,
+        attention_channels=4,
+        attention_widths=(8, 8),
+        face_channels=2,
+        hand_channels=2,
+        feature_widths=(4, 8),
+        unet_widths=(8, 12, 16),
+        style_dim=8,
+        discriminator_widths=(8, 12, 16),
+    )
+    training = TrainingConfig(
+        steps=6,
+        batch_size=2,
+        learning_rate=1e-3,
+        texture_learning_rate=1e-2,
+        attention_start=0.2,
+        texture_frozen=0.2,
+        discriminator_start=0.4,
+        perceptual_layers=("relu1_1", "relu2_1"),
+        checkpoint_seconds=1e9,
+    )
+    return Preset("tiny", network, training, texture_size=64)
+
+
+@pytest.fixture(scope="session")
+def avatar_folder(capture, tiny, tmp_path_factory) -> Path:
+    """An avatar, trained for a few steps."""
+    from ram_avatar.create import train
+
+    folder = tmp_path_factory.mktemp("avatar") / "a"
+    train(capture, folder, preset=tiny, accelerator="cpu")
+    return folder

@@ -221,9 +221,7 @@ def test_reference_white_of_hlg_is_white(tmp_path: Path) -> None:
 def test_transparency_is_over_black(tmp_path: Path, suffix: str, codec: str, pix_fmt: str) -> None:
     alpha = np.zeros((48, 96, 1), np.uint8)
     alpha[:, :32], alpha[:, 32:64] = 255, 128
-    path = encode(
-        tmp_path / f"alpha{suffix}", [np.dstack([chart(), alpha])] * 3, codec=codec, pix_fmt=pix_fmt
-    )
+    path = encode(tmp_path / f"alpha{suffix}", [np.dstack([chart(), alpha])] * 3, codec=codec, pix_fmt=pix_fmt)
     expected = CHART * np.array([1, 1, 128 / 255, 128 / 255, 0, 0])[:, None]
     assert np.abs(patches(next(read_frames(path))) - expected).max() < 4
 
@@ -304,9 +302,7 @@ def test_constant_rate_gives_every_frame_once(tmp_path: Path, rate: Fraction) ->
 def test_wrong_rate_in_the_header(tmp_path: Path) -> None:
     # Browsers record WebM with 1000 frames per second in the header.
     times = [40 * i for i in range(50)]
-    path = encode(
-        tmp_path / "browser.mkv", map(numbered, range(50)), rate=1000, times=times, tick=Fraction(1, 1000)
-    )
+    path = encode(tmp_path / "browser.mkv", map(numbered, range(50)), rate=1000, times=times, tick=Fraction(1, 1000))
     assert probe(path).rate == 25
     assert [number(frame) for frame in read_frames(path)] == list(range(50))
 
@@ -375,9 +371,7 @@ def test_missing_folder_and_empty(tmp_path: Path) -> None:
     assert "empty" in message(tmp_path / "empty.mp4")
 
 
-@pytest.mark.parametrize(
-    "content", [b"Hello, I am a text.\n" * 50, bytes(range(256)) * 20, b"\0" * 4096, b"x"]
-)
+@pytest.mark.parametrize("content", [b"Hello, I am a text.\n" * 50, bytes(range(256)) * 20, b"\0" * 4096, b"x"])
 @pytest.mark.parametrize("name", ["notes.txt", "fake.mp4", "noise.bin"])
 def test_not_a_video(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name

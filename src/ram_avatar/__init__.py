@@ -1,10 +1,10 @@
 """RAM-Avatar: from one video of one person, an avatar with full control of body, hands and face.
 
-    from ram_avatar import Avatar, Motion, create
+from ram_avatar import Avatar, Motion, create
 
-    avatar = create("me.mp4", "me")
-    for frame in avatar.render(Motion.load("dance.npz")):
-        ...
+avatar = create("me.mp4", "me")
+for frame in avatar.render(Motion.load("dance.npz")):
+    ...
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ _HOMES = {
     "track": "tracking.track",
     "train": "create",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str):

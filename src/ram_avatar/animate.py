@@ -87,8 +87,9 @@ def _opened(
         yield motion, Placement.of(motion, template, avatar.identity), None, None
     else:
         with TemporaryDirectory() as scratch:
-            capture = track(driver, Path(scratch) / "capture", template=template.to("cpu"), face_model=face_model, progress=progress)
-            source = Placement.of(capture.motion, template.to("cpu"), capture.identity)
+            on_cpu, folder = template.to("cpu"), Path(scratch) / "capture"
+            capture = track(driver, folder, template=on_cpu, face_model=face_model, progress=progress)
+            source = Placement.of(capture.motion, on_cpu, capture.identity)
             yield capture.motion, source, read_frames(driver), driver
 
 

@@ -48,7 +48,7 @@ class Avatar:
     placement: Placement
     fps: float
     training: dict = field(default_factory=dict)  # step, steps, seconds, capture
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @torch.no_grad()
     def render(

@@ -28,9 +28,7 @@ class Camera:
         """World points [..., 3] (metres) to [..., 3]: x, y in pixels and the depth in metres."""
         depth = points[..., 1]
         scale = self.focal / depth.clamp(min=0.05)
-        return torch.stack(
-            [self.center_x + points[..., 0] * scale, self.center_y - points[..., 2] * scale, depth], -1
-        )
+        return torch.stack([self.center_x + points[..., 0] * scale, self.center_y - points[..., 2] * scale, depth], -1)
 
     def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
         """Pixels [..., 2] at depths [...] (metres) to world points [..., 3]."""

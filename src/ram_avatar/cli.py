@@ -56,7 +56,8 @@ def track(
 
     with _progress() as progress:
         made = run(video, capture, face_model=face_model, overwrite=overwrite, progress=progress)
-        rates = ", ".join(f"{part.replace('_', ' ')} {rate:.0%}" for part, rate in made.report["detection_rates"].items())
+        seen = made.report["detection_rates"].items()
+        rates = ", ".join(f"{part.replace('_', ' ')} {rate:.0%}" for part, rate in seen)
         progress.note(f"{capture}: {len(made)} frames; seen: {rates}; face read from {made.report['face_read_from']}")
 
 

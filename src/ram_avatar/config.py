@@ -17,8 +17,7 @@ class NetworkConfig:
     """Height and width of the condition maps and of the picture, in pixels."""
 
     texture_channels: int = 16
-    """Channels of each of the three planes of the neural texture; the body feature map has C3 = three times as
-    many."""
+    """Channels of each of the three planes of the neural texture; C3, of the body feature map, is their sum."""
     texture_resolution: int = 512
     """Height and width of a plane of the neural texture, in texels."""
 
@@ -96,7 +95,7 @@ class NetworkConfig:
         return self.temporal_attention or self.spatial_attention
 
     def for_capture(self, styles: int, plate: bool) -> "NetworkConfig":
-        """This configuration for a capture of `styles` training frames, with or without a background plate."""
+        """This configuration for a capture of `styles` training frames, with a background plate or without."""
         return replace(self, styles=styles, alpha=self.alpha and plate)
 
     @classmethod

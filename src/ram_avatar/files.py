@@ -43,11 +43,15 @@ def disk_errors(path: str | Path) -> Iterator[None]:
         raise
 
 
-def check_output(path: str | Path, overwrite: bool = False) -> Path:
+def check_output(path: str | Path, overwrite: bool = False, *, marker: str | None = None) -> Path:
     """Check, before any work is done, that an output can be written to `path`; returns it as a Path.
 
+    Args:
+        marker: see `atomic_folder`, for an output that is a folder.
+
     Raises:
-        UserError: `path` exists and `overwrite` is false; its parent folder is missing or not writable.
+        UserError: `path` exists and `overwrite` is false; its parent folder is missing or not writable; `path`
+            holds other files and no `marker`.
     """
     path = Path(path)
     parent = path.absolute().parent
@@ -58,6 +62,8 @@ def check_output(path: str | Path, overwrite: bool = False) -> Path:
             raise UserError(f"{path} cannot be written: there is no folder {parent}")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise UserError(f"{path} cannot be written: the folder {parent} is not writable")
+        if marker:
+            _check_replaceable(path, marker)
     return path
 
 

@@ -6,10 +6,10 @@ from .avatar import Avatar
 def model_card(avatar: Avatar, figures: dict) -> str:
     """Markdown: what the avatar is, how to use it, how good it is, and what it must not be used for."""
     rows = [
-        (name, figures[way] if way else figures)
-        for name, way in (
-            ("this avatar", None), ("textured mesh, no network", "textured_mesh"), ("nearest training frame", "nearest_frame"))
-    ]  # fmt: skip
+        ("this avatar", figures),
+        ("textured mesh, no network", figures["textured_mesh"]),
+        ("nearest training frame", figures["nearest_frame"]),
+    ]
     table = "\n".join(
         f"| {name} | {f['psnr']:.2f} | {f['psnr_person']:.2f} | {f['ssim']:.3f} | {f['st_lpips_person']:.4f} |"
         for name, f in rows

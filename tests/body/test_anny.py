@@ -45,7 +45,7 @@ def test_skinning_against_a_plain_twin(template, random_motion):
 
 def test_turning_the_root_turns_everything(template, random_motion):
     body, motion = template.body(template.default_identity()), random_motion(1)
-    root, shift, pose, actions = motion.parameters()
+    _, shift, pose, actions = motion.parameters()
     turn = torch.tensor([[0.0, 0.0, 0.7]])
     still = body.pose(torch.zeros(1, 3), torch.zeros(1, 3), pose, actions).vertices
     turned = body.pose(turn, shift, pose, actions).vertices

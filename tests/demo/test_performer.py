@@ -29,9 +29,7 @@ def motion(request, template):
     return performance(request.param, template, frames=420, fps=FPS)
 
 
-def posed_joints(
-    template, body, turns: dict[str, np.ndarray], root=(0.0, 0.0, 0.0), root_turn=(0.0, 0.0, 0.0)
-):
+def posed_joints(template, body, turns: dict[str, np.ndarray], root=(0.0, 0.0, 0.0), root_turn=(0.0, 0.0, 0.0)):
     """World positions by joint name of the reference pose with some joints turned."""
     pose = torch.zeros(1, len(template.pose_joints), 3)
     for joint, turn in turns.items():
@@ -130,9 +128,7 @@ def test_render_puts_the_performer_into_the_room(template, performer):
     assert 0.08 < changed.mean() < 0.3
     points = performer.camera((160, 128)).project(torch.tensor([[0.0, DISTANCE, 0.2]]))  # the belly
     assert changed[int(points[0, 1]), int(points[0, 0])]
-    alone = next(
-        performer.render(motion[8:], (160, 128))
-    )  # does not depend on the other frames, but for grain
+    alone = next(performer.render(motion[8:], (160, 128)))  # does not depend on the other frames, but for grain
     assert np.abs(alone.astype(float) - pictures[8]).mean() < 3
 
 

@@ -10,7 +10,9 @@ SIZE = 192
 
 
 @pytest.fixture(scope="module")
-def painted(template, ):
+def painted(
+    template,
+):
     """Frames of a body that wears a known texture, seen from several sides; the painter's result beside it."""
     from ram_avatar.motion.motion import Motion
 

@@ -130,9 +130,7 @@ def test_pose_joints_turn_their_offsets_with_the_body(correspondence, reference)
 def test_detector_agrees_on_another_identity(correspondence, script):
     """MediaPipe on a render of somebody whom the data was not measured on."""
     studio = script.Studio(load_template())
-    picture, camera, vertices = studio.head(
-        studio.body(gender=0.75, weight=0.5, age=0.75, muscle=0.6), yaw=0.2
-    )
+    picture, camera, vertices = studio.head(studio.body(gender=0.75, weight=0.5, age=0.75, muscle=0.6), yaw=0.2)
     with script.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as detector:
         found = detector.process(picture.image).multi_face_landmarks
     detected = np.array([[p.x, p.y] for p in found[0].landmark]) * camera.width

@@ -47,13 +47,17 @@ def _seen_by_a_perfect_detector(template, motion, identity, camera: Camera) -> l
     pose[:, map_.joint_landmarks] = map_.pose_joints(joints, posed.turns)
     pose[:, map_.surface_landmarks] = points[:, SURFACE_ROWS]
     hips = pose[:, [23, 24]].mean(1, keepdim=True)
+
+    def project(x: torch.Tensor) -> np.ndarray:
+        return camera.project(x)[..., :2].numpy()
+
+    def spatial(x: torch.Tensor) -> np.ndarray:
+        depth = (x[:, 1:2] - x[:1, 1:2]) * camera.focal / x[:1, 1:2]
+        return np.concatenate([project(x), depth.numpy()], 1)
+
     seen = []
     for i in range(len(motion)):
-        project = lambda x: camera.project(x)[..., :2].numpy()  # noqa: E731
         metric = (pose[i] - hips[i]).numpy()
-        spatial = lambda x: np.concatenate(  # noqa: E731
-            [project(x), ((x[:, 1:2] - x[:1, 1:2]) * camera.focal / x[:1, 1:2]).numpy()], 1
-        )
         seen.append(
             Landmarks(
                 pose=project(pose[i]),

@@ -300,7 +300,8 @@ class AnnyBody:
 
     def at_reference(self) -> Posed:
         zeros = self.rest_vertices.new_zeros
-        return self.pose(zeros(1, 3), zeros(1, 3), zeros(1, len(POSE_JOINTS), 3), zeros(1, len(self.template.action_names)))
+        pose, actions = zeros(1, len(POSE_JOINTS), 3), zeros(1, len(self.template.action_names))
+        return self.pose(zeros(1, 3), zeros(1, 3), pose, actions)
 
 
 def _import_anny():

@@ -99,9 +99,7 @@ def talk(start: float, syllables: str) -> tuple[Expression, ...]:
         "m": {"mouthPress*": 0.45, "mouthRollLower": 0.2},
     }
     return tuple(
-        Expression(start + k / 6, 0.3, shapes[letter], ease=0.14)
-        for k, letter in enumerate(syllables)
-        if letter != " "
+        Expression(start + k / 6, 0.3, shapes[letter], ease=0.14) for k, letter in enumerate(syllables) if letter != " "
     )
 
 
@@ -148,9 +146,7 @@ TRAINING = Script(
         Beat(0.7, {"head": (0, 0, -0.5)}),
         Beat(0.5, {"head": (0.25, 0, 0)}),
         Beat(0.5, {"head": (-0.2, 0, 0)}),
-        Beat(
-            0.8, {**both(FRONT, OPEN), "head": (0, 0, 0), "torso": (0.18, 0, 0), "root": (0, 0.04, 0.22, 0)}
-        ),
+        Beat(0.8, {**both(FRONT, OPEN), "head": (0, 0, 0), "torso": (0.18, 0, 0), "root": (0, 0.04, 0.22, 0)}),
         Beat(0.7, {**RESTING, "torso": (0, 0, 0), "root": (0, 0, 0.01, 0)}),
         Beat(0.3, {"left_foot": (0.2, 0, 0.07, 0.3), "root": (0.0, 0, 0.01, 0)}),
         Beat(0.3, {"left_foot": (0.28, 0, 0, 0.3), "root": (0.1, 0, 0.03, 0), "torso": (0, 0.12, 0)}),
@@ -274,9 +270,7 @@ DRIVING = Script(
         Beat(0.3, {"right_foot": (0.27, 0, 0, 0.3), "root": (-0.08, 0, 0.06, 0), "torso": (0, 0, 0)}),
         Beat(0.7, both(OUT, OPEN)),
         Beat(0.6, {**both(FRONT, OPEN), "root": (-0.08, 0, 0.15, 0), "torso": (0.1, 0, 0)}),
-        Beat(
-            0.6, {**both(HIGH, FIST), "root": (-0.06, 0, 0.02, 0), "torso": (0, 0, 0), "head": (-0.12, 0, 0)}
-        ),
+        Beat(0.6, {**both(HIGH, FIST), "root": (-0.06, 0, 0.02, 0), "torso": (0, 0, 0), "head": (-0.12, 0, 0)}),
         Beat(0.3, {"right_foot": (0.2, 0, 0.07, 0.3), "root": (0, 0, 0.01, 0), "head": (0, 0, 0)}),
         Beat(0.5, {**both(GREET_IN, OPEN), **FEET, "root": (0, 0, 0.01, 0)}),
         Beat(0.4, both(GREET_OUT, OPEN)),

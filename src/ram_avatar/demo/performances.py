@@ -129,9 +129,7 @@ def _face(
         rise = np.clip((time - expression.start) / expression.ease, 0, 1)
         fall = np.clip((expression.start + expression.seconds - time) / expression.ease, 0, 1)
         for name, weight in expression.weights():
-            actions[:, index[name]] = np.maximum(
-                actions[:, index[name]], weight * minimum_jerk(np.minimum(rise, fall))
-            )
+            actions[:, index[name]] = np.maximum(actions[:, index[name]], weight * minimum_jerk(np.minimum(rise, fall)))
     # The eyes stay on the camera for most of a turn of the head, and wander a little.
     gaze = -0.45 * head * [1, 0, 1] + noise(3, 0.03) * [1, 0, 1]
     gaze = np.clip(gaze, -0.3, 0.3)
@@ -168,9 +166,7 @@ class _Timeline:
     """Key values of every channel, and what lies between them."""
 
     def __init__(self, stance: dict, beats: tuple[Beat, ...], skeleton: Skeleton):
-        self._keys = {
-            channel: [(0.0, _vector(channel, value, skeleton))] for channel, value in stance.items()
-        }
+        self._keys = {channel: [(0.0, _vector(channel, value, skeleton))] for channel, value in stance.items()}
         self._start = 0.0
         for beat in beats:
             end = self._start + beat.seconds

@@ -93,9 +93,7 @@ class Performer:
         surface = at_pixels(torch.cat([normals, occlusion, lit[..., None]], -1).flatten(0, 1), corners)
         albedo = self._albedo(at_pixels(self._dressed.uv, template.uv_faces[triangle]), camera)
         person = fragments.barycentric.new_zeros(fragments.triangle.numel(), 4)
-        shaded = self._light.shade(
-            albedo, F.normalize(surface[:, :3], dim=-1), surface[:, 3:4], surface[:, 4:5]
-        )
+        shaded = self._light.shade(albedo, F.normalize(surface[:, :3], dim=-1), surface[:, 3:4], surface[:, 4:5])
         person[covered] = torch.cat([shaded, torch.ones(len(covered), 1)], 1)
         person = person.view(*fragments.triangle.shape, 4).permute(0, 3, 1, 2)
         person = F.avg_pool2d(person, scale).permute(0, 2, 3, 1)  # [B, H, W, 4], premultiplied
@@ -124,9 +122,7 @@ class _AreaLight:
         turns = torch.tensor([[1.0, 0.3, 0], [-0.3, 0, 1.0], [-0.8, -0.2, -0.9]]) * self.SPREAD
         self._samples = F.normalize(F.normalize(toward, dim=0) + turns, dim=1)  # points of the window
         self._main = F.normalize(toward, dim=0)
-        self._color = [
-            torch.tensor(c, dtype=torch.float32) for c in (self.KEY, self.SKY, self.GROUND, self.RIM)
-        ]
+        self._color = [torch.tensor(c, dtype=torch.float32) for c in (self.KEY, self.SKY, self.GROUND, self.RIM)]
 
     def shade(self, albedo: Tensor, normals: Tensor, occlusion: Tensor, lit: Tensor) -> Tensor:
         """Light that leaves a surface: all [N, 3] or [N, 1], linear."""
@@ -154,9 +150,7 @@ class _AreaLight:
         blur = camera.width / 512
         floor = 1 - 0.42 * _blurred(dark / len(self._samples), 3.0 * blur)
         floor *= 1 - 0.5 * _blurred(contact, 2.0 * blur)
-        floor = F.interpolate(
-            floor[:, None], (camera.height, camera.width), mode="bilinear", align_corners=False
-        )
+        floor = F.interpolate(floor[:, None], (camera.height, camera.width), mode="bilinear", align_corners=False)
         return lit / len(self._samples), floor[:, 0]
 
     def _shadow(self, vertices: Tensor, toward: Tensor, faces: Tensor, camera: Camera) -> Tensor:

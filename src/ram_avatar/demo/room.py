@@ -116,9 +116,7 @@ def _plant(wall: _Canvas, x: float) -> None:
     pot = np.maximum(np.abs(wall.x - x) - taper, np.abs(wall.z - FLOOR - 0.16) - 0.16)
     round_shade = 1.05 - 0.45 * smoothstep(-0.1, 0.16, wall.x - x)
     wall.fill(linear("#e6ddd0") * round_shade[..., None], pot)
-    wall.fill(
-        linear("#c96f4a") * round_shade[..., None], np.maximum(pot, np.abs(wall.z - FLOOR - 0.2) - 0.03)
-    )
+    wall.fill(linear("#c96f4a") * round_shade[..., None], np.maximum(pot, np.abs(wall.z - FLOOR - 0.2) - 0.03))
 
 
 def _floor(x: Array, distance: Array) -> Array:

@@ -41,9 +41,7 @@ def run_demo(out: Path, *, video: Path | None, preset: str, overwrite: bool, pro
     avatar = out / "avatar"
     create(trained_on, avatar, preset=preset, overwrite=overwrite, finished_is_fine=True, progress=progress)
     driven = out / "driven.mp4"
-    animate(
-        Avatar.load(avatar), driver, driven, side_by_side=True, overwrite=True, progress=progress
-    )
+    animate(Avatar.load(avatar), driver, driven, side_by_side=True, overwrite=True, progress=progress)
     sheet = out / "result.png"
     write_picture(sheet, contact_sheet(driven))
     progress.note(f"\n{driven}: a driver on the left, the avatar doing the same on the right")
@@ -65,7 +63,8 @@ def contact_sheet(video: Path, columns: int = _SHOWN) -> np.ndarray:
     count = probe(video).frames
     wanted = set(np.linspace(0.08 * count, 0.92 * count, columns).astype(int).tolist())
     frames = [frame for i, frame in enumerate(read_frames(video)) if i in wanted]
-    height = 320
-    small = [cv2.resize(f, (round(f.shape[1] * height / f.shape[0]), height), interpolation=cv2.INTER_AREA) for f in frames]
+    height, (rows, width) = 320, frames[0].shape[:2]
+    shape = (round(width * height / rows), height)
+    small = [cv2.resize(frame, shape, interpolation=cv2.INTER_AREA) for frame in frames]
     half = len(small) // 2
     return np.concatenate([np.concatenate(small[:half], 1), np.concatenate(small[half : 2 * half], 1)], 0)

@@ -92,9 +92,7 @@ class Wardrobe:
             "foot": ("foot", "toe"),
         }
         weights = {part: template.part_weight(*joints).double().numpy() for part, joints in parts.items()}
-        weights["lips"] = np.maximum(
-            *(changed(f"mouth-{lip}-volume-incr") for lip in ("upperlip", "lowerlip"))
-        )
+        weights["lips"] = np.maximum(*(changed(f"mouth-{lip}-volume-incr") for lip in ("upperlip", "lowerlip")))
         weights["ear"] = changed("ear-scale-incr")
         self.vertices = Surface(position, weights)
         self.floor = float(position[:, 2].min())
@@ -172,9 +170,7 @@ class Wardrobe:
 
         eye = self._at["eye.L"]
         back, up = s.y - eye[1], s.z - eye[2]
-        volume = (
-            0.010 + 0.020 * smoothstep(0.03, 0.11, up) + 0.010 * smoothstep(0.07, 0.0, back) * (up > 0.04)
-        )
+        volume = 0.010 + 0.020 * smoothstep(0.03, 0.11, up) + 0.010 * smoothstep(0.07, 0.0, back) * (up > 0.04)
         lumps = 0.7 + 0.6 * self.noise(s.position, (0.025, 0.05, 0.03))
         outward = s.position - [0.0, eye[1] + 0.085, eye[2] + 0.01]
         outward = outward / np.linalg.norm(outward, axis=1, keepdims=True)
@@ -300,9 +296,7 @@ class Wardrobe:
         worn = worn * smoothstep(0.09, 0.0, np.abs(s.x - 0.135)) * (s.y < 0)
         twill = self.noise(s.position @ np.array([[1, 0, 0], [0, 1, 0], [0.7, 0, 1]]), (0.003, 0.003, 0.006))
         color = np.broadcast_to(linear(DENIM), s.position.shape) * (0.85 + 0.3 * twill)[:, None]
-        color = _over(
-            color, linear(DENIM_LIGHT), np.clip(0.45 * worn + 0.12 * self.noise(s.position, 0.05), 0, 1)
-        )
+        color = _over(color, linear(DENIM_LIGHT), np.clip(0.45 * worn + 0.12 * self.noise(s.position, 0.05), 0, 1))
         # Double seam at the hem and the outer side, pocket lines in front.
         seams = smoothstep(0.002, 0.001, np.abs(trousers - 0.028))
         middle = 0.5 * (self._at["upperleg01.L"][1] + knee[1]) + 0.01
@@ -318,9 +312,7 @@ class Wardrobe:
         color = np.broadcast_to(linear(SHOE), s.position.shape)
         laces = (np.sin(forward * 330) > 0.2) & (forward > 0.045) & (forward < 0.115)
         middle = self._at["foot.L"][0] + 0.12 * forward
-        color = _over(
-            color, linear(SOLE), laces * smoothstep(0.022, 0.018, np.abs(s.x - middle)) * (up > 0.03)
-        )
+        color = _over(color, linear(SOLE), laces * smoothstep(0.022, 0.018, np.abs(s.x - middle)) * (up > 0.03))
         color = _over(color, linear(SOLE), smoothstep(0.150, 0.153, forward))
         return _over(color, linear(SOLE), smoothstep(0.026, 0.024, up))
 

@@ -44,7 +44,12 @@ def evaluate_held_out(avatar: Avatar, data: CaptureDataset, progress: Progress |
 
 @torch.no_grad()
 def _judge(
-    way: Callable[[int], Tensor], frames: list[int], data: CaptureDataset, judge: StLpips, progress: Progress, label: str
+    way: Callable[[int], Tensor],
+    frames: list[int],
+    data: CaptureDataset,
+    judge: StLpips,
+    progress: Progress,
+    label: str,
 ) -> HeldOut:
     inside = data.inside.cpu()
     rows = {name: [] for name in METRICS}

@@ -104,13 +104,14 @@ class AvatarNetwork(nn.Module):
         Args:
             maps: of size `config.image_size`.
             style: [B] frame numbers whose style codes are used, as in training; None for the mean code.
-            attention: False leaves dual attention out, as the first steps of training do; its channels are then zero.
+            attention: False leaves dual attention out, as the first steps of training do; its channels are
+                then zero.
         """
         others = list(self.dual_attention.branches) if attention else []
         positions = [maps.position, *(getattr(maps, name) for name in others)]
         body, *other_bodies = self.neural_texture(*positions)
-        features = {name: network(getattr(maps, name)) for name, network in self.part_networks.items()}
-        features["body"] = body
+        features = {"body": body}
+        features |= {name: network(getattr(maps, name)) for name, network in self.part_networks.items()}
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
         image = self.style_unet(features, self.styles(style)).float()
@@ -134,11 +135,11 @@ class StyleCodes(nn.Module):
         if frames is None:
             trained = self.style_trained.to(self.codes.dtype)
             return (trained @ self.codes / trained.sum().clamp(min=1))[None]
-        return self.codes[frames.clamp(max=0) if len(self.codes) == 1 else frames]
+        return self.codes[frames] if len(self.codes) > 1 else self.codes.expand(len(frames), -1)
 
     def mark_trained(self, frames: Iterable[int]) -> None:
         """See `AvatarNetwork.mark_trained`."""
-        self.style_trained[[min(frame, len(self.codes) - 1) for frame in frames]] = True
+        self.style_trained[list(frames) if len(self.codes) > 1 else 0] = True
 
 
 class Fold(nn.Module):

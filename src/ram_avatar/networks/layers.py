@@ -32,7 +32,6 @@ class EqualizedConv2d(nn.Module):
 
     Args:
         gain: RELU_GAIN where a leaky ReLU follows, 1 where nothing does.
-        zero: start with all weights at zero.
     """
 
     def __init__(
@@ -44,11 +43,9 @@ class EqualizedConv2d(nn.Module):
         stride: int = 1,
         bias: bool = True,
         gain: float = RELU_GAIN,
-        zero: bool = False,
     ):
         super().__init__()
-        shape = (outputs, inputs, kernel, kernel)
-        self.weight = nn.Parameter(torch.zeros(shape) if zero else torch.randn(shape))
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.scale = gain / math.sqrt(inputs * kernel**2)
         self.stride, self.padding = stride, kernel // 2
@@ -81,7 +78,10 @@ class ModulatedConv2d(nn.Module):
 
         w'[o, i, k] = s[i] w[o, i, k]        w''[o, i, k] = w'[o, i, k] / sqrt(sum_ik w'[o, i, k]^2)
 
-    the second step, demodulation, only where `demodulate` is set.
+    the second step, demodulation (and the gain of the leaky ReLU that follows), only where `demodulate` is set.
+
+    Args:
+        zero: start with all weights at zero.
     """
 
     def __init__(
@@ -157,10 +157,10 @@ class HaarConv2d(nn.Module):
         fan_in: by how many input channels the output is fed, where it is one term of a sum; `inputs` if not.
     """
 
-    def __init__(self, inputs: int, outputs: int, fan_in: int | None = None):
+    def __init__(self, inputs: int, outputs: int, *, fan_in: int | None = None, bias: bool = True):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, 4 * inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.scale = RELU_GAIN / math.sqrt(4 * (fan_in or inputs))
 
     def forward(self, folded: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ class NeuralTexture(nn.Module):
             positions: each [B, 4, H, W]: canonical coordinates in [-1, 1], and the coverage mask {0, 1}.
 
         Returns:
-            For each, [B, 4 * 3 * channels, H/2, W/2] in [-1, 1], folded (see `layers.fold`) and in channels-last
-            order; 0 where nothing is covered.
+            For each, [B, 4 * 3 * channels, H/2, W/2] in [-1, 1], folded (see `layers.fold`) and in
+            channels-last order; 0 where nothing is covered.
         """
         planes = self.planes.tanh()
         look_up = sample if _static(positions[0]) else sample_covered
@@ -48,7 +48,8 @@ def sample_covered(planes: Tensor, position: Tensor) -> Tensor:
     pixels = position.permute(0, 2, 3, 1).reshape(-1, 4)
     covered = pixels[:, 3].nonzero().squeeze(1)  # [N]
     features = _bilinear(planes, pixels.index_select(0, covered))
-    return _to_map(features.new_zeros(len(pixels), features.shape[1]).index_copy_(0, covered, features), position)
+    empty = features.new_zeros(len(pixels), features.shape[1])
+    return _to_map(empty.index_copy_(0, covered, features), position)
 
 
 def _bilinear(planes: Tensor, coordinates: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """StyleUNet (method, section 5): a U-Net with a StyleGAN2-like decoder, from and to the Haar wavelet domain.
 
-After Wang et al., "StyleAvatar: Real-time Photo-realistic Portrait Avatar from a Single Video", SIGGRAPH 2023.
+After Wang et al., "StyleAvatar: Real-time Photo-realistic Portrait Avatar from a Single Video", 2023.
 """
 
 from itertools import pairwise
@@ -26,8 +26,10 @@ class StyleUNet(nn.Module):
     def __init__(self, inputs: dict[str, int], outputs: int, widths: tuple[int, ...], style_dim: int):
         super().__init__()
         # One layer over all maps, kept as a sum of one term per map: it spares joining the maps.
-        fan_in = sum(inputs.values())
-        self.enter = nn.ModuleDict({name: HaarConv2d(n, widths[0], fan_in) for name, n in inputs.items()})
+        fan_in, first = sum(inputs.values()), next(iter(inputs))
+        self.enter = nn.ModuleDict(
+            {name: HaarConv2d(n, widths[0], fan_in=fan_in, bias=name == first) for name, n in inputs.items()}
+        )
         self.encoders = nn.ModuleList(Encoder(fine, coarse) for fine, coarse in pairwise(widths))
         self.across = ModulatedConv2d(widths[-1], widths[-1], 3, style_dim)
         self.decoders = nn.ModuleList(
@@ -37,8 +39,8 @@ class StyleUNet(nn.Module):
     def forward(self, features: dict[str, Tensor], style: Tensor) -> Tensor:
         """
         Args:
-            features: each [B, 4 * inputs, H/2, W/2], folded; H and W can be halved len(widths) times. A map
-                that is left out counts as zero.
+            features: each [B, 4 * inputs, H/2, W/2], folded; H and W can be halved len(widths) times. The
+                first one is always there; any other may be left out and counts as zero.
             style: [B, style_dim], or [1, style_dim] for the whole batch.
 
         Returns:
@@ -74,11 +76,11 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Double the size, merge with what the encoder kept, and write the details of this size as wavelets."""
 
-    def __init__(self, coarse: int, fine: int, image_channels: int, style_dim: int):
+    def __init__(self, coarse: int, fine: int, image: int, style_dim: int):
         super().__init__()
         self.up = ModulatedConv2d(coarse, fine, 3, style_dim)
         self.merge = ModulatedConv2d(2 * fine, fine, 3, style_dim)
-        self.to_wavelets = ModulatedConv2d(fine, 4 * image_channels, 1, style_dim, demodulate=False, zero=True)
+        self.to_wavelets = ModulatedConv2d(fine, 4 * image, 1, style_dim, demodulate=False, zero=True)
 
     def forward(self, x: Tensor, skip: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
         """Features [B, coarse, h, w] to [B, fine, 2h, 2w] and details of the image [B, channels, 4h, 4w]."""

@@ -67,9 +67,7 @@ class Fragments:
         return pixels.view(*self.triangle.shape, channels)
 
 
-def rasterize(
-    points: Tensor, faces: Tensor, height: int, width: int, cull_backfaces: bool = False
-) -> Fragments:
+def rasterize(points: Tensor, faces: Tensor, height: int, width: int, cull_backfaces: bool = False) -> Fragments:
     """Find the nearest triangle at every pixel centre.
 
     A triangle with a vertex at or behind `NEAR_PLANE`, or with one that is not finite, is left out. Triangles
@@ -176,9 +174,7 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return F.normalize(normals.view(batch, count, 3), dim=-1, eps=1e-20)
 
 
-def draw_segments(
-    points: Tensor, channels: Tensor, n_channels: int, radius: float, height: int, width: int
-) -> Tensor:
+def draw_segments(points: Tensor, channels: Tensor, n_channels: int, radius: float, height: int, width: int) -> Tensor:
     """Draw anti-aliased thick segments with round ends.
 
     A pixel centre at a distance d from a segment gets clamp(radius + 0.5 - d, 0, 1). Where segments of one
@@ -210,9 +206,7 @@ def draw_segments_reference(
 ) -> Tensor:
     """`draw_segments` in plain torch, each segment over the whole picture: the definition of its result."""
     points, channels = _check_segments(points, channels, n_channels)
-    y, x = torch.meshgrid(
-        *(torch.arange(size, device=points.device) + 0.5 for size in (height, width)), indexing="ij"
-    )
+    y, x = torch.meshgrid(*(torch.arange(size, device=points.device) + 0.5 for size in (height, width)), indexing="ij")
     start, end = points[:, :, None, None, :].unbind(-2)  # [B, S, 1, 1, 2]
     along, offset = end - start, torch.stack((x, y), -1) - start
     length_squared = (along * along).sum(-1)

@@ -119,7 +119,8 @@ def read_description(path: Path, kind: str, version: int) -> dict:
         UserError: absent, not JSON, or of another format version.
     """
     if not path.is_file():
-        raise UserError(f"{path.parent}: not a {kind} folder (it has no {path.name})")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise UserError(f"{path.parent}: not {article} {kind} folder (it has no {path.name})")
     if path.stat().st_size > _MAX_JSON:
         raise UserError(f"{path}: too large to be a {kind}'s description")
     try:
@@ -159,5 +160,3 @@ def read_picture(path: Path) -> np.ndarray:
 def write_picture(path: Path, picture: np.ndarray) -> None:
     encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     path.write_bytes(encoded.tobytes())
-
-

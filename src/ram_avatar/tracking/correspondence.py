@@ -37,9 +37,7 @@ class Correspondence:
     joints: list[int]  # 12 joints of the template
     joint_frames: list[int]  # 12 joints whose rotation (`Posed.turns`) carries the offset
     joint_offsets: Tensor  # [12, 3] metres, world axes of the reference pose
-    hand_joints: dict[
-        str, list[int]
-    ]  # "left", "right": wrist, then 3 joints of each finger from the thumb on
+    hand_joints: dict[str, list[int]]  # "left", "right": wrist, then 3 joints of each finger from the thumb on
 
     @classmethod
     def load(cls, template: BodyTemplate) -> "Correspondence":
@@ -50,9 +48,7 @@ class Correspondence:
         """
         path = files(__package__) / "data" / f"{template.name}-mediapipe.npz"
         if not path.is_file():
-            raise UserError(
-                f"no MediaPipe correspondence for body template '{template.name}' ({path.name} is absent)"
-            )
+            raise UserError(f"no MediaPipe correspondence for body template '{template.name}' ({path.name} is absent)")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return cls._from_arrays(template, dict(data))
 

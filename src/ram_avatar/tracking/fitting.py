@@ -45,6 +45,9 @@ class FitSettings:
     face_scale: float = 0.03
 
 
+DEFAULTS = FitSettings()
+
+
 @dataclass
 class Fit:
     """The result: identity [I], the motion in the camera's world, and the residuals."""
@@ -80,7 +83,7 @@ def fit(
     template: AnnyTemplate,
     observations: Observations,
     net_actions: Tensor | None = None,
-    settings: FitSettings = FitSettings(),
+    settings: FitSettings = DEFAULTS,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Fit the template to a clip.
@@ -222,7 +225,7 @@ class _Problem:
         return {part: (project(part) - target) / self.height for part, target in targets.items()}
 
     def energy(self, v: _Variables, full: bool) -> Tensor:
-        settings, anatomy, frames = self.settings, self.anatomy, len(self.seen)
+        settings, frames = self.settings, len(self.seen)
         predicted = self.predict(v)
         residuals = self.residuals(predicted)
 

@@ -19,7 +19,7 @@ from ..video import VideoInfo, VideoWriter, probe, read_frames
 from .capture import CAPTURE_FILE, Capture, write_picture
 from .cropping import Crop, choose_crop
 from .expressions import ExpressionNet, find_model
-from .fitting import Fit, FitSettings, fit
+from .fitting import DEFAULTS, Fit, FitSettings, fit
 from .landmarks import HolisticDetector, LandmarkDetector, Landmarks
 from .observations import Observations, observe
 from .people import People, find_people
@@ -39,7 +39,7 @@ def track(
     detector: LandmarkDetector | None = None,
     face_model: str | Path | None = None,
     overwrite: bool = False,
-    settings: FitSettings = FitSettings(),
+    settings: FitSettings = DEFAULTS,
     progress: Progress | None = None,
 ) -> Capture:
     """Track the person in a video: landmarks, the template's identity and motion, mask, background.
@@ -209,4 +209,3 @@ def shaded(
         normals = drawn.interpolate(vertex_normals(vertices, template.faces), template.faces)
         pictures = (0.3 + 0.7 * (normals @ light).clamp(0, 1))[..., None] * tint
         yield from zip(pictures.byte().numpy(), drawn.mask.numpy(), strict=True)
-

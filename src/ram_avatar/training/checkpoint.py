@@ -32,9 +32,7 @@ def save_checkpoint(
             partial.unlink(missing_ok=True)
 
 
-def load_checkpoint(
-    path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
-) -> dict:
+def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> dict:
     """Put a checkpoint's state into modules and optimizers of the same form; returns its facts.
 
     Raises:

@@ -101,7 +101,9 @@ class CaptureDataset:
     def _part_boxes(self) -> dict[str, Tensor]:
         """Square boxes [N, 3] (left, top, side in pixels) about the face and each hand."""
         body, motion, joint = self.mapper.body, self.capture.motion, self.mapper.template.joint_names.index
-        fingers = lambda side: [i for i, n in enumerate(self.mapper.template.joint_names) if n.startswith("finger") and n.endswith(side)]  # noqa: E731, E501
+        fingers = lambda side: [
+            i for i, n in enumerate(self.mapper.template.joint_names) if n.startswith("finger") and n.endswith(side)
+        ]  # noqa: E731, E501
         parts = {
             "face": [joint("neck03"), joint("head"), joint("eye.L"), joint("eye.R")],
             "left_hand": [joint("wrist.L"), *fingers("L")],

@@ -25,7 +25,7 @@ def choose_precision(precision: str, preset: Preset, device: torch.device) -> st
 
 
 def choose_device(accelerator: str) -> torch.device:
-    """"auto" is CUDA where there is one.
+    """ "auto" is CUDA where there is one.
 
     Raises:
         UserError: CUDA asked for and absent, or another word.

@@ -180,7 +180,7 @@ class Trainer:
         ramp = (torch.arange(DETAIL_SIZE, device=index.device) + 0.5) / DETAIL_SIZE
         x = (boxes[..., 0:1] + boxes[..., 2:3] * ramp) / size * 2 - 1  # [B, 3, D]
         y = (boxes[..., 1:2] + boxes[..., 2:3] * ramp) / size * 2 - 1
-        grid = torch.stack([x[:, :, None].expand(-1, -1, DETAIL_SIZE, -1), y[..., None].expand(-1, -1, -1, DETAIL_SIZE)], -1)
+        grid = torch.stack(torch.broadcast_tensors(x[:, :, None, :], y[:, :, :, None]), -1)  # [B, 3, D, D, 2]
 
         def cut(pictures: Tensor) -> Tensor:
             repeated = pictures.repeat_interleave(boxes.shape[1], 0)

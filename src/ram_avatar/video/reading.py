@@ -17,10 +17,7 @@ from ram_avatar.files import disk_errors
 
 # RGB to 4:2:0 and back costs 1.3 levels on average with swscale's defaults, 0.6 with these.
 EXACT = int(
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
 _UNSPECIFIED = 2  # H.273 code of matrix, primaries and transfer that nobody wrote down
 _HDR = (int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67))
@@ -107,9 +104,7 @@ def read_frames(
     return _read_range(info, range(info.frames)[start:stop], on_progress)
 
 
-def _read_range(
-    info: VideoInfo, wanted: range, on_progress: Callable[[int, int], None] | None
-) -> Iterator[np.ndarray]:
+def _read_range(info: VideoInfo, wanted: range, on_progress: Callable[[int, int], None] | None) -> Iterator[np.ndarray]:
     with open_media(info.path) as container:
         stream = _video_stream(info.path, container)
         convert = _Converter(stream)
@@ -187,9 +182,7 @@ def _timing(path: Path) -> _Timing:
     return _Timing(rate, math.floor(span * rate + Fraction(1, 2)) + 1)
 
 
-def _decode(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[av.VideoFrame]:
+def _decode(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     decoder = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
         # ffmpeg's own decoders ignore the transparency of WebM.
@@ -220,9 +213,7 @@ def _time(frame: av.VideoFrame) -> Fraction:
     return frame.pts * frame.time_base
 
 
-def _resample(
-    frames: Iterator[av.VideoFrame], rate: Fraction, count: int
-) -> Iterator[tuple[int, av.VideoFrame]]:
+def _resample(frames: Iterator[av.VideoFrame], rate: Fraction, count: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """(k, the frame nearest in time to k / rate after the first) for k < count."""
     current = next(frames)
     first, index = _time(current), 0

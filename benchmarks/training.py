@@ -1,0 +1,55 @@
+"""Seconds a training step of `lite` takes, and the memory: `python benchmarks/training.py [CAPTURE]`.
+
+Without a capture the demo's performer is filmed and tracked first.
+"""
+
+import resource
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_fabric import Fabric
+from machine import describe, seconds, table
+
+from ram_avatar.body.template import load_template
+from ram_avatar.config import load_preset
+from ram_avatar.demo.performer import Performer, write_performance
+from ram_avatar.progress import Silent
+from ram_avatar.tracking.capture import Capture
+from ram_avatar.tracking.track import track
+from ram_avatar.training.dataset import CaptureDataset
+from ram_avatar.training.first_avatar import first_avatar
+from ram_avatar.training.trainer import Trainer
+
+
+def main() -> None:
+    preset, fabric, template = load_preset("lite"), Fabric(accelerator="cpu", devices=1), load_template()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if len(sys.argv) > 1:
+            capture = Capture.load(sys.argv[1])
+        else:
+            write_performance(folder / "film.mp4", Performer(template), "training", frames=60)
+            capture = track(folder / "film.mp4", folder / "capture", template=template)
+        avatar = first_avatar(capture, template, preset, Silent())
+        size = preset.network.image_size
+        data = CaptureDataset(capture, template, avatar.texture, size, fabric.device, Silent())
+        rows = []
+        for label, late in (("without the discriminator", 1.0), ("with the discriminator", 0.0)):
+            training = replace(preset.training, discriminator_start=late, attention_start=0.0)
+            trainer = Trainer(avatar, data, replace(preset, training=training), folder, fabric)
+            trainer.step = 1  # past the first step, where the penalty on real frames is due
+            epoch = -(-capture.train_frames // preset.training.batch_size)
+            for _ in range(epoch):  # the first epoch draws the condition maps
+                trainer.train_step()
+                trainer.step += 1
+            rows.append((f"a step {label}", f"{seconds(trainer.train_step, runs=9):.3f} s", "0.6 s"))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        rows.append(("peak memory of the process", f"{peak:.1f} GB", "6 GB"))
+    print(f"Training `lite`, batch {preset.training.batch_size}, {len(capture)} frames\n{describe()}\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ram_avatar.avatar import Avatar
+from ram_avatar.errors import UserError
+from ram_avatar.motion.retarget import Placement
+
+
+@pytest.fixture(scope="module")
+def avatar(avatar_folder):
+    return Avatar.load(avatar_folder)
+
+
+@pytest.fixture()
+def motion(capture):
+    return capture.motion[24:]
+
+
+def test_saved_and_loaded_it_draws_the_same(avatar, motion, tmp_path):
+    avatar.save(tmp_path)
+    again = Avatar.load(tmp_path)
+    for mine, theirs in zip(avatar.render(motion), again.render(motion), strict=True):
+        assert mine.shape == (64, 64, 3) and mine.dtype == np.uint8 and np.array_equal(mine, theirs)
+
+
+def test_batches_do_not_matter(avatar, motion):
+    """Frame n-1 is known across the seams of the batches."""
+    one, four = list(avatar.render(motion, batch_size=1)), list(avatar.render(motion, batch_size=4))
+    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(one, four, strict=True)) <= 1
+
+
+def test_it_moves(avatar, motion):
+    still = motion[[0, 0, 0]]
+    frames = list(avatar.render(still))
+    assert np.abs(frames[0].astype(int) - frames[2]).max() <= 1
+    assert np.abs(next(avatar.render(motion[[5]])).astype(int) - frames[0]).max() > 20
+
+
+def test_backgrounds(avatar, motion):
+    own = next(avatar.render(motion[:1]))
+    clear = next(avatar.render(motion[:1], background="transparent"))
+    assert clear.shape == (64, 64, 4) and clear[..., 3].max() > 200 and clear[0, 0, 3] < 30
+    blue = np.zeros((90, 160, 3), np.uint8)
+    blue[..., 2] = 255
+    over_blue = next(avatar.render(motion[:1], background=blue))
+    assert tuple(over_blue[0, 0]) == pytest.approx((0, 0, 255), abs=12)
+    alpha = clear[..., 3:] / 255.0
+    rebuilt = clear[..., :3] * alpha + np.array([0, 0, 255]) * (1 - alpha)
+    assert np.abs(rebuilt - over_blue).mean() < 2  # straight alpha
+    assert np.abs(own.astype(int) - over_blue)[clear[..., 3] > 250].mean() < 6
+
+
+def test_a_motion_of_another_template_is_refused(avatar, motion):
+    motion.template = "smplx"
+    with pytest.raises(UserError, match="smplx"):
+        next(avatar.render(motion))
+
+
+def test_the_placement_is_where_the_person_stands(avatar, capture, template):
+    assert avatar.placement == Placement.of(capture.motion, template, capture.identity)
+    assert 1.5 < avatar.placement.y < 8
+
+
+def _edit(folder, **values):
+    path = folder / "avatar.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def _drop_a_tensor(folder):
+    tensors = load_file(folder / "weights.safetensors")
+    tensors.pop(next(name for name in tensors if "style_unet" in name))
+    save_file(tensors, folder / "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda f: (f / "weights.safetensors").write_bytes(b"\x08" * 100), "weights.safetensors: damaged"),
+        (lambda f: (f / "weights.safetensors").write_bytes((f / "weights.safetensors").read_bytes()[:-999]), "damaged"),
+        (lambda f: (f / "weights.safetensors").unlink(), "missing"),
+        (_drop_a_tensor, "does not fit"),
+        (lambda f: _edit(f, format_version=0), "avatar format 0"),
+        (lambda f: _edit(f, template="smplx"), "smplx"),
+        (lambda f: _edit(f, network={"no": "such"}), "damaged"),
+        (lambda f: (f / "avatar.json").write_text("[]"), "damaged"),
+        (lambda f: (f / "background.png").write_bytes(b"no picture"), "background.png"),
+        (lambda f: (f / "avatar.json").unlink(), "not an avatar"),
+    ],
+)
+def test_damaged_avatars_are_told_in_one_line(avatar_folder, tmp_path, spoil, cause):
+    folder = tmp_path / "a"
+    shutil.copytree(avatar_folder, folder)
+    spoil(folder)
+    with pytest.raises(UserError, match=cause) as raised:
+        Avatar.load(folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_rendering_leaves_no_gradients(avatar, motion):
+    torch.set_grad_enabled(True)
+    next(avatar.render(motion[:1]))
+    assert all(p.grad is None for p in avatar.network.parameters())

@@ -1,0 +1,102 @@
+import subprocess
+import sys
+
+import pytest
+
+from ram_avatar.cli import COMMANDS, main
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", "from ram_avatar.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def _fails(capsys, *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in arguments])
+    return stopped.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert len(said) > 200
+    assert command != "" or all(name in said for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("absent.mp4", None), ("empty.mp4", b""), ("text.mp4", b"hello"), ("folder.mp4", "folder")]
+)
+def test_what_is_no_video_is_one_line_and_code_2(tmp_path, capsys, name, content):
+    if content == "folder":
+        (tmp_path / name).mkdir()
+    elif content is not None:
+        (tmp_path / name).write_bytes(content)
+    before = set(tmp_path.iterdir())
+    code, said = _fails(capsys, "create", tmp_path / name, tmp_path / "out")
+    line = said.strip().splitlines()[-1]
+    assert code == 2 and name in line and line.startswith("ram-avatar: ")
+    assert set(tmp_path.iterdir()) == before  # nothing half-written
+
+
+def test_an_existing_output_is_told_before_any_work(tmp_path, film, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("precious")
+    code, said = _fails(capsys, "create", film, tmp_path / "out")
+    assert code == 2 and "exists" in said and "--overwrite" in said
+    code, said = _fails(capsys, "create", film, tmp_path / "out", "--overwrite")
+    assert code == 2 and (tmp_path / "out" / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["create", "{film}", "{tmp}/o", "--preset", "huge"], "preset 'huge'"),
+        (["create", "{film}", "{tmp}/o", "--accelerator", "quantum"], "quantum"),
+        (["train", "{tmp}", "{tmp}/o"], "not a capture"),
+        (["animate", "{tmp}", "{film}", "{tmp}/o.mp4"], "not an avatar"),
+    ],
+)
+def test_wrong_arguments(tmp_path, film, capsys, arguments, cause):
+    code, said = _fails(capsys, *[a.format(film=film, tmp=tmp_path) for a in arguments])
+    assert code == 2 and cause in said and "Traceback" not in said
+
+
+def test_debug_shows_the_traceback(tmp_path, capsys):
+    _, said = _fails(capsys, "track", tmp_path / "absent.mp4", tmp_path / "c", "--debug")
+    assert "Traceback" in said
+
+
+def test_from_the_shell():
+    done = _run("track", "absent.mp4", "capture")
+    assert done.returncode == 2 and "absent.mp4" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.slow
+def test_create_and_animate_as_a_user_does(film, tmp_path):
+    """Video in, avatar out, driven: three commands, an own recipe, a second run that finds its work done."""
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(
+        "network: {image_size: 64, texture_channels: 2, texture_resolution: 32, attention_channels: 4,\n"
+        "  attention_widths: [8, 8], face_channels: 2, hand_channels: 2, feature_widths: [4, 8],\n"
+        "  unet_widths: [8, 12, 16], style_dim: 8, discriminator_widths: [8, 12, 16]}\n"
+        "training: {steps: 4, batch_size: 2, perceptual_layers: [relu1_1]}\n"
+        "texture_size: 64\n"
+    )
+    avatar, out = tmp_path / "me", tmp_path / "out.mp4"
+    done = _run("create", str(film), str(avatar), "--preset", str(recipe), "--accelerator", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "First avatar ready" in done.stderr and "ST-LPIPS" in done.stderr
+    assert (tmp_path / "me-capture" / "capture.json").is_file()
+    done = _run("animate", str(avatar), str(tmp_path / "me-capture"), str(out), "--side-by-side")
+    assert done.returncode == 0, done.stderr
+    assert out.is_file()
+    again = _run("create", str(film), str(avatar), "--preset", str(recipe))
+    assert again.returncode == 2 and "trained to its end" in again.stderr

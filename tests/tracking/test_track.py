@@ -1,0 +1,141 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ram_avatar.errors import UserError
+from ram_avatar.tracking.capture import Capture
+from ram_avatar.tracking.track import track
+from ram_avatar.video import VideoWriter, probe, read_frames
+
+
+def test_a_film_becomes_a_capture(capture, film):
+    assert len(capture) == probe(film).frames == 30 and capture.train_frames == 24
+    assert capture.static_camera and capture.report["others_seen"] == 0
+    assert capture.report["detection_rates"]["body"] > 0.95
+    assert capture.report["fit_errors"]["body"] < 0.012
+    assert capture.report["face_read_from"] in ("landmarks", "blendshape net and landmarks")
+    preview = list(read_frames(capture.folder / "preview.mp4"))
+    assert len(preview) == 30 and preview[0].shape[1] == 2 * preview[0].shape[0]
+
+
+def test_the_stored_frames_are_the_films(capture, film):
+    """A stored frame is the film's own cut-out: the camera's arithmetic undone finds the same colours."""
+    crop, size = capture.crop, capture.camera.width
+    frame, mask = next(iter(capture.frames()))
+    source = next(iter(read_frames(film)))
+    inside = capture.inside(size)
+    rows, columns = np.nonzero(inside)
+    pick = np.random.default_rng(0).choice(len(rows), 500)
+    x = ((columns[pick] + 0.5) * crop["side"] / size + crop["left"]).astype(int)
+    y = ((rows[pick] + 0.5) * crop["side"] / size + crop["top"]).astype(int)
+    difference = np.abs(frame[rows[pick], columns[pick]].astype(int) - source[y, x])
+    assert np.median(difference) <= 4
+    assert mask.max() == 255 and 0.03 < (mask > 127).mean() < 0.5
+
+
+def test_the_template_lies_on_the_person(capture, template):
+    """The fitted mesh and the detector's mask cover much the same pixels."""
+    from ram_avatar.tracking.track import shaded
+
+    overlap = []
+    frames = capture.frames(128)
+    for (_, mask), (_, drawn) in zip(
+        frames, shaded(template, capture.identity, capture.motion, capture.camera.resized(128)), strict=True
+    ):
+        person = mask > 127
+        overlap.append((person & drawn).sum() / (person | drawn).sum())
+    assert np.mean(overlap) > 0.65
+
+
+def test_the_background_is_the_room_alone(capture, template):
+    from ram_avatar.demo.performer import Performer
+    from ram_avatar.tracking.cropping import Crop
+
+    crop = Crop(capture.crop["left"], capture.crop["top"], capture.crop["side"])
+    room = crop.cut(Performer(template).room(256)).astype(int)
+    inside = capture.inside(crop.size)
+    assert np.abs(capture.background().astype(int) - room)[inside].mean() < 6
+
+
+def test_a_capture_is_read_back(capture):
+    again = Capture.load(capture.folder)
+    assert again.camera == capture.camera and len(again) == len(capture)
+    assert (again.identity - capture.identity).abs().max() < 1e-5
+
+
+def _video(path, frames, shape=(96, 80)):
+    with VideoWriter(path, shape[1], shape[0], 12) as video:
+        for i in range(frames):
+            video.write(np.full((*shape, 3), 40 + i, np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(("frames", "cause"), [(10, "10 frames; at least 24"), (30, "no person")])
+def test_films_without_a_person_or_too_short(tmp_path, template, frames, cause):
+    video = _video(tmp_path / "v.mp4", frames)
+    with pytest.raises(UserError, match=rf"v\.mp4.*{cause}"):
+        track(video, tmp_path / "c", template=template)
+    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]  # nothing half-written is left
+
+
+def test_a_person_in_too_few_frames(tmp_path, film, template):
+    frames = list(read_frames(film))
+    with VideoWriter(tmp_path / "v.mp4", 256, 256, 12) as video:
+        for i in range(30):
+            video.write(frames[i] if i < 8 else np.full((256, 256, 3), 90, np.uint8))
+    with pytest.raises(UserError, match=r"v.mp4.*only .*% of the frames"):
+        track(tmp_path / "v.mp4", tmp_path / "c", template=template)
+
+
+def test_an_existing_folder_is_kept(tmp_path, film, template):
+    (tmp_path / "c").mkdir()
+    with pytest.raises(UserError, match="exists"):
+        track(film, tmp_path / "c", template=template)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda f: (f / "capture.json").write_text("{"), "damaged"),
+        (lambda f: _set(f, format_version=7), "capture format 7"),
+        (lambda f: _set(f, camera={"focal": 1}), "damaged"),
+        (lambda f: _set(f, frames=3), "does not belong"),
+        (lambda f: (f / "motion.npz").write_bytes(b"x"), "motion.npz"),
+        (lambda f: (f / "masks.mkv").unlink(), "no masks.mkv"),
+        (lambda f: (f / "capture.json").unlink(), "not a capture"),
+    ],
+)
+def test_damaged_captures_are_told(capture, tmp_path, spoil, cause):
+    folder = tmp_path / "c"
+    shutil.copytree(capture.folder, folder)
+    spoil(folder)
+    with pytest.raises(UserError, match=cause):
+        Capture.load(folder)
+
+
+def _set(folder, **values):
+    path = folder / "capture.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_named_face_model_has_to_be_the_right_one(tmp_path, film, template):
+    (tmp_path / "m.task").write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"m\.task.*checksum"):
+        track(film, tmp_path / "c", template=template, face_model=tmp_path / "m.task")
+
+
+def test_the_blendshape_net_reads_a_real_face(shared, template):
+    from ram_avatar.tracking.expressions import ExpressionNet
+    from ram_avatar.tracking.landmarks import HolisticDetector
+
+    frame = next(iter(read_frames(shared / "videos" / "bedroom_dance.mp4")))
+    detector, net = HolisticDetector(), ExpressionNet(shared / "models" / "face_landmarker.task", template.action_names)
+    landmarks = detector.detect(frame)
+    scores = net.detect(frame, landmarks)
+    landmarks.face[:] = np.nan
+    assert np.isfinite(scores).all() and scores.min() >= 0 and scores.max() > 0.2
+    assert np.isnan(net.detect(frame, landmarks)).all()  # no face, no opinion
+    detector.close()
+    net.close()

@@ -1,0 +1,152 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+
+from ram_avatar.avatar import Avatar
+from ram_avatar.create import train
+from ram_avatar.errors import UserError
+from ram_avatar.progress import Silent
+from ram_avatar.training.dataset import CaptureDataset
+from ram_avatar.training.first_avatar import first_avatar
+from ram_avatar.training.trainer import CHECKPOINT_FILE, Trainer
+
+
+@pytest.fixture()
+def trainer(capture, template, tiny, tmp_path):
+    def make(preset=tiny, folder=tmp_path):
+        torch.manual_seed(0)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        avatar = first_avatar(capture, template, preset, Silent())
+        data = CaptureDataset(capture, template, avatar.texture, preset.network.image_size, fabric.device, Silent())
+        return Trainer(avatar, data, preset, folder, fabric)
+
+    return make
+
+
+def test_every_parameter_trains(trainer, tiny):
+    """With every phase on, two steps change each parameter of each module: none was forgotten."""
+    training = replace(tiny.training, attention_start=0.0, texture_frozen=0.0, discriminator_start=0.0, warmup_steps=1)
+    made = trainer(replace(tiny, training=training))
+    before = {name: p.detach().clone() for name, p in _parameters(made)}
+    for _ in range(3):  # gains that start at zero hold back what is behind them for a step
+        made.train_step()
+        made.step += 1
+    seen = {int(i) for step in range(3) for i in _frames(made, step)}
+    for name, parameter in _parameters(made):
+        changed = parameter != before[name]
+        if "styles.codes" in name:  # a style code trains with its frame
+            assert {i for i in range(len(changed)) if changed[i].any()} == seen
+        else:
+            assert changed.any(), name
+
+
+def test_phases_hold_still_what_they_should(trainer, tiny):
+    training = replace(tiny.training, steps=10, attention_start=0.5, texture_frozen=0.3, discriminator_start=0.9)
+    made = trainer(replace(tiny, training=training))
+    for step, still in ((0, ("network.dual_attention", "critic.")), (8, ("network.neural_texture", "critic."))):
+        made.step = step
+        before = {name: p.detach().clone() for name, p in _parameters(made)}
+        made.train_step()
+        for name, parameter in _parameters(made):
+            if name.startswith(still):
+                assert torch.equal(parameter, before[name]), name
+        assert any(not torch.equal(p, before[name]) for name, p in _parameters(made))
+
+
+def test_training_lowers_the_loss(trainer, tiny):
+    training = replace(tiny.training, steps=40, discriminator_start=1.0, warmup_steps=2)
+    made = trainer(replace(tiny, training=training))
+    losses = []
+    for _ in range(40):
+        losses.append(float(sum(made.train_step().values())))
+        made.step += 1
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+
+
+def test_a_killed_run_goes_on_bit_for_bit(trainer, tmp_path):
+    """Six steps at once, and three, a kill, and three more from the checkpoint: the same weights."""
+    whole = trainer(folder=_made(tmp_path / "whole"))
+    whole.run(Silent())
+    first = trainer(folder=_made(tmp_path / "parts"))
+    for _ in range(3):
+        first.train_step()
+        first.step += 1
+    first.save()
+    second = trainer(folder=tmp_path / "parts")
+    for parameter in second.network.parameters():
+        parameter.data.zero_()  # what it starts from does not matter
+    assert second.resume() and second.step == 3
+    second.run(Silent())
+    for (name, a), (_, b) in zip(_parameters(whole), _parameters(second), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_checkpoint_of_another_run_is_refused(trainer, tiny, tmp_path):
+    trainer(folder=tmp_path).save()
+    other = trainer(replace(tiny, training=replace(tiny.training, learning_rate=5e-4)))
+    with pytest.raises(UserError, match="another preset or capture"):
+        other.resume()
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"cut short")
+    with pytest.raises(UserError, match=CHECKPOINT_FILE):
+        other.resume()
+
+
+def test_a_trained_avatar_is_whole(avatar_folder, tiny):
+    metrics = json.loads((avatar_folder / "metrics.json").read_text())
+    assert metrics["frames"] == 6
+    for name in ("psnr", "psnr_person", "ssim", "st_lpips_person"):
+        for figures in (metrics, metrics["nearest_frame"], metrics["textured_mesh"]):
+            assert figures[name] > 0
+    names = {path.name for path in avatar_folder.iterdir()}
+    assert {"avatar.json", "weights.safetensors", "background.png", "preview.mp4", "README.md", "curves"} <= names
+    assert CHECKPOINT_FILE not in names
+    card = (avatar_folder / "README.md").read_text()
+    assert "consent" in card and f"{metrics['psnr']:.2f}" in card
+    avatar = Avatar.load(avatar_folder)
+    assert avatar.training["step"] == tiny.training.steps
+    assert avatar.network.styles.style_trained.sum() == 24  # the training frames, and no held-out one
+
+
+def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
+    """An untrained network draws the surface's colours over the plate."""
+    avatar = train(capture, tmp_path / "a", preset=tiny, instant=True, accelerator="cpu")
+    assert not (tmp_path / "a" / "metrics.json").exists() and (tmp_path / "a" / "preview.mp4").is_file()
+    assert Avatar.load(tmp_path / "a").training["step"] == 0
+    data = CaptureDataset(capture, avatar.template, avatar.texture, 64, torch.device("cpu"), Silent())
+    maps = data.maps(torch.tensor([3]))
+    covered = maps.position[:, 3:]
+    with torch.no_grad():
+        drawn = avatar.network.eval()(maps).over(data.plate)
+    assert (drawn - (maps.color * covered + data.plate * (1 - covered))).abs().max() < 0.05
+    trained = train(capture, tmp_path / "a", preset=tiny, accelerator="cpu")  # and goes on from there
+    assert trained.training["step"] == tiny.training.steps
+    weights = load_file(tmp_path / "a" / "weights.safetensors")
+    assert any("style_unet" in name for name in weights)
+
+
+def test_a_finished_avatar_is_not_trained_again(capture, tiny, avatar_folder):
+    with pytest.raises(UserError, match="trained to its end"):
+        train(capture, avatar_folder, preset=tiny)
+    with pytest.raises(UserError, match="preset 'tiny'"):
+        train(capture, avatar_folder, preset=replace(tiny, name="other"))
+
+
+def _parameters(trainer: Trainer):
+    for module, owner in trainer.modules.items():
+        for name, parameter in owner.named_parameters():
+            yield f"{module}.{name}", parameter
+
+
+def _frames(trainer: Trainer, step: int):
+    from ram_avatar.training.schedule import frames_of_step
+
+    return frames_of_step(step, trainer.data.capture.train_frames, trainer.config)
+
+
+def _made(folder):
+    folder.mkdir()
+    return folder
