@@ -142,8 +142,8 @@ class TrainingConfig:
     """Features compared."""
     detail_weight: float = 0.1
     """Of the perceptual loss on cut-outs of the face and the hands."""
-    alpha_weight: float = 0.1
-    """Of the distance between the opacity and the person mask, which is only about right."""
+    alpha_weight: float = 0.5
+    """Of the cross-entropy between the opacity and the person mask, which is only about right."""
     adversarial_weight: float = 1e-3
     """Of the temporal discriminator at the first step; grows to twenty times that. 0 leaves it out."""
     discriminator_start: float = 0.0

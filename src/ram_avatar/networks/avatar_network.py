@@ -86,7 +86,7 @@ class AvatarNetwork(nn.Module):
         self.dual_attention = _dual_attention(config)
         self.part_networks = _part_networks(config)
         self.start = surface_color if config.warm_start else no_color
-        self.alpha = person_alpha if config.alpha else whole_frame
+        self.alpha = PersonAlpha() if config.alpha else WholeFrame()
         self.styles = StyleCodes(config.styles if config.style_codes else 1, config.style_dim)
         channels = {
             "body": config.body_channels,
@@ -159,14 +159,25 @@ def no_color(maps: ConditionMaps) -> Tensor:
     return torch.zeros_like(maps.color)
 
 
-def person_alpha(maps: ConditionMaps, logit: Tensor) -> Tensor:
-    """An alpha that starts as the coverage mask: within 2 % of it, where the sigmoid has a slope still."""
-    return torch.sigmoid(4 * (logit + 2 * maps.mask - 1))
+class PersonAlpha(nn.Module):
+    """An alpha that starts as the coverage mask: within 2 % of it, where the sigmoid has a slope still.
+
+    How much the mask is believed is learned: hair and clothes have outlines of their own.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.belief = nn.Parameter(torch.ones(1))
+
+    def forward(self, maps: ConditionMaps, logit: Tensor) -> Tensor:
+        return torch.sigmoid(4 * (logit + self.belief * (2 * maps.mask - 1)))
 
 
-def whole_frame(maps: ConditionMaps, logit: Tensor) -> Tensor:
+class WholeFrame(nn.Module):
     """No alpha: the network paints the background as well, as published."""
-    return torch.ones_like(maps.mask)
+
+    def forward(self, maps: ConditionMaps, logit: Tensor) -> Tensor:
+        return torch.ones_like(maps.mask)
 
 
 def _dual_attention(config: NetworkConfig) -> DualAttention:

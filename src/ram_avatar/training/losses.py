@@ -15,6 +15,16 @@ def smooth_l1(shown: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return (distance * weight).sum() / weight.expand_as(distance).sum()
 
 
+def opacity_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean cross-entropy of the opacity and the person mask, [B, 1, H, W] in [0, 1].
+
+    Its gradient does not fade where the opacity is sure and wrong: that of the picture does, and hair and
+    clothes outside of the template would never be found.
+    """
+    alpha = alpha.float().clamp(1e-4, 1 - 1e-4)
+    return (F.binary_cross_entropy(alpha, mask, reduction="none") * weight).sum() / weight.expand_as(mask).sum()
+
+
 class PerceptualLoss(nn.Module):
     """Mean absolute difference of VGG-16 activations, each in units of its own mean activation."""
 

@@ -20,7 +20,7 @@ from ..progress import Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Batch, CaptureDataset, to_uint8
 from .hardware import multiplies_bf16
-from .losses import PerceptualLoss, discriminator_loss, generator_loss, r1_penalty, smooth_l1
+from .losses import PerceptualLoss, discriminator_loss, generator_loss, opacity_loss, r1_penalty, smooth_l1
 from .schedule import (
     adversarial_weight,
     attention_on,
@@ -160,8 +160,7 @@ class Trainer:
             cut = self._detail_cuts(batch.index)
             losses["detail"] = config.detail_weight * self.perceptual(cut(seen), cut(truth))
         if self.avatar.network.config.alpha and config.alpha_weight:
-            error = (rendering.alpha - batch.mask).abs() * inside
-            losses["alpha"] = config.alpha_weight * error.mean()
+            losses["alpha"] = config.alpha_weight * opacity_loss(rendering.alpha, batch.mask, inside)
         return losses
 
     def _person_windows(self, mask: Tensor):
