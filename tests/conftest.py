@@ -83,10 +83,11 @@ def tiny():
         discriminator_widths=(8, 12, 16),
     )
     training = TrainingConfig(
-        steps=6,
+        steps=12,
         batch_size=2,
-        learning_rate=1e-3,
-        texture_learning_rate=1e-2,
+        learning_rate=1e-2,
+        texture_learning_rate=2e-2,
+        weight_decay=0.0,
         attention_start=0.2,
         texture_frozen=0.2,
         discriminator_start=0.4,

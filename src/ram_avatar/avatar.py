@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .body.template import BodyTemplate, load_template
@@ -133,7 +133,7 @@ class Avatar:
         }
         with disk_errors(folder):
             packed = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-            _replace(folder / WEIGHTS_FILE, lambda path: save_file(packed, path))
+            _replace(folder / WEIGHTS_FILE, lambda path: path.write_bytes(save(packed)))
             _replace(folder / "background.png", lambda path: write_picture(path, self.background))
             text = json.dumps(described, indent=2) + "\n"
             _replace(folder / AVATAR_FILE, lambda path: path.write_text(text))

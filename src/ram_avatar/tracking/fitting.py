@@ -129,16 +129,13 @@ class _Problem:
 
         self.pose_landmarks = self.map.joint_landmarks + self.map.surface_landmarks
         weight = torch.tensor([POSE_WEIGHT.get(i, 1.0) for i in self.pose_landmarks])
-        self.pose_weight = (
-            seen.visibility[:, self.pose_landmarks].clamp(min=0.02) * weight * seen.seen["body"][:, None].float()
-        )
+        shown = _shown(seen)
+        self.pose_weight = shown[:, self.pose_landmarks] * weight
         place = {landmark: i for i, landmark in enumerate(self.pose_landmarks)}
         self.limbs = torch.tensor([(place[a], place[b]) for a, b in LIMBS]).T
         ends = torch.tensor(LIMBS).T
         self.limb_directions = F.normalize(seen.pose_world[:, ends[1]] - seen.pose_world[:, ends[0]], dim=-1)
-        # A limb whose ends are out of the picture has no direction worth following.
-        both = seen.visibility[:, ends[0]].minimum(seen.visibility[:, ends[1]])
-        self.limb_weight = both.clamp(min=0.05) * seen.seen["body"][:, None].float()
+        self.limb_weight = shown[:, ends[0]].minimum(shown[:, ends[1]])
 
         bones = torch.tensor(HAND_BONES).T
         self.hand_bones = bones
@@ -308,6 +305,17 @@ class _Problem:
             error = residuals[part].norm(dim=-1).mean(1)
             columns.append(seen.seen[part] * torch.exp(-((error / scale) ** 2)))
         return torch.stack(columns, 1)
+
+
+def _shown(seen: Observations) -> Tensor:
+    """[N, 33] how far each pose landmark can be trusted: its visibility where the picture holds it at all.
+
+    The detector imagines what is out of the picture; the priors leave that at rest.
+    """
+    size = torch.tensor([seen.width, seen.height], dtype=torch.float32)
+    inside = ((seen.pose >= 0) & (seen.pose <= size)).all(-1)
+    trusted = inside & (seen.visibility > 0.2) & seen.seen["body"][:, None]
+    return seen.visibility * trusted
 
 
 def _change(values: Tensor) -> Tensor:

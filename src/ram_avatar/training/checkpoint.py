@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from ..errors import UserError
@@ -26,7 +26,7 @@ def save_checkpoint(
     with disk_errors(path):
         try:
             contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-            save_file(contiguous, partial, {"facts": json.dumps(facts)})
+            partial.write_bytes(save(contiguous, {"facts": json.dumps(facts)}))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
