@@ -1,4 +1,4 @@
-"""Frames a second of an avatar, from motion to pixels, and where the time goes: `python benchmarks/rendering.py [AVATAR]`.
+"""Frames a second of an avatar, from motion to pixels: `python benchmarks/rendering.py [AVATAR]`.
 
 Without an avatar an untrained one of the built-in performer is used: the speed is the same.
 """
@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ram_avatar.avatar import Avatar
 from ram_avatar.body.template import load_template
 from ram_avatar.config import load_preset
-from ram_avatar.demo.performer import Performer, write_performance
 from ram_avatar.demo.performances import performance
+from ram_avatar.demo.performer import Performer, write_performance
 from ram_avatar.motion.retarget import Placement, retarget
 from ram_avatar.progress import Silent
 from ram_avatar.rendering.condition_maps import ConditionMapper

@@ -1,6 +1,7 @@
 import json
-import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -107,13 +108,18 @@ def test_a_full_disk_leaves_the_old_avatar(avatar, avatar_folder, tmp_path):
     folder = tmp_path / "a"
     shutil.copytree(avatar_folder, folder)
     before = {path.name: path.stat().st_size for path in folder.iterdir()}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
-        with pytest.raises(UserError, match="disk|limits"):
-            avatar.save(folder)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    script = f"""
+import resource
+from ram_avatar import Avatar, UserError
+avatar = Avatar.load({str(folder)!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    avatar.save({str(folder)!r})
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and str(folder) in done.stdout and "disk" in done.stdout
     assert {path.name: path.stat().st_size for path in folder.iterdir()} == before
     Avatar.load(folder)
 

@@ -15,6 +15,7 @@ from ..tracking.capture import Capture
 _KEPT_BYTES = 3 << 30  # condition maps are kept in memory up to this, and drawn anew beyond
 _DRAWN_AT_ONCE = 8
 _BOX_MARGIN = 0.25
+HAND_JOINTS = ("wrist", "finger")
 
 
 @dataclass
@@ -100,14 +101,11 @@ class CaptureDataset:
     @torch.no_grad()
     def _part_boxes(self) -> dict[str, Tensor]:
         """Square boxes [N, 3] (left, top, side in pixels) about the face and each hand."""
-        body, motion, joint = self.mapper.body, self.capture.motion, self.mapper.template.joint_names.index
-        fingers = lambda side: [
-            i for i, n in enumerate(self.mapper.template.joint_names) if n.startswith("finger") and n.endswith(side)
-        ]  # noqa: E731, E501
+        body, motion, names = self.mapper.body, self.capture.motion, self.mapper.template.joint_names
         parts = {
-            "face": [joint("neck03"), joint("head"), joint("eye.L"), joint("eye.R")],
-            "left_hand": [joint("wrist.L"), *fingers("L")],
-            "right_hand": [joint("wrist.R"), *fingers("R")],
+            "face": [i for i, name in enumerate(names) if name.startswith(("neck03", "head", "eye"))],
+            "left_hand": [i for i, name in enumerate(names) if name.startswith(HAND_JOINTS) and name.endswith("L")],
+            "right_hand": [i for i, name in enumerate(names) if name.startswith(HAND_JOINTS) and name.endswith("R")],
         }
         boxes = {part: [] for part in parts}
         for start in range(0, len(motion), _DRAWN_AT_ONCE):
