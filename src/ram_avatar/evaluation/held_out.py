@@ -85,5 +85,7 @@ def _nearest_training_frames(data: CaptureDataset) -> list[int]:
 def compare_pictures(avatar: Avatar, data: CaptureDataset):
     """Held-out frames beside what the avatar makes of them: [S, 2S, 3] uint8."""
     first = data.capture.train_frames
+    inside, plate = data.inside[0].cpu(), data.plate[0].cpu()
     for i, shown in enumerate(avatar.render(data.capture.motion[first:], background=None), first):
-        yield np.concatenate([to_uint8(picture(data.frames[i])).permute(1, 2, 0).numpy(), shown], 1)
+        truth = picture(data.frames[i]) * inside + plate * (1 - inside)  # nobody is mirrored at the video's edge
+        yield np.concatenate([to_uint8(truth).permute(1, 2, 0).numpy(), shown], 1)

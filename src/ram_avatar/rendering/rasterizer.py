@@ -4,9 +4,6 @@ Image coordinates are in pixels, x to the right and y down, with pixel centres a
 gradient with respect to the points; `Fragments.interpolate` and `vertex_normals` are differentiable.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +11,8 @@ import torch
 import torch.nn.functional as F
 import warp as wp
 from torch import Tensor
+
+from ..quiet import silent_stderr
 
 NEAR_PLANE = 0.05
 """Triangles with a vertex at or nearer than this camera depth (metres) are not drawn."""
@@ -259,22 +258,8 @@ def _initialize_warp() -> None:
     if torch.cuda.is_available():
         wp.init()
     else:
-        with _silent_native_stderr():  # where Warp's C++ complains of a missing CUDA driver
+        with silent_stderr():  # where Warp's C++ complains of a missing CUDA driver
             wp.init()
-
-
-@contextmanager
-def _silent_native_stderr() -> Iterator[None]:
-    """Point file descriptor 2, which also C++ code writes to, at nothing."""
-    kept = os.dup(2)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 def _launch(kernel: wp.Kernel, dim: tuple[int, ...], inputs: tuple, device: torch.device) -> None:

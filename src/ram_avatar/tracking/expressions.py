@@ -8,6 +8,7 @@ import numpy as np
 
 from ..cache import cache_folder, download, sha256
 from ..errors import UserError
+from ..quiet import silent_stderr
 from .landmarks import Landmarks
 
 MODEL_URL = (
@@ -54,7 +55,8 @@ class ExpressionNet:
             output_face_blendshapes=True,
             min_face_detection_confidence=0.3,
         )
-        self._net = vision.FaceLandmarker.create_from_options(options)
+        with silent_stderr():
+            self._net = vision.FaceLandmarker.create_from_options(options)
         self._names = action_names
 
     def detect(self, frame: np.ndarray, landmarks: Landmarks) -> np.ndarray:

@@ -1,11 +1,12 @@
 """What a detector sees in a frame, behind one small interface; MediaPipe Holistic is the default."""
 
-import os
 from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
 import numpy as np
+
+from ..quiet import silent_stderr
 
 POSE, HAND, FACE = 33, 21, 478  # landmarks per part, MediaPipe's numbering
 
@@ -43,18 +44,20 @@ class HolisticDetector:
     mask_side = 512  # the segmentation is soft and coarse: more would store nothing new
 
     def __init__(self):
-        os.environ.setdefault("GLOG_minloglevel", "2")
         from mediapipe.python.solutions import holistic
 
         # Complexity 2 would be downloaded; 1 is in the wheel.
-        self._model = holistic.Holistic(
-            static_image_mode=False,
-            model_complexity=1,
-            smooth_landmarks=True,
-            enable_segmentation=True,
-            smooth_segmentation=True,
-            refine_face_landmarks=True,
-        )
+        with silent_stderr():
+            self._model = holistic.Holistic(
+                static_image_mode=False,
+                model_complexity=1,
+                smooth_landmarks=True,
+                enable_segmentation=True,
+                smooth_segmentation=True,
+                refine_face_landmarks=True,
+            )
+            self._model.process(np.zeros((64, 64, 3), np.uint8))  # the delegates greet at the first frame
+            self._model.reset()
 
     def detect(self, frame: np.ndarray) -> Landmarks:
         height, width = frame.shape[:2]

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..quiet import silent_stderr
+
 _TELLING = 0.2  # a second face in this share of the looks is a second person, not a mistake
 _REACH = 2.0  # face widths that a face may move between two looks
 _BLANK = 127
@@ -49,7 +51,9 @@ def find_people(looks: Iterable[tuple[int, np.ndarray]]) -> People:
 
     tracks: list[_Track] = []
     count = 0
-    with face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5) as detector:
+    with silent_stderr():
+        detector = face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
+    with detector:
         for index, frame in looks:
             count += 1
             size = np.array([frame.shape[1], frame.shape[0], frame.shape[1]])

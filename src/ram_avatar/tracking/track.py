@@ -125,7 +125,9 @@ def _detect(
         if face_model is not None:  # asked for by name: not a case to work around
             raise
         face_from = "landmarks"
-        progress.note(f"Lids, smile and pucker are read from landmarks alone: {error}")
+        progress.note(
+            f"The face is read from landmarks alone; lids and smile are better with MediaPipe's face model. {error}"
+        )
     landmarks, actions = [], []
     with closing(detector or HolisticDetector()) as detector:
         for index, frame in enumerate(follow(read_frames(info.path), progress, "Detecting", info.frames)):
