@@ -1,5 +1,6 @@
 """Progress on the terminal: bars with the time left, a spinner, notes."""
 
+import os
 import time
 from contextlib import AbstractContextManager
 
@@ -21,7 +22,9 @@ class TerminalProgress:
     """Draws bars on a terminal, and prints a line now and then into a file or a pipe."""
 
     def __init__(self):
-        self.console = Console(stderr=True, highlight=False)
+        # A descriptor of its own: the bars go on where the libraries' stderr is silenced.
+        self._file = os.fdopen(os.dup(2), "w")
+        self.console = Console(file=self._file, highlight=False)
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -42,6 +45,7 @@ class TerminalProgress:
 
     def __exit__(self, *_) -> None:
         self._bars.stop()
+        self._file.close()
 
     def step(self, label: str, done: int, total: int) -> None:
         if label not in self._tasks or done == 1:

@@ -71,7 +71,8 @@ class ExpressionNet:
         left, top = (low + high) / 2 - side / 2
         to_crop = np.array([[_CROP / side, 0, -left * _CROP / side], [0, _CROP / side, -top * _CROP / side]])
         crop = cv2.warpAffine(frame, to_crop, (_CROP, _CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        result = self._net.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=crop))
+        with silent_stderr():
+            result = self._net.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=crop))
         if not result.face_blendshapes:
             return unknown
         scores = {entry.category_name: entry.score for entry in result.face_blendshapes[0]}

@@ -56,12 +56,11 @@ class HolisticDetector:
                 smooth_segmentation=True,
                 refine_face_landmarks=True,
             )
-            self._model.process(np.zeros((64, 64, 3), np.uint8))  # the delegates greet at the first frame
-            self._model.reset()
 
     def detect(self, frame: np.ndarray) -> Landmarks:
         height, width = frame.shape[:2]
-        result = self._model.process(np.ascontiguousarray(frame))
+        with silent_stderr():  # every part warns when it is first used
+            result = self._model.process(np.ascontiguousarray(frame))
         scale = np.array([width, height, width], np.float32)  # depth comes in units of the width
 
         def points(landmarks, count: int) -> np.ndarray:

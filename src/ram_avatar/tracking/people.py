@@ -58,7 +58,9 @@ def find_people(looks: Iterable[tuple[int, np.ndarray]]) -> People:
             count += 1
             size = np.array([frame.shape[1], frame.shape[0], frame.shape[1]])
             boxes = []
-            for found in detector.process(np.ascontiguousarray(frame)).detections or []:
+            with silent_stderr():
+                detections = detector.process(np.ascontiguousarray(frame)).detections
+            for found in detections or []:
                 box = found.location_data.relative_bounding_box
                 boxes.append(np.array([box.xmin + box.width / 2, box.ymin + box.height / 2, box.width]) * size)
             _link(tracks, index, sorted(boxes, key=lambda b: -b[2]))
