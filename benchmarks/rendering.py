@@ -13,15 +13,15 @@ from machine import describe, seconds, table
 from torch.utils.flop_counter import FlopCounterMode
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.body.template import load_template
+from ram_avatar.body import load_template
 from ram_avatar.config import load_preset
 from ram_avatar.demo.performances import performance
 from ram_avatar.demo.performer import Performer, write_performance
 from ram_avatar.motion.retarget import Placement, retarget
+from ram_avatar.networks.avatar_network import ConditionMaps
 from ram_avatar.progress import Silent
 from ram_avatar.rendering.condition_maps import ConditionMapper
 from ram_avatar.tracking.track import track
-from ram_avatar.training.dataset import condition_maps
 from ram_avatar.training.first_avatar import first_avatar
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         mapper = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
         one = motion[:1]
         maps = mapper(one)
-        given = condition_maps(maps, maps.position)
+        given = ConditionMaps(previous=maps.position, **vars(maps))
         network = avatar.network.eval()
         with torch.no_grad():
             drawing, painting = seconds(lambda: mapper(one)), seconds(lambda: network(given))

@@ -12,7 +12,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from machine import describe, seconds, table
 
-from ram_avatar.body.template import load_template
+from ram_avatar.body import load_template
 from ram_avatar.config import load_preset
 from ram_avatar.demo.performer import Performer, write_performance
 from ram_avatar.progress import Silent

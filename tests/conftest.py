@@ -19,7 +19,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def template():
     """Anny; built once on a machine, then read from the user's cache folder."""
-    from ram_avatar.body.template import load_template
+    from ram_avatar.body import load_template
 
     return load_template()
 

@@ -17,7 +17,7 @@ _HOMES = {
     "UserError": "errors",
     "animate": "animate",
     "create": "create",
-    "load_template": "body.template",
+    "load_template": "body",
     "retarget": "motion.retarget",
     "track": "tracking.track",
     "train": "create",

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 
 from .avatar import Avatar
@@ -14,8 +13,9 @@ from .errors import UserError
 from .files import check_output
 from .motion.motion import Motion
 from .motion.retarget import Placement, retarget
+from .pictures import fit_square, read_picture
 from .progress import Progress, Silent, follow
-from .tracking.capture import Capture, is_capture, read_picture
+from .tracking.capture import Capture, is_capture
 from .tracking.track import track
 from .video import VideoWriter, read_frames
 
@@ -55,7 +55,7 @@ def animate(
         driven = retarget(motion, source, avatar.placement, keep_place)
         size = avatar.camera.width
         frames = avatar.render(driven, background=plate)
-        beside = (_square(frame, size) for frame in shown) if side_by_side else None
+        beside = (fit_square(frame, size) for frame in shown) if side_by_side else None
         with VideoWriter(
             out,
             2 * size if side_by_side else size,
@@ -99,15 +99,3 @@ def check_template(motion: Motion, avatar: Avatar, where: Path) -> None:
         raise UserError(
             f"{where}: a motion of body template '{motion.template}'; this avatar's is '{avatar.template.name}'"
         )
-
-
-def _square(frame: np.ndarray, size: int) -> np.ndarray:
-    """A picture fitted into a black square."""
-    height, width = frame.shape[:2]
-    scale = size / max(height, width)
-    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(frame, shape, interpolation=cv2.INTER_AREA)
-    square = np.zeros((size, size, 3), np.uint8)
-    top, left = (size - shape[1]) // 2, (size - shape[0]) // 2
-    square[top : top + shape[1], left : left + shape[0]] = small
-    return square

@@ -11,17 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .body.template import BodyTemplate, load_template
+from .body import BodyTemplate, load_template
 from .camera import Camera
 from .config import NetworkConfig
 from .errors import UserError
-from .files import disk_errors, temporary_sibling
+from .files import disk_errors, read_description, temporary_sibling
 from .motion.motion import Motion
 from .motion.retarget import Placement
-from .networks.avatar_network import AvatarNetwork, Rendering
+from .networks.avatar_network import AvatarNetwork, ConditionMaps, Rendering
+from .pictures import fill_square, read_picture, resize, to_array, to_tensor, to_uint8, write_picture
 from .rendering.condition_maps import ConditionMapper
-from .tracking.capture import read_description, read_picture, resize, write_picture
-from .training.dataset import condition_maps, picture, to_uint8
 
 FORMAT_VERSION = 1
 AVATAR_FILE = "avatar.json"
@@ -83,14 +82,12 @@ class Avatar:
             first = maps.position[:1] if previous is None else previous
             before = torch.cat([first, maps.position[:-1]])
             previous = maps.position[-1:]
-            yield from self._paint(self.network(condition_maps(maps, before)), plate)
+            yield from self._paint(self.network(ConditionMaps(previous=before, **vars(maps))), plate)
 
     def _paint(self, rendering: Rendering, plate: Tensor | None) -> np.ndarray:
         if plate is None:
-            shown = torch.cat([to_uint8(rendering.color), (rendering.alpha * 255).round().byte()], 1)
-        else:
-            shown = to_uint8(rendering.over(plate))
-        return shown.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            return to_array(torch.cat([rendering.color, 2 * rendering.alpha - 1], 1))
+        return to_array(rendering.over(plate))
 
     def _plate(self, background: np.ndarray | str | None) -> Tensor | None:
         if isinstance(background, str):
@@ -100,7 +97,7 @@ class Avatar:
                 raise UserError("this avatar was learned with its background (the camera moved): it has no alpha")
             return None
         shown = self.background if background is None else fill_square(background, self.camera.width)
-        return picture(torch.from_numpy(shown).permute(2, 0, 1))[None].to(self.device)
+        return to_tensor(shown)[None].to(self.device)
 
     def to(self, device: torch.device | str) -> "Avatar":
         """Move everything that renders to a device; returns itself."""
@@ -176,7 +173,7 @@ class Avatar:
             identity=identity,
             template=template,
             network=network.eval(),
-            texture=picture(texture),
+            texture=to_tensor(texture.movedim(0, -1)),
             background=resize(read_picture(folder / "background.png"), camera.width),
             placement=placement,
             fps=fps,
@@ -187,13 +184,6 @@ class Avatar:
 
 def is_avatar(path: str | Path) -> bool:
     return (Path(path) / AVATAR_FILE).is_file()
-
-
-def fill_square(image: np.ndarray, size: int) -> np.ndarray:
-    """The middle square of a picture [H, W, 3], at `size`."""
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    return resize(np.ascontiguousarray(image[top : top + side, left : left + side]), size)
 
 
 def _replace(path: Path, write) -> None:

@@ -101,7 +101,7 @@ def animate(
     """Move an avatar as a driver does: a video, a capture folder, or a motion .npz."""
     from .animate import animate as run
     from .avatar import Avatar
-    from .training.hardware import choose_device
+    from .hardware import choose_device
 
     with _progress() as progress:
         loaded = Avatar.load(avatar, device=choose_device(accelerator), status=progress.wait)

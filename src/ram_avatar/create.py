@@ -7,18 +7,18 @@ import torch
 from lightning_fabric import Fabric
 
 from .avatar import AVATAR_FILE, Avatar, is_avatar
-from .body.template import load_template
+from .body import load_template
 from .config import Preset, load_preset
 from .errors import UserError
 from .evaluation.held_out import HeldOut, compare_pictures, evaluate_held_out
 from .files import atomic_folder, check_output, disk_errors
+from .hardware import choose_device, choose_precision
 from .model_card import model_card
 from .progress import Progress, Silent, follow
 from .tracking.capture import Capture, is_capture
 from .tracking.track import track
 from .training.dataset import CaptureDataset
 from .training.first_avatar import first_avatar
-from .training.hardware import choose_device, choose_precision
 from .training.trainer import CHECKPOINT_FILE, Trainer
 from .video import VideoWriter
 

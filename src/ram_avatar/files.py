@@ -1,6 +1,7 @@
-"""Outputs that are whole or not there at all."""
+"""Outputs that are whole or not there at all, and the descriptions of folders."""
 
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from ram_avatar.errors import UserError
 
+_MAX_JSON = 1 << 20  # bytes of a folder's description
 _FULL = {
     errno.ENOSPC: "the disk is full; free some space and run again",
     errno.EDQUOT: "your disk quota is used up; free some space and run again",
@@ -123,3 +125,24 @@ def _replace_folder(path: Path, new: Path) -> None:
         old.rename(path)
         raise
     shutil.rmtree(old)
+
+
+def read_description(path: Path, kind: str, version: int) -> dict:
+    """A folder's JSON description, checked.
+
+    Raises:
+        UserError: absent, not JSON, or of another format version.
+    """
+    if not path.is_file():
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise UserError(f"{path.parent}: not {article} {kind} folder (it has no {path.name})")
+    if path.stat().st_size > _MAX_JSON:
+        raise UserError(f"{path}: too large to be a {kind}'s description")
+    try:
+        described = json.loads(path.read_text())
+        found = described["format_version"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged, it is not a {kind}'s description") from None
+    if found != version:
+        raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
+    return described

@@ -4,8 +4,8 @@ import pytest
 import roma
 import torch
 
+from ram_avatar.body import load_template
 from ram_avatar.body.anny import AnnyTemplate
-from ram_avatar.body.template import load_template
 from ram_avatar.errors import UserError
 
 

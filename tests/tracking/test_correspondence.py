@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.body.template import load_template
+from ram_avatar.body import load_template
 from ram_avatar.errors import UserError
 from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, TIP_ROWS, Correspondence
 

@@ -73,20 +73,6 @@ class BodyTemplate(Protocol):
         ...
 
 
-def load_template(name: str = "anny-0.6", status=None) -> BodyTemplate:
-    """The template called `name`; `status(text)` is a context manager shown while it is built for the first time.
-
-    Raises:
-        UserError: no such template.
-    """
-    from ..errors import UserError
-    from .anny import AnnyTemplate
-
-    if name != AnnyTemplate.name:
-        raise UserError(f"body template '{name}' is not known here; this version has: {AnnyTemplate.name}")
-    return AnnyTemplate.load(status)
-
-
 def axes_from(vectors: list[Tensor]) -> Tensor:
     """Stack unit column vectors [3] into a matrix [3, 3]."""
     return torch.stack([v / v.norm() for v in vectors], dim=1)

@@ -8,12 +8,12 @@ import numpy as np
 
 from ..animate import animate
 from ..avatar import Avatar
-from ..body.template import BodyTemplate, load_template
+from ..body import BodyTemplate, load_template
 from ..create import create
 from ..errors import UserError
 from ..files import disk_errors
+from ..pictures import write_picture
 from ..progress import Progress
-from ..tracking.capture import write_picture
 from ..video import probe, read_frames
 from .performer import Performer, write_performance
 

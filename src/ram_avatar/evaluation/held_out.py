@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..avatar import Avatar
+from ..pictures import to_array, to_tensor
 from ..progress import Progress, Silent
-from ..training.dataset import CaptureDataset, picture, to_uint8
+from ..training.dataset import CaptureDataset
 from .metrics import StLpips, psnr, ssim, st_lpips_person
 
 METRICS = ("psnr", "psnr_person", "psnr_inside", "ssim", "st_lpips_person")
@@ -34,9 +35,9 @@ def evaluate_held_out(avatar: Avatar, data: CaptureDataset, progress: Progress |
     rendered = list(avatar.render(data.capture.motion[first:], background=None))
     nearest = _nearest_training_frames(data)
     ways: dict[str, Callable[[int], Tensor]] = {
-        "avatar": lambda i: picture(torch.from_numpy(rendered[i - first]).permute(2, 0, 1)[None]),
+        "avatar": lambda i: to_tensor(rendered[i - first])[None],
         "textured_mesh": lambda i: _textured_mesh(data, i),
-        "nearest_frame": lambda i: picture(data.frames[nearest[i - first]][None]),
+        "nearest_frame": lambda i: to_tensor(data.frames[nearest[i - first]])[None],
     }
     judge = StLpips()
     return {name: _judge(way, frames, data, judge, progress or Silent(), _NAMED[name]) for name, way in ways.items()}
@@ -54,7 +55,7 @@ def _judge(
     inside = data.inside.cpu()
     rows = {name: [] for name in METRICS}
     for done, i in enumerate(frames, 1):
-        truth, mask = picture(data.frames[i][None]), data.masks[i][None].float() / 255
+        truth, mask = to_tensor(data.frames[i])[None], data.masks[i][None].float() / 255
         shown = way(i) * inside + truth * (1 - inside)
         rows["psnr"].append(float(psnr(shown, truth)))
         rows["psnr_person"].append(float(psnr(shown, truth, mask)))
@@ -87,5 +88,5 @@ def compare_pictures(avatar: Avatar, data: CaptureDataset):
     first = data.capture.train_frames
     inside, plate = data.inside[0].cpu(), data.plate[0].cpu()
     for i, shown in enumerate(avatar.render(data.capture.motion[first:], background=None), first):
-        truth = picture(data.frames[i]) * inside + plate * (1 - inside)  # nobody is mirrored at the video's edge
-        yield np.concatenate([to_uint8(truth).permute(1, 2, 0).numpy(), shown], 1)
+        truth = to_tensor(data.frames[i]) * inside + plate * (1 - inside)  # nobody is mirrored at the video's edge
+        yield np.concatenate([to_array(truth), shown], 1)

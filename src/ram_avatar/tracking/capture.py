@@ -5,20 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..camera import Camera
 from ..errors import UserError
+from ..files import read_description
 from ..motion.motion import Motion
+from ..pictures import read_picture, resize
 from ..video import read_frames
 
 FORMAT_VERSION = 1
 HELD_OUT = 0.2  # the last share of a clip, never trained on
 CAPTURE_FILE = "capture.json"
-_MAX_JSON = 1 << 20
 
 
 @dataclass
@@ -112,51 +112,5 @@ class Capture:
         return capture
 
 
-def read_description(path: Path, kind: str, version: int) -> dict:
-    """A folder's JSON description, checked.
-
-    Raises:
-        UserError: absent, not JSON, or of another format version.
-    """
-    if not path.is_file():
-        article = "an" if kind[0] in "aeiou" else "a"
-        raise UserError(f"{path.parent}: not {article} {kind} folder (it has no {path.name})")
-    if path.stat().st_size > _MAX_JSON:
-        raise UserError(f"{path}: too large to be a {kind}'s description")
-    try:
-        described = json.loads(path.read_text())
-        found = described["format_version"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: damaged, it is not a {kind}'s description") from None
-    if found != version:
-        raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
-    return described
-
-
 def is_capture(path: str | Path) -> bool:
     return (Path(path) / CAPTURE_FILE).is_file()
-
-
-def resize(image: np.ndarray, size: int | None) -> np.ndarray:
-    """A square picture at another size: area averaging down, cubic up."""
-    if size is None or image.shape[0] == size:
-        return image
-    how = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC
-    return cv2.resize(image, (size, size), interpolation=how)
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """An RGB picture [H, W, 3] uint8.
-
-    Raises:
-        UserError: absent or damaged.
-    """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise UserError(f"{path}: missing, or not a picture")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    path.write_bytes(encoded.tobytes())

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..body.template import BodyTemplate, load_template
+from ..body import BodyTemplate, load_template
 from ..camera import Camera
 from ..errors import UserError
 from ..files import atomic_folder
 from ..motion.motion import Motion
+from ..pictures import write_picture
 from ..progress import Progress, Silent, follow
 from ..rendering.compositing import background_plate
 from ..rendering.rasterizer import rasterize, vertex_normals
 from ..video import VideoInfo, VideoWriter, probe, read_frames
-from .capture import CAPTURE_FILE, Capture, write_picture
+from .capture import CAPTURE_FILE, Capture
 from .cropping import Crop, choose_crop
 from .expressions import ExpressionNet, find_model
 from .fitting import DEFAULTS, Fit, FitSettings, fit

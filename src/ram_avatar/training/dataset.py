@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..body.template import BodyTemplate
 from ..networks.avatar_network import ConditionMaps
+from ..pictures import to_tensor
 from ..progress import Progress, follow
 from ..rendering.condition_maps import ConditionMapper, MeshMaps
 from ..tracking.capture import Capture
@@ -53,9 +54,9 @@ class CaptureDataset:
         for frame, mask in follow(capture.frames(size), progress, "Reading frames", len(capture)):
             frames.append(frame)
             masks.append(mask)
-        self.frames = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)  # [N, 3, S, S] uint8
+        self.frames = torch.from_numpy(np.stack(frames))  # [N, S, S, 3] uint8
         self.masks = torch.from_numpy(np.stack(masks))[:, None]  # [N, 1, S, S] uint8
-        self.plate = picture(torch.from_numpy(capture.background(size)).permute(2, 0, 1))[None].to(device)
+        self.plate = to_tensor(capture.background(size))[None].to(device)  # [1, 3, S, S]
         self.inside = torch.from_numpy(capture.inside(size))[None, None].float().to(device)  # [1, 1, S, S]
         self.boxes = self._part_boxes()
         self._keeps = len(self) * 19 * size * size * 2 <= _KEPT_BYTES
@@ -68,7 +69,7 @@ class CaptureDataset:
         """The frames `index` [B]; the first and last frame of the clip neighbour themselves."""
         last = len(self) - 1
         before, after = (index - 1).clamp(min=0), (index + 1).clamp(max=last)
-        pictures = lambda i: picture(self.frames[i].to(self.device))  # noqa: E731
+        pictures = lambda i: to_tensor(self.frames[i].to(self.device))  # noqa: E731
         return Batch(
             index=index.to(self.device),
             maps=self.maps(index),
@@ -82,7 +83,7 @@ class CaptureDataset:
         """Condition maps of the frames `index` [B], with the position maps of the frames before them."""
         now = self._mesh_maps(index)
         previous = self._mesh_maps((index - 1).clamp(min=0)).position
-        return condition_maps(now, previous)
+        return ConditionMaps(previous=previous, **vars(now))
 
     def _mesh_maps(self, index: Tensor) -> MeshMaps:
         if not self._keeps:
@@ -117,25 +118,3 @@ class CaptureDataset:
                 corner = (low + high) / 2 - side[:, None] / 2
                 boxes[part].append(torch.cat([corner, side[:, None]], 1))
         return {part: torch.cat(found).cpu() for part, found in boxes.items()}
-
-
-def condition_maps(now: MeshMaps, previous: Tensor) -> ConditionMaps:
-    """The network's input of frames whose previous position maps [B, 4, H, W] are at hand."""
-    return ConditionMaps(
-        position=now.position,
-        previous=previous,
-        expanded=now.expanded,
-        face=now.face,
-        hands=now.hands,
-        color=now.color,
-    )
-
-
-def picture(frames: Tensor) -> Tensor:
-    """uint8 to [-1, 1]."""
-    return frames.float() / 127.5 - 1
-
-
-def to_uint8(pictures: Tensor) -> Tensor:
-    """[-1, 1] to uint8, rounded."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()

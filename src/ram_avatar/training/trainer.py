@@ -14,12 +14,13 @@ from torch.utils.tensorboard import SummaryWriter
 from ..avatar import Avatar
 from ..config import Preset
 from ..errors import UserError
+from ..hardware import multiplies_bf16
 from ..networks.avatar_network import Rendering
 from ..networks.discriminator import TemporalDiscriminator
+from ..pictures import to_uint8
 from ..progress import Progress
 from .checkpoint import load_checkpoint, save_checkpoint
-from .dataset import Batch, CaptureDataset, to_uint8
-from .hardware import multiplies_bf16
+from .dataset import Batch, CaptureDataset
 from .losses import PerceptualLoss, discriminator_loss, generator_loss, opacity_loss, r1_penalty, smooth_l1
 from .schedule import (
     adversarial_weight,

@@ -2,8 +2,8 @@
 
 import torch
 
-from ..config import Preset
-from ..errors import UserError
+from .config import Preset
+from .errors import UserError
 
 
 def multiplies_bf16(device: torch.device) -> bool:
