@@ -27,8 +27,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
+from ram_avatar.body import Posed, load_template
 from ram_avatar.body.anny import AnnyBody, AnnyTemplate
-from ram_avatar.body.template import Posed, load_template
 from ram_avatar.camera import Camera
 from ram_avatar.rendering.rasterizer import rasterize, vertex_normals
 from ram_avatar.tracking.correspondence import sparse_rows

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -10,6 +11,7 @@ from ram_avatar.avatar import Avatar
 from ram_avatar.create import train
 from ram_avatar.errors import UserError
 from ram_avatar.progress import Silent
+from ram_avatar.tracking.capture import Capture
 from ram_avatar.training.dataset import CaptureDataset
 from ram_avatar.training.first_avatar import first_avatar
 from ram_avatar.training.trainer import CHECKPOINT_FILE, Trainer
@@ -127,6 +129,19 @@ def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
     assert trained.training["step"] == tiny.training.steps
     weights = load_file(tmp_path / "a" / "weights.safetensors")
     assert any("style_unet" in name for name in weights)
+
+
+def test_a_moving_camera_has_the_whole_frame_learned(capture, tiny, tmp_path):
+    """Without a plate there is no alpha: the background is painted, and cannot be taken away."""
+    moving = Capture(**{**vars(capture), "static_camera": False})
+    avatar = train(moving, tmp_path / "a", preset=tiny, accelerator="cpu")
+    assert not avatar.network.config.alpha
+    first, second = avatar.render(capture.motion[:2])
+    blue = np.zeros((64, 64, 3), np.uint8)
+    assert np.array_equal(first, next(avatar.render(capture.motion[:1], background=blue)))
+    with pytest.raises(UserError, match="no alpha"):
+        next(avatar.render(capture.motion[:1], background="transparent"))
+    assert second.shape == (64, 64, 3)
 
 
 def test_a_finished_avatar_is_not_trained_again(capture, tiny, avatar_folder):

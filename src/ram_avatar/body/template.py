@@ -7,7 +7,6 @@ upright template faces -y. `rendering.camera` looks along +y from the origin.
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 
@@ -71,8 +70,3 @@ class BodyTemplate(Protocol):
     def part_weight(self, *joint_prefixes: str) -> Tensor:
         """[V]: how much of each vertex belongs to joints whose names start with one of the prefixes."""
         ...
-
-
-def axes_from(vectors: list[Tensor]) -> Tensor:
-    """Stack unit column vectors [3] into a matrix [3, 3]."""
-    return torch.stack([v / v.norm() for v in vectors], dim=1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..body.template import BodyTemplate, axes_from
+from ..body.template import BodyTemplate
 
 # Stiffness about (flexion, abduction, twist), per squared radian, by joint; measured against residuals of
 # real clips. Stiff axes are ones that the joint does not have, or whose turning a neighbour takes.
@@ -104,7 +104,7 @@ def _axes(name: str, position: dict[str, Tensor]) -> Tensor:
         flexion = torch.tensor([1.0, 0.0, 0.0])
     along = along / along.norm()
     flexion = flexion - (flexion @ along) * along
-    return axes_from([flexion, torch.linalg.cross(along, flexion), along])
+    return _columns([flexion, torch.linalg.cross(along, flexion), along])
 
 
 def _finger_axes(joint: str, side: str, at) -> Tensor:
@@ -117,4 +117,9 @@ def _finger_axes(joint: str, side: str, at) -> Tensor:
         normal = torch.linalg.cross(at("finger2-1") - at("wrist"), at("finger5-1") - at("wrist"))
     normal = normal * (1.0 if side == "L" else -1.0)
     flexion = torch.linalg.cross(normal, along)
-    return axes_from([flexion, torch.linalg.cross(along, flexion), along])
+    return _columns([flexion, torch.linalg.cross(along, flexion), along])
+
+
+def _columns(vectors: list[Tensor]) -> Tensor:
+    """Vectors [3], made unit vectors, as the columns of a matrix [3, 3]."""
+    return torch.stack([vector / vector.norm() for vector in vectors], dim=1)
