@@ -1,0 +1,66 @@
+"""The README keeps its word: commands exist, files are there, the Python example runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ram_avatar.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+LINES = re.findall(r"^ram-avatar (\w+) ([^#\n]*)", README, re.M)
+
+
+def test_there_are_three_commands_for_a_users_own_video():
+    assert len(LINES) == 3 and {command for command, _ in LINES} == {"create", "animate"}
+
+
+@pytest.mark.parametrize(("command", "rest"), LINES)
+def test_commands_and_their_options_exist(command, rest, capsys):
+    assert command in COMMANDS
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    for option in re.findall(r"--[\w-]+", rest):
+        assert option in said
+
+
+def test_every_command_is_in_the_table():
+    assert set(re.findall(r"^\| `ram-avatar (\w+)", README, re.M)) == set(COMMANDS)
+
+
+def test_linked_files_are_there():
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).is_file(), f"{page.name}: {link}"
+
+
+def test_named_modules_are_there():
+    """docs/architecture.md is a map: every file it names exists."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    assert len(named) > 15
+    package = ROOT / "src" / "ram_avatar"
+    for name in named:
+        places = [ROOT / name, package / name, *package.glob(f"*/{name}")]
+        assert any(place.is_file() for place in places), name
+
+
+def test_the_make_targets_are_there():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"^make ([\w-]+)", README, re.M)):
+        assert f"\n{target}:" in makefile
+
+
+def test_the_python_example_runs(avatar_folder, capture, monkeypatch, tmp_path):
+    """As printed, but for `create`, whose result is at hand."""
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "Avatar" in block)
+    code = code.replace('create("me.mp4", "me")', 'Avatar.load("me")')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me").symlink_to(avatar_folder)
+    (tmp_path / "me-capture").symlink_to(capture.folder)
+    scope: dict = {}
+    exec(code, scope)
+    assert scope["frame"].shape == (64, 64, 3)
