@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.tracking.cropping import Crop, choose_crop
+from ram_avatar.tracking.cropping import Crop, choose_crop, mirror_beyond
 from ram_avatar.tracking.people import find_people
 from ram_avatar.tracking.stillness import MOVES, camera_moves
 from ram_avatar.video import read_frames
@@ -51,6 +51,16 @@ def test_a_cut_puts_pixels_where_the_camera_says(side):
     crop = Crop(700 - 0.3 * side, 800 - 0.6 * side, side)
     rows, columns = np.nonzero(crop.cut(source, mirror=False) > 127)
     assert abs(columns.mean() + 0.5 - 0.3 * crop.size) < 1 and abs(rows.mean() + 0.5 - 0.6 * crop.size) < 1
+
+
+def test_nobody_is_mirrored_beyond_the_edge():
+    picture = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    inside = np.zeros((20, 20), bool)
+    inside[:, 6:15] = True
+    whole = mirror_beyond(picture, inside)
+    assert np.array_equal(whole[:, 6:15], picture[:, 6:15]) and whole.shape == picture.shape
+    assert np.array_equal(whole[:, 5], picture[:, 7]) and np.array_equal(whole[:, 19], picture[:, 9])
+    assert np.array_equal(mirror_beyond(picture, np.ones((20, 20), bool)), picture)
 
 
 def _room() -> np.ndarray:

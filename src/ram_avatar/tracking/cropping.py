@@ -83,3 +83,15 @@ def _mask_boxes(observations: Observations) -> np.ndarray:
         else:
             boxes[i] = (width / 2, height / 2, width / 2, height / 2)
     return boxes * scale
+
+
+def mirror_beyond(picture: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The picture [S, S, 3] with all beyond the rectangle `inside` [S, S] bool mirrored from within it.
+
+    Frames are cut so as well, but the people in their mirrors are not masked: a plate made of them would
+    keep these.
+    """
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    shown = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    below, right = len(picture) - rows[-1] - 1, picture.shape[1] - columns[-1] - 1
+    return cv2.copyMakeBorder(shown, rows[0], below, columns[0], right, cv2.BORDER_REFLECT_101)

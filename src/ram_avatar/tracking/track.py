@@ -18,7 +18,7 @@ from ..rendering.compositing import background_plate
 from ..rendering.rasterizer import rasterize, vertex_normals
 from ..video import VideoInfo, VideoWriter, probe, read_frames
 from .capture import CAPTURE_FILE, Capture
-from .cropping import Crop, choose_crop
+from .cropping import Crop, choose_crop, mirror_beyond
 from .expressions import ExpressionNet, find_model
 from .fitting import DEFAULTS, Fit, FitSettings, fit
 from .landmarks import HolisticDetector, LandmarkDetector, Landmarks
@@ -93,7 +93,7 @@ def track(
             )
         plate, hole = background_plate(made.frames(), len(made))
         made.report["background_inpainted"] = round(hole, 4)
-        write_picture(folder / "background.png", plate)
+        write_picture(folder / "background.png", mirror_beyond(plate, made.inside(crop.size)))
         made.write_description()
         _preview(made, template, folder / "preview.mp4", progress)
     return Capture.load(capture)
