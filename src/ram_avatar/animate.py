@@ -78,7 +78,8 @@ def _opened(
     if is_capture(driver):
         capture = Capture.load(driver)
         check_template(capture.motion, avatar, driver)
-        pictures = (frame for frame, _ in capture.frames())
+        shown = capture.inside(capture.camera.width)[..., None]
+        pictures = (frame * shown for frame, _ in capture.frames())
         yield capture.motion, Placement.of(capture.motion, template, capture.identity), pictures, None
     elif driver.suffix == ".npz":
         motion = Motion.load(driver)
