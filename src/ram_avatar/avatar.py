@@ -76,9 +76,8 @@ class Avatar:
         plate = self._plate(background)
         self.network.eval()
         previous = None
-        for start in range(0, len(motion), batch_size):
-            part = motion[start : start + batch_size].map(lambda t: t.to(self.device))
-            maps = mapper(part)
+        for part in motion.batches(batch_size):
+            maps = mapper(part.map(lambda t: t.to(self.device)))
             first = maps.position[:1] if previous is None else previous
             before = torch.cat([first, maps.position[:-1]])
             previous = maps.position[-1:]

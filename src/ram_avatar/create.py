@@ -10,7 +10,7 @@ from .avatar import AVATAR_FILE, Avatar, is_avatar
 from .body import load_template
 from .config import Preset, load_preset
 from .errors import UserError
-from .evaluation.held_out import HeldOut, compare_pictures, evaluate_held_out
+from .evaluation.held_out import compare_pictures, evaluate_held_out
 from .files import atomic_folder, check_output, disk_errors
 from .hardware import choose_device, choose_precision
 from .model_card import model_card
@@ -58,6 +58,7 @@ def train(
             raise UserError(f"{folder}: holds an avatar of preset '{made.preset}'; train with it, or --overwrite")
         if made.training["step"] >= made.training["steps"]:
             raise UserError(f"{folder}: this avatar is trained to its end; choose another name or pass --overwrite")
+        data = _dataset(made, capture, fabric.device, progress)
     else:
         with atomic_folder(folder, overwrite, marker=AVATAR_FILE) as fresh:
             made = first_avatar(capture, template, preset, progress)
@@ -67,7 +68,6 @@ def train(
         progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")
     if instant:
         return made
-    data = _dataset(made, capture, fabric.device, progress)
     made.to(fabric.device)
     trainer = Trainer(made, data, preset, folder, fabric)
     if trainer.resume():
@@ -78,19 +78,18 @@ def train(
     return made
 
 
-def finish(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> dict[str, HeldOut]:
+def finish(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> None:
     """Judge a trained avatar on the held-out frames; write metrics.json, preview.mp4 and its model card."""
     judged = evaluate_held_out(avatar, data, progress)
     figures = {"frames": len(data) - data.capture.train_frames}
-    figures |= {name: round(value, 4) for name, value in judged["avatar"].mean.items()}
+    figures |= {name: round(value, 4) for name, value in judged["avatar"].items()}
     figures |= {"train_seconds": avatar.training["seconds"], "size": avatar.camera.width}
     for way in ("nearest_frame", "textured_mesh"):
-        figures[way] = {name: round(value, 4) for name, value in judged[way].mean.items()}
+        figures[way] = {name: round(value, 4) for name, value in judged[way].items()}
     with disk_errors(folder):
         (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2) + "\n")
         (folder / "README.md").write_text(model_card(avatar, figures))
     _preview(avatar, data, folder, progress)
-    return judged
 
 
 def _dataset(avatar: Avatar, capture: Capture, device: torch.device, progress: Progress) -> CaptureDataset:

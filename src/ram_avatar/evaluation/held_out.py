@@ -1,7 +1,6 @@
 """The held-out frames of a capture: how near the avatar comes to them, and how near something simple does."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,18 +16,13 @@ METRICS = ("psnr", "psnr_person", "psnr_inside", "ssim", "st_lpips_person")
 _NAMED = {"avatar": "Avatar", "textured_mesh": "Textured mesh", "nearest_frame": "Nearest training frame"}
 
 
-@dataclass
-class HeldOut:
-    """Figures of one way to make the held-out frames: means, and per frame."""
-
-    mean: dict[str, float]
-    frames: dict[str, list[float]]
-
-
-def evaluate_held_out(avatar: Avatar, data: CaptureDataset, progress: Progress | None = None) -> dict[str, HeldOut]:
+def evaluate_held_out(
+    avatar: Avatar, data: CaptureDataset, progress: Progress | None = None
+) -> dict[str, dict[str, float]]:
     """Compare the avatar, the textured mesh without a network and the nearest training frame by pose.
 
-    What the video does not show (beyond its edges, where the cut-out is mirrored) counts as equal.
+    Returns, for each of the three, the mean of each figure in `METRICS`. What the video does not show
+    (beyond its edges, where the cut-out is mirrored) counts as equal.
     """
     first = data.capture.train_frames
     frames = list(range(first, len(data)))
@@ -51,7 +45,7 @@ def _judge(
     judge: StLpips,
     progress: Progress,
     label: str,
-) -> HeldOut:
+) -> dict[str, float]:
     inside = data.inside.cpu()
     rows = {name: [] for name in METRICS}
     for done, i in enumerate(frames, 1):
@@ -63,7 +57,7 @@ def _judge(
         rows["ssim"].append(float(ssim(shown, truth)))
         rows["st_lpips_person"].append(float(st_lpips_person(judge, shown, truth, mask)))
         progress.step(f"Judging: {label.lower()}", done, len(frames))
-    return HeldOut({name: float(np.mean(values)) for name, values in rows.items()}, rows)
+    return {name: float(np.mean(values)) for name, values in rows.items()}
 
 
 def _textured_mesh(data: CaptureDataset, index: int) -> Tensor:
@@ -75,11 +69,8 @@ def _textured_mesh(data: CaptureDataset, index: int) -> Tensor:
 
 def _nearest_training_frames(data: CaptureDataset) -> list[int]:
     """For each held-out frame, the training frame whose posed joints lie nearest in the picture."""
-    motion, mapper = data.capture.motion, data.mapper
-    with torch.no_grad():
-        posed = mapper.body.pose(*motion.map(lambda t: t.to(data.device)).parameters())
-        joints = mapper.camera.project(posed.joints[..., :3, 3])[..., :2].flatten(1)
     first = data.capture.train_frames
+    joints = data.joints.flatten(1)
     return torch.cdist(joints[first:], joints[:first]).argmin(1).tolist()
 
 

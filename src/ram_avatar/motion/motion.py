@@ -1,6 +1,7 @@
 """A motion: the per-frame parameters of a body template."""
 
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +42,11 @@ class Motion:
     def __getitem__(self, frames: slice | Tensor | list[int]) -> "Motion":
         """The chosen frames; a slice or indices, not a single int, so that the result is a motion."""
         return replace(self, **{name: getattr(self, name)[frames] for name in _ARRAYS})
+
+    def batches(self, size: int) -> Iterator["Motion"]:
+        """The frames in order, `size` at a time: what is posed at once fits in memory, however long the clip."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
 
     def map(self, function) -> "Motion":
         """A motion with `function(tensor)` in the place of every per-frame tensor."""

@@ -20,7 +20,6 @@ class Placement:
     y: float
     floor: float  # height (z) of the soles when they stand
     leg_length: float  # hip to ankle, at the reference pose
-    yaw: float = 0.0
 
     @classmethod
     def of(cls, motion: Motion, template: BodyTemplate, identity: Tensor) -> "Placement":
@@ -66,8 +65,8 @@ def resample(motion: Motion, fps: float) -> Motion:
 @torch.no_grad()
 def _lowest(body: Body, motion: Motion) -> Tensor:
     """[N] height of the lowest vertex."""
-    parts = [motion[i : i + _POSED_AT_ONCE] for i in range(0, len(motion), _POSED_AT_ONCE)]
-    return torch.cat([body.pose(*part.parameters()).vertices[..., 2].amin(1) for part in parts])
+    posed = (body.pose(*part.parameters()) for part in motion.batches(_POSED_AT_ONCE))
+    return torch.cat([each.vertices[..., 2].amin(1) for each in posed])
 
 
 def _leg_length(template: BodyTemplate, body: Body) -> float:

@@ -14,6 +14,7 @@ from .surface_texture import sample_texture
 EXPANSION = 0.01  # metres the expanded mesh is pushed out: hair and loose clothing just outside the body
 _IRIS_CONE = 0.45  # radians about the forward axis of the eyeball
 FINGERS = 5
+MAP_CHANNELS = 4 + 4 + 3 + FINGERS + 3  # of all maps of a frame
 
 
 @dataclass

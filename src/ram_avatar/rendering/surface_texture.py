@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional as F
@@ -109,8 +110,6 @@ class SurfacePainter:
         filled = np.zeros(size * size, bool)
         filled[self.texel] = True
         # Gutters take the nearest texel, so that bilinear sampling at seams meets no empty one.
-        from scipy.ndimage import distance_transform_edt
-
         _, (rows, columns) = distance_transform_edt(~filled.reshape(size, size), return_indices=True)
         picture = picture.reshape(size, size, 3)[rows, columns]
         return torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1

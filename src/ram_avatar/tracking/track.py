@@ -1,6 +1,6 @@
 """From a video to a capture."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -149,21 +149,14 @@ def _check_seen(video: Path, observations: Observations) -> None:
         raise UserError(f"{video}: a person was found in only {share:.0%} of the frames; half is the least")
 
 
+@torch.no_grad()
 def _boxes(template: BodyTemplate, fitted: Fit) -> torch.Tensor:
     """[N, 4] box of the fitted mesh in the picture."""
-    body = template.body(fitted.identity)
-    boxes = []
-    for points in _posed(body, fitted.motion, fitted.camera):
-        boxes.append(torch.cat([points[..., :2].amin(1), points[..., :2].amax(1)], 1))
+    body, boxes = template.body(fitted.identity), []
+    for part in fitted.motion.batches(_POSED_AT_ONCE):
+        points = fitted.camera.project(body.pose(*part.parameters()).vertices)[..., :2]
+        boxes.append(torch.cat([points.amin(1), points.amax(1)], 1))
     return torch.cat(boxes)
-
-
-@torch.no_grad()
-def _posed(body, motion: Motion, camera: Camera) -> Iterator[torch.Tensor]:
-    """Projected vertices [B, V, 3] of the frames, some at a time."""
-    for start in range(0, len(motion), _POSED_AT_ONCE):
-        part = motion[start : start + _POSED_AT_ONCE]
-        yield camera.project(body.pose(*part.parameters()).vertices)
 
 
 def _cut(info: VideoInfo, observations: Observations, crop: Crop, folder: Path, progress: Progress) -> float:
@@ -206,8 +199,8 @@ def shaded(
     body = template.body(identity)
     light = torch.tensor([-0.35, -0.8, 0.5])
     tint = torch.tensor([110.0, 190.0, 250.0])
-    for start in range(0, len(motion), _POSED_AT_ONCE):
-        vertices = body.pose(*motion[start : start + _POSED_AT_ONCE].parameters()).vertices
+    for part in motion.batches(_POSED_AT_ONCE):
+        vertices = body.pose(*part.parameters()).vertices
         drawn = rasterize(camera.project(vertices), template.faces, camera.height, camera.width)
         normals = drawn.interpolate(vertex_normals(vertices, template.faces), template.faces)
         pictures = (0.3 + 0.7 * (normals @ light).clamp(0, 1))[..., None] * tint

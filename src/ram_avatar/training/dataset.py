@@ -10,7 +10,7 @@ from ..body.template import BodyTemplate
 from ..networks.avatar_network import ConditionMaps
 from ..pictures import to_tensor
 from ..progress import Progress, follow
-from ..rendering.condition_maps import ConditionMapper, MeshMaps
+from ..rendering.condition_maps import MAP_CHANNELS, ConditionMapper, MeshMaps
 from ..tracking.capture import Capture
 
 _KEPT_BYTES = 3 << 30  # condition maps are kept in memory up to this, and drawn anew beyond
@@ -58,8 +58,9 @@ class CaptureDataset:
         self.masks = torch.from_numpy(np.stack(masks))[:, None]  # [N, 1, S, S] uint8
         self.plate = to_tensor(capture.background(size))[None].to(device)  # [1, 3, S, S]
         self.inside = torch.from_numpy(capture.inside(size))[None, None].float().to(device)  # [1, 1, S, S]
+        self.joints = self._project_joints()
         self.boxes = self._part_boxes()
-        self._keeps = len(self) * 19 * size * size * 2 <= _KEPT_BYTES
+        self._keeps = len(self) * MAP_CHANNELS * size * size * 2 <= _KEPT_BYTES
         self._kept: list[MeshMaps | None] = [None] * len(self)
 
     def __len__(self) -> int:
@@ -100,21 +101,25 @@ class CaptureDataset:
         return self.mapper(motion.map(lambda t: t.to(self.device)))
 
     @torch.no_grad()
+    def _project_joints(self) -> Tensor:
+        """[N, J, 2] joints of every frame, in pixels."""
+        joints = []
+        for part in self.capture.motion.batches(_DRAWN_AT_ONCE):
+            posed = self.mapper.body.pose(*part.map(lambda t: t.to(self.device)).parameters())
+            joints.append(self.camera.project(posed.joints[..., :3, 3])[..., :2].cpu())
+        return torch.cat(joints)
+
     def _part_boxes(self) -> dict[str, Tensor]:
         """Square boxes [N, 3] (left, top, side in pixels) about the face and each hand."""
-        body, motion, names = self.mapper.body, self.capture.motion, self.mapper.template.joint_names
+        names = self.mapper.template.joint_names
         parts = {
             "face": [i for i, name in enumerate(names) if name.startswith(("neck03", "head", "eye"))],
             "left_hand": [i for i, name in enumerate(names) if name.startswith(HAND_JOINTS) and name.endswith("L")],
             "right_hand": [i for i, name in enumerate(names) if name.startswith(HAND_JOINTS) and name.endswith("R")],
         }
-        boxes = {part: [] for part in parts}
-        for start in range(0, len(motion), _DRAWN_AT_ONCE):
-            posed = body.pose(*motion[start : start + _DRAWN_AT_ONCE].map(lambda t: t.to(self.device)).parameters())
-            joints = self.camera.project(posed.joints[..., :3, 3])[..., :2]
-            for part, indices in parts.items():
-                low, high = joints[:, indices].amin(1), joints[:, indices].amax(1)
-                side = (high - low).amax(1) * (1 + 2 * _BOX_MARGIN) * (1.6 if part == "face" else 1.2)
-                corner = (low + high) / 2 - side[:, None] / 2
-                boxes[part].append(torch.cat([corner, side[:, None]], 1))
-        return {part: torch.cat(found).cpu() for part, found in boxes.items()}
+        boxes = {}
+        for part, indices in parts.items():
+            low, high = self.joints[:, indices].amin(1), self.joints[:, indices].amax(1)
+            side = (high - low).amax(1) * (1 + 2 * _BOX_MARGIN) * (1.6 if part == "face" else 1.2)
+            boxes[part] = torch.cat([(low + high) / 2 - side[:, None] / 2, side[:, None]], 1)
+        return boxes
