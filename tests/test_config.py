@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from ram_avatar.config import NetworkConfig, TrainingConfig, load_preset, preset_names
@@ -32,6 +34,44 @@ def test_what_is_wrong_with_a_recipe_is_said(tmp_path, text, cause):
     path.write_text(text)
     with pytest.raises(UserError, match=cause):
         load_preset(str(path))
+
+
+def test_a_recipe_gives_only_what_differs_from_the_one_it_extends(tmp_path):
+    (tmp_path / "fine").mkdir()
+    (tmp_path / "fine" / "mine.yaml").write_text("extends: lite\ntraining: {steps: 7}\ntexture_size: 64\n")
+    (tmp_path / "other.yaml").write_text("extends: fine/mine.yaml\nnetwork: {style_dim: 8}\n")
+    lite, other = load_preset("lite"), load_preset(str(tmp_path / "other.yaml"))
+    assert other == replace(lite.with_changes({"style_dim": 8}, {"steps": 7}), name="other", texture_size=64)
+
+
+@pytest.mark.parametrize(
+    ("recipes", "cause"),
+    [
+        ({"a.yaml": "extends: a.yaml"}, "a.yaml: extends itself"),
+        ({"a.yaml": "extends: ../x/b.yaml", "b.yaml": "extends: a.yaml"}, "a.yaml: extends itself, by way of .*b.yaml"),
+        ({"a.yaml": "extends: huge"}, "a.yaml: extends 'huge', which is neither one of .*lite"),
+        ({"a.yaml": "extends: [lite]"}, "a.yaml: not a preset"),
+        ({"a.yaml": "extends: lite\nnetwork: 3"}, "a.yaml: not a preset"),
+        ({"a.yaml": "extends: lite\nnetwork: {no_such: 3}"}, "a.yaml: not a preset .*no_such"),
+        ({"a.yaml": "extends: b.yaml", "b.yaml": ": : :"}, "b.yaml: not a preset"),
+    ],
+)
+def test_what_is_wrong_between_recipes_is_said(tmp_path, recipes, cause):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    for name, text in recipes.items():
+        (folder / name).write_text(text)
+    with pytest.raises(UserError, match=cause):
+        load_preset(str(folder / "a.yaml"))
+
+
+def test_changes_are_made_by_name():
+    lite = load_preset("lite")
+    changed = lite.with_changes(network={"unet_widths": [8, 16]}, training={"steps": 5})
+    assert changed.network.unet_widths == (8, 16) and changed.training.steps == 5
+    assert changed.with_changes(vars(lite.network), vars(lite.training)) == lite
+    with pytest.raises(ValueError, match="no_such"):
+        lite.with_changes({"no_such": 1})
 
 
 def test_an_unknown_name_lists_the_known():

@@ -11,7 +11,14 @@ from tyro.conf import Positional, arg
 
 from .errors import UserError
 
-Preset = Annotated[str, arg(help="lite (256 pixels, minutes on a CPU) or the path of a .yaml recipe")]
+Preset = Annotated[
+    str,
+    arg(
+        help="lite (256 pixels, minutes on a CPU), standard (512), paper (1024), as-published, or the path of a "
+        ".yaml recipe"
+    ),
+]
+Devices = Annotated[int, arg(help="GPUs (on a CPU: processes) that share every batch")]
 FaceModel = Annotated[Path | None, arg(help="MediaPipe's face_landmarker.task; sought in the cache or downloaded")]
 Overwrite = Annotated[bool, arg(help="replace an output that exists")]
 
@@ -23,6 +30,7 @@ def create(
     instant: Annotated[bool, arg(help="stop at the textured template, before training")] = False,
     precision: Annotated[str, arg(help="auto, 32-true or bf16-mixed")] = "auto",
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+    devices: Devices = 1,
     face_model: FaceModel = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -41,6 +49,7 @@ def create(
             instant=instant,
             precision=precision,
             accelerator=accelerator,
+            devices=devices,
             face_model=face_model,
             overwrite=overwrite,
             progress=progress,
@@ -68,6 +77,7 @@ def train(
     instant: Annotated[bool, arg(help="stop at the textured template, before training")] = False,
     precision: Annotated[str, arg(help="auto, 32-true or bf16-mixed")] = "auto",
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+    devices: Devices = 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Learn an avatar from a capture; goes on where a stopped run was."""
@@ -81,6 +91,7 @@ def train(
             instant=instant,
             precision=precision,
             accelerator=accelerator,
+            devices=devices,
             overwrite=overwrite,
             progress=progress,
         )
@@ -119,6 +130,61 @@ def animate(
         progress.note(f"{out}: ready")
 
 
+def evaluate(
+    avatar: Positional[Path],
+    capture: Annotated[Positional[Path | None], arg(help="default: AVATAR-capture, which `create` leaves")] = None,
+    out: Annotated[
+        Path | None, arg(help="folder to make; default: AVATAR/evaluation or AVATAR/evaluation-CAPTURE")
+    ] = None,
+    accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Say how good an avatar is: figures (evaluation.json) and a page with pictures (report.html).
+
+    On the capture that it was learned from, its held-out frames are the truth. On somebody else's, it is judged
+    whether the avatar does what it is told.
+    """
+    from .avatar import Avatar
+    from .evaluation.evaluate import REPORT_FILE
+    from .evaluation.evaluate import evaluate as run
+    from .evaluation.report import plain_words
+    from .hardware import choose_device
+    from .tracking.capture import Capture
+
+    own = avatar.with_name(f"{avatar.name}-capture")
+    if capture is None and not own.is_dir():
+        raise UserError(f"{own}: no such folder; name the capture to evaluate on")
+    out = out or avatar / (f"evaluation-{capture.name}" if capture and capture != own else "evaluation")
+    with _progress() as progress:
+        loaded = Avatar.load(avatar, device=choose_device(accelerator), status=progress.wait)
+        made = run(loaded, Capture.load(capture or own), out, overwrite=overwrite, progress=progress)
+        progress.note(plain_words(made))
+        progress.note(f"{out / REPORT_FILE}: ready")
+
+
+def synth(
+    out: Positional[Path],
+    motion: Annotated[str, arg(help="training, driving, a motion .npz or a capture folder")] = "training",
+    frames: Annotated[int, arg(help="at most so many")] = 300,
+    fps: Annotated[float, arg(help="of training and driving; files keep their own rate")] = 25.0,
+    size: Annotated[int, arg(help="side of the square pictures, pixels")] = 512,
+    seed: Annotated[int, arg(help="0 is the performer of the demo")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Film the built-in performer in any motion, with the truth: OUT/video.mp4 and OUT/truth, a capture.
+
+    `ram-avatar track OUT/video.mp4` can be compared with the truth; `ram-avatar train OUT/truth AVATAR` learns
+    from perfect tracking.
+    """
+    from .demo.laboratory import synthesize
+
+    with _progress() as progress:
+        synthesize(
+            out, motion=motion, frames=frames, fps=fps, size=size, seed=seed, overwrite=overwrite, progress=progress
+        )
+        progress.note(f"{out}: ready")
+
+
 def demo(
     out: Annotated[Path, arg(help="folder for everything the demo makes")] = Path("demo"),
     video: Annotated[Path | None, arg(help="learn from your own video instead of the performer's")] = None,
@@ -132,7 +198,15 @@ def demo(
         run_demo(out, video=video, preset=preset, overwrite=overwrite, progress=progress)
 
 
-COMMANDS = {"create": create, "track": track, "train": train, "animate": animate, "demo": demo}
+COMMANDS = {
+    "create": create,
+    "track": track,
+    "train": train,
+    "animate": animate,
+    "evaluate": evaluate,
+    "demo": demo,
+    "synth": synth,
+}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """Configuration: dataclasses with a docstring per field. The presets are recipes over them."""
 
+import os.path
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
@@ -184,6 +185,19 @@ class Preset:
     precision: str = "auto"
     """Lightning Fabric's precision; "auto" is bf16-mixed on a GPU that multiplies bf16 matrices, else 32-true."""
 
+    def with_changes(self, network: dict | None = None, training: dict | None = None) -> "Preset":
+        """This recipe with other values for some fields, by name; an ablation, for one.
+
+        Raises:
+            ValueError, TypeError: as `NetworkConfig.from_dict`.
+            UserError: a value of `training` out of range.
+        """
+        return replace(
+            self,
+            network=NetworkConfig.from_dict(vars(self.network) | (network or {})),
+            training=TrainingConfig.from_dict(vars(self.training) | (training or {})),
+        )
+
 
 def preset_names() -> list[str]:
     """The presets that ship with the package."""
@@ -191,25 +205,56 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> Preset:
-    """A preset by its name, or the path of a YAML file of the same form.
+    """A preset by its name, or the path of a YAML file of the same form; a preset is called as its file is.
+
+    A recipe that says `extends: OTHER` gives only what differs from another one: a preset that ships with the
+    package, or a file beside it.
 
     Raises:
-        UserError: no such preset, an unknown key, or an impossible value.
+        UserError: no such preset, an unknown key, an impossible value, or recipes that extend each other.
     """
-    shipped = files(__package__) / "presets" / f"{name}.yaml"
-    path = shipped if shipped.is_file() else Path(name)
+    path = _recipe_path(name, Path())
     if not path.is_file():
         raise UserError(f"preset '{name}' is not known; there are: {', '.join(preset_names())}, or a .yaml file")
+    recipe = _read_recipe(path)
     try:
-        recipe = yaml.safe_load(path.read_text())
         return Preset(
             name=path.name.removesuffix(".yaml"),
             network=NetworkConfig.from_dict(recipe.pop("network")),
             training=TrainingConfig.from_dict(recipe.pop("training")),
             **recipe,
         )
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path}: not a preset ({error})") from None
+
+
+def _recipe_path(name: str, folder: Path) -> Path:
+    """Where the preset of that name ships, or else the path `name`, relative to a folder."""
+    shipped = files(__package__) / "presets" / f"{name}.yaml"
+    return shipped if shipped.is_file() else Path(os.path.normpath(folder / name))
+
+
+def _read_recipe(path: Path, heirs: tuple[Path, ...] = ()) -> dict:
+    """A recipe, completed by what it extends. `heirs` are the recipes that extend it, the first one first."""
+    if path in heirs:
+        raise UserError(f"{heirs[0]}: extends itself, by way of {' and '.join(str(p) for p in (*heirs[1:], path))}")
+    try:
+        recipe = yaml.safe_load(path.read_text())
+        if "extends" not in recipe:
+            return recipe
+        name = recipe.pop("extends")
+        base = _recipe_path(name, path.parent)
+        if not base.is_file():
+            raise UserError(f"{path}: extends '{name}', which is neither one of {', '.join(preset_names())} nor a file")
+        return _completed(recipe, _read_recipe(base, (*heirs, path)))
+    except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}: not a preset ({error})") from None
+
+
+def _completed(recipe: dict, base: dict) -> dict:
+    """`base` with the recipe's values in place of its own; in the sections, value by value."""
+    sections = {name: base[name] | recipe[name] for name in ("network", "training") if name in recipe and name in base}
+    return base | recipe | sections
 
 
 def _from_dict(kind: type, values: dict):

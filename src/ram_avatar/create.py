@@ -1,8 +1,10 @@
 """The whole path: a video to a capture, a capture to an avatar, an avatar driven by a motion."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -10,19 +12,30 @@ from .avatar import AVATAR_FILE, Avatar, is_avatar
 from .body import load_template
 from .config import Preset, load_preset
 from .errors import UserError
-from .evaluation.held_out import compare_pictures, evaluate_held_out
+from .evaluation.evaluate import Truth, judge_pictures, render_ways
+from .evaluation.images import Judges
+from .evaluation.metrics import StLpips
 from .files import atomic_folder, check_output, disk_errors
-from .hardware import choose_device, choose_precision
+from .hardware import check_devices, choose_device, choose_precision
 from .model_card import model_card
 from .progress import Progress, Silent, follow
 from .tracking.capture import Capture, is_capture
 from .tracking.track import track
 from .training.dataset import CaptureDataset
 from .training.first_avatar import first_avatar
+from .training.launch import launched
 from .training.trainer import CHECKPOINT_FILE, Trainer
 from .video import VideoWriter
 
 METRICS_FILE = "metrics.json"
+METRICS = {
+    "psnr": ("full", "psnr"),
+    "psnr_person": ("person", "psnr"),
+    "psnr_inside": ("inside", "psnr"),
+    "ssim": ("full", "ssim"),
+    "st_lpips_person": ("person", "st_lpips"),
+}
+"""What metrics.json tells: region and figure of each (see `evaluation.images`)."""
 
 
 def train(
@@ -33,6 +46,7 @@ def train(
     instant: bool = False,
     overwrite: bool = False,
     accelerator: str = "auto",
+    devices: int = 1,
     precision: str = "auto",
     progress: Progress | None = None,
 ) -> Avatar:
@@ -43,53 +57,69 @@ def train(
     Args:
         instant: stop there.
         overwrite: begin anew where there is an avatar already.
+        devices: GPUs (or, on a CPU, processes) that share every batch.
+        precision: Lightning Fabric's: "32-true" or "bf16-mixed"; "auto" is what the hardware does fast.
 
     Raises:
-        UserError: the capture is damaged or its template unknown; the avatar's folder holds something else.
+        UserError: the batch cannot be shared evenly; the capture is damaged or its template unknown; the avatar's
+            folder holds something else.
     """
     progress, folder, device = progress or Silent(), Path(avatar), choose_device(accelerator)
     preset = load_preset(preset) if isinstance(preset, str) else preset
     capture = capture if isinstance(capture, Capture) else Capture.load(capture)
     template = load_template(capture.motion.template, progress.wait)
-    fabric = Fabric(accelerator=device.type, devices=1, precision=choose_precision(precision, preset, device))
+    check_devices(devices, device, preset)
+    precision = choose_precision(precision, preset, device)
     if is_avatar(folder) and not overwrite:
         made = Avatar.load(folder, status=progress.wait)
         if made.preset != preset.name:
             raise UserError(f"{folder}: holds an avatar of preset '{made.preset}'; train with it, or --overwrite")
         if made.training["step"] >= made.training["steps"]:
             raise UserError(f"{folder}: this avatar is trained to its end; choose another name or pass --overwrite")
-        data = _dataset(made, capture, fabric.device, progress)
+        data = _dataset(made, capture, device, progress)
     else:
         with atomic_folder(folder, overwrite, marker=AVATAR_FILE) as fresh:
             made = first_avatar(capture, template, preset, progress)
             made.save(fresh)
-            data = _dataset(made, capture, fabric.device, progress)
+            data = _dataset(made, capture, device, progress)
             _preview(made, data, fresh, progress)
         progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")
     if instant:
         return made
-    made.to(fabric.device)
-    trainer = Trainer(made, data, preset, folder, fabric)
-    if trainer.resume():
-        progress.note(f"Going on from step {trainer.step} of {preset.training.steps}")
-    trainer.run(progress)
+    with launched(device, devices, precision, _take_share, folder, capture.folder, preset) as fabric:
+        trainer = Trainer(made.to(fabric.device), data, preset, folder, fabric)
+        if trainer.resume():
+            progress.note(f"Going on from step {trainer.step} of {preset.training.steps}")
+        trainer.run(progress)
     finish(made, data, folder, progress)
     (folder / CHECKPOINT_FILE).unlink()  # twice the size of the avatar, and of no use any more
     return made
 
 
+def _take_share(fabric: Fabric, folder: Path, capture: Path, preset: Preset) -> None:
+    """What the processes beside the first do in training: their share of every batch."""
+    made = Avatar.load(folder)
+    data = _dataset(made, Capture.load(capture), fabric.device, Silent())
+    trainer = Trainer(made.to(fabric.device), data, preset, folder, fabric)
+    trainer.resume()
+    trainer.run(Silent())
+
+
 def finish(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> None:
     """Judge a trained avatar on the held-out frames; write metrics.json, preview.mp4 and its model card."""
-    judged = evaluate_held_out(avatar, data, progress)
-    figures = {"frames": len(data) - data.capture.train_frames}
-    figures |= {name: round(value, 4) for name, value in judged["avatar"].items()}
-    figures |= {"train_seconds": avatar.training["seconds"], "size": avatar.camera.width}
-    for way in ("nearest_frame", "textured_mesh"):
-        figures[way] = {name: round(value, 4) for name, value in judged[way].items()}
+    first = data.capture.train_frames
+    frames, truth = render_ways(avatar, data, first, progress), Truth.of(data, first)
+    judged = judge_pictures(frames, truth, Judges(StLpips(), flip=None, lpips=None), progress)
+    told = {
+        way: {name: round(float(np.nanmean(groups[group][figure])), 4) for name, (group, figure) in METRICS.items()}
+        for way, groups in judged.items()
+    }
+    figures = {"frames": len(truth.frames)} | told.pop("avatar")
+    figures |= {"train_seconds": avatar.training["seconds"], "size": avatar.camera.width} | told
     with disk_errors(folder):
         (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2) + "\n")
         (folder / "README.md").write_text(model_card(avatar, figures))
-    _preview(avatar, data, folder, progress)
+    _write_preview(avatar, truth.frames, frames["avatar"], folder)
 
 
 def _dataset(avatar: Avatar, capture: Capture, device: torch.device, progress: Progress) -> CaptureDataset:
@@ -99,10 +129,18 @@ def _dataset(avatar: Avatar, capture: Capture, device: torch.device, progress: P
 
 
 def _preview(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> None:
-    size, fps = avatar.camera.width, avatar.fps
-    with VideoWriter(folder / "preview.mp4", 2 * size, size, fps, metadata=generated_by(avatar)) as video:
-        for pair in follow(compare_pictures(avatar, data), progress, "Preview", len(data) - data.capture.train_frames):
-            video.write(pair)
+    first = data.capture.train_frames
+    motion = data.capture.motion[first:]
+    shown = follow(avatar.render(motion), progress, "Preview", len(motion))
+    _write_preview(avatar, Truth.of(data, first).frames, shown, folder)
+
+
+def _write_preview(avatar: Avatar, truth: np.ndarray, shown: Iterable[np.ndarray], folder: Path) -> None:
+    """Held-out frames beside what the avatar makes of them."""
+    size = avatar.camera.width
+    with VideoWriter(folder / "preview.mp4", 2 * size, size, avatar.fps, metadata=generated_by(avatar)) as video:
+        for pair in zip(truth, shown, strict=True):
+            video.write(np.concatenate(pair, 1))
 
 
 def generated_by(avatar: Avatar) -> dict[str, str]:
@@ -118,6 +156,7 @@ def create(
     instant: bool = False,
     overwrite: bool = False,
     accelerator: str = "auto",
+    devices: int = 1,
     precision: str = "auto",
     face_model: str | Path | None = None,
     finished_is_fine: bool = False,
@@ -154,6 +193,7 @@ def create(
         instant=instant,
         overwrite=overwrite,
         accelerator=accelerator,
+        devices=devices,
         precision=precision,
         progress=progress,
     )

@@ -1,9 +1,16 @@
 """What the machine computes fast."""
 
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
 import torch
 
 from .config import Preset
 from .errors import UserError
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -17,7 +24,12 @@ def choose_precision(precision: str, preset: Preset, device: torch.device) -> st
     """Lightning Fabric's precision: as asked for, else the preset's; "auto" is bf16-mixed on a GPU that has it.
 
     On a CPU it is 32-true: convolutions of few channels are slower in bf16 there, AMX or not.
+
+    Raises:
+        UserError: another word.
     """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision is one of {', '.join(PRECISIONS)}, not '{precision}'")
     asked = precision if precision != "auto" else preset.precision
     if asked != "auto":
         return asked
@@ -35,3 +47,43 @@ def choose_device(accelerator: str) -> torch.device:
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA GPU is at hand (or torch is a CPU build); use --accelerator cpu")
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def check_devices(devices: int, device: torch.device, preset: Preset) -> None:
+    """Raises UserError where there are not so many devices, or a batch cannot be shared evenly among them."""
+    there = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count()
+    if not 1 <= devices <= there:
+        raise UserError(f"{devices} devices asked for; this machine has {there} of kind '{device.type}'")
+    if preset.training.batch_size % devices:
+        raise UserError(
+            f"preset '{preset.name}' has batches of {preset.training.batch_size}, "
+            f"which {devices} devices cannot share evenly"
+        )
+
+
+def describe_machine() -> str:
+    """One line: processor, cores, memory, GPU, and the Python that runs."""
+    cpu = _value("/proc/cpuinfo", "model name", platform.processor())
+    memory = int(_value("/proc/meminfo", "MemTotal", "0").split()[0]) >> 20
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    amx = " with AMX" if torch.cpu._is_amx_tile_supported() else ""
+    return f"{cpu}{amx}, {os.cpu_count()} cores, {memory} GB, {gpu}; Python {platform.python_version()}"
+
+
+def describe_versions(*packages: str) -> str:
+    """Installed versions of packages, as "name version, ..."; those that are not installed are left out."""
+    return ", ".join(f"{name} {version(name)}" for name in packages if _installed(name))
+
+
+def _installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _value(path: str, key: str, default: str) -> str:
+    """The value of the first line "key : value" of a file."""
+    lines = Path(path).read_text().splitlines() if Path(path).is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), default)

@@ -1,10 +1,23 @@
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from ram_avatar.evaluation.metrics import StLpips, person_box, psnr, ssim, st_lpips_person
+from ram_avatar.errors import UserError
+from ram_avatar.evaluation.metrics import (
+    StLpips,
+    flip,
+    load_lpips,
+    person_box,
+    psnr,
+    ssim,
+    st_lpips_person,
+    unavailable,
+)
 
 
 def picture(size: int = 64, seed: int = 1) -> torch.Tensor:
@@ -25,6 +38,17 @@ def test_psnr_person_counts_the_masks_pixels_only():
     shown = truth + torch.where(mask > 0.5, 0.02, 1.0)
     assert psnr(shown, truth, mask).item() == pytest.approx(40, abs=1e-3)
     assert psnr(shown, truth).item() < 15
+
+
+def test_psnr_of_no_pixels_is_nan_and_that_of_equal_ones_is_100():
+    truth, mask = torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8)
+    mask[1] = 1
+    values = psnr(truth, truth, mask)
+    assert values[0].isnan() and values[1].item() == pytest.approx(100)
+
+
+def test_ssim_of_less_than_a_window_is_nan():
+    assert ssim(torch.zeros(2, 3, 10, 40), torch.zeros(2, 3, 10, 40)).isnan().tolist() == [True, True]
 
 
 def test_ssim_is_that_of_wang_et_al():
@@ -79,3 +103,74 @@ def test_st_lpips_person_looks_into_the_box_only(judge):
     inside[..., 60:70, 60:70] = 0
     assert st_lpips_person(judge, outside, truth, mask).item() == pytest.approx(0, abs=1e-6)
     assert st_lpips_person(judge, inside, truth, mask) > 1e-3
+
+
+# Optional packages ------------------------------------------------------------------------------------------
+
+
+def test_flip_is_nothing_where_nothing_differs_and_almost_one_from_black_to_white():
+    pytest.importorskip("flip_evaluator")
+    black, white = -torch.ones(1, 3, 32, 48), torch.ones(1, 3, 32, 48)
+    maps = flip(torch.cat([picture(48)[..., :32, :], black]), torch.cat([picture(48)[..., :32, :], white]))
+    assert maps.shape == (2, 1, 32, 48)
+    assert maps[0].abs().max() == 0
+    assert maps[1].min() > 0.95 and maps[1].max() <= 1
+
+
+def test_flip_shows_where_the_pictures_differ():
+    pytest.importorskip("flip_evaluator")
+    truth = picture(64)
+    shown = truth.clone()
+    shown[..., 8:16, 40:56] *= -1
+    error = flip(shown, truth)[0, 0]
+    assert error[8:16, 40:56].mean() > 0.2
+    assert error[32:].max() < 1e-3 and error[:, :24].max() < 1e-3
+
+
+def test_flip_names_its_extra_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flip_evaluator", None)
+    with pytest.raises(UserError, match=r"ram-avatar\[evaluation\]"):
+        flip(picture(), picture())
+    assert "ram-avatar[evaluation]" in unavailable()["flip"]
+
+
+@pytest.fixture()
+def lpips_package(monkeypatch):
+    """A package `lpips` whose network is a mean absolute difference, or raises what it is given."""
+    package = ModuleType("lpips")
+    package.trouble = None
+
+    class Difference(torch.nn.Module):
+        def __init__(self, net: str, verbose: bool):
+            super().__init__()
+            if package.trouble:
+                raise package.trouble
+
+        def forward(self, shown, truth):
+            return (shown - truth).abs().mean((1, 2, 3), keepdim=True)
+
+    package.LPIPS = Difference
+    monkeypatch.setitem(sys.modules, "lpips", package)
+    load_lpips.cache_clear()
+    yield package
+    load_lpips.cache_clear()
+
+
+def test_lpips_gives_a_value_for_each_picture(lpips_package):
+    assert "lpips" not in unavailable()
+    assert load_lpips()(torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "trouble", [OSError("no route to host"), RuntimeError("operator torchvision::nms does not exist\nsecond line")]
+)
+def test_lpips_tells_why_it_does_not_load(lpips_package, trouble):
+    lpips_package.trouble = trouble
+    reason = unavailable()["lpips"]
+    assert str(trouble).partition("\n")[0] in reason and "'lpips'" in reason and "\n" not in reason
+
+
+def test_lpips_names_its_extra_where_it_is_missing(lpips_package, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(UserError, match=r"ram-avatar\[lpips\]"):
+        load_lpips()

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,14 @@ from ram_avatar.config import NetworkConfig
 from ram_avatar.errors import UserError
 from ram_avatar.networks.discriminator import TemporalDiscriminator
 from ram_avatar.networks.pretrained import VGG_LAYERS, VggFeatures
-from ram_avatar.training.losses import PerceptualLoss, discriminator_loss, generator_loss, r1_penalty, smooth_l1
+from ram_avatar.training.losses import (
+    PerceptualLoss,
+    discriminator_loss,
+    generator_loss,
+    opacity_loss,
+    r1_penalty,
+    smooth_l1,
+)
 
 
 def picture(size: int = 64) -> torch.Tensor:
@@ -29,6 +38,29 @@ def test_smooth_l1_is_a_weighted_mean():
     weight = torch.tensor([3.0, 1.0]).view(1, 1, 1, 2)
     assert smooth_l1(error, truth, weight).item() == pytest.approx((3 * 0.175 + 0.475) / 4)
     assert smooth_l1(error, truth, 10 * weight).item() == pytest.approx((3 * 0.175 + 0.475) / 4)
+
+
+def test_losses_of_a_batch_are_means_over_its_pictures():
+    """So that several processes may share a batch: what differs between pictures stays within each."""
+    torch.manual_seed(0)
+    shown, truth = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    weight = 1 + 4 * (torch.rand(2, 1, 32, 32) > torch.tensor([0.2, 0.9]).view(2, 1, 1, 1))
+    perceptual = PerceptualLoss(("relu1_1", "relu2_1"))
+    for loss in (lambda i: smooth_l1(shown[i], truth[i], weight[i]), lambda i: perceptual(shown[i], truth[i])):
+        apart = [loss(slice(k, k + 1)) for k in range(2)]
+        assert torch.allclose(loss(slice(0, 2)), sum(apart) / 2, rtol=1e-4)
+
+
+def test_opacity_loss_against_a_loop_and_untouched_by_what_others_weigh():
+    alpha, target = (
+        torch.tensor([0.9, 0.3, 0.5, 0.8]).view(1, 1, 2, 2),
+        torch.tensor([1.0, 0.0, 1.0, 0.25]).view(1, 1, 2, 2),
+    )
+    entropy = lambda a, t: -(t * math.log(a) + (1 - t) * math.log(1 - a))  # noqa: E731
+    each = [entropy(a, t) for a, t in zip(alpha.flatten().tolist(), target.flatten().tolist(), strict=True)]
+    weight = torch.tensor([1.0, 10.0, 0.0, 0.5]).view(1, 1, 2, 2)
+    expected = (each[0] + 10 * each[1] + 0.5 * each[3]) / 3
+    assert opacity_loss(alpha, target, weight).item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("layers", [("relu1_2", "relu2_2", "relu3_3"), ("relu1_1", "relu4_1")])

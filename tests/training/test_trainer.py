@@ -14,6 +14,7 @@ from ram_avatar.progress import Silent
 from ram_avatar.tracking.capture import Capture
 from ram_avatar.training.dataset import CaptureDataset
 from ram_avatar.training.first_avatar import first_avatar
+from ram_avatar.training.launch import launched
 from ram_avatar.training.trainer import CHECKPOINT_FILE, Trainer
 
 
@@ -86,6 +87,38 @@ def test_a_killed_run_goes_on_bit_for_bit(trainer, tmp_path):
     second.run(Silent())
     for (name, a), (_, b) in zip(_parameters(whole), _parameters(second), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_two_processes_take_the_steps_of_one(capture, tiny, tmp_path):
+    """The same seed gives the same losses and weights, within rounding, when two processes share the batch."""
+    preset = replace(tiny, training=replace(tiny.training, discriminator_start=1.0))
+    avatar = train(capture, tmp_path / "a", preset=preset, instant=True, accelerator="cpu")
+    results = {}
+    for devices in (1, 2):
+        arguments = (tmp_path / "a", capture.folder, preset)
+        with launched(torch.device("cpu"), devices, "32-true", _three_steps, *arguments) as fabric:
+            assert fabric.world_size == devices
+            results[devices] = _three_steps(fabric, *arguments)
+    assert np.allclose(results[1][0], results[2][0], rtol=1e-4)
+    assert torch.allclose(results[1][1], results[2][1], atol=2e-3)
+    start = torch.cat([p.flatten() for p in avatar.network.parameters()])
+    assert (results[1][1] - start).abs().max() > 1e-3  # they did move
+
+
+def _three_steps(fabric, folder, capture, preset):
+    avatar, capture = Avatar.load(folder), Capture.load(capture)
+    data = CaptureDataset(capture, avatar.template, avatar.texture, 64, fabric.device, Silent())
+    trainer, losses = Trainer(avatar, data, preset, folder, fabric), []
+    for trainer.step in range(3):
+        losses.append(float(sum(trainer.train_step().values())))
+    return losses, torch.cat([p.detach().flatten() for p in avatar.network.parameters()])
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(capture, tiny, tmp_path):
+    odd = replace(tiny, training=replace(tiny.training, batch_size=3))
+    with pytest.raises(UserError, match="share evenly"):
+        train(capture, tmp_path / "a", preset=odd, devices=2, accelerator="cpu")
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_checkpoint_of_another_run_is_refused(trainer, tiny, tmp_path):

@@ -44,7 +44,8 @@ class Performer:
         self._dressed = dress(template, self.identity)
         self._light = _AreaLight()
 
-    def camera(self, size: Size) -> Camera:
+    @staticmethod
+    def camera(size: Size) -> Camera:
         """The camera of pictures of `size`: a side, or (width, height)."""
         width, height = (size, size) if isinstance(size, int) else size
         return Camera(DEFAULT_FOCAL * min(width, height), width / 2, height / 2, width, height)
@@ -57,20 +58,28 @@ class Performer:
         self, motion: Motion, size: Size, on_progress: Callable[[int, int], None] | None = None
     ) -> Iterator[NDArray[np.uint8]]:
         """Pictures [H, W, 3] RGB of the motion; `on_progress(done, frames)` is called after each."""
+        return (picture for picture, _ in self.render_with_masks(motion, size, on_progress))
+
+    def render_with_masks(
+        self, motion: Motion, size: Size, on_progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """The pictures of `render`, each with its mask [H, W]: how much of a pixel is performer, 255 for all."""
         camera = self.camera(size)
         room = torch.from_numpy(paint_room(camera))
         grain = np.random.default_rng(self.seed)
         for start in range(0, len(motion), BATCH):
             with torch.no_grad():
-                pictures = self._render(motion[start : start + BATCH], camera, room)
-            for k, picture in enumerate(pictures.numpy(), start=start + 1):
-                noise = grain.standard_normal((*picture.shape[:2], 1), np.float32)
-                yield (picture + 255 * NOISE * noise + 0.5).clip(0, 255).astype(np.uint8)
+                rendered = self._render(motion[start : start + BATCH], camera, room)
+            for k, image in enumerate(rendered.numpy(), start=start + 1):
+                picture, mask = image[..., :3], image[..., 3]
+                noise = grain.standard_normal((*mask.shape, 1), np.float32)
+                noisy = (picture + 255 * NOISE * noise + 0.5).clip(0, 255).astype(np.uint8)
+                yield noisy, (mask + 0.5).astype(np.uint8)
                 if on_progress:
                     on_progress(k, len(motion))
 
     def _render(self, motion: Motion, camera: Camera, room: Tensor) -> Tensor:
-        """[B, H, W, 3] sRGB in 0 .. 255, not rounded."""
+        """[B, H, W, 4] sRGB and the performer's share of each pixel, in 0 .. 255, not rounded."""
         template, faces = self.template, self.template.faces
         vertices = self._dressed.body.pose(*motion.parameters()).vertices  # [B, V, 3]
         lit, ground = self._light.shadows(vertices, faces, camera)
@@ -98,7 +107,9 @@ class Performer:
         person = person.view(*fragments.triangle.shape, 4).permute(0, 3, 1, 2)
         person = F.avg_pool2d(person, scale).permute(0, 2, 3, 1)  # [B, H, W, 4], premultiplied
         behind = room * ground[..., None]
-        return _to_srgb(person[..., :3] + (1 - person[..., 3:]) * behind, dtype=torch.float32)
+        share = person[..., 3:]
+        picture = _to_srgb(person[..., :3] + (1 - share) * behind, dtype=torch.float32)
+        return torch.cat([picture, 255 * share], -1)
 
     def _albedo(self, uv: Tensor, camera: Camera) -> Tensor:
         """[N, 3] linear RGB of the texture at [N, 2], with a texture no finer than the picture."""

@@ -1,31 +1,48 @@
 """How near a picture comes to the true one. Pictures are [B, 3, H, W] in [-1, 1], results [B]."""
 
+import warnings
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import UserError
 from ..networks.pretrained import read_weights
 
 GROWN = 6 / 256  # of the picture's height: how much the person's box is grown before ST-LPIPS
 PERSON_SIZE = (192, 128)  # height and width that the box is brought to
+_SSIM_WINDOW = 11
+
+Judge = Callable[[Tensor, Tensor], Tensor]
+"""Pictures shown and true, [B, 3, H, W] in [-1, 1], to a figure [B] or a map [B, 1, H, W]."""
 
 
 def psnr(shown: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio in dB; with `where` [B, 1, H, W], over the pixels above one half."""
+    """Peak signal-to-noise ratio in dB; with `where` [B, 1, H, W], over the pixels above one half.
+
+    100 dB at most; NaN where `where` has no pixel.
+    """
     error = ((shown - truth) / 2).square()
     if where is None:
         mean = error.mean((1, 2, 3))
     else:
         counted = (where > 0.5).float()
-        mean = (error * counted).sum((1, 2, 3)) / (3 * counted.sum((1, 2, 3))).clamp(min=1)
+        mean = (error * counted).sum((1, 2, 3)) / (3 * counted.sum((1, 2, 3)))
     return -10 * torch.log10(mean.clamp(min=1e-10))
 
 
 def ssim(shown: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels and sigma 1.5, valid region."""
-    ramp = torch.arange(11, dtype=torch.float32, device=shown.device) - 5
+    """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels and sigma 1.5, valid region.
+
+    NaN for pictures that are smaller than the window.
+    """
+    if min(shown.shape[2:]) < _SSIM_WINDOW:
+        return shown.new_full((len(shown),), torch.nan)
+    ramp = torch.arange(_SSIM_WINDOW, dtype=torch.float32, device=shown.device) - _SSIM_WINDOW // 2
     line = torch.exp(-(ramp**2) / (2 * 1.5**2))
-    window = (line[:, None] * line[None] / line.sum() ** 2).expand(3, 1, 11, 11)
+    window = (line[:, None] * line[None] / line.sum() ** 2).expand(3, 1, -1, -1)
     blur = lambda t: F.conv2d(t, window, groups=3)  # noqa: E731
     a, b = (shown + 1) / 2, (truth + 1) / 2
     mean_a, mean_b = blur(a), blur(b)
@@ -60,6 +77,7 @@ class StLpips(nn.Module):
 
     def _features(self, x: Tensor) -> list[Tensor]:
         x = (x - self.scaling_layer_shift) / self.scaling_layer_scale
+        x = x.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         found = []
         for name, padding, before in self._LAYERS:
             if before:
@@ -91,11 +109,76 @@ def person_box(mask: Tensor) -> tuple[slice, slice]:
     )
 
 
-def st_lpips_person(judge: StLpips, shown: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+def crop_person(pictures: Tensor, mask: Tensor) -> Tensor:
+    """The person's box of each picture, brought to 192 x 128; mask [B, 1, H, W] in [0, 1]."""
+
+    def crop(picture: Tensor, box: tuple[slice, slice]) -> Tensor:
+        return F.interpolate(picture[None, :, *box], PERSON_SIZE, mode="bilinear", align_corners=False)
+
+    return torch.cat([crop(picture, person_box(m[0])) for picture, m in zip(pictures, mask, strict=True)])
+
+
+def st_lpips_person(judge: Judge, shown: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """ST-LPIPS of the person's box, brought to 192 x 128; mask [B, 1, H, W] in [0, 1]."""
+    return judge(crop_person(shown, mask), crop_person(truth, mask))
 
-    def cut(pictures: Tensor, i: int) -> Tensor:
-        rows, columns = person_box(mask[i, 0])
-        return F.interpolate(pictures[i : i + 1, :, rows, columns], PERSON_SIZE, mode="bilinear", align_corners=False)
 
-    return torch.cat([judge(cut(shown, i), cut(truth, i)) for i in range(len(shown))])
+# Figures that optional packages compute ---------------------------------------------------------------------
+
+
+def flip(shown: Tensor, truth: Tensor) -> Tensor:
+    """LDR-FLIP (Andersson et al. 2020): what an observer sees when the two alternate, [B, 1, H, W] in [0, 1].
+
+    The distance to the screen is the package's own: 67 pixels a degree.
+
+    Raises:
+        UserError: the extra `evaluation` is not installed.
+    """
+    evaluate = _flip_evaluator()
+    arrays = lambda t: ((t + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()  # noqa: E731
+    maps = [
+        evaluate(b, a, "LDR", inputsRGB=True, applyMagma=False, computeMeanError=False)[0]
+        for a, b in zip(arrays(shown), arrays(truth), strict=True)
+    ]
+    return torch.stack([torch.from_numpy(m) for m in maps]).movedim(-1, 1).to(shown.device)
+
+
+def _flip_evaluator() -> Callable:
+    try:
+        from flip_evaluator import evaluate
+    except ImportError as error:
+        raise UserError(f"FLIP needs the extra 'evaluation': pip install 'ram-avatar[evaluation]' ({error})") from None
+    return evaluate
+
+
+@cache
+def load_lpips() -> Judge:
+    """LPIPS (Zhang et al. 2018), AlexNet, version 0.1. The first call on a machine downloads AlexNet's weights.
+
+    Raises:
+        UserError: the extra `lpips` is not installed, its torchvision does not suit this torch, or the weights
+            cannot be had.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torchvision, about how lpips calls it
+            import lpips
+
+            network = lpips.LPIPS(net="alex", verbose=False).requires_grad_(False)
+    except ImportError as error:
+        raise UserError(f"LPIPS needs the extra 'lpips': pip install 'ram-avatar[lpips]' ({error})") from None
+    except (OSError, RuntimeError) as error:  # a download that fails; a torchvision built for another torch
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"LPIPS, of the extra 'lpips', does not load: {reason}") from None
+    return lambda shown, truth: network(shown.cpu(), truth.cpu()).flatten()
+
+
+def unavailable() -> dict[str, str]:
+    """The optional figures that cannot be had here: one line each that says why and names the extra."""
+    reasons = {}
+    for name, load in (("flip", _flip_evaluator), ("lpips", load_lpips)):
+        try:
+            load()
+        except UserError as error:
+            reasons[name] = str(error)
+    return reasons

@@ -66,7 +66,8 @@ def _to_map(pixels: Tensor, position: Tensor) -> Tensor:
 
 
 def _static(position: Tensor) -> bool:
-    """Whether the number of covered pixels must not decide on any shape: in an exported or compiled network,
-    and where a device would have to wait for that number. With gradients it is worth the wait."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return traced or (position.device.type != "cpu" and not torch.is_grad_enabled())
+    """Whether the number of covered pixels must not decide on any shape: in an exported or compiled network, on
+    the meta device, where nobody knows it, and where a device would have to wait for it. With gradients it is
+    worth the wait."""
+    unknown = torch.compiler.is_compiling() or torch.jit.is_tracing() or position.is_meta
+    return unknown or (position.device.type != "cpu" and not torch.is_grad_enabled())

@@ -3,7 +3,8 @@
 Landmarks are points of the template (`correspondence`), so the fit skins 495 points and not the mesh.
 The energy has robust 2D residuals (Geman and McClure), directions of bones in 3D from the detector's own
 depth, priors by joint (`anatomy`) and temporal terms, and is minimized by Adam in two stages: the body,
-then everything. Lengths in the picture are in units of the person's height.
+then everything. `refit` goes on from there with points of the surface as well (`refinement`). Lengths in the
+picture are in units of the person's height.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,8 @@ EXPRESSIVE = [
     191, 80, 81, 82, 13, 312, 311, 310, 415, 95, 88, 178, 87, 14, 317, 402, 318, 324,
     0, 17, 61, 291, 37, 267, 84, 314, 39, 269, 181, 405,
 ]  # fmt: skip
+MAX_CHANGE = 0.9  # of a local change of the identity, whose limits are -1 and 1
+_EDGE = 1e-3  # how near to its limits a squashed quantity starts: at them it could not move
 POSE_WEIGHT = {0: 0.2, 7: 0.2, 8: 0.2, 29: 0.5, 30: 0.5, 31: 0.5, 32: 0.5}  # 1 for the joints
 
 
@@ -43,6 +46,11 @@ class FitSettings:
     body_scale: float = 0.06  # residuals beyond this share of the height are outliers
     hand_scale: float = 0.03
     face_scale: float = 0.03
+    refinements: int = 3
+    """Rounds of refinement by the video's own pixels, see `refinement.refine`."""
+    refit_iterations: int = 80
+    surface_scale: float = 0.03
+    surface_weight: float = 128_000.0
 
 
 DEFAULTS = FitSettings()
@@ -59,6 +67,15 @@ class Fit:
 
 
 @dataclass
+class SurfaceTargets:
+    """Where K points of the surface are seen in the video."""
+
+    points: AnnyTemplate  # the template with the K points in the place of its vertices
+    place: Tensor  # [N, K, 2] pixels of the video
+    weight: Tensor  # [N, K] in {0, 1}: whether the point is seen there
+
+
+@dataclass
 class _Variables:
     """What is optimized; angles about the anatomical axes, bounded quantities through a squashing."""
 
@@ -70,7 +87,12 @@ class _Variables:
     local_changes: Tensor  # [L] atanh
 
     def identity(self) -> Tensor:
-        return torch.cat([self.phenotypes.sigmoid(), 0.9 * self.local_changes.tanh()])
+        return torch.cat([self.phenotypes.sigmoid(), MAX_CHANGE * self.local_changes.tanh()])
+
+    def trainable(self) -> "_Variables":
+        for tensor in vars(self).values():
+            tensor.requires_grad_()
+        return self
 
 
 def geman_mcclure(residual: Tensor, scale: float) -> Tensor:
@@ -94,30 +116,67 @@ def fit(
     """
     problem = _Problem(template, observations, net_actions, settings)
     variables = problem.start()
-    total, done = settings.body_iterations + settings.full_iterations, 0
-    for full, iterations in ((False, settings.body_iterations), (True, settings.full_iterations)):
-        rates = {"angles": 0.05, "root_rotation": 0.015, "root_translation": 0.02, "actions": 0.12} if full else {
-            "angles": 0.06, "root_rotation": 0.03, "root_translation": 0.03}  # fmt: skip
-        rates |= {"phenotypes": 0.02 if full else 0.03, "local_changes": 0.02 if full else 0.03}
-        groups = [{"params": [getattr(variables, name)], "lr": rate} for name, rate in rates.items()]
-        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
-        for _ in range(iterations):
-            optimizer.zero_grad()
-            problem.energy(variables, full).backward()
-            optimizer.step()
-            schedule.step()
-            done += 1
-            if on_step:
-                on_step(done, total)
+    first, total = settings.body_iterations, settings.body_iterations + settings.full_iterations
+    step = on_step or (lambda done, total: None)
+    rates = {"angles": 0.06, "root_rotation": 0.03, "root_translation": 0.03}
+    rates |= {"phenotypes": 0.03, "local_changes": 0.03}
+    _descend(problem, variables, rates, first, False, lambda done: step(done, total))
+    rates = {"angles": 0.05, "root_rotation": 0.015, "root_translation": 0.02, "actions": 0.12}
+    rates |= {"phenotypes": 0.02, "local_changes": 0.02}
+    _descend(problem, variables, rates, total - first, True, lambda done: step(first + done, total))
     return problem.result(variables)
+
+
+def refit(
+    template: AnnyTemplate,
+    observations: Observations,
+    net_actions: Tensor | None,
+    start: Fit,
+    surface: SurfaceTargets,
+    settings: FitSettings = DEFAULTS,
+) -> Fit:
+    """Go on from a fit, with points of the surface beside the landmarks. Arguments as in `fit`."""
+    problem = _Problem(template, observations, net_actions, settings, surface)
+    variables = problem.go_on(start)
+    rates = {"angles": 0.02, "root_rotation": 0.006, "root_translation": 0.008, "actions": 0.05}
+    rates |= {"phenotypes": 0.01, "local_changes": 0.01}
+    _descend(problem, variables, rates, settings.refit_iterations, True)
+    return problem.result(variables)
+
+
+def _descend(
+    problem: "_Problem",
+    variables: _Variables,
+    rates: dict[str, float],
+    iterations: int,
+    full: bool,
+    on_step: Callable[[int], None] | None = None,
+) -> None:
+    """Minimize the energy over the variables that have a rate."""
+    groups = [{"params": [getattr(variables, name)], "lr": rate} for name, rate in rates.items()]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
+    for done in range(1, iterations + 1):
+        optimizer.zero_grad()
+        problem.energy(variables, full).backward()
+        optimizer.step()
+        schedule.step()
+        if on_step:
+            on_step(done)
 
 
 class _Problem:
     """A clip's observations, ready to be compared with the template's points."""
 
-    def __init__(self, template: AnnyTemplate, seen: Observations, net_actions: Tensor | None, settings: FitSettings):
-        self.settings = settings
+    def __init__(
+        self,
+        template: AnnyTemplate,
+        seen: Observations,
+        net_actions: Tensor | None,
+        settings: FitSettings,
+        surface: SurfaceTargets | None = None,
+    ):
+        self.settings, self.surface = settings, surface
         self.seen = seen
         self.template = template
         self.anatomy: Anatomy = anatomy_of(template)
@@ -192,9 +251,19 @@ class _Problem:
             phenotypes=default[:count].logit(),
             local_changes=default[count:].clone(),
         )
-        for tensor in vars(variables).values():
-            tensor.requires_grad_()
-        return variables
+        return variables.trainable()
+
+    def go_on(self, fitted: Fit) -> _Variables:
+        """The variables of a fit."""
+        count, motion = self.template.phenotype_count, fitted.motion
+        return _Variables(
+            angles=self.anatomy.to_angles(motion.pose),
+            root_rotation=motion.root_rotation.clone(),
+            root_translation=motion.root_translation.clone(),
+            actions=motion.facial_actions.logit(_EDGE),
+            phenotypes=fitted.identity[:count].logit(_EDGE),
+            local_changes=(fitted.identity[count:] / MAX_CHANGE).clamp(_EDGE - 1, 1 - _EDGE).atanh(),
+        ).trainable()
 
     # The energy ---------------------------------------------------------------------------------------------
 
@@ -247,7 +316,17 @@ class _Problem:
         energy = energy + 0.015 * actions.sum() / frames + 0.3 * _change(actions)
         if self.net_mask is not None:
             energy = energy + ((actions[:, self.net_columns] - self.net_target).square() * self.net_mask).sum() / frames
-        return energy
+        return energy + self._surface(v)
+
+    def _surface(self, v: _Variables) -> Tensor:
+        """How far points of the surface are from where the video shows them."""
+        if self.surface is None:
+            return v.angles.new_zeros(())
+        body = self.surface.points.body(v.identity())
+        posed = body.pose(v.root_rotation, v.root_translation, self.anatomy.to_pose(v.angles), v.actions.sigmoid())
+        residuals = (self.camera.project(posed.vertices)[..., :2] - self.surface.place) / self.height
+        robust = geman_mcclure(residuals, self.settings.surface_scale) * self.surface.weight
+        return self.settings.surface_weight * robust.sum() / self.surface.weight.sum().clamp(min=1)
 
     def _prior(self, v: _Variables) -> Tensor:
         anatomy = self.anatomy

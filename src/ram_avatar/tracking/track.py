@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from .fitting import DEFAULTS, Fit, FitSettings, fit
 from .landmarks import HolisticDetector, LandmarkDetector, Landmarks
 from .observations import Observations, observe
 from .people import People, find_people
+from .refinement import refine
 from .stillness import MOVES, camera_moves
 
 MIN_FRAMES = 24
@@ -80,7 +83,6 @@ def track(
             crop=crop.as_dict() | {"source_width": info.width, "source_height": info.height},
             report={
                 "detection_rates": observations.rates(),
-                "fit_errors": fitted.errors,
                 "face_read_from": face_from,
                 "others_seen": people.others,
                 "background_shift": round(shift, 5),
@@ -92,8 +94,15 @@ def track(
                 "the whole frame is learned"
             )
         plate, hole = background_plate(made.frames(), len(made))
-        made.report["background_inpainted"] = round(hole, 4)
         write_picture(folder / "background.png", mirror_beyond(plate, made.inside(crop.size)))
+        step = partial(progress.step, "Refining")
+        fitted, offsets = refine(template, observations, actions, fitted, made, settings, step)
+        made = replace(made, motion=fitted.motion, identity=fitted.identity)
+        made.report |= {
+            "fit_errors": fitted.errors,
+            "surface_offsets": [round(offset, 5) for offset in offsets],
+            "background_inpainted": round(hole, 4),
+        }
         made.write_description()
         _preview(made, template, folder / "preview.mp4", progress)
     return Capture.load(capture)

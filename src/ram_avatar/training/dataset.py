@@ -86,6 +86,10 @@ class CaptureDataset:
         previous = self._mesh_maps((index - 1).clamp(min=0)).position
         return ConditionMaps(previous=previous, **vars(now))
 
+    def part_boxes(self, index: Tensor) -> Tensor:
+        """[B, 3, 3] square boxes (left, top, side in pixels) about face, left and right hand of the frames [B]."""
+        return torch.stack([box[index.cpu()] for box in self.boxes.values()], 1).to(self.device)
+
     def _mesh_maps(self, index: Tensor) -> MeshMaps:
         if not self._keeps:
             return self._draw(index)

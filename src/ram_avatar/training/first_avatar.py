@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from ..avatar import Avatar
 from ..body.template import BodyTemplate
 from ..config import NetworkConfig, Preset
@@ -28,13 +30,16 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
             painter.add(frame, mask, capture.motion[[index]])
     texture, unseen = painter.texture()
     config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames, plate=capture.static_camera)
+    with torch.random.fork_rng():  # the same seed, the same start
+        torch.manual_seed(preset.training.seed)
+        network = AvatarNetwork(config)
     return Avatar(
         name=Path(capture.source).stem,
         preset=preset.name,
         camera=capture.camera.resized(size),
         identity=capture.identity,
         template=template,
-        network=AvatarNetwork(config),
+        network=network,
         texture=texture,
         background=capture.background(size),
         placement=Placement.of(capture.motion, template, capture.identity),

@@ -10,23 +10,29 @@ BETA = 0.05  # where the smooth L1 loss turns from square to absolute
 
 
 def smooth_l1(shown: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of the smooth L1 distance of pictures [B, 3, H, W]; weight [B, 1, H, W]."""
+    """Mean over pictures [B, 3, H, W] of the weighted mean of their smooth L1 distance; weight [B, 1, H, W].
+
+    Every picture counts alike, however much of it is person: so batches may be split over processes.
+    """
     distance = F.smooth_l1_loss(shown, truth, beta=BETA, reduction="none").mean(1, keepdim=True)
-    return (distance * weight).sum() / weight.expand_as(distance).sum()
+    return ((distance * weight).sum((1, 2, 3)) / weight.expand_as(distance).sum((1, 2, 3))).mean()
 
 
-def opacity_loss(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean cross-entropy of the opacity and the person mask, [B, 1, H, W] in [0, 1].
+def opacity_loss(alpha: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted cross-entropy of the opacity and what it should be, [B, 1, H, W] in [0, 1].
+
+    The mean is over the pixels that have any weight: to weigh some of them more takes nothing from the others.
 
     Its gradient does not fade where the opacity is sure and wrong: that of the picture does, and hair and
     clothes outside of the template would never be found.
     """
     alpha = alpha.float().clamp(1e-4, 1 - 1e-4)
-    return (F.binary_cross_entropy(alpha, mask, reduction="none") * weight).sum() / weight.expand_as(mask).sum()
+    error = F.binary_cross_entropy(alpha, target, reduction="none") * weight
+    return error.sum() / (weight > 0).expand_as(target).sum()
 
 
 class PerceptualLoss(nn.Module):
-    """Mean absolute difference of VGG-16 activations, each in units of its own mean activation."""
+    """Mean absolute difference of VGG-16 activations, each picture's in units of its own mean."""
 
     def __init__(self, layers: tuple[str, ...]):
         super().__init__()
@@ -38,7 +44,8 @@ class PerceptualLoss(nn.Module):
             wanted = self.features(truth)
         distance = 0.0
         for mine, theirs in zip(self.features(shown), wanted, strict=True):
-            distance = distance + (mine - theirs).abs().mean().float() / (theirs.mean().float() + 1e-3)
+            apart, unit = (mine - theirs).abs().mean((1, 2, 3)).float(), theirs.mean((1, 2, 3)).float()
+            distance = distance + (apart / (unit + 1e-3)).mean()
         return distance / len(wanted)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from ..avatar import Avatar
@@ -21,6 +20,7 @@ from ..pictures import to_uint8
 from ..progress import Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Batch, CaptureDataset
+from .launch import average_gradients
 from .losses import PerceptualLoss, discriminator_loss, generator_loss, opacity_loss, r1_penalty, smooth_l1
 from .schedule import (
     adversarial_weight,
@@ -30,9 +30,12 @@ from .schedule import (
     learning_rate_factor,
     texture_trains,
 )
+from .windows import detail_cuts, person_windows, within_boxes
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-DETAIL_SIZE = 64  # pixels of the cut-outs of face and hands
+HANDS = [1, 2]  # of the boxes of `CaptureDataset.part_boxes`
+MASK_NEAR_HANDS = 0.1  # how far the person mask is trusted about them
+HANDS_COUNT = 10.0  # how often a pixel of a hand counts in the opacity: they are few
 _CURVES_EVERY = 10
 _PICTURES_EVERY = 250
 _PICTURED = 4
@@ -45,31 +48,33 @@ class Trainer:
         self.avatar, self.data, self.folder, self.fabric = avatar, data, folder, fabric
         self.preset, self.config = preset, preset.training
         config, device = self.config, fabric.device
-        network = avatar.network.to(memory_format=torch.channels_last)
-        texture = list(network.neural_texture.parameters())
-        planes = {id(p) for p in texture}
-        rest = [p for p in network.parameters() if id(p) not in planes]
-        optimizer = torch.optim.Adam(
+        self.network = avatar.network.to(device, memory_format=torch.channels_last)
+        self.texture = list(self.network.neural_texture.parameters())
+        planes = {id(p) for p in self.texture}
+        rest = [p for p in self.network.parameters() if id(p) not in planes]
+        self.optimizer = torch.optim.Adam(
             [
                 {"params": rest, "lr": config.learning_rate},
-                {"params": texture, "lr": config.texture_learning_rate},
+                {"params": self.texture, "lr": config.texture_learning_rate},
             ],
             betas=config.betas,
             weight_decay=config.weight_decay,
         )
-        critic = TemporalDiscriminator(preset.network).to(memory_format=torch.channels_last)
-        critic_optimizer = torch.optim.Adam(critic.parameters(), config.discriminator_learning_rate, (0.0, 0.99))
-        self.rates = [group["lr"] for group in optimizer.param_groups]
-        self.texture_parameters = texture
-        self.network, self.optimizer = fabric.setup(network, optimizer)
-        self.critic, self.critic_optimizer = fabric.setup(critic, critic_optimizer)
-        self.modules = {"network": network, "critic": critic}
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            critic = TemporalDiscriminator(preset.network)
+        self.critic = critic.to(device, memory_format=torch.channels_last)
+        self.critic_optimizer = torch.optim.Adam(
+            self.critic.parameters(), config.discriminator_learning_rate, (0.0, 0.99)
+        )
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.modules = {"network": self.network, "critic": self.critic}
         self.optimizers = {"network": self.optimizer, "critic": self.critic_optimizer}
         self.perceptual = PerceptualLoss(config.perceptual_layers).to(device, memory_format=torch.channels_last)
         # VGG's wide convolutions gain from bf16 wherever there are units for it, CPUs with AMX included.
         self.feature_precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=multiplies_bf16(device))
         self.step, self.seconds = 0, 0.0
-        network.mark_trained(range(data.capture.train_frames))
+        self.network.mark_trained(range(data.capture.train_frames))
 
     # Going on -----------------------------------------------------------------------------------------------
 
@@ -103,7 +108,15 @@ class Trainer:
     # The loop -----------------------------------------------------------------------------------------------
 
     def run(self, progress: Progress) -> None:
-        """Train to the last step; Ctrl-C saves what there is and is passed on."""
+        """Train to the last step; Ctrl-C saves what there is and is passed on.
+
+        Of several processes the first one writes; the others only take their share of every step.
+        """
+        if not self.fabric.is_global_zero:
+            while self.step < self.config.steps:
+                self.train_step()
+                self.step += 1
+            return
         saved = time.monotonic()
         writer = SummaryWriter(self.folder / "curves", purge_step=self.step)
         try:
@@ -129,25 +142,36 @@ class Trainer:
         step, config = self.step, self.config
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * learning_rate_factor(step, config)
-        for parameter in self.texture_parameters:
+        for parameter in self.texture:
             parameter.requires_grad_(texture_trains(step, config))
-        batch = self.data.batch(frames_of_step(step, self.data.capture.train_frames, config))
+        frames = frames_of_step(step, self.data.capture.train_frames, config)
+        batch = self.data.batch(frames[self.fabric.global_rank :: self.fabric.world_size])
         self.network.train()
-        rendering = self.network(batch.maps, style=batch.index, attention=attention_on(step, config))
-        shown = rendering.over(self.data.plate)
+        with self.fabric.autocast():
+            rendering = self.network(batch.maps, style=batch.index, attention=attention_on(step, config))
+            shown = rendering.over(self.data.plate)
         losses = self._losses(batch, rendering, shown)
         adversarial = discriminator_on(step, config)
         if adversarial:
             self.critic.requires_grad_(False)
-            score = self.critic(torch.cat([batch.before, shown, batch.after], 1))
-            losses["adversarial"] = adversarial_weight(step, config) * generator_loss(score)
-        self.optimizer.zero_grad()
-        self.fabric.backward(sum(losses.values()))
-        self.fabric.clip_gradients(self.network, self.optimizer, max_norm=config.gradient_clip)
-        self.optimizer.step()
+            with self.fabric.autocast():
+                score = self.critic(torch.cat([batch.before, shown, batch.after], 1))
+            losses["adversarial"] = adversarial_weight(step, config) * generator_loss(score.float())
+        self._descend(self.optimizer, self.network, losses, config.gradient_clip)
         if adversarial:
             losses |= self._train_critic(batch, shown.detach())
-        return {name: value.detach() for name, value in losses.items()}
+        return {name: self.fabric.all_reduce(value.detach(), reduce_op="mean") for name, value in losses.items()}
+
+    def _descend(
+        self, optimizer: torch.optim.Optimizer, module: nn.Module, losses: dict[str, Tensor], clip: float | None = None
+    ) -> None:
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        parameters = list(module.parameters())
+        average_gradients(self.fabric, parameters)
+        if clip:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
 
     def _losses(self, batch: Batch, rendering: Rendering, shown: Tensor) -> dict[str, Tensor]:
         config, inside = self.config, self.data.inside
@@ -156,49 +180,37 @@ class Trainer:
         # What lies beyond the video's edges is mirrored and teaches nothing.
         seen, truth = shown * inside, batch.image * inside
         with self.feature_precision():
-            window = self._person_windows(batch.mask)
+            window = person_windows(batch.mask)
             losses["perceptual"] = config.perceptual_weight * self.perceptual(window(seen), window(truth))
-            cut = self._detail_cuts(batch.index)
+            cut = detail_cuts(self.data.part_boxes(batch.index), self.data.size)
             losses["detail"] = config.detail_weight * self.perceptual(cut(seen), cut(truth))
         if self.avatar.network.config.alpha and config.alpha_weight:
-            losses["alpha"] = config.alpha_weight * opacity_loss(rendering.alpha, batch.mask, inside)
+            target, trust = self._opacity(batch)
+            losses["alpha"] = config.alpha_weight * opacity_loss(rendering.alpha, target, trust * inside)
         return losses
 
-    def _person_windows(self, mask: Tensor):
-        """A function that cuts the same upright window about the person out of a batch."""
-        size = mask.shape[-1]
-        width = size * 5 // 8 // 16 * 16
-        columns = (mask > 0.5).float().sum((1, 2))  # [B, S]
-        centre = (columns * torch.arange(size, device=mask.device)).sum(1) / columns.sum(1).clamp(min=1)
-        left = (centre.round().long() - width // 2).clamp(0, size - width).tolist()
-        return lambda x: torch.stack([x[i, :, :, at : at + width] for i, at in enumerate(left)])
+    def _opacity(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the opacity should be [B, 1, S, S], and how far to trust that.
 
-    def _detail_cuts(self, index: Tensor):
-        """A function that cuts face and hands [3B, C, D, D] out of a batch."""
-        size, frames = self.data.size, index.cpu()
-        boxes = torch.stack([box[frames] for box in self.data.boxes.values()], 1).to(index.device)  # [B, 3, 3]
-        ramp = (torch.arange(DETAIL_SIZE, device=index.device) + 0.5) / DETAIL_SIZE
-        x = (boxes[..., 0:1] + boxes[..., 2:3] * ramp) / size * 2 - 1  # [B, 3, D]
-        y = (boxes[..., 1:2] + boxes[..., 2:3] * ramp) / size * 2 - 1
-        grid = torch.stack(torch.broadcast_tensors(x[:, :, None, :], y[:, :, :, None]), -1)  # [B, 3, D, D, 2]
-
-        def cut(pictures: Tensor) -> Tensor:
-            repeated = pictures.repeat_interleave(boxes.shape[1], 0)
-            return F.grid_sample(repeated, grid.flatten(0, 1), align_corners=False, padding_mode="border")
-
-        return cut
+        The person mask is coarse: fingers are not in it, and what is half there gets painted as a ghost. Hands wear
+        no clothes, so that about them the template knows better; next to it nobody does.
+        """
+        hands = within_boxes(self.data.part_boxes(batch.index)[:, HANDS], self.data.size)
+        covered = hands * batch.maps.mask
+        trust = 1 - (1 - MASK_NEAR_HANDS) * (hands - covered) + (HANDS_COUNT - 1) * covered
+        return torch.maximum(batch.mask, covered), trust
 
     def _train_critic(self, batch: Batch, shown: Tensor) -> dict[str, Tensor]:
         """Neighbours are always real; the middle frame is real or generated."""
         self.critic.requires_grad_(True)
         triple = lambda middle: torch.cat([batch.before, middle, batch.after], 1)  # noqa: E731
-        losses = {"critic": discriminator_loss(self.critic(triple(batch.image)), self.critic(triple(shown)))}
+        with self.fabric.autocast():
+            real, generated = self.critic(triple(batch.image)), self.critic(triple(shown))
+        losses = {"critic": discriminator_loss(real.float(), generated.float())}
         if self.step % self.config.r1_every == 0:
             penalty = r1_penalty(self.critic, triple(batch.image))
             losses["critic r1"] = 0.5 * self.config.r1_weight * self.config.r1_every * penalty
-        self.critic_optimizer.zero_grad()
-        self.fabric.backward(sum(losses.values()))
-        self.critic_optimizer.step()
+        self._descend(self.critic_optimizer, self.critic, losses)
         return losses
 
     # What is shown ------------------------------------------------------------------------------------------

@@ -1,0 +1,175 @@
+"""How good avatars are: `python benchmarks/quality.py WORK [VIDEO ...] [--ablations] [--steps N]`.
+
+For each video an avatar is learned as a user would (`create`, preset `lite`) and judged on its held-out frames
+beside the baselines: the textured mesh, the nearest training frame, and a landmark U-Net that is trained on the
+same frames for as many steps. With --ablations, the variants of `ablations.yaml` are trained on the first video
+for a third of the steps, all alike. Without a video the built-in performer is filmed.
+
+What is finished is kept in the folder WORK and not done again, so that a run can be stopped; each table's page
+(report.html) is there as well.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from machine import describe
+
+from ram_avatar.avatar import Avatar
+from ram_avatar.body import load_template
+from ram_avatar.config import Preset, load_preset
+from ram_avatar.create import create, train
+from ram_avatar.demo.performer import Performer, write_performance
+from ram_avatar.evaluation.control import detect_frames
+from ram_avatar.evaluation.document import Evaluation, way_label
+from ram_avatar.evaluation.evaluate import EVALUATION_FILE, REPORT_FILE, Truth, judge_own, render_ways
+from ram_avatar.evaluation.figures import tell
+from ram_avatar.evaluation.landmark_unet import draw_landmarks, paint, train_landmark_unet
+from ram_avatar.evaluation.report import write_report
+from ram_avatar.networks.cost import frame_flops
+from ram_avatar.terminal import TerminalProgress
+from ram_avatar.tracking.capture import Capture
+from ram_avatar.training.dataset import CaptureDataset
+
+COLUMNS = {  # heading: the regions and the figure that are averaged
+    "PSNR": (("full",), "psnr"),
+    "person PSNR": (("person",), "psnr"),
+    "person ST-LPIPS": (("person",), "st_lpips"),
+    "person FLIP": (("person",), "flip"),
+    "face ST-LPIPS": (("face",), "st_lpips"),
+    "hands ST-LPIPS": (("left_hand", "right_hand"), "st_lpips"),
+    "flow error": (("time",), "flow_error"),
+    "flicker": (("time",), "perceptual_flicker"),
+    "body PCK": (("control",), "body_pck"),
+    "body error": (("control",), "body_error"),
+    "finger error": (("control",), "hand_error"),
+    "hands found": (("control",), "hands_found"),
+    "lips": (("control",), "lips_error"),
+    "lids": (("control",), "lids_error"),
+}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("work", type=Path)
+    arguments.add_argument("videos", type=Path, nargs="*")
+    arguments.add_argument("--ablations", action="store_true")
+    arguments.add_argument("--steps", type=int, help="of training, instead of the preset's")
+    asked = arguments.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    preset = load_preset("lite")
+    if asked.steps:
+        preset = preset.with_changes(training={"steps": asked.steps})
+    videos = asked.videos or [_film(asked.work)]
+    print(describe())
+    with TerminalProgress() as progress:
+        if asked.ablations:
+            print_table(ablations(videos[0], asked.work, preset, progress))
+        else:
+            for video in videos:
+                print_table(compare(video, asked.work / video.stem, preset, progress))
+
+
+def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
+    """An avatar of a video beside the baselines."""
+    avatar = create(video, folder, preset=preset, finished_is_fine=True, progress=progress)
+    capture = Capture.load(_capture(folder))
+    data = _dataset(avatar, capture, progress)
+    first = capture.train_frames
+    frames = render_ways(avatar, data, first, progress)
+    frames["landmark_unet"], seconds = _landmark_unet(avatar, data, preset, folder, progress)
+    truth = Truth.of(data, first)
+    facts = {"landmark U-Net": f"{preset.training.steps} steps in {seconds:.0f} s"}
+    evaluation = judge_own(avatar, capture, first, frames, truth, progress, facts)
+    return _kept(evaluation, {"truth": truth.frames, **frames}, truth, folder / "quality")
+
+
+def ablations(video: Path, work: Path, preset: Preset, progress) -> Evaluation:
+    """Variants of the preset, each with a third of its steps."""
+    preset = preset.with_changes(training={"steps": preset.training.steps // 3})
+    variants = yaml.safe_load((Path(__file__).parent / "ablations.yaml").read_text())
+    folder = work / f"{video.stem}-ablations"
+    folder.mkdir(exist_ok=True)
+    capture = Capture.load(_capture(work / video.stem))
+    frames, avatar = {}, None
+    for name, changes in variants.items():
+        variant = replace(preset.with_changes(**changes), name=name)
+        made = folder / name.replace(" ", "-")
+        if not (made / "metrics.json").is_file():
+            progress.note(name)
+            train(capture, made, preset=variant, progress=progress)
+        shown = Avatar.load(made)
+        avatar = avatar or shown
+        way = "avatar" if shown is avatar else name
+        frames[way] = np.stack(list(shown.render(capture.motion[capture.train_frames :])))
+    truth = Truth.of(_dataset(avatar, capture, progress), capture.train_frames)
+    evaluation = judge_own(avatar, capture, capture.train_frames, frames, truth, progress)
+    return _kept(evaluation, {"truth": truth.frames, **frames}, truth, folder / "quality")
+
+
+def print_table(evaluation: Evaluation) -> None:
+    print(f"\n{evaluation.driver}: {len(evaluation)} held-out frames\n")
+    print("| | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 1))
+    for way in evaluation.ways:
+        values = []
+        for groups, name in COLUMNS.values():
+            means = [evaluation.mean(way, group, name) for group in groups]
+            known = [mean for mean in means if mean is not None]
+            values.append(tell(name, float(np.mean(known)) if known else None))
+        print(f"| {way_label(way).lower()} | " + " | ".join(values) + " |")
+
+
+def _landmark_unet(
+    avatar: Avatar, data: CaptureDataset, preset: Preset, folder: Path, progress
+) -> tuple[np.ndarray, float]:
+    """The baseline's held-out frames, and the seconds of its training."""
+    kept = folder / "landmark_unet.npz"
+    if not kept.is_file():
+        landmarks = detect_frames(_shown(data.capture), on_frame=lambda n: progress.step("Landmarks", n, len(data)))
+        gflop = sum(frame_flops(avatar.network.config).values()) / 1e9
+        started = time.monotonic()
+        network = train_landmark_unet(data, landmarks, preset, gflop, progress)
+        seconds = time.monotonic() - started
+        drawings = draw_landmarks(landmarks, data.size, data.size / data.capture.camera.width)
+        shown = paint(network, drawings)[data.capture.train_frames :]
+        np.savez_compressed(kept, frames=shown, seconds=seconds)
+    with np.load(kept) as file:
+        return file["frames"], float(file["seconds"])
+
+
+def _shown(capture: Capture) -> Iterator[np.ndarray]:
+    """The frames, with nobody mirrored beyond the video's edge."""
+    inside, plate = capture.inside(capture.camera.width)[..., None], capture.background()
+    for frame, _ in capture.frames():
+        yield np.where(inside, frame, plate)
+
+
+def _dataset(avatar: Avatar, capture: Capture, progress) -> CaptureDataset:
+    return CaptureDataset(capture, avatar.template, avatar.texture, avatar.camera.width, avatar.device, progress)
+
+
+def _kept(evaluation: Evaluation, frames: dict, truth: Truth, folder: Path) -> Evaluation:
+    folder.mkdir(exist_ok=True)
+    (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
+    write_report(folder / REPORT_FILE, evaluation, frames, truth.regions.boxes)
+    return evaluation
+
+
+def _capture(avatar: Path) -> Path:
+    return avatar.with_name(f"{avatar.name}-capture")
+
+
+def _film(work: Path) -> Path:
+    video = work / "performer.mp4"
+    if not video.is_file():
+        write_performance(video, Performer(load_template()), "training", frames=240)
+    return video
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""How good an avatar is: every instrument on the frames that it was not trained on, or on somebody else's motion."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..avatar import Avatar
+from ..errors import UserError
+from ..files import atomic_folder
+from ..hardware import describe_machine, describe_versions
+from ..motion.motion import PARTS, Motion
+from ..motion.retarget import Placement, retarget
+from ..pictures import fit_square, to_array, to_tensor
+from ..progress import Progress, Silent, follow
+from ..tracking.capture import Capture
+from ..tracking.landmarks import Landmarks
+from ..training.dataset import CaptureDataset
+from .baselines import nearest_frame, textured_mesh
+from .control import detect_frames, expected_landmarks, judge_control
+from .document import WAYS, Evaluation, way_label
+from .figures import Series
+from .flicker import judge_flicker, own_noise
+from .images import Judges, Regions, judge_images
+from .metrics import unavailable
+from .report import write_report
+
+EVALUATION_FILE, REPORT_FILE = "evaluation.json", "report.html"
+_SEEN = 0.5  # confidence from which a hand or a face counts as shown
+_STILL = 24  # frames of a motion held still
+
+Frames = dict[str, np.ndarray]
+"""Frames [N, S, S, 3] uint8 RGB by way: "avatar" and baselines."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the judged frames are compared with."""
+
+    frames: np.ndarray  # [N, S, S, 3] uint8 RGB
+    regions: Regions
+
+    @classmethod
+    def of(cls, data: CaptureDataset, first: int) -> "Truth":
+        """The frames of a capture from `first` on. Nobody is mirrored at the video's edge."""
+        inside, plate = data.inside[0].cpu(), data.plate[0].cpu()
+        frames = [to_array(to_tensor(frame) * inside + plate * (1 - inside)) for frame in data.frames[first:]]
+        seen = data.capture.motion.confidence[first:] > _SEEN
+        regions = Regions(
+            masks=data.masks[first:, 0].numpy(),
+            inside=data.inside[0, 0].cpu().numpy() > 0.5,
+            boxes={name: box[first:].numpy() for name, box in data.boxes.items()},
+            seen={name: seen[:, PARTS.index(name)].numpy() for name in data.boxes},
+        )
+        return cls(np.stack(frames), regions)
+
+
+def evaluate(
+    avatar: Avatar,
+    capture: Capture,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge an avatar; write `evaluation.json` and `report.html` into the folder `out`.
+
+    Where the capture shows the avatar's own person through the avatar's own camera, the frames that it was not
+    trained on are the truth. Of anybody else only the motion is taken: then it is judged whether the avatar does
+    what it is told.
+
+    Raises:
+        UserError: `out` exists; the capture is of another template.
+    """
+    progress = progress or Silent()
+    if capture.motion.template != avatar.template.name:
+        raise UserError(f"{capture.folder}: a motion of template '{capture.motion.template}' cannot drive this avatar")
+    with atomic_folder(out, overwrite, marker=EVALUATION_FILE) as folder:
+        if shows_avatar(capture, avatar):
+            data = CaptureDataset(
+                capture, avatar.template, avatar.texture, avatar.camera.width, avatar.device, progress
+            )
+            first = first_unseen(capture, avatar)
+            frames = render_ways(avatar, data, first, progress)
+            truth = Truth.of(data, first)
+            evaluation = judge_own(avatar, capture, first, frames, truth, progress)
+            pictures, boxes = {"truth": truth.frames, **frames}, truth.regions.boxes
+        else:
+            evaluation, pictures = _judge_driven(avatar, capture, progress)
+            boxes = None
+        (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_report(folder / REPORT_FILE, evaluation, pictures, boxes)
+    return evaluation
+
+
+def shows_avatar(capture: Capture, avatar: Avatar) -> bool:
+    """Whether a capture is of the avatar's own person, through its own camera."""
+    same = capture.identity.shape == avatar.identity.shape and torch.allclose(
+        capture.identity, avatar.identity.cpu(), atol=1e-4
+    )
+    here, there = capture.camera.resized(avatar.camera.width), avatar.camera
+    close = [abs(a - b) < 1e-2 for a, b in zip(here.as_dict().values(), there.as_dict().values(), strict=True)]
+    return same and all(close)
+
+
+def first_unseen(capture: Capture, avatar: Avatar) -> int:
+    """The first frame that the avatar was not trained on: 0 in another clip of the same person."""
+    trained = capture.source == avatar.training["source"] and capture.train_frames == avatar.training["frames"]
+    return capture.train_frames if trained else 0
+
+
+def render_ways(avatar: Avatar, data: CaptureDataset, first: int, progress: Progress) -> Frames:
+    """The frames of a capture from `first` on, as the avatar and the simple baselines show them."""
+    motion = data.capture.motion[first:]
+    ways: dict[str, Iterable[np.ndarray]] = {
+        "avatar": follow(avatar.render(motion), progress, "Rendering", len(motion)),
+        "textured_mesh": textured_mesh(avatar, motion),
+    }
+    if first == data.capture.train_frames:
+        ways["nearest_frame"] = nearest_frame(data)
+    return {name: np.stack(list(frames)) for name, frames in ways.items()}
+
+
+def judge_pictures(frames: Frames, truth: Truth, judges: Judges, progress: Progress) -> dict[str, dict[str, Series]]:
+    """The image figures of every way, by group and name."""
+    found = {}
+    for way, shown in frames.items():
+        step = partial(progress.step, f"Judging: {way_label(way).lower()}")
+        found[way] = judge_images(shown, truth.frames, truth.regions, judges, _counted(step, len(shown)))
+    return found
+
+
+def judge_own(
+    avatar: Avatar,
+    capture: Capture,
+    first: int,
+    frames: Frames,
+    truth: Truth,
+    progress: Progress,
+    facts: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """All instruments on frames of the avatar's own person.
+
+    Args:
+        first: number of the first judged frame in the clip.
+        frames: of the avatar and of any baselines.
+        facts: more about how it was judged, for the report.
+    """
+    judges, size = Judges.load(), avatar.camera.width
+    ways = judge_pictures(frames, truth, judges, progress)
+    wanted = _detect(truth.frames, "the video", progress)
+    for way, shown in frames.items():
+        step = _counted(partial(progress.step, f"Flicker: {way_label(way).lower()}"), len(shown))
+        ways[way]["time"] = judge_flicker(shown, truth.frames, truth.regions.masks, judges.st_lpips, step)
+        ways[way]["control"] = judge_control(_detect(shown, way_label(way).lower(), progress), wanted)
+    ways["avatar"]["time"]["own_noise"] = _still_noise(avatar, capture.motion[first:])
+    told = "landmarks that the detector finds in the video, at the same size"
+    return Evaluation(
+        avatar=avatar.name,
+        driver=capture.source,
+        own=True,
+        first_frame=first,
+        fps=capture.motion.fps,
+        size=size,
+        protocol=_protocol(avatar, frames, told) | dict(facts or {}),
+        ways=ways,
+    )
+
+
+def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple[Evaluation, Frames]:
+    """Another person's motion: there is no true picture, but there is what the avatar was told to do."""
+    on_cpu = avatar.template.to("cpu")
+    source = Placement.of(capture.motion, on_cpu, capture.identity)
+    motion = retarget(capture.motion, source, avatar.placement)
+    size = avatar.camera.width
+    frames = {
+        "avatar": np.stack(list(follow(avatar.render(motion), progress, "Rendering", len(motion)))),
+        "textured_mesh": np.stack(list(textured_mesh(avatar, motion))),
+    }
+    wanted = expected_landmarks(on_cpu, avatar.identity.cpu(), avatar.camera, motion)
+    ways = {}
+    for way, shown in frames.items():
+        ways[way] = {"control": judge_control(_detect(shown, way_label(way).lower(), progress), wanted)}
+    ways["avatar"]["time"] = {"own_noise": _still_noise(avatar, motion)}
+    told = "the template's own landmarks in the motion that the avatar was given"
+    evaluation = Evaluation(
+        avatar=avatar.name,
+        driver=capture.source,
+        own=False,
+        first_frame=0,
+        fps=motion.fps,
+        size=size,
+        protocol=_protocol(avatar, frames, told),
+        ways=ways,
+    )
+    driver = np.stack([fit_square(frame, size) for frame, _ in capture.frames(size)])
+    return evaluation, {"driver": driver, **frames}
+
+
+def _detect(frames: np.ndarray, what: str, progress: Progress) -> list[Landmarks]:
+    step = partial(progress.step, f"Detecting: {what}")
+    return detect_frames(frames, on_frame=_counted(step, len(frames)))
+
+
+def _still_noise(avatar: Avatar, motion: Motion) -> np.ndarray:
+    """[N] `own_noise` of the middle pose held still for up to `_STILL` frames; NaN in the others."""
+    held = motion[[len(motion) // 2] * min(_STILL, len(motion))]
+    noise = np.full(len(motion), np.nan)
+    noise[: len(held)] = own_noise(np.stack(list(avatar.render(held))))
+    return noise
+
+
+def _protocol(avatar: Avatar, frames: Frames, told: str) -> dict[str, str]:
+    trained = avatar.training
+    packages = (
+        "ram-avatar",
+        "torch",
+        "mediapipe",
+        "anny",
+        "stlpips_pytorch",
+        "opencv-contrib-python",
+        "flip-evaluator",
+    )
+    facts = {
+        "preset": avatar.preset,
+        "training": f"{trained['step']} of {trained['steps']} steps on {trained['frames']} frames of "
+        f"{trained['source']}, {trained['seconds']:.0f} s",
+        "pictures": f"{avatar.camera.width} x {avatar.camera.width} pixels, 8 bits a channel on both sides",
+        "range": "a clip's last fifth is held out of training; only such frames are judged",
+        "mask": "MediaPipe's segmentation, above one half",
+        "control": f"compared with {told}",
+        "baselines": ", ".join(f"{way_label(way)}: {WAYS[way][1]}" for way in frames if way != "avatar"),
+        "versions": describe_versions(*packages),
+        "machine": describe_machine(),
+    }
+    return facts | {f"not measured: {name}": why for name, why in unavailable().items()}
+
+
+def _counted(step, total: int):
+    return lambda done: step(done, total)

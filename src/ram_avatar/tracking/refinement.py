@@ -1,0 +1,134 @@
+"""Refinement of the fit by the video's own pixels.
+
+Landmarks say where joints are, to about a percent of a person's height; the video shows where every patch of
+cloth is. The template is painted with the video's colours and drawn in every frame; the optical flow from the
+drawing to the video says by how much each point of the surface is off. With these points beside the landmarks
+the fit goes on (`fitting.refit`), and with the better fit the painting gets sharper: it is repeated.
+"""
+
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..body.anny import AnnyTemplate
+from ..camera import Camera
+from ..rendering.rasterizer import rasterize, visible
+from ..rendering.surface_texture import VISIBLE_WITHIN, SurfacePainter, choose_frames, sample_texture
+from .capture import Capture
+from .fitting import Fit, FitSettings, SurfaceTargets, refit
+from .observations import Observations
+
+SIZE = 384  # pixels of the pictures that are compared
+POINTS = 700  # of the surface, evenly spread
+PAINTED_FROM = 64  # frames
+INCONSISTENT = 1.0  # pixels: flow there and back that does not end where it began
+FARTHEST = 0.06  # of the picture: more than this is another match, not an error of the fit
+PERSON = 100  # of 255, in the mask
+
+
+def refine(
+    template: AnnyTemplate,
+    observations: Observations,
+    net_actions: Tensor | None,
+    fitted: Fit,
+    capture: Capture,
+    settings: FitSettings,
+    on_step: Callable[[int, int], None] | None = None,
+) -> tuple[Fit, list[float]]:
+    """Improve a fit by the pixels of its capture.
+
+    Args:
+        observations, net_actions: as `fit` was given them.
+        capture: the cut-out frames, masks and plate; its motion and identity are not read.
+        on_step: called with (frames compared, frames to compare in all).
+
+    Returns:
+        The fit, and for every round how far the surface was off at its start: mean over the points that are
+        seen, in shares of the person's height.
+    """
+    size = min(SIZE, capture.camera.width)
+    points = _spread_points(template, POINTS)
+    regressor = torch.zeros(len(points), len(template.skin_weights))
+    regressor[torch.arange(len(points)), points] = 1.0
+    skinned, camera = template.points(regressor), capture.camera.resized(size)
+    scale = capture.crop["side"] / size
+    corner = torch.tensor([capture.crop["left"], capture.crop["top"]])
+    rounds, done = [], 0
+    for _ in range(settings.refinements):
+        texture = _paint(template, fitted, capture, camera)
+        place, weight, offsets = [], [], []
+        for there, seen, off in _seen_points(template, fitted, capture, camera, texture, points):
+            place.append(there * scale + corner)
+            weight.append(seen)
+            offsets.append(off * scale / observations.person_height)
+            done += 1
+            if on_step:
+                on_step(done, settings.refinements * len(capture))
+        targets = SurfaceTargets(skinned, torch.stack(place), torch.stack(weight).float())
+        fitted = refit(template, observations, net_actions, fitted, targets, settings)
+        rounds.append(float(torch.tensor(offsets).nanmean()))
+    return fitted, rounds
+
+
+def _paint(template: AnnyTemplate, fitted: Fit, capture: Capture, camera: Camera) -> Tensor:
+    """The surface texture [3, T, T] of a fit. Held-out frames take no part, here as everywhere."""
+    painter = SurfacePainter(template, fitted.identity, camera)
+    chosen = set(choose_frames(range(capture.train_frames), PAINTED_FROM))
+    for index, (frame, mask) in enumerate(capture.frames(camera.width)):
+        if index in chosen:
+            painter.add(frame, mask, fitted.motion[[index]])
+    return painter.texture()[0]
+
+
+@torch.no_grad()
+def _seen_points(
+    template: AnnyTemplate, fitted: Fit, capture: Capture, camera: Camera, texture: Tensor, points: Tensor
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """For each frame, where the points [K] of the surface are seen [K, 2], whether [K], and their mean offset.
+
+    In pixels of `camera`.
+    """
+    body, size = template.body(fitted.identity), camera.width
+    plate = capture.background(size) if capture.static_camera else None
+    for index, (frame, mask) in enumerate(capture.frames(size)):
+        projected = camera.project(body.pose(*fitted.motion[[index]].parameters()).vertices)
+        drawn = rasterize(projected, template.faces, size, size)
+        colors = sample_texture(texture, drawn, template.uv, template.uv_faces)[0].movedim(0, -1)
+        picture = ((colors + 1) * 127.5).round().clamp(0, 255).byte().numpy()
+        covered = drawn.mask[0].numpy()
+        picture = np.where(covered[..., None], picture, frame if plate is None else plate)
+        flow, trusted = _flow(picture, frame, mask)
+        here = projected[0, points]
+        shown = visible(here[None], drawn, VISIBLE_WITHIN)[0]
+        x, y = (here[:, i].where(shown, 0).long() for i in (0, 1))
+        shift = torch.from_numpy(flow)[y, x]
+        seen = shown & torch.from_numpy(trusted & covered)[y, x] & (shift.norm(dim=-1) < FARTHEST * size)
+        yield here[:, :2] + shift, seen, float(shift[seen].norm(dim=-1).mean())
+
+
+def _flow(drawn: np.ndarray, frame: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Optical flow [S, S, 2] from a drawing to a frame, and where to trust it [S, S] bool."""
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method.setFinestScale(0)
+    before, after = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (drawn, frame))
+    flow, back = method.calc(before, after, None), method.calc(after, before, None)
+    y, x = np.mgrid[: len(flow), : flow.shape[1]].astype(np.float32)
+    x, y = x + flow[..., 0], y + flow[..., 1]
+    gap = np.linalg.norm(flow + cv2.remap(back, x, y, cv2.INTER_LINEAR), axis=-1)
+    on_person = cv2.remap(mask, x, y, cv2.INTER_LINEAR) > PERSON
+    return flow, (gap < INCONSISTENT) & on_person
+
+
+def _spread_points(template: AnnyTemplate, count: int) -> Tensor:
+    """`count` vertices, each the farthest from those before it; eyeballs turn on their own and are left out."""
+    candidates = (template.part_weight("eye") < 0.1).nonzero().flatten()
+    surface = template.body(template.default_identity()).reference_vertices()[candidates]
+    chosen = [0]
+    distance = (surface - surface[0]).norm(dim=1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = distance.minimum((surface - surface[chosen[-1]]).norm(dim=1))
+    return candidates[chosen]

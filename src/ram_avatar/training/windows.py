@@ -1,0 +1,56 @@
+"""Where the perceptual losses look: an upright window about the person, and cut-outs of the face and the hands."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+DETAIL_SIZE = 64  # pixels of a cut-out at least, whatever the picture's size
+
+
+def person_windows(mask: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function that cuts the same upright windows about the persons out of pictures [B, C, S, S].
+
+    Args:
+        mask: [B, 1, S, S] person, [0, 1].
+    """
+    size = mask.shape[-1]
+    width = size * 5 // 8 // 16 * 16
+    columns = (mask > 0.5).float().sum((1, 2))  # [B, S]
+    centre = (columns * torch.arange(size, device=mask.device)).sum(1) / columns.sum(1).clamp(min=1)
+    left = (centre.round().long() - width // 2).clamp(0, size - width).tolist()
+    return lambda x: torch.stack([x[i, :, :, at : at + width] for i, at in enumerate(left)])
+
+
+def detail_cuts(boxes: Tensor, size: int) -> Callable[[Tensor], Tensor]:
+    """A function that cuts squares out of pictures [B, C, S, S], to [B * K, C, D, D] with D = max(64, S / 4).
+
+    Args:
+        boxes: [B, K, 3] left, top and side in pixels.
+        size: S.
+    """
+    side = max(DETAIL_SIZE, size // 4)
+    ramp = (torch.arange(side, device=boxes.device) + 0.5) / side
+    x = (boxes[..., 0:1] + boxes[..., 2:3] * ramp) / size * 2 - 1  # [B, K, D]
+    y = (boxes[..., 1:2] + boxes[..., 2:3] * ramp) / size * 2 - 1
+    grid = torch.stack(torch.broadcast_tensors(x[:, :, None, :], y[:, :, :, None]), -1)  # [B, K, D, D, 2]
+
+    def cut(pictures: Tensor) -> Tensor:
+        repeated = pictures.repeat_interleave(boxes.shape[1], 0)
+        return F.grid_sample(repeated, grid.flatten(0, 1), align_corners=False, padding_mode="border")
+
+    return cut
+
+
+def within_boxes(boxes: Tensor, size: int) -> Tensor:
+    """Where any of the square boxes lies in a picture: [B, 1, S, S] float, 0 or 1.
+
+    Args:
+        boxes: [B, K, 3] left, top and side in pixels.
+        size: S.
+    """
+    at = torch.arange(size, device=boxes.device) + 0.5
+    low, high = boxes[..., :2, None], boxes[..., :2, None] + boxes[..., 2:, None]
+    x, y = ((at > low) & (at < high)).unbind(2)  # [B, K, S]
+    return (x[:, :, None, :] & y[:, :, :, None]).any(1, keepdim=True).float()

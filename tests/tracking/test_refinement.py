@@ -1,0 +1,61 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ram_avatar.demo.laboratory import synthesize
+from ram_avatar.rendering.surface_texture import SurfacePainter
+from ram_avatar.tracking.fitting import Fit
+from ram_avatar.tracking.refinement import _flow, _seen_points, _spread_points
+
+SIZE = 192
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    return synthesize(tmp_path_factory.mktemp("film") / "f", frames=6, fps=5.0, size=SIZE)
+
+
+def test_points_are_found_where_a_wrong_fit_does_not_put_them(truth, template):
+    """The true motion, moved by three pixels: the flow leads most of the points back to where they truly are."""
+    camera, points = truth.camera, _spread_points(template, 300)
+    painter = SurfacePainter(template, truth.identity, camera, 256)
+    for index, (frame, mask) in enumerate(truth.frames()):
+        painter.add(frame, mask, truth.motion[[index]])
+    texture = painter.texture()[0]
+    depth = truth.motion.root_translation[:, 1].mean()
+    shift = torch.tensor([3.0 * float(depth) / camera.focal, 0.0, 0.0])
+    moved = replace(truth.motion, root_translation=truth.motion.root_translation + shift)
+    fitted = Fit(truth.identity, moved, camera, {})
+    body, errors, used = template.body(truth.identity), [], []
+    for index, (place, seen, offset) in enumerate(_seen_points(template, fitted, truth, camera, texture, points)):
+        posed = body.pose(*truth.motion[[index]].parameters()).vertices
+        true = camera.project(posed)[0, points, :2]
+        errors.append((place - true)[seen].norm(dim=-1))
+        used.append(seen.float().mean())
+        assert 1.5 < offset < 4.5
+    assert torch.cat(errors).median() < 1.0  # of three pixels
+    assert np.mean(used) > 0.2
+
+
+def test_flow_is_trusted_on_the_person_and_where_it_leads_back():
+    generator = np.random.default_rng(0)
+    small = generator.integers(0, 255, (24, 24, 3), np.uint8)
+    picture = np.kron(small, np.ones((4, 4, 1), np.uint8))
+    moved = np.roll(picture, 2, axis=1)
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:, :48] = 255
+    flow, trusted = _flow(picture, moved, mask)
+    middle = (slice(24, 72), slice(16, 40))
+    assert np.abs(flow[middle] - [2, 0]).mean() < 0.3
+    assert trusted[middle].mean() > 0.9
+    assert not trusted[:, 52:].any()  # nobody is there
+
+
+def test_points_spread_over_the_whole_body(template):
+    points = _spread_points(template, 100)
+    assert len(set(points.tolist())) == 100
+    surface = template.body(template.default_identity()).reference_vertices()
+    reach = torch.cdist(surface, surface[points]).amin(1)
+    assert reach.max() < 0.15  # metres: no part is without one
