@@ -60,7 +60,12 @@ def test_an_existing_output_is_told_before_any_work(tmp_path, film, capsys):
     [
         (["create", "{film}", "{tmp}/o", "--preset", "huge"], "preset 'huge'"),
         (["create", "{film}", "{tmp}/o", "--accelerator", "quantum"], "quantum"),
+        (["create", "{film}", "{tmp}/o", "--precision", "fp8"], "bf16-mixed"),
+        (["create", "{film}", "{tmp}/o", "--devices", "4000"], "4000 devices"),
         (["train", "{tmp}", "{tmp}/o"], "not a capture"),
+        (["evaluate", "{tmp}/me"], "me-capture"),
+        (["synth", "{tmp}/o", "--size", "65"], "even size"),
+        (["synth", "{tmp}/o", "--motion", "{tmp}/absent.npz"], "absent.npz"),
         (["animate", "{tmp}", "{film}", "{tmp}/o.mp4"], "not an avatar"),
     ],
 )
@@ -98,5 +103,10 @@ def test_create_and_animate_as_a_user_does(film, tmp_path):
     done = _run("animate", str(avatar), str(tmp_path / "me-capture"), str(out), "--side-by-side")
     assert done.returncode == 0, done.stderr
     assert out.is_file()
+    done = _run("evaluate", str(avatar))
+    assert done.returncode == 0, done.stderr
+    assert (avatar / "evaluation" / "report.html").is_file() and "baseline" in done.stderr
+    again = _run("evaluate", str(avatar))
+    assert again.returncode == 2 and "--overwrite" in again.stderr
     again = _run("create", str(film), str(avatar), "--preset", str(recipe))
     assert again.returncode == 2 and "trained to its end" in again.stderr

@@ -173,8 +173,10 @@ def create(
         UserError: see `track` and `train`.
     """
     video, avatar = Path(video), Path(avatar)
-    choose_device(accelerator)  # what cannot be is said before minutes of tracking
     preset = load_preset(preset) if isinstance(preset, str) else preset
+    device = choose_device(accelerator)  # what cannot be is said before minutes of tracking
+    check_devices(devices, device, preset)
+    choose_precision(precision, preset, device)
     kept = avatar.with_name(f"{avatar.name}-capture")
     if overwrite or not is_capture(kept):
         check_output(avatar, overwrite or is_avatar(avatar), marker=AVATAR_FILE)
