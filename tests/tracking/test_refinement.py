@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from ram_avatar.demo.laboratory import synthesize
-from ram_avatar.rendering.surface_texture import SurfacePainter
 from ram_avatar.tracking.fitting import Fit
-from ram_avatar.tracking.refinement import _flow, _seen_points, _spread_points
+from ram_avatar.tracking.refinement import _flow, _paint, _seen_points, _spread_points
 
 SIZE = 192
 
@@ -20,16 +19,15 @@ def truth(tmp_path_factory):
 def test_points_are_found_where_a_wrong_fit_does_not_put_them(truth, template):
     """The true motion, moved by three pixels: the flow leads most of the points back to where they truly are."""
     camera, points = truth.camera, _spread_points(template, 300)
-    painter = SurfacePainter(template, truth.identity, camera, 256)
-    for index, (frame, mask) in enumerate(truth.frames()):
-        painter.add(frame, mask, truth.motion[[index]])
-    texture = painter.texture()[0]
+    film = list(truth.frames())
+    texture = _paint(template, Fit(truth.identity, truth.motion, camera, {}), film, camera)
     depth = truth.motion.root_translation[:, 1].mean()
     shift = torch.tensor([3.0 * float(depth) / camera.focal, 0.0, 0.0])
     moved = replace(truth.motion, root_translation=truth.motion.root_translation + shift)
     fitted = Fit(truth.identity, moved, camera, {})
     body, errors, used = template.body(truth.identity), [], []
-    for index, (place, seen, offset) in enumerate(_seen_points(template, fitted, truth, camera, texture, points)):
+    found = _seen_points(template, fitted, film, truth.background(), camera, texture, points)
+    for index, (place, seen, offset) in enumerate(found):
         posed = body.pose(*truth.motion[[index]].parameters()).vertices
         true = camera.project(posed)[0, points, :2]
         errors.append((place - true)[seen].norm(dim=-1))

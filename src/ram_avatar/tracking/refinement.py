@@ -23,10 +23,13 @@ from .observations import Observations
 
 SIZE = 384  # pixels of the pictures that are compared
 POINTS = 700  # of the surface, evenly spread
-PAINTED_FROM = 64  # frames
+PAINTED_FROM = 32  # frames
 INCONSISTENT = 1.0  # pixels: flow there and back that does not end where it began
 FARTHEST = 0.06  # of the picture: more than this is another match, not an error of the fit
 PERSON = 100  # of 255, in the mask
+
+Film = list[tuple[np.ndarray, np.ndarray]]
+"""Frames [S, S, 3] with their person masks [S, S], uint8."""
 
 
 def refine(
@@ -50,17 +53,19 @@ def refine(
         seen, in shares of the person's height.
     """
     size = min(SIZE, capture.camera.width)
+    film = list(capture.frames(size))
     points = _spread_points(template, POINTS)
     regressor = torch.zeros(len(points), len(template.skin_weights))
     regressor[torch.arange(len(points)), points] = 1.0
     skinned, camera = template.points(regressor), capture.camera.resized(size)
+    plate = capture.background(size) if capture.static_camera else None
     scale = capture.crop["side"] / size
     corner = torch.tensor([capture.crop["left"], capture.crop["top"]])
     rounds, done = [], 0
     for _ in range(settings.refinements):
-        texture = _paint(template, fitted, capture, camera)
+        texture = _paint(template, fitted, film[: capture.train_frames], camera)
         place, weight, offsets = [], [], []
-        for there, seen, off in _seen_points(template, fitted, capture, camera, texture, points):
+        for there, seen, off in _seen_points(template, fitted, film, plate, camera, texture, points):
             place.append(there * scale + corner)
             weight.append(seen)
             offsets.append(off * scale / observations.person_height)
@@ -73,34 +78,39 @@ def refine(
     return fitted, rounds
 
 
-def _paint(template: AnnyTemplate, fitted: Fit, capture: Capture, camera: Camera) -> Tensor:
+def _paint(template: AnnyTemplate, fitted: Fit, film: Film, camera: Camera) -> Tensor:
     """The surface texture [3, T, T] of a fit. Held-out frames take no part, here as everywhere."""
     painter = SurfacePainter(template, fitted.identity, camera)
-    chosen = set(choose_frames(range(capture.train_frames), PAINTED_FROM))
-    for index, (frame, mask) in enumerate(capture.frames(camera.width)):
-        if index in chosen:
-            painter.add(frame, mask, fitted.motion[[index]])
+    for index in choose_frames(range(len(film)), PAINTED_FROM):
+        painter.add(*film[index], fitted.motion[[index]])
     return painter.texture()[0]
 
 
 @torch.no_grad()
 def _seen_points(
-    template: AnnyTemplate, fitted: Fit, capture: Capture, camera: Camera, texture: Tensor, points: Tensor
+    template: AnnyTemplate,
+    fitted: Fit,
+    film: Film,
+    plate: np.ndarray | None,
+    camera: Camera,
+    texture: Tensor,
+    points: Tensor,
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
     """For each frame, where the points [K] of the surface are seen [K, 2], whether [K], and their mean offset.
 
     In pixels of `camera`.
     """
     body, size = template.body(fitted.identity), camera.width
-    plate = capture.background(size) if capture.static_camera else None
-    for index, (frame, mask) in enumerate(capture.frames(size)):
+    for index, (frame, mask) in enumerate(film):
         projected = camera.project(body.pose(*fitted.motion[[index]].parameters()).vertices)
         drawn = rasterize(projected, template.faces, size, size)
         colors = sample_texture(texture, drawn, template.uv, template.uv_faces)[0].movedim(0, -1)
         picture = ((colors + 1) * 127.5).round().clamp(0, 255).byte().numpy()
         covered = drawn.mask[0].numpy()
         picture = np.where(covered[..., None], picture, frame if plate is None else plate)
-        flow, trusted = _flow(picture, frame, mask)
+        flow, trusted = np.zeros((size, size, 2), np.float32), np.zeros((size, size), bool)
+        window = _window(covered)
+        flow[window], trusted[window] = _flow(*(np.ascontiguousarray(x[window]) for x in (picture, frame, mask)))
         here = projected[0, points]
         shown = visible(here[None], drawn, VISIBLE_WITHIN)[0]
         x, y = (here[:, i].where(shown, 0).long() for i in (0, 1))
@@ -120,6 +130,15 @@ def _flow(drawn: np.ndarray, frame: np.ndarray, mask: np.ndarray) -> tuple[np.nd
     gap = np.linalg.norm(flow + cv2.remap(back, x, y, cv2.INTER_LINEAR), axis=-1)
     on_person = cv2.remap(mask, x, y, cv2.INTER_LINEAR) > PERSON
     return flow, (gap < INCONSISTENT) & on_person
+
+
+def _window(covered: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of what is covered [S, S], with room to move; the whole picture where that is nothing."""
+    if not covered.any():
+        return slice(None), slice(None)
+    room = round(FARTHEST * len(covered))
+    rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    return tuple(slice(max(0, along[0] - room), along[-1] + room) for along in (rows, columns))
 
 
 def _spread_points(template: AnnyTemplate, count: int) -> Tensor:
