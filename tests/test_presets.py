@@ -12,9 +12,10 @@ from lightning_fabric import Fabric
 
 from ram_avatar.config import load_preset, preset_names
 from ram_avatar.networks.avatar_network import AvatarNetwork
-from ram_avatar.networks.cost import frame_flops, full_maps, parts, step_cost
+from ram_avatar.networks.cost import frame_flops, full_maps, parts
 from ram_avatar.networks.discriminator import TemporalDiscriminator
 from ram_avatar.networks.layers import unfold
+from ram_avatar.training.cost import step_cost
 from ram_avatar.training.schedule import (
     adversarial_weight,
     attention_on,
@@ -85,7 +86,11 @@ def test_paper_s_weight_decay_and_rates_reach_adam(tiny, tmp_path):
     trainer = Trainer(avatar, data, preset, tmp_path, Fabric(accelerator="cpu", devices=1))
     assert isinstance(trainer.optimizer, torch.optim.Adam)
     groups = trainer.optimizer.param_groups
-    assert {(group["lr"], group["weight_decay"]) for group in groups} == {(1e-4, 1e-4)}
+    assert {group["lr"] for group in groups} == {1e-4}
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    layer = avatar.network.style_unet.encoders[0].refine
+    assert decay[id(layer.weight)] == pytest.approx(1e-4 * layer.scale**2)  # of the weights that are used
+    assert decay[id(layer.bias)] == decay[id(avatar.network.neural_texture.planes)] == 0
     reached = {id(p) for group in groups for p in group["params"]}
     assert reached == {id(p) for p in avatar.network.parameters()}
 

@@ -126,7 +126,7 @@ class TrainingConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     """Adam's decay rates."""
     weight_decay: float = 1e-4
-    """Adam's L2 penalty."""
+    """Adam's L2 penalty, on the weights as the layers use them (`training.optimizers`)."""
     warmup_steps: int = 50
     """Steps over which the learning rate rises from 0."""
     attention_start: float = 1 / 15

@@ -69,11 +69,13 @@ FACE_LINES: dict[str, list[Line]] = {
 CHANNELS = (*BODY_LINES, *HAND_LINES, *FACE_LINES)
 """What each channel of a drawing shows; the fingers of both hands share theirs, the arms tell the hands apart."""
 
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 3e-2
+"""Of equalized layers, see `networks.layers`."""
 _BODY_WIDTH, _FINE_WIDTH = 3, 1  # pixels of a line at 256
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV is given
 _WIDTH_SHARES = (1, 2, 3, 5, 6)  # of the U-Net's levels, from a half of the size down: those of the avatar's network
 _COST_TOLERANCE = 0.1
+_CONTRAST = 4.0  # drawings are black almost everywhere: this lifts what the first layer sees of them
 
 
 def draw_landmarks(
@@ -126,7 +128,7 @@ class LandmarkUNet(nn.Module):
 
     def __init__(self, widths: Sequence[int]):
         super().__init__()
-        self.enter = EqualizedConv2d(2 * len(CHANNELS), widths[0], stride=2)
+        self.enter = EqualizedConv2d(2 * len(CHANNELS) + 2, widths[0], stride=2)
         self.refine = nn.ModuleList(EqualizedConv2d(fine, fine) for fine in widths[:-1])
         self.down = nn.ModuleList(EqualizedConv2d(fine, coarse, stride=2) for fine, coarse in pairwise(widths))
         self.across = EqualizedConv2d(widths[-1], widths[-1])
@@ -144,7 +146,8 @@ class LandmarkUNet(nn.Module):
         Returns:
             [B, 3, S, S] RGB, about [-1, 1], not clamped.
         """
-        x = torch.cat([drawing, previous], 1).contiguous(memory_format=torch.channels_last)
+        drawn = _CONTRAST * torch.cat([drawing, previous], 1)
+        x = torch.cat([drawn, _coordinates(drawn)], 1).contiguous(memory_format=torch.channels_last)
         x = activate(self.enter(x))
         skips = []
         for refine, down in zip(self.refine, self.down, strict=True):
@@ -171,6 +174,15 @@ class LandmarkUNet(nn.Module):
         if abs(_gflop(widths, size) / gflop - 1) > _COST_TOLERANCE:
             raise ValueError(f"no U-Net of {gflop:.3g} GFLOP per frame of {size} pixels; the nearest one has {widths}")
         return cls(widths)
+
+
+def _coordinates(pictures: Tensor) -> Tensor:
+    """[B, 2, S, S]: how far right and how far down each pixel of [B, C, S, S] lies, in [-1, 1].
+
+    The background, which no drawing tells of, is painted from these (Liu et al., "CoordConv", 2018).
+    """
+    ramp = torch.linspace(-1, 1, pictures.shape[-1], device=pictures.device, dtype=pictures.dtype)
+    return torch.stack(torch.meshgrid(ramp, ramp, indexing="xy")).expand(len(pictures), -1, -1, -1)
 
 
 def _widths(first: float) -> list[int]:

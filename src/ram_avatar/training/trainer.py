@@ -22,6 +22,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Batch, CaptureDataset
 from .launch import average_gradients
 from .losses import PerceptualLoss, discriminator_loss, generator_loss, opacity_loss, r1_penalty, smooth_l1
+from .optimizers import parameter_groups
 from .schedule import (
     adversarial_weight,
     attention_on,
@@ -50,16 +51,7 @@ class Trainer:
         config, device = self.config, fabric.device
         self.network = avatar.network.to(device, memory_format=torch.channels_last)
         self.texture = list(self.network.neural_texture.parameters())
-        planes = {id(p) for p in self.texture}
-        rest = [p for p in self.network.parameters() if id(p) not in planes]
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": rest, "lr": config.learning_rate},
-                {"params": self.texture, "lr": config.texture_learning_rate},
-            ],
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-        )
+        self.optimizer = torch.optim.Adam(parameter_groups(self.network, config), betas=config.betas)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             critic = TemporalDiscriminator(preset.network)
@@ -165,13 +157,13 @@ class Trainer:
     def _descend(
         self, optimizer: torch.optim.Optimizer, module: nn.Module, losses: dict[str, Tensor], clip: float | None = None
     ) -> None:
-        optimizer.zero_grad()
         sum(losses.values()).backward()
         parameters = list(module.parameters())
         average_gradients(self.fabric, parameters)
         if clip:
             nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
+        optimizer.zero_grad()  # here, and not before the next step: gradients take memory
 
     def _losses(self, batch: Batch, rendering: Rendering, shown: Tensor) -> dict[str, Tensor]:
         config, inside = self.config, self.data.inside
