@@ -80,7 +80,7 @@ def synthesize(
             shown = stage(Path(motion), template, identity, frames, progress)
         truth = Capture(
             folder=folder / TRUTH,
-            source=VIDEO,
+            source=f"{Path(out).name}.mp4",  # every clip its own name: what an avatar was trained on is told by it
             camera=Performer.camera(size),
             motion=shown,
             identity=identity,

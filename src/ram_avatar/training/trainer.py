@@ -37,6 +37,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 HANDS = [1, 2]  # of the boxes of `CaptureDataset.part_boxes`
 MASK_NEAR_HANDS = 0.1  # how far the person mask is trusted about them
 HANDS_COUNT = 10.0  # how often a pixel of a hand counts in the opacity: they are few
+PHOTOMETRIC_NEAR_HANDS = 0.25  # of its weight elsewhere: fingers a pixel off are better sharp than blurred
 _CURVES_EVERY = 10
 _PICTURES_EVERY = 250
 _PICTURED = 4
@@ -167,7 +168,8 @@ class Trainer:
 
     def _losses(self, batch: Batch, rendering: Rendering, shown: Tensor) -> dict[str, Tensor]:
         config, inside = self.config, self.data.inside
-        weight = inside * (1 + config.person_weight * batch.mask)
+        hands = within_boxes(self.data.part_boxes(batch.index)[:, HANDS], self.data.size)
+        weight = inside * (1 + config.person_weight * batch.mask) * (1 - (1 - PHOTOMETRIC_NEAR_HANDS) * hands)
         losses = {"photometric": config.photometric_weight * smooth_l1(shown, batch.image, weight)}
         # What lies beyond the video's edges is mirrored and teaches nothing.
         seen, truth = shown * inside, batch.image * inside
@@ -177,17 +179,16 @@ class Trainer:
             cut = detail_cuts(self.data.part_boxes(batch.index), self.data.size)
             losses["detail"] = config.detail_weight * self.perceptual(cut(seen), cut(truth))
         if self.avatar.network.config.alpha and config.alpha_weight:
-            target, trust = self._opacity(batch)
+            target, trust = self._opacity(batch, hands)
             losses["alpha"] = config.alpha_weight * opacity_loss(rendering.alpha, target, trust * inside)
         return losses
 
-    def _opacity(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _opacity(self, batch: Batch, hands: Tensor) -> tuple[Tensor, Tensor]:
         """What the opacity should be [B, 1, S, S], and how far to trust that.
 
         The person mask is coarse: fingers are not in it, and what is half there gets painted as a ghost. Hands wear
         no clothes, so that about them the template knows better; next to it nobody does.
         """
-        hands = within_boxes(self.data.part_boxes(batch.index)[:, HANDS], self.data.size)
         covered = hands * batch.maps.mask
         trust = 1 - (1 - MASK_NEAR_HANDS) * (hands - covered) + (HANDS_COUNT - 1) * covered
         return torch.maximum(batch.mask, covered), trust
