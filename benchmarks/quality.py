@@ -91,14 +91,14 @@ def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
 
 def ablations(video: Path, work: Path, preset: Preset, progress) -> Evaluation:
     """Variants of the preset, each with a third of its steps."""
-    preset = preset.with_changes(training={"steps": preset.training.steps // 3})
     variants = yaml.safe_load((Path(__file__).parent / "ablations.yaml").read_text())
+    whole = preset.with_changes(training={"steps": preset.training.steps // 3}).with_changes(**variants["all parts"])
     folder = work / f"{video.stem}-ablations"
     folder.mkdir(exist_ok=True)
     capture = Capture.load(_capture(work / video.stem))
     frames, avatar = {}, None
     for name, changes in variants.items():
-        variant = replace(preset.with_changes(**changes), name=name)
+        variant = replace(whole.with_changes(**changes), name=name)
         made = folder / name.replace(" ", "-")
         if not (made / "metrics.json").is_file():
             progress.note(name)

@@ -36,8 +36,8 @@ def main() -> None:
         size = preset.network.image_size
         data = CaptureDataset(capture, template, avatar.texture, size, fabric.device, Silent())
         rows = []
-        for label, late in (("without the discriminator", 1.0), ("with the discriminator", 0.0)):
-            training = replace(preset.training, discriminator_start=late, attention_start=0.0)
+        for label, weight in (("as shipped, without a discriminator", 0.0), ("with the discriminator", 1e-3)):
+            training = replace(preset.training, adversarial_weight=weight, attention_start=0.0)
             trainer = Trainer(avatar, data, replace(preset, training=training), folder, fabric)
             trainer.step = 1  # past the first step, where the penalty on real frames is due
             epoch = -(-capture.train_frames // preset.training.batch_size)

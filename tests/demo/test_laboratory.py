@@ -30,7 +30,7 @@ def studio(tmp_path_factory):
 
 def test_the_truth_is_a_capture(studio, template):
     truth = Capture.load(studio / "truth")
-    assert len(truth) == FRAMES and truth.source == "video.mp4" and truth.report["truth"]
+    assert len(truth) == FRAMES and truth.source == "training.mp4" and truth.report["truth"]
     assert truth.camera == Performer.camera(SIZE)
     assert torch.allclose(truth.identity, performer_identity(template), atol=1e-6)
     acted = performance("training", template, FRAMES, 2.0)

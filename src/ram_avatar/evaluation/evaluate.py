@@ -233,7 +233,9 @@ def _protocol(avatar: Avatar, frames: Frames, told: str) -> dict[str, str]:
         "range": "a clip's last fifth is held out of training; only such frames are judged",
         "mask": "MediaPipe's segmentation, above one half",
         "control": f"compared with {told}",
-        "baselines": ", ".join(f"{way_label(way)}: {WAYS[way][1]}" for way in frames if way != "avatar"),
+        "baselines": ", ".join(
+            f"{way_label(way)}: {WAYS[way][1]}" for way in WAYS if way in frames and way != "avatar"
+        ),
         "versions": describe_versions(*packages),
         "machine": describe_machine(),
     }

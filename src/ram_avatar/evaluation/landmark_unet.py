@@ -71,7 +71,7 @@ CHANNELS = (*BODY_LINES, *HAND_LINES, *FACE_LINES)
 
 LEARNING_RATE = 3e-2
 """Of equalized layers, see `networks.layers`."""
-_BODY_WIDTH, _FINE_WIDTH = 3, 1  # pixels of a line at 256
+_BODY_WIDTH, _FINE_WIDTH = 3, 1  # pixels of a line at 256, as OpenCV counts: smooth ones are wider by one or two
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV is given
 _WIDTH_SHARES = (1, 2, 3, 5, 6)  # of the U-Net's levels, from a half of the size down: those of the avatar's network
 _COST_TOLERANCE = 0.1
