@@ -69,7 +69,7 @@ def main() -> None:
     print(describe())
     with TerminalProgress() as progress:
         if asked.ablations:
-            print_table(ablations(videos[0], asked.work, preset, progress))
+            print_table(ablations(videos[0], asked.work, preset, progress), avatar="all parts")
         else:
             for video in videos:
                 print_table(compare(video, asked.work / video.stem, preset, progress))
@@ -112,7 +112,7 @@ def ablations(video: Path, work: Path, preset: Preset, progress) -> Evaluation:
     return _kept(evaluation, {"truth": truth.frames, **frames}, truth, folder / "quality")
 
 
-def print_table(evaluation: Evaluation) -> None:
+def print_table(evaluation: Evaluation, avatar: str = "avatar") -> None:
     print(f"\n{evaluation.driver}: {len(evaluation)} held-out frames\n")
     print("| | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 1))
     for way in evaluation.ways:
@@ -121,7 +121,8 @@ def print_table(evaluation: Evaluation) -> None:
             means = [evaluation.mean(way, group, name) for group in groups]
             known = [mean for mean in means if mean is not None]
             values.append(tell(name, float(np.mean(known)) if known else None))
-        print(f"| {way_label(way).lower()} | " + " | ".join(values) + " |")
+        label = avatar if way == "avatar" else way_label(way).lower()
+        print(f"| {label} | " + " | ".join(values) + " |")
 
 
 def _landmark_unet(
