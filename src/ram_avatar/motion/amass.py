@@ -1,0 +1,261 @@
+"""Motions of the SMPL family: AMASS archives and parameters of SMPL-X as fitters save them, both `.npz`.
+
+The bodies themselves are licensed and not here, so the skeleton has plain proportions of its own (`_REST`). Shape
+(`betas`), soft tissue (`dmpls`) and expression are of the licensed bodies too, and are not read.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..files import disk_errors
+from .skeleton import SkeletalClip
+
+HEIGHT = 1.70  # metres, of the skeleton
+_MAX_BYTES = 1 << 29  # of one array, unpacked: an hour at 120 frames per second takes 540 MB
+_FRAME_RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
+_AMASS_ONLY = ("dmpls", "surface_model_type", "markers_latent")
+
+# Joints in the order of their numbers in a file, each with its parent.
+_BODY = {
+    "pelvis": "",
+    "left_hip": "pelvis",
+    "right_hip": "pelvis",
+    "spine1": "pelvis",
+    "left_knee": "left_hip",
+    "right_knee": "right_hip",
+    "spine2": "spine1",
+    "left_ankle": "left_knee",
+    "right_ankle": "right_knee",
+    "spine3": "spine2",
+    "left_foot": "left_ankle",
+    "right_foot": "right_ankle",
+    "neck": "spine3",
+    "left_collar": "spine3",
+    "right_collar": "spine3",
+    "head": "neck",
+    "left_shoulder": "left_collar",
+    "right_shoulder": "right_collar",
+    "left_elbow": "left_shoulder",
+    "right_elbow": "right_shoulder",
+    "left_wrist": "left_elbow",
+    "right_wrist": "right_elbow",
+}
+_FINGERS = {
+    f"{side}_{finger}{number}": f"{side}_{finger}{number - 1}" if number > 1 else f"{side}_wrist"
+    for side in ("left", "right")
+    for finger in ("index", "middle", "pinky", "ring", "thumb")
+    for number in (1, 2, 3)
+}
+_FACE = {"jaw": "head", "left_eye_smplhf": "head", "right_eye_smplhf": "head"}
+SMPL = {**_BODY, "left_hand": "left_wrist", "right_hand": "right_wrist"}
+SMPLH = {**_BODY, **_FINGERS}
+SMPLX = {**_BODY, **_FACE, **_FINGERS}
+_MODELS = {3 * len(joints): joints for joints in (SMPL, SMPLH, SMPLX)}
+
+# The parts of SMPL-X in files that keep them apart, in the order of the joints; those not required may be absent.
+_PARTS = {
+    "global_orient": 1,
+    "body_pose": 21,
+    "jaw_pose": 1,
+    "leye_pose": 1,
+    "reye_pose": 1,
+    "left_hand_pose": 15,
+    "right_hand_pose": 15,
+}
+_REQUIRED = ("global_orient", "body_pose")
+
+# Where joints of a T-pose are, in shares of the body height: to the left, to the front, above the soles. Heights of
+# hip, knee, ankle, shoulder, chin and eyes, half the width of the shoulders, lengths of upper arm, forearm and foot:
+# R. Drillis and R. Contini, Body Segment Parameters, 1966, as in D. A. Winter, Biomechanics and Motor Control of Human
+# Movement, fig. 4.1. Distance of the hips: A. L. Bell et al., J. Biomechanics 23(6), 1990, for an average pelvis. The
+# spine is divided evenly, and the rest set between these.
+_REST = {
+    "pelvis": (0, 0, 0.575),
+    "left_hip": (0.05, 0, 0.530),
+    "spine1": (0, 0, 0.635),
+    "left_knee": (0.05, 0, 0.285),
+    "spine2": (0, 0, 0.695),
+    "left_ankle": (0.05, 0, 0.039),
+    "spine3": (0, 0, 0.755),
+    "left_foot": (0.05, 0.07, 0.010),
+    "neck": (0, 0, 0.840),
+    "left_collar": (0.03, 0, 0.818),
+    "head": (0, 0.01, 0.900),
+    "left_shoulder": (0.129, 0, 0.818),
+    "left_elbow": (0.315, 0, 0.818),
+    "left_wrist": (0.461, 0, 0.818),
+    "jaw": (0, 0.02, 0.905),
+    "left_eye_smplhf": (0.018, 0.055, 0.936),
+}
+_HAND = 0.108  # length of the hand in shares of the body height, ibid.
+# Shares of the hand's length: from the wrist to the first joint, and on to the second and the third (B. Buchholz et
+# al., Ergonomics 35(3), 1992); and how far to the thumb's side the first is, of our own.
+_FINGER_LENGTHS = {
+    "index": (0.463, 0.245, 0.143, 0.12),
+    "middle": (0.446, 0.266, 0.170, 0.0),
+    "ring": (0.421, 0.244, 0.165, -0.10),
+    "pinky": (0.414, 0.204, 0.117, -0.19),
+    "thumb": (0.118, 0.251, 0.196, 0.08),
+}
+_THUMB = np.sqrt([0.5, 0.5])  # the thumb points between outwards and the front, other fingers outwards
+
+# By the axis that points up in a file's world: what takes it to our axes. With "y", who faces z has x to the left; "-y"
+# is a camera's world, with x to the right of its picture and z away from it.
+_WORLDS = {
+    "z": torch.eye(3),
+    "y": torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
+    "-y": torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+}
+_FROM_MODEL = _WORLDS["y"]  # the model at rest: y up, facing z
+
+
+def read_amass(path: str | Path, fps: float | None = None, up: str | None = None) -> SkeletalClip:
+    """Read a motion of SMPL, SMPL+H or SMPL-X.
+
+    Either all `poses` in one array [N, 72], [N, 156] or [N, 165] and `trans` [N, 3], as in AMASS (N. Mahmood et al.,
+    ICCV 2019), or the parts of SMPL-X (`global_orient`, `body_pose`, ...) and `transl`. Hands are rotations of every
+    joint from the flat hand. The skeleton is `HEIGHT` tall, whatever the person's shape, and its root is at `trans`,
+    which is off the model's pelvis by a constant that only the licensed model tells.
+
+    Args:
+        fps: frame rate, instead of the file's `mocap_framerate`, `mocap_frame_rate` or `fps`.
+        up: the axis of the file's world that points up, "z", "y" or "-y" (a camera's). AMASS itself has z; for
+            others it is by default the axis nearest to the body's own on average, so tell it where people lie.
+
+    Raises:
+        UserError: no such file, damaged, an array too large, missing, of another shape or not finite, which the
+            message names.
+    """
+    if up is not None and up not in _WORLDS:
+        raise ValueError(f"up must be one of {list(_WORLDS)}, got {up}")
+    try:
+        with disk_errors(path), zipfile.ZipFile(path) as archive:
+            return _clip(_Arrays(archive), fps, up)
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path}: not an .npz file, or damaged ({error})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+class _Arrays:
+    """The arrays of an .npz file, which may come from a stranger."""
+
+    def __init__(self, archive: zipfile.ZipFile):
+        self._archive = archive
+        self._entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def first(self, keys: Iterable[str]) -> str | None:
+        """The first of the keys that there is."""
+        return next((key for key in keys if key in self), None)
+
+    def numbers(self, key: str) -> Tensor:
+        """float32, of any shape.
+
+        Raises:
+            ValueError: absent, too large, damaged, or with other things than finite numbers.
+        """
+        if key not in self:
+            raise ValueError(f"has no {key}")
+        if self._entries[key].file_size > _MAX_BYTES:
+            raise ValueError(f"{key} takes more than {_MAX_BYTES >> 20} MB")
+        try:
+            content = io.BytesIO(self._archive.read(self._entries[key]))
+            array = np.lib.format.read_array(content, allow_pickle=False)
+        except (ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, zlib.error) as error:
+            raise ValueError(f"{key} is damaged or no plain array ({error})") from None
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"{key} holds no numbers")
+        with np.errstate(over="ignore"):
+            tensor = torch.from_numpy(array.astype(np.float32))
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{key} holds numbers that are not finite")
+        return tensor
+
+    def frames(self, key: str, *widths: int) -> Tensor:
+        """[N, W] with W one of the widths, for arrays that may be [N, W / 3, 3]."""
+        tensor = self.numbers(key)
+        if tensor.ndim not in (2, 3) or tensor.shape[1:].numel() not in widths:
+            raise ValueError(f"{key} must be [frames, {' or '.join(map(str, widths))}], got {list(tensor.shape)}")
+        return tensor.flatten(1)
+
+
+def _clip(arrays: _Arrays, fps: float | None, up: str | None) -> SkeletalClip:
+    poses = arrays.frames("poses", *_MODELS) if "poses" in arrays else _joined(arrays)
+    joints = _MODELS[poses.shape[1]]
+    trans = arrays.frames(arrays.first(("transl", "trans")) or "trans", 3)
+    if len(trans) != len(poses):
+        raise ValueError(f"has {len(trans)} frames of trans, but {len(poses)} of the pose")
+    if not len(poses):
+        raise ValueError("has no frames")
+    if fps is None:
+        fps = _frame_rate(arrays)
+    rotations = roma.rotvec_to_rotmat(poses.reshape(len(poses), -1, 3))
+    world = _WORLDS[up or ("z" if arrays.first(_AMASS_ONLY) else _up(rotations[:, 0]))]
+    return SkeletalClip(
+        names=list(joints),
+        parents=[list(joints).index(parent) if parent else -1 for parent in joints.values()],
+        offsets=_offsets(joints),
+        rotations=torch.cat([world @ rotations[:, :1], _FROM_MODEL @ rotations[:, 1:]], 1) @ _FROM_MODEL.T,
+        root=trans @ world.T,
+        fps=fps,
+    )
+
+
+def _joined(arrays: _Arrays) -> Tensor:
+    """[N, 165]: the parts of SMPL-X; those that are absent stay at rest."""
+    if not all(key in arrays for key in _REQUIRED):
+        raise ValueError(f"not a motion of SMPL: it has neither poses nor {' and '.join(_REQUIRED)}")
+    parts = {key: arrays.frames(key, 3 * count) for key, count in _PARTS.items() if key in arrays}
+    frames = len(parts["body_pose"])
+    for key, part in parts.items():
+        if len(part) != frames:
+            raise ValueError(f"has {len(part)} frames of {key}, but {frames} of body_pose")
+    return torch.cat([parts.get(key, torch.zeros(frames, 3 * count)) for key, count in _PARTS.items()], 1)
+
+
+def _frame_rate(arrays: _Arrays) -> float:
+    key = arrays.first(_FRAME_RATES)
+    if key is None:
+        raise ValueError(f"has no frame rate ({', '.join(_FRAME_RATES)})")
+    rate = arrays.numbers(key)
+    if rate.numel() != 1 or not float(rate) > 0:
+        raise ValueError(f"{key} must be one positive number")
+    return float(rate)
+
+
+def _up(root: Tensor) -> str:
+    """The axis of the world that the body's own way up is nearest to, on average over rotations [N, 3, 3]."""
+    _, y, z = root[:, :, 1].mean(0).tolist()
+    return max({"z": z, "y": y, "-y": -y}.items(), key=lambda item: item[1])[0]
+
+
+def _offsets(joints: dict[str, str]) -> Tensor:
+    """[J, 3] metres from each joint's parent in the T-pose, palms down, in our axes."""
+    places = {name: np.array(place) for name, place in _REST.items()}
+    wrist = places["left_wrist"]
+    for finger, (first, *lengths, aside) in _FINGER_LENGTHS.items():
+        ahead = _THUMB if finger == "thumb" else np.array([1.0, 0.0])
+        place = np.array([np.sqrt(first**2 - aside**2), aside])
+        for number, length in enumerate([*lengths, 0.0], start=1):
+            places[f"left_{finger}{number}"] = wrist + _HAND * np.array([*place, 0.0])
+            place = place + length * ahead
+    places["left_hand"] = places["left_middle1"]
+    rest = {
+        name: places[name.replace("right_", "left_")] * (-1 if name.startswith("right_") else 1, 1, 1)
+        for name in joints
+    }
+    bones = [rest[name] - rest[parent or name] for name, parent in joints.items()]
+    left, front, height = HEIGHT * np.stack(bones, 1)
+    return torch.from_numpy(np.stack([left, -front, height], 1)).float()

@@ -1,0 +1,146 @@
+"""Which joint of a file is the elbow: tables of the names that tools and data sets give to joints."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from ..errors import UserError
+from ..files import disk_errors
+
+FINGERS = ("thumb", "index", "middle", "ring", "little")
+_MIDDLE_PARTS = ("hips", "spine", "neck", "head")
+_SIDE_PARTS = ("clavicle", "upper_arm", "forearm", "hand", "thigh", "shin", "foot", "toes", *FINGERS)
+_NEEDED = ("hips", "head", *(f"{part}.{side}" for part in _SIDE_PARTS[1:7] for side in "LR"))
+_CHAINS = ("spine", "neck", *FINGERS)  # several joints, from the trunk outward
+_MAX_BYTES = 1 << 18
+_FEWEST_FINGER_JOINTS = 3
+
+
+@dataclass(frozen=True)
+class JointTable:
+    """Names of joints by part: `{side}` in a name stands for each of `sides`.
+
+    A part's names are alternatives, the first that a skeleton has counts; those of the spine, the neck and the
+    fingers are one after the other along the chain. A bone's part is that of the joint it begins at: the
+    `forearm` turns about the elbow.
+    """
+
+    name: str
+    sides: tuple[str, str]  # left, right
+    parts: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "JointTable":
+        """Read a YAML file with `sides: [Left, Right]` and `joints: {part: name or [names]}`.
+
+        Raises:
+            UserError: absent, not YAML, or with parts that do not exist.
+        """
+        path = Path(path)
+        with disk_errors(path):
+            if path.stat().st_size > _MAX_BYTES:
+                raise UserError(f"{path}: too large to be a table of joint names")
+            text = path.read_bytes()
+        try:
+            content = yaml.safe_load(text)
+        except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+            raise UserError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+        return cls._check(path, content)
+
+    @classmethod
+    def _check(cls, path: Path, content) -> "JointTable":
+        sides, parts = (content.get(key) for key in ("sides", "joints")) if isinstance(content, dict) else (None, None)
+        if not isinstance(parts, dict) or not parts:
+            raise UserError(f"{path}: needs 'joints', the names of the joints by part of the body")
+        if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(side, str) for side in sides):
+            raise UserError(f"{path}: needs 'sides', what names call left and right, such as [Left, Right]")
+        known = (*_MIDDLE_PARTS, *_SIDE_PARTS)
+        for part, names in parts.items():
+            if part not in known:
+                raise UserError(f"{path}: there is no part '{part}'; parts are {', '.join(known)}")
+            names = parts[part] = (names,) if isinstance(names, str) else tuple(names or ())
+            if not names or not all(isinstance(name, str) for name in names):
+                raise UserError(f"{path}: '{part}' needs a name or a list of names")
+            if part in _SIDE_PARTS and not all("{side}" in name for name in names):
+                raise UserError(f"{path}: the names of '{part}' need {{side}} in the place of the side")
+        return cls(path.stem, (sides[0], sides[1]), parts)
+
+    def match(self, names: list[str]) -> dict[str, tuple[str, ...]]:
+        """The joints among `names` by part, of the left and the right with `.L` and `.R`; absent parts are left out."""
+        found = {}
+        known = {_plain(name): name for name in reversed(_without_prefix(names))}
+        original = dict(zip(_without_prefix(names), names, strict=True))
+        for part, patterns in self.parts.items():
+            sides = zip((".L", ".R"), self.sides, strict=True) if part in _SIDE_PARTS else [("", "")]
+            for suffix, side in sides:
+                plain = (_plain(pattern.replace("{side}", side)) for pattern in patterns)
+                joints = tuple(original[known[name]] for name in plain if name in known)
+                if joints and not (part in FINGERS and len(joints) < _FEWEST_FINGER_JOINTS):
+                    found[part + suffix] = joints if part in _CHAINS else joints[:1]
+        return found
+
+
+@dataclass(frozen=True)
+class JointMap:
+    """A skeleton's joints by part: `hips`, `spine` (a chain), `neck` (a chain), `head`, and with `.L` and `.R`
+    `clavicle`, `upper_arm`, `forearm`, `hand`, `thigh`, `shin`, `foot`, `toes`, `thumb` ... `little` (chains)."""
+
+    table: str  # name of the table that it is from
+    joints: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def find(cls, names: list[str], path: str | Path | None = None) -> "JointMap":
+        """By the table of which a skeleton with these joints has most.
+
+        Args:
+            path: a table of one's own; it goes before the one that is shipped, which fills in the parts it lacks.
+
+        Raises:
+            UserError: no table has all the joints that are needed; the file at `path` is wrong.
+        """
+        joints, table = max(((table.match(names), table.name) for table in shipped_tables()), key=_matches)
+        if path is not None:
+            own = JointTable.load(path)
+            joints, table = {**joints, **own.match(names)}, own.name
+        missing = [part for part in _NEEDED if part not in joints]
+        if missing:
+            raise UserError(
+                f"this skeleton's joints are not known ({', '.join(names[:6])}, ...): "
+                f"no joint was found for {', '.join(missing)}; a table of names of your own can say which they are"
+            )
+        return cls(table, joints)
+
+    def __getitem__(self, part: str) -> str:
+        """The name of a part's joint, the first one of a chain."""
+        return self.joints[part][0]
+
+    def __contains__(self, part: str) -> bool:
+        return part in self.joints
+
+
+@cache
+def shipped_tables() -> list[JointTable]:
+    folder = Path(str(resources.files(__package__) / "joint_maps"))
+    return [JointTable.load(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def _matches(found: tuple[dict[str, tuple[str, ...]], str]) -> int:
+    return sum(map(len, found[0].values()))
+
+
+def _plain(name: str) -> str:
+    """As names are compared: whatever their case, spaces and punctuation, without a namespace."""
+    return re.sub(r"[\s_.\-]", "", name.rsplit(":", 1)[-1].rsplit("|", 1)[-1]).lower().removeprefix("mixamorig")
+
+
+def _without_prefix(names: list[str]) -> list[str]:
+    """Without what all names begin with, up to an underscore: the name of a character."""
+    common = names[0]
+    while not all(name.startswith(common) for name in names):
+        common = common[:-1]
+    start = common.rfind("_") + 1 if len(names) > 1 else 0
+    return [name[start:] for name in names]

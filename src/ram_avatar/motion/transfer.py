@@ -1,0 +1,226 @@
+"""Anybody's skeleton onto the body template, and the template's onto a skeleton of its own.
+
+Rest poses of files mean little: arms hang or are spread, and in some data sets every bone lies along one axis.
+So limbs, hands and fingers are matched by where their bones point in the posed skeleton, and roll about a limb by
+the plane in which its elbow or knee bends. What positions do not show (the turn of the head, of the feet, of a hand
+without fingers) is the file's own rotation of the joint, times a constant of the clip (`calibration`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import roma
+import torch
+from torch import Tensor
+
+from ..body.template import BodyTemplate
+from ..tracking.anatomy import anatomy_of
+from .calibration import Calibration, Pose, Reference, Source, swing, turn_between, unit
+from .joint_map import FINGERS, JointMap
+from .motion import Motion
+from .skeleton import SkeletalClip
+
+_FRAMES_AT_ONCE = 2048
+_POSED_AT_ONCE = 16
+_STRAIGHT, _BENT = np.radians([8.0, 30.0])  # between these a limb's own plane takes over from the clip's
+_SPINE = {"spine05": 1 / 3, "spine03": 2 / 3, "spine01": 1.0}  # how far from the pelvis' turn to the chest's
+
+
+@torch.no_grad()
+def to_template(
+    clip: SkeletalClip, mapping: JointMap, template: BodyTemplate, identity: Tensor | None = None
+) -> Motion:
+    """The motion that makes the template do what the skeleton does.
+
+    Upper arms, forearms, thighs, shins and fingers point where the skeleton's point. The pelvis and the chest turn
+    with theirs, and the spine between them bends evenly. Positions are scaled by the length of the legs, and the
+    soles are at height 0 when the person stands. The face is neutral; fingers that the skeleton does not
+    have are those of a hand at rest, and the confidence of such hands and of the face is 0.
+
+    Args:
+        identity: [I] the body that is moved (`template.default_identity()` without).
+
+    Raises:
+        UserError: bones that are needed have no length.
+    """
+    identity = template.default_identity() if identity is None else identity
+    reference = Reference(template, template.body(identity))
+    source = Source(clip, mapping)
+    calibration = Calibration.of(source, reference)
+    transfer = _Transfer(template, reference, calibration)
+    parts = [transfer(source.pose(part)) for part in clip.batches(_FRAMES_AT_ONCE)]
+    root_rotation, root_translation, pose = (torch.cat(each) for each in zip(*parts, strict=True))
+    hands = [float(source.has_fingers(side)) for side in "LR"]
+    motion = Motion(
+        template=template.name,
+        fps=clip.fps,
+        root_rotation=root_rotation,
+        root_translation=root_translation,
+        pose=pose,
+        facial_actions=torch.zeros(len(clip), len(template.action_names)),
+        confidence=torch.tensor([1.0, *hands, 0.0]).repeat(len(clip), 1),
+    )
+    motion.root_translation[:, 2] -= _sole_height(motion, template, identity, calibration.standing)
+    return motion
+
+
+@torch.no_grad()
+def from_template(motion: Motion, template: BodyTemplate, identity: Tensor | None = None) -> SkeletalClip:
+    """The template's own skeleton, for other programs: the root, the joints that a motion turns, and the ends of
+    feet, head and fingers (`NAME_end`). Its rest pose is the template's reference pose. The face stays behind."""
+    identity = template.default_identity() if identity is None else identity
+    reference = Reference(template, template.body(identity))
+    root = template.joint_names[0]
+    kept = [name for name in template.joint_names if name == root or name in template.pose_joints]
+    parents, names, positions = [], [], []
+    for name in kept:
+        names.append(name)
+        parents.append(-1 if name == root else names.index(reference.ancestor(name, kept)))
+        positions.append(reference.at[name])
+    for name, position in reference.ends.items():
+        names.append(f"{name}_end")
+        parents.append(names.index(name))
+        positions.append(position)
+    offsets = torch.stack(
+        [p - positions[parent] if parent >= 0 else 0 * p for p, parent in zip(positions, parents, strict=True)]
+    )
+    rotations = torch.eye(3).repeat(len(motion), len(names), 1, 1)
+    rotations[:, 0] = roma.rotvec_to_rotmat(motion.root_rotation)
+    joints = [names.index(name) for name in template.pose_joints]
+    rotations[:, joints] = roma.rotvec_to_rotmat(motion.pose)
+    return SkeletalClip(names, parents, offsets, rotations, motion.root_translation, motion.fps)
+
+
+@dataclass
+class _Transfer:
+    """Frames of a source to the template's parameters, batch after batch."""
+
+    template: BodyTemplate
+    reference: Reference
+    calibration: Calibration
+
+    def __post_init__(self):
+        anatomy = anatomy_of(self.template)
+        self.at_rest = anatomy.to_pose(anatomy.relaxed)
+        self.twists: dict[str, float] = {}  # of the last frame before, so that none jumps by a whole turn
+
+    def __call__(self, pose: Pose) -> tuple[Tensor, Tensor, Tensor]:
+        """Root rotation [N, 3], root translation [N, 3] and pose [N, P, 3]."""
+        constant = self.calibration.constants
+        pelvis, chest = (pose.turn(part) @ constant[part] for part in ("hips", "chest"))
+        head = pose.turn("head") @ constant["head"]
+        neck = pose.turn("neck") @ constant["neck"] if "neck" in constant else between(chest, head, 1 / 3)
+        turns = {"root": pelvis, "neck01": neck, "neck03": between(neck, head, 0.5), "head": head}
+        turns |= self._spine(pose, pelvis, chest)
+        for side in "LR":
+            turns |= self._arm(pose, side, chest) | self._leg(pose, side, pelvis)
+        rotations = self.at_rest.repeat(len(pose), 1, 1)
+        for index, name in enumerate(self.template.pose_joints):
+            if name in turns:
+                parent = turns[self.reference.ancestor(name, turns)]
+                rotations[:, index] = roma.rotmat_to_rotvec(parent.mT @ turns[name])
+        hips = pose.middle("thigh") * self.calibration.scale
+        translation = hips - pelvis @ self.reference.middle("upperleg01")
+        return roma.rotmat_to_rotvec(pelvis), translation, rotations
+
+    def _spine(self, pose: Pose, pelvis: Tensor, chest: Tensor) -> dict[str, Tensor]:
+        """Bent evenly, then leant below the chest so that the neck is in the source's direction from the hips."""
+        turns = {joint: between(pelvis, chest, share) for joint, share in _SPINE.items()}
+        if "neck" not in pose.source.joints:
+            return turns
+        at = self.reference.at
+        fixed = pelvis @ (at["spine05"] - self.reference.middle("upperleg01")) + chest @ (at["neck01"] - at["spine01"])
+        lean = turns["spine05"] @ (at["spine03"] - at["spine05"]) + turns["spine03"] @ (at["spine01"] - at["spine03"])
+        trunk = unit(pose.at("neck") - pose.middle("thigh"))
+        along = (trunk * fixed).sum(-1, keepdim=True)
+        square = along**2 - fixed.square().sum(-1, keepdim=True) + lean.square().sum(-1, keepdim=True)
+        length = along + square.clamp(min=0).sqrt()  # of the trunk: `lean` keeps its own
+        correction = swing(unit(lean), unit(length * trunk - fixed))
+        return turns | {joint: correction @ turns[joint] for joint in ("spine05", "spine03")}
+
+    def _arm(self, pose: Pose, side: str, chest: Tensor) -> dict[str, Tensor]:
+        key = f"clavicle.{side}"
+        clavicle = pose.turn(key) @ self.calibration.constants[key] if key in self.calibration.constants else chest
+        upper, lower = self._limb(pose, side, ("upper_arm", "forearm", "hand"))
+        turns = {key: clavicle, f"lowerarm01.{side}": lower}
+        turns |= self._spread(f"upperarm01.{side}", f"upperarm02.{side}", f"lowerarm01.{side}", clavicle, upper)
+        hand = self._hand(pose, side)
+        axis = self.reference.direction(f"lowerarm02.{side}", f"wrist.{side}")
+        pronation = _about(axis, self._twist(f"wrist.{side}", lower.mT @ hand, axis))
+        turns |= {f"lowerarm02.{side}": lower @ pronation, f"wrist.{side}": hand}
+        for number, finger in enumerate(FINGERS, start=1):
+            turns |= self._finger(pose, side, finger, number, hand)
+        return turns
+
+    def _leg(self, pose: Pose, side: str, pelvis: Tensor) -> dict[str, Tensor]:
+        upper, lower = self._limb(pose, side, ("thigh", "shin", "foot"))
+        turns = {f"lowerleg01.{side}": lower}
+        turns |= self._spread(f"upperleg01.{side}", f"upperleg02.{side}", f"lowerleg01.{side}", pelvis, upper)
+        turns[f"foot.{side}"] = pose.turn(f"foot.{side}") @ self.calibration.constants[f"foot.{side}"]
+        return turns
+
+    def _limb(self, pose: Pose, side: str, parts: tuple[str, str, str]) -> tuple[Tensor, Tensor]:
+        """Turns of an arm's or leg's two bones: they point as the source's, and bend in its plane."""
+        first, second, third = (f"{part}.{side}" for part in parts)
+        upper, lower = pose.direction(first, second), pose.direction(second, third)
+        normal = torch.linalg.cross(upper, lower)
+        bend = torch.atan2(normal.norm(dim=-1), (upper * lower).sum(-1))[:, None]
+        share = ((bend - _STRAIGHT) / (_BENT - _STRAIGHT)).clamp(0, 1)
+        share = share * share * (3 - 2 * share)
+        usual = pose.turn(first) @ self.calibration.hinges[first]
+        hinge = unit(share * unit(normal) + (1 - share) * unit(usual))
+        reference = self.reference.limbs[first]
+        return (
+            turn_between((reference.upper, reference.hinge), (upper, hinge)),
+            turn_between((reference.lower, reference.hinge), (lower, hinge)),
+        )
+
+    def _spread(self, first: str, second: str, end: str, parent: Tensor, turn: Tensor) -> dict[str, Tensor]:
+        """A limb's twist, half at its root and half at the joint within the bone; its end stays where it is."""
+        along = self.reference.direction(first, end)
+        half = 0.5 * self._twist(first, parent.mT @ turn, along)
+        begun = turn @ _about(along, -half)
+        return {first: begun, second: begun @ _about(self.reference.direction(second, end), half)}
+
+    def _twist(self, name: str, turn: Tensor, axis: Tensor) -> Tensor:
+        """[N] angle of the part of a turn that is about an axis, without jumps over time."""
+        quaternion = roma.rotmat_to_unitquat(turn)
+        angle = 2 * torch.atan2(quaternion[:, :3] @ axis, quaternion[:, 3])
+        before = self.twists.get(name, 0.0)
+        angles = np.unwrap(np.concatenate([[before], angle.double().numpy()]))[1:]
+        self.twists[name] = float(angles[-1])
+        return torch.from_numpy(angles).float()
+
+    def _hand(self, pose: Pose, side: str) -> Tensor:
+        key = f"hand.{side}"
+        if pose.source.has_fingers(side):
+            return turn_between(self.reference.knuckles(side), pose.knuckles(side))
+        return pose.turn(key) @ self.calibration.constants[key]
+
+    def _finger(self, pose: Pose, side: str, finger: str, number: int, hand: Tensor) -> dict[str, Tensor]:
+        """Each bone turned the shortest way from where the one before would carry it."""
+        if not pose.source.has_fingers(side) or f"{finger}.{side}" not in pose.source.mapping:
+            return {}
+        turns, turn = {}, hand
+        for k, direction in enumerate(pose.finger(f"{finger}.{side}"), start=1):
+            name = f"finger{number}-{k}.{side}"
+            turn = swing(turn @ self.reference.bone(name), direction) @ turn
+            turns[name] = turn
+        return turns
+
+
+def between(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """A share of the way from one rotation [N, 3, 3] to another."""
+    return start @ roma.rotvec_to_rotmat(share * roma.rotmat_to_rotvec(start.mT @ end))
+
+
+def _about(axis: Tensor, angle: Tensor) -> Tensor:
+    """[N, 3, 3] turns by angles [N] about an axis [3]."""
+    return roma.rotvec_to_rotmat(angle[:, None] * axis)
+
+
+def _sole_height(motion: Motion, template: BodyTemplate, identity: Tensor, frames: Tensor) -> float:
+    """Height of the lowest vertex in the frames in which the person stands."""
+    body = template.body(identity)
+    posed = (body.pose(*part.parameters()) for part in motion[frames].batches(_POSED_AT_ONCE))
+    return float(torch.cat([each.vertices[..., 2].amin(1) for each in posed]).median())
