@@ -4,6 +4,8 @@ import pytest
 from ram_avatar.animate import animate
 from ram_avatar.avatar import Avatar
 from ram_avatar.errors import UserError
+from ram_avatar.motion.bvh import write_bvh
+from ram_avatar.motion.transfer import from_template
 from ram_avatar.video import VideoWriter, probe, read_frames
 
 
@@ -28,6 +30,20 @@ def test_driven_by_its_own_capture_it_is_where_it_was(avatar, capture, tmp_path)
 def test_a_motion_file_drives(avatar, capture, tmp_path):
     animate(avatar, capture.folder / "motion.npz", tmp_path / "out.mp4")
     assert probe(tmp_path / "out.mp4").frames == 30
+
+
+def test_a_bvh_file_drives(avatar, capture, template, tmp_path):
+    """The film's own motion by way of another program's file: the avatar is about where its own motion puts it."""
+    write_bvh(tmp_path / "m.bvh", from_template(capture.motion, template, capture.identity))
+    animate(avatar, tmp_path / "m.bvh", tmp_path / "bvh.mp4")
+    animate(avatar, capture.folder, tmp_path / "own.mp4")
+    shown, own = (list(read_frames(tmp_path / name)) for name in ("bvh.mp4", "own.mp4"))
+    plain = capture.background(64).astype(int)
+    near = np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(shown, own, strict=True)])
+    far = np.mean([np.abs(plain - b).mean() for b in own])
+    assert near < 0.7 * far
+    with pytest.raises(UserError, match="beside"):
+        animate(avatar, tmp_path / "m.bvh", tmp_path / "two.mp4", side_by_side=True)
 
 
 def test_the_driver_beside_it(avatar, capture, tmp_path):

@@ -12,6 +12,7 @@ from .create import generated_by
 from .errors import UserError
 from .files import check_output
 from .motion.motion import Motion
+from .motion.reading import SUFFIXES, read_motion
 from .motion.retarget import Placement, retarget
 from .pictures import fit_square, read_picture
 from .progress import Progress, Silent, follow
@@ -29,16 +30,18 @@ def animate(
     side_by_side: bool = False,
     keep_place: bool = False,
     face_model: str | Path | None = None,
+    joint_names: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
     """Drive an avatar and write the video.
 
     Args:
-        driver: a video (tracked first), a capture folder, or a motion `.npz`.
+        driver: a video (tracked first), a capture folder, or a motion file (`motion.reading`).
         out: `.mp4`, `.mov` or `.webm`.
         background: a picture's file, "transparent" (`.mov` or `.webm`), or None for the avatar's own room.
         side_by_side: show the driver's video on the left.
+        joint_names: a YAML file for a skeleton with joint names of its own, see `motion.joint_map`.
         keep_place: the avatar stays where it stands; see `motion.retarget`.
 
     Raises:
@@ -49,7 +52,7 @@ def animate(
     if transparent and side_by_side:
         raise UserError("a transparent video has no place for the driver beside it; choose one of the two")
     plate = background if background is None or transparent else read_picture(Path(background))
-    with _opened(Path(driver), avatar, face_model, progress) as (motion, source, shown, sound):
+    with _opened(Path(driver), avatar, face_model, joint_names, progress) as (motion, source, shown, sound):
         if side_by_side and shown is None:
             raise UserError(f"{driver}: a motion file has no pictures to show beside the avatar")
         driven = retarget(motion, source, avatar.placement, keep_place)
@@ -71,7 +74,11 @@ def animate(
 
 @contextmanager
 def _opened(
-    driver: Path, avatar: Avatar, face_model: str | Path | None, progress: Progress
+    driver: Path,
+    avatar: Avatar,
+    face_model: str | Path | None,
+    joint_names: str | Path | None,
+    progress: Progress,
 ) -> Iterator[tuple[Motion, Placement, Iterator[np.ndarray] | None, Path | None]]:
     """The driver's motion and placement, its pictures and the file with its sound where there are any."""
     template = avatar.template
@@ -81,11 +88,11 @@ def _opened(
         shown = capture.inside(capture.camera.width)[..., None]
         pictures = (frame * shown for frame, _ in capture.frames())
         yield capture.motion, Placement.of(capture.motion, template, capture.identity), pictures, None
-    elif driver.suffix == ".npz":
-        motion = Motion.load(driver)
-        check_template(motion, avatar, driver)
+    elif driver.suffix.lower() in SUFFIXES:
         # A motion file has no body of its own: it is taken to be the avatar's.
-        yield motion, Placement.of(motion, template, avatar.identity), None, None
+        body, identity = template.to("cpu"), avatar.identity.cpu()
+        motion = read_motion(driver, body, identity, joint_names=joint_names, progress=progress)
+        yield motion, Placement.of(motion, body, identity), None, None
     else:
         with TemporaryDirectory() as scratch:
             on_cpu, folder = template.to("cpu"), Path(scratch) / "capture"

@@ -105,11 +105,16 @@ def animate(
     background: Annotated[str | None, arg(help="a picture's file, or 'transparent' (.mov and .webm)")] = None,
     side_by_side: Annotated[bool, arg(help="show the driver on the left")] = False,
     keep_place: Annotated[bool, arg(help="the avatar does not walk with the driver")] = False,
+    joint_names: Annotated[Path | None, arg(help="a .yaml that names the joints of an unknown skeleton")] = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
     face_model: FaceModel = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Move an avatar as a driver does: a video, a capture folder, or a motion .npz."""
+    """Move an avatar as a driver does.
+
+    A driver is a video, a capture folder, or a motion file: our own .npz, .npz of AMASS or SMPL-X, .bvh, .amc with
+    its .asf, .csv of Live Link Face.
+    """
     from .animate import animate as run
     from .avatar import Avatar
     from .hardware import choose_device
@@ -123,6 +128,7 @@ def animate(
             background=background,
             side_by_side=side_by_side,
             keep_place=keep_place,
+            joint_names=joint_names,
             face_model=face_model,
             overwrite=overwrite,
             progress=progress,

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from ram_avatar.body.anatomy import anatomy_of
 from ram_avatar.camera import Camera
 from ram_avatar.motion.motion import Motion
-from ram_avatar.tracking.anatomy import anatomy_of
 from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
 from ram_avatar.tracking.fitting import FitSettings, fit, geman_mcclure
 from ram_avatar.tracking.landmarks import Landmarks

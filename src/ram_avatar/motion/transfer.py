@@ -13,8 +13,8 @@ import roma
 import torch
 from torch import Tensor
 
+from ..body.anatomy import anatomy_of
 from ..body.template import BodyTemplate
-from ..tracking.anatomy import anatomy_of
 from .calibration import Calibration, Pose, Reference, Source, swing, turn_between, unit
 from .joint_map import FINGERS, JointMap
 from .motion import Motion

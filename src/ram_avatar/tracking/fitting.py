@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..body.anatomy import MAX_FINGER_FLEXION, Anatomy, anatomy_of
 from ..body.anny import AnnyTemplate
 from ..camera import Camera
 from ..motion.motion import Motion
-from .anatomy import MAX_FINGER_FLEXION, Anatomy, anatomy_of
 from .correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
 from .observations import BODY_JOINTS, Observations
 
