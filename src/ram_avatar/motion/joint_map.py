@@ -62,7 +62,9 @@ class JointTable:
         for part, names in parts.items():
             if part not in known:
                 raise UserError(f"{path}: there is no part '{part}'; parts are {', '.join(known)}")
-            names = parts[part] = (names,) if isinstance(names, str) else tuple(names or ())
+            names = parts[part] = (
+                (names,) if isinstance(names, str) else tuple(names if isinstance(names, list) else ())
+            )
             if not names or not all(isinstance(name, str) for name in names):
                 raise UserError(f"{path}: '{part}' needs a name or a list of names")
             if part in _SIDE_PARTS and not all("{side}" in name for name in names):

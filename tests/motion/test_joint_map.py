@@ -1,0 +1,95 @@
+import pytest
+
+from ram_avatar.errors import UserError
+from ram_avatar.motion.joint_map import FINGERS, JointMap, JointTable, shipped_tables
+
+MIXAMO = [
+    *("Hips", "Spine", "Spine1", "Spine2", "Neck", "Head", "HeadTop_End"),
+    *(side + bone for side in ("Left", "Right") for bone in ("Shoulder", "Arm", "ForeArm", "Hand")),
+    *(side + bone for side in ("Left", "Right") for bone in ("UpLeg", "Leg", "Foot", "ToeBase", "Toe_End")),
+    *(
+        f"{side}Hand{finger}{k}"
+        for side in ("Left", "Right")
+        for finger in ("Thumb", "Index", "Middle", "Ring", "Pinky")
+        for k in range(1, 5)
+    ),
+]
+
+
+def names_of(table: JointTable) -> list[str]:
+    """Every name that a table knows."""
+    return [
+        pattern.replace("{side}", side)
+        for patterns in table.parts.values()
+        for pattern in patterns
+        for side in (table.sides if "{side}" in pattern else ("",))
+    ]
+
+
+@pytest.mark.parametrize("table", shipped_tables(), ids=lambda table: table.name)
+def test_every_table_finds_its_own_skeleton(table):
+    mapping = JointMap.find(names_of(table))
+    assert mapping.table == table.name
+    assert mapping["forearm.L"] != mapping["forearm.R"]
+    assert {part.split(".")[0] for part in mapping.joints} == set(table.parts)
+
+
+def test_what_is_shipped():
+    expected = {"anny", "bandai_namco", "cmu_asf", "daz", "motionbuilder", "rokoko", "smpl", "smpl_fbx"}
+    assert {table.name for table in shipped_tables()} == expected
+
+
+@pytest.mark.parametrize("prefix", ["", "mixamorig:", "mixamorig1:", "mixamorig", "Character1_", "rig|mixamorig:"])
+def test_prefixes_do_not_matter(prefix):
+    mapping = JointMap.find([prefix + name for name in MIXAMO])
+    assert mapping.joints["spine"] == tuple(prefix + name for name in ("Spine", "Spine1", "Spine2"))
+    assert mapping["thigh.R"] == prefix + "RightUpLeg"
+    assert all(len(mapping.joints[f"{finger}.L"]) == 4 for finger in FINGERS)
+
+
+def test_a_finger_of_one_bone_is_none():
+    names = [name for name in MIXAMO if not name.endswith(("2", "3", "4")) or "Hand" not in name]
+    assert not any(f"{finger}.L" in JointMap.find(names) for finger in FINGERS)
+
+
+def test_what_is_missing_is_said():
+    names = [name for name in MIXAMO if name not in ("LeftForeArm", "Head")]
+    with pytest.raises(UserError, match=r"no joint was found for head, forearm\.L;") as error:
+        JointMap.find(names)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="hips"):
+        JointMap.find(["tail"])
+
+
+def test_a_table_of_ones_own_extends(tmp_path):
+    names = [name.replace("ForeArm", "Elbow").replace("Head", "Skull") for name in MIXAMO]
+    with pytest.raises(UserError, match="forearm"):
+        JointMap.find(names)
+    own = tmp_path / "mine.yaml"
+    own.write_text("sides: [Left, Right]\njoints: {forearm: '{side}Elbow', head: [Cranium, Skull]}")
+    mapping = JointMap.find(names, own)
+    assert (mapping.table, mapping["forearm.R"], mapping["head"]) == ("mine", "RightElbow", "Skull")
+    assert mapping["upper_arm.L"] == "LeftArm"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("joints: [", "not YAML"),
+        ("- 1", "needs 'joints'"),
+        ("joints: {hips: Hips}", "needs 'sides'"),
+        ("sides: [L, R, X]\njoints: {hips: Hips}", "needs 'sides'"),
+        ("sides: [L, R]\njoints: {tail: Tail}", "no part 'tail'"),
+        ("sides: [L, R]\njoints: {hand: Hand}", "'hand' need {side}"),
+        ("sides: [L, R]\njoints: {hips: }", "'hips' needs a name"),
+        ("sides: [L, R]\njoints: {hips: 3}", "'hips' needs a name"),
+        ("sides: [L, R]\njoints: {hips: [1, 2]}", "'hips' needs a name"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(tmp_path, text, cause):
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"own\.yaml.*{cause}"):
+        JointMap.find(MIXAMO, path)
+    with pytest.raises(UserError, match=r"none\.yaml"):
+        JointTable.load(tmp_path / "none.yaml")
