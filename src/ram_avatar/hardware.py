@@ -14,16 +14,16 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the hardware has units for bf16 matrices: CUDA from Ampere on, CPUs with AMX."""
+    """Whether the hardware multiplies bf16 faster than floats: CUDA from Ampere on, CPUs with AMX or AVX-512 BF16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def choose_precision(precision: str, preset: Preset, device: torch.device) -> str:
     """Lightning Fabric's precision: as asked for, else the preset's; "auto" is bf16-mixed on a GPU that has it.
 
-    On a CPU it is 32-true: convolutions of few channels are slower in bf16 there, AMX or not.
+    On a CPU it is 32-true: convolutions of few channels are slower in bf16 there, with units for it or without.
 
     Raises:
         UserError: another word.
@@ -66,8 +66,9 @@ def describe_machine() -> str:
     cpu = _value("/proc/cpuinfo", "model name", platform.processor())
     memory = int(_value("/proc/meminfo", "MemTotal", "0").split()[0]) >> 20
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    amx = " with AMX" if torch.cpu._is_amx_tile_supported() else ""
-    return f"{cpu}{amx}, {os.cpu_count()} cores, {memory} GB, {gpu}; Python {platform.python_version()}"
+    units = {"AMX": torch.cpu._is_amx_tile_supported(), "AVX-512 BF16": torch.cpu._is_avx512_bf16_supported()}
+    fast = next((f" with {name}" for name, there in units.items() if there), "")
+    return f"{cpu}{fast}, {os.cpu_count()} cores, {memory} GB, {gpu}; Python {platform.python_version()}"
 
 
 def describe_versions(*packages: str) -> str:

@@ -55,3 +55,12 @@ def test_other_files_are_refused(tmp_path, content):
         Motion.load(tmp_path / "x.npz")
     with pytest.raises(UserError, match="no such file"):
         Motion.load(tmp_path / "absent.npz")
+
+
+def test_frames_one_at_a_time_make_the_motion_again(random_motion):
+    motion = random_motion(4)
+    again = Motion.of_frames(motion.template, motion.fps, motion.frames())
+    for name, tensor in vars(motion).items():
+        assert torch.equal(getattr(again, name), tensor) if isinstance(tensor, torch.Tensor) else True
+    motion.frame(0).pose[:] = 9.0
+    assert motion.pose.abs().max() < 9

@@ -1,7 +1,7 @@
 """A motion: the per-frame parameters of a body template."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,17 @@ FORMAT_VERSION = 1
 PARTS = ("body", "left_hand", "right_hand", "face")
 _ARRAYS = {"root_rotation": 2, "root_translation": 2, "pose": 3, "facial_actions": 2, "confidence": 2}
 _MAX_BYTES = 2**31  # of one array, unpacked: a motion of 100,000 frames takes 94 MB
+
+
+@dataclass
+class Frame:
+    """One frame of a motion, for what runs live: NumPy, float64, shapes and units of `Motion` without N."""
+
+    root_rotation: np.ndarray  # [3]
+    root_translation: np.ndarray  # [3]
+    pose: np.ndarray  # [P, 3]
+    facial_actions: np.ndarray  # [A]
+    confidence: np.ndarray  # [4]
 
 
 @dataclass
@@ -51,6 +62,21 @@ class Motion:
     def map(self, function) -> "Motion":
         """A motion with `function(tensor)` in the place of every per-frame tensor."""
         return replace(self, **{name: function(getattr(self, name)) for name in _ARRAYS})
+
+    def frame(self, index: int) -> Frame:
+        """One frame, as a copy."""
+        return Frame(**{name: getattr(self, name)[index].detach().cpu().double().numpy() for name in _ARRAYS})
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames in order, one at a time, as they would come live."""
+        return map(self.frame, range(len(self)))
+
+    @classmethod
+    def of_frames(cls, template: str, fps: float, frames: Iterable[Frame]) -> "Motion":
+        """The motion of one or more frames."""
+        frames = list(frames)
+        stack = lambda name: torch.from_numpy(np.stack([getattr(f, name) for f in frames]).astype(np.float32))  # noqa: E731
+        return cls(template, fps, **{name: stack(name) for name in _ARRAYS})
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What `Body.pose` takes, in its order."""

@@ -64,7 +64,7 @@ class Trainer:
         self.modules = {"network": self.network, "critic": self.critic}
         self.optimizers = {"network": self.optimizer, "critic": self.critic_optimizer}
         self.perceptual = PerceptualLoss(config.perceptual_layers).to(device, memory_format=torch.channels_last)
-        # VGG's wide convolutions gain from bf16 wherever there are units for it, CPUs with AMX included.
+        # VGG's wide convolutions gain from bf16 wherever there are units for it, CPUs included.
         self.feature_precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=multiplies_bf16(device))
         self.step, self.seconds = 0, 0.0
         self.network.mark_trained(range(data.capture.train_frames))
