@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..cache import cache_folder
+from .chain import Chain
 from .template import Posed
 
 SIDES = ("L", "R")
@@ -82,7 +83,6 @@ class AnnyTemplate:
         self.identity_names = self._phenotypes + self._tied
         self.phenotype_count = len(self._phenotypes)
         self._anchors = None
-        self._chain = None
 
     # Loading ------------------------------------------------------------------------------------------------
 
@@ -240,11 +240,9 @@ class AnnyTemplate:
         )
         return (weights @ self.rig.phenotype_projection.cpu())[0].to(phenotypes.device)
 
-    def chain(self):
-        """The joints in depth order, as Anny's forward kinematics wants them."""
-        if self._chain is None:
-            self._chain = _import_anny().utils.kinematics.get_kinematic_chain(self.joint_parents)
-        return self._chain
+    @cached_property
+    def chain(self) -> "Chain":
+        return Chain.of(self.joint_parents, self.pose_indices.tolist())
 
     def to(self, device: torch.device | str) -> "AnnyTemplate":
         tensors = {name: getattr(self.rig, name).to(device) for name in self.rig.__dataclass_fields__}
@@ -265,35 +263,41 @@ class AnnyBody:
         moved = rig.action_shapes.abs().amax((0, 2)) > 1e-6
         self._moved = moved.nonzero().flatten()  # vertices that a facial action moves: the head
         self._action_shapes = rig.action_shapes[:, self._moved].flatten(1)
+        self._chain = template.chain.to(rest_vertices.device)
 
     def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:
-        template, batch = self.template, len(pose)
-        joints = len(template.joint_names)
-        turns = torch.eye(3, dtype=pose.dtype, device=pose.device).repeat(batch, joints, 1, 1)
-        turns[:, template.pose_indices] = roma.rotvec_to_rotmat(pose)
-        turns[:, 0] = roma.rotvec_to_rotmat(root_rotation)
-        shifts = torch.cat([root_translation[:, None], root_translation.new_zeros(batch, joints - 1, 3)], 1)
-        transforms, posed = _import_anny().utils.kinematics.forward_kinematic(
-            template.chain(),
-            self.rest_joints[None].expand(batch, -1, -1, -1),
-            roma.Rigid(turns, shifts).to_homogeneous(),
-            "local-ref",
-            template.rig.reference,
-        )
-        rest = self.rest_vertices[None].expand(batch, -1, -1)
+        """See `template.Body.pose`. Anny's forward kinematics in its "local-ref" parameterization, with what does
+        not depend on the pose left out of the chain; a test holds the two together."""
+        turns, places, transforms = self._skeleton(root_rotation, root_translation, pose)
+        rest = self.rest_vertices[None].expand(len(pose), -1, -1)
         if len(self._moved):
-            offsets = (actions @ self._action_shapes).view(batch, -1, 3)
+            offsets = (actions @ self._action_shapes).view(len(pose), -1, 3)
             rest = rest.index_add(1, self._moved, offsets)
         # Linear blend skinning: one product gives every vertex its own 3x4 transform.
-        blended = self._skin @ transforms[:, self._used, :3].flatten(2)  # [B, V, 12]
-        blended = blended.view(batch, -1, 3, 4)
+        blended = self._skin @ transforms[:, self._used].flatten(2)  # [B, V, 12]
+        blended = blended.view(len(pose), -1, 3, 4)
         vertices = (
             blended[..., 0] * rest[..., 0:1]
             + blended[..., 1] * rest[..., 1:2]
             + blended[..., 2] * rest[..., 2:3]
             + blended[..., 3]
         )
-        return Posed(vertices, posed, posed[..., :3, :3] @ template.rig.reference.transpose(-1, -2))
+        return Posed(vertices, _homogeneous(turns @ self.template.rig.reference, places), turns)
+
+    def _skeleton(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Turns [B, J, 3, 3] from the reference pose, positions [B, J, 3], and the transforms [B, J, 3, 4] of what
+        hangs on the joints at rest."""
+        reference, chain = self.template.rig.reference, self._chain
+        rotations, heads = self.rest_joints[:, :3, :3], self.rest_joints[:, :3, 3]
+        from_rest = reference @ rotations.mT  # [J, 3, 3]: into the reference pose; the root stays
+        bones = heads - heads[chain.parents]
+        carried = torch.cat([torch.eye(3).to(from_rest)[None], from_rest[1:]])[chain.parents]
+        bones = (carried @ bones[..., None])[..., 0]  # [J, 3] in the reference pose
+
+        turns = chain.turns(reference[0].T @ roma.rotvec_to_rotmat(root_rotation), roma.rotvec_to_rotmat(pose))
+        places = chain.places(turns, root_translation @ reference[0], bones)
+        moves = turns @ from_rest
+        return turns, places, torch.cat([moves, places[..., None] - moves @ heads[..., None]], -1)
 
     def reference_vertices(self) -> Tensor:
         return self.at_reference().vertices[0]
@@ -304,6 +308,11 @@ class AnnyBody:
         return self.pose(zeros(1, 3), zeros(1, 3), pose, actions)
 
 
+def _homogeneous(rotations: Tensor, positions: Tensor) -> Tensor:
+    """[..., 4, 4] of rotations [..., 3, 3] and positions [..., 3]."""
+    return roma.Rigid(rotations, positions).to_homogeneous()
+
+
 def _import_anny():
     """Anny, imported late (a second) and without Warp's greeting."""
     import warp
@@ -311,6 +320,5 @@ def _import_anny():
     warp.config.quiet = True
     import anny
     import anny.models.phenotype
-    import anny.utils.kinematics
 
     return anny

@@ -19,7 +19,7 @@ from ..body.anatomy import MAX_FINGER_FLEXION, Anatomy, anatomy_of
 from ..body.anny import AnnyTemplate
 from ..camera import Camera
 from ..motion.motion import Motion
-from .correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
+from .correspondence import FACE_ROWS, POINTS, SURFACE_ROWS, Correspondence
 from .observations import BODY_JOINTS, Observations
 
 # Bones of the pose whose 3D direction the detector gives: (from, to), pose landmarks.
@@ -70,7 +70,7 @@ class Fit:
 class SurfaceTargets:
     """Where K points of the surface are seen in the video."""
 
-    points: AnnyTemplate  # the template with the K points in the place of its vertices
+    points: AnnyTemplate  # the template with the landmarks' points and then these K in the place of its vertices
     place: Tensor  # [N, K, 2] pixels of the video
     weight: Tensor  # [N, K] in {0, 1}: whether the point is seen there
 
@@ -181,7 +181,7 @@ class _Problem:
         self.template = template
         self.anatomy: Anatomy = anatomy_of(template)
         self.map = Correspondence.load(template)
-        self.points = template.points(self.map.regressor)
+        self.points = surface.points if surface else template.points(self.map.regressor)
         self.camera = Camera.default(seen.width, seen.height)
         self.height = seen.person_height
         self.lids = [template.action_names.index(n) for n in ("eyeBlinkLeft", "eyeBlinkRight")]
@@ -268,7 +268,8 @@ class _Problem:
     # The energy ---------------------------------------------------------------------------------------------
 
     def predict(self, v: _Variables) -> dict[str, Tensor]:
-        """Landmarks of the template in the world: pose [N, 19, 3], hands [N, 21, 3], face [N, 478, 3]."""
+        """Points of the template in the world: pose landmarks [N, 19, 3], hands [N, 21, 3], face [N, 478, 3], and
+        the surface [N, K, 3]."""
         body = self.points.body(v.identity())
         posed = body.pose(v.root_rotation, v.root_translation, self.anatomy.to_pose(v.angles), v.actions.sigmoid())
         points, joints = posed.vertices, posed.joints[..., :3, 3]
@@ -277,6 +278,7 @@ class _Problem:
             "face": points[:, FACE_ROWS],
             "left_hand": self.map.hand(points, joints, "left"),
             "right_hand": self.map.hand(points, joints, "right"),
+            "surface": points[:, POINTS:],
         }
 
     def residuals(self, predicted: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -316,15 +318,11 @@ class _Problem:
         energy = energy + 0.015 * actions.sum() / frames + 0.3 * _change(actions)
         if self.net_mask is not None:
             energy = energy + ((actions[:, self.net_columns] - self.net_target).square() * self.net_mask).sum() / frames
-        return energy + self._surface(v)
+        return energy + self._surface(predicted["surface"]) if self.surface else energy
 
-    def _surface(self, v: _Variables) -> Tensor:
-        """How far points of the surface are from where the video shows them."""
-        if self.surface is None:
-            return v.angles.new_zeros(())
-        body = self.surface.points.body(v.identity())
-        posed = body.pose(v.root_rotation, v.root_translation, self.anatomy.to_pose(v.angles), v.actions.sigmoid())
-        residuals = (self.camera.project(posed.vertices)[..., :2] - self.surface.place) / self.height
+    def _surface(self, predicted: Tensor) -> Tensor:
+        """How far points of the surface [N, K, 3] are from where the video shows them."""
+        residuals = (self.camera.project(predicted)[..., :2] - self.surface.place) / self.height
         robust = geman_mcclure(residuals, self.settings.surface_scale) * self.surface.weight
         return self.settings.surface_weight * robust.sum() / self.surface.weight.sum().clamp(min=1)
 

@@ -18,6 +18,7 @@ from ..camera import Camera
 from ..rendering.rasterizer import rasterize, visible
 from ..rendering.surface_texture import VISIBLE_WITHIN, SurfacePainter, choose_frames, sample_texture
 from .capture import Capture
+from .correspondence import Correspondence
 from .fitting import Fit, FitSettings, SurfaceTargets, refit
 from .observations import Observations
 
@@ -57,7 +58,8 @@ def refine(
     points = _spread_points(template, POINTS)
     regressor = torch.zeros(len(points), len(template.skin_weights))
     regressor[torch.arange(len(points)), points] = 1.0
-    skinned, camera = template.points(regressor), capture.camera.resized(size)
+    skinned = template.points(torch.cat([Correspondence.load(template).regressor, regressor]))
+    camera = capture.camera.resized(size)
     plate = capture.background(size) if capture.static_camera else None
     scale = capture.crop["side"] / size
     corner = torch.tensor([capture.crop["left"], capture.crop["top"]])
