@@ -5,42 +5,43 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..body.template import BodyTemplate
+from .template import FINGERS, BodyTemplate
 
-# Stiffness about (flexion, abduction, twist), per squared radian, by joint; measured against residuals of
+# Stiffness about (flexion, abduction, twist), per squared radian, by role; measured against residuals of
 # real clips. Stiff axes are ones that the joint does not have, or whose turning a neighbour takes.
 STIFFNESS = {
     "spine": (2.5, 2.5, 2.5),
     "neck": (1.0, 1.0, 1.0),
     "head": (1.0, 1.0, 1.0),
     "clavicle": (6.0, 6.0, 6.0),
-    "upperarm01": (0.15, 0.15, 0.3),
-    "upperarm02": (60.0, 60.0, 1.0),
-    "lowerarm01": (0.08, 20.0, 20.0),
-    "lowerarm02": (60.0, 60.0, 0.3),
-    "wrist": (0.5, 0.5, 3.0),
-    "upperleg01": (0.3, 0.5, 1.0),
-    "upperleg02": (60.0, 60.0, 2.0),
-    "lowerleg01": (0.2, 20.0, 20.0),
+    "upper_arm": (0.15, 0.15, 0.3),
+    "upper_arm_twist": (60.0, 60.0, 1.0),
+    "forearm": (0.08, 20.0, 20.0),
+    "forearm_twist": (60.0, 60.0, 0.3),
+    "hand": (0.5, 0.5, 3.0),
+    "thigh": (0.3, 0.5, 1.0),
+    "thigh_twist": (60.0, 60.0, 2.0),
+    "shin": (0.2, 20.0, 20.0),
     "foot": (1.0, 1.0, 1.0),
+    "toes": (4.0, 20.0, 20.0),
     "eye": (1.0, 60.0, 1.0),
-    "finger1-1": (0.3, 0.5, 1.5),
-    "finger1": (0.2, 6.0, 6.0),
-    "finger-1": (0.15, 1.0, 6.0),
+    "thumb1": (0.3, 0.5, 1.5),
+    "thumb": (0.2, 6.0, 6.0),
+    "finger1": (0.15, 1.0, 6.0),
     "finger": (0.15, 12.0, 12.0),
 }
 RELAXED_FINGER = 0.3  # radians of flexion in each joint of a hand that hangs at rest
 MAX_FINGER_FLEXION = 1.9
 # The joint that a limb joint points at.
 _NEXT = {
-    "upperarm01": "lowerarm01",
-    "upperarm02": "lowerarm01",
-    "lowerarm01": "wrist",
-    "lowerarm02": "wrist",
-    "wrist": "finger3-1",
-    "upperleg01": "lowerleg01",
-    "upperleg02": "lowerleg01",
-    "lowerleg01": "foot",
+    "upper_arm": "forearm",
+    "upper_arm_twist": "forearm",
+    "forearm": "hand",
+    "forearm_twist": "hand",
+    "hand": "middle1",
+    "thigh": "shin",
+    "thigh_twist": "shin",
+    "shin": "foot",
 }
 
 
@@ -65,41 +66,47 @@ class Anatomy:
 def anatomy_of(template: BodyTemplate) -> Anatomy:
     """Read the axes off the template's own reference skeleton."""
     joints = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3]
-    position = {name: joints[i] for i, name in enumerate(template.joint_names)}
-    names = template.pose_joints
-    fingers = torch.tensor([name.startswith("finger") for name in names])
-    hinges = torch.tensor(
-        [name[:10] in ("lowerarm01", "lowerleg01") or (name.startswith("finger") and name[8] != "1") for name in names]
-    )
-    relaxed = torch.zeros(len(names), 3)
+    position = {role: joints[template.joint_of(role)] for role in template.roles}
+    roles = template.pose_roles
+    fingers = torch.tensor([role.startswith(FINGERS) for role in roles])
+    hinges = torch.tensor([role.startswith(("forearm.", "shin.")) or _bends_only(role) for role in roles])
+    relaxed = torch.zeros(len(roles), 3)
     relaxed[fingers, 0] = RELAXED_FINGER
     return Anatomy(
-        axes=torch.stack([_axes(name, position) for name in names]),
-        stiffness=torch.tensor([_stiffness(name) for name in names]),
+        axes=torch.stack([_axes(role, position) for role in roles]),
+        stiffness=torch.tensor([_stiffness(role, template) for role in roles]),
         relaxed=relaxed,
         hinges=hinges,
         fingers=fingers,
     )
 
 
-def _stiffness(name: str) -> tuple[float, float, float]:
-    joint = name.split(".")[0]
-    if joint.startswith("finger"):
-        thumb, first = joint[6] == "1", joint[8] == "1"
-        return STIFFNESS[("finger1" if thumb else "finger") + ("-1" if first else "")]
-    return STIFFNESS[joint if joint in STIFFNESS else joint.rstrip("0123456789")]
+def _bends_only(role: str) -> bool:
+    return role.startswith(FINGERS) and role[-3] != "1"
 
 
-def _axes(name: str, position: dict[str, Tensor]) -> Tensor:
-    joint, _, side = name.partition(".")
+def _stiffness(role: str, template: BodyTemplate) -> tuple[float, float, float]:
+    joint, _, side = role.partition(".")
+    if joint.startswith(FINGERS):
+        kind = "thumb" if joint.startswith("thumb") else "finger"
+        return STIFFNESS[kind + ("1" if joint.endswith("1") else "")]
+    flexion, abduction, twist = STIFFNESS[joint.rstrip("0123456789")]
+    taken = f"{joint}_twist"
+    if taken in STIFFNESS and f"{taken}.{side}" not in template.roles:  # as two springs one after the other
+        twist = 1 / (1 / twist + 1 / STIFFNESS[taken][2])
+    return flexion, abduction, twist
+
+
+def _axes(role: str, position: dict[str, Tensor]) -> Tensor:
+    joint, _, side = role.partition(".")
     at = lambda other: position[f"{other}.{side}"]  # noqa: E731
-    if joint.startswith("finger"):
-        return _finger_axes(joint, side, at)
+    if joint.startswith(FINGERS):
+        return _finger_axes(joint[:-1], int(joint[-1]), side, at)
     if joint not in _NEXT:
         return torch.eye(3)
-    along = at(_NEXT[joint]) - position[name]
-    if joint.startswith("lowerarm"):  # the elbow turns about the normal of the slightly bent arm
-        flexion = torch.linalg.cross(at("lowerarm01") - at("upperarm01"), at("wrist") - at("lowerarm01"))
+    along = at(_NEXT[joint]) - position[role]
+    if joint.startswith("forearm"):  # the elbow turns about the normal of the slightly bent arm
+        flexion = torch.linalg.cross(at("forearm") - at("upper_arm"), at("hand") - at("forearm"))
     else:
         flexion = torch.tensor([1.0, 0.0, 0.0])
     along = along / along.norm()
@@ -107,14 +114,13 @@ def _axes(name: str, position: dict[str, Tensor]) -> Tensor:
     return _columns([flexion, torch.linalg.cross(along, flexion), along])
 
 
-def _finger_axes(joint: str, side: str, at) -> Tensor:
-    finger, k = joint[6], int(joint[8])
-    here = at(joint)
-    along = at(f"finger{finger}-{k + 1}") - here if k < 3 else here - at(f"finger{finger}-2")
-    if finger == "1":  # the thumb bends across the palm
-        normal = torch.linalg.cross(along, at("finger3-1") - here)
+def _finger_axes(finger: str, k: int, side: str, at) -> Tensor:
+    here = at(f"{finger}{k}")
+    along = at(f"{finger}{k + 1}") - here if k < 3 else here - at(f"{finger}2")
+    if finger == "thumb":  # it bends across the palm
+        normal = torch.linalg.cross(along, at("middle1") - here)
     else:
-        normal = torch.linalg.cross(at("finger2-1") - at("wrist"), at("finger5-1") - at("wrist"))
+        normal = torch.linalg.cross(at("index1") - at("hand"), at("little1") - at("hand"))
     normal = normal * (1.0 if side == "L" else -1.0)
     flexion = torch.linalg.cross(normal, along)
     return _columns([flexion, torch.linalg.cross(along, flexion), along])

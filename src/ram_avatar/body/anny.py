@@ -21,9 +21,8 @@ from torch import Tensor
 
 from ..cache import cache_folder
 from .chain import Chain
-from .template import Posed
+from .template import FINGERS, SIDES, Body, BodyTemplate, Posed
 
-SIDES = ("L", "R")
 FINGER_JOINTS = [f"finger{finger}-{k}.{side}" for side in SIDES for finger in range(1, 6) for k in (1, 2, 3)]
 LIMB_JOINTS = [
     f"{joint}.{side}"
@@ -36,6 +35,27 @@ LIMB_JOINTS = [
 SPINE_JOINTS = ["spine05", "spine03", "spine01", "neck01", "neck03", "head"]
 EYE_JOINTS = ["eye.L", "eye.R"]
 POSE_JOINTS = SPINE_JOINTS + LIMB_JOINTS + FINGER_JOINTS + EYE_JOINTS
+ROLES = {"hips": "root", "head": "head"}
+ROLES |= dict(zip(("spine1", "spine2", "spine3", "neck1", "neck2"), SPINE_JOINTS[:5], strict=True))
+ROLES |= {
+    f"{role}.{side}": f"{joint}.{side}"
+    for side in SIDES
+    for role, joint in {
+        "clavicle": "clavicle",
+        "upper_arm": "upperarm01",
+        "upper_arm_twist": "upperarm02",
+        "forearm": "lowerarm01",
+        "forearm_twist": "lowerarm02",
+        "hand": "wrist",
+        **{f"{finger}{k}": f"finger{n}-{k}" for n, finger in enumerate(FINGERS, start=1) for k in (1, 2, 3)},
+        "thigh": "upperleg01",
+        "thigh_twist": "upperleg02",
+        "shin": "lowerleg01",
+        "foot": "foot",
+        "toes": "toe2-1",
+        "eye": "eye",
+    }.items()
+}
 
 # The local changes of left and right are tied: a person's two arms have one length.
 PHENOTYPE_DEFAULTS = {"age": 0.67, "weight": 0.45}  # an adult; 0.5 for the others
@@ -62,7 +82,7 @@ class Rig:
     phenotype_projection: Tensor
 
 
-class AnnyTemplate:
+class AnnyTemplate(BodyTemplate):
     """Anny with 52 facial actions, fingers and UVs. See `template.BodyTemplate` for what each field is."""
 
     name = "anny-0.6"
@@ -74,6 +94,7 @@ class AnnyTemplate:
         self.joint_parents: list[int] = labels["parents"]
         self.action_names: list[str] = labels["actions"]
         self.pose_joints = POSE_JOINTS
+        self.roles = ROLES
         self.pose_indices = torch.tensor([self.joint_names.index(j) for j in POSE_JOINTS])
         self._labels = labels
         self._phenotypes: list[str] = labels["phenotypes"]
@@ -174,10 +195,8 @@ class AnnyTemplate:
         phenotypes = [PHENOTYPE_DEFAULTS.get(name, 0.5) for name in self._phenotypes]
         return torch.tensor(phenotypes + [0.0] * len(self._tied))
 
-    def joint(self, name: str) -> int:
-        return self.joint_names.index(name)
-
     def part_weight(self, *joint_prefixes: str) -> Tensor:
+        """[V]: how much of each vertex belongs to joints whose own names start with one of the prefixes."""
         joints = [i for i, name in enumerate(self.joint_names) if name.startswith(joint_prefixes)]
         return self.rig.skin_weights[:, joints].sum(1)
 
@@ -196,10 +215,6 @@ class AnnyTemplate:
         return torch.stack(tips)
 
     def points(self, regressor: Tensor) -> "AnnyTemplate":
-        """The template with K points in the place of its vertices: weighted sums of them, regressor [K, V].
-
-        Points are skinned by the mixed weights of their vertices: exact where those move rigidly together.
-        """
         rig = self.rig
         mix = lambda shapes: torch.einsum("kv,avc->akc", regressor, shapes)  # noqa: E731
         points = replace(
@@ -249,7 +264,7 @@ class AnnyTemplate:
         return AnnyTemplate(Rig(**tensors), self._labels)
 
 
-class AnnyBody:
+class AnnyBody(Body):
     """Anny with a fixed identity. See `template.Body`."""
 
     def __init__(self, template: AnnyTemplate, rest_vertices: Tensor, rest_joints: Tensor):
@@ -298,9 +313,6 @@ class AnnyBody:
         places = chain.places(turns, root_translation @ reference[0], bones)
         moves = turns @ from_rest
         return turns, places, torch.cat([moves, places[..., None] - moves @ heads[..., None]], -1)
-
-    def reference_vertices(self) -> Tensor:
-        return self.at_reference().vertices[0]
 
     def at_reference(self) -> Posed:
         zeros = self.rest_vertices.new_zeros

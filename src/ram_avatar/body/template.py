@@ -2,12 +2,39 @@
 
 World axes, everywhere in this package: x to the template's left, y to its back, z up, in metres; an
 upright template faces -y. `rendering.camera` looks along +y from the origin.
+
+Templates name their joints as their makers did. What a joint is to the body is its role, and the rest of the package
+asks for roles: `hips` (the root), `spine1` .. `spine3` (upward, the last one carries the chest), `neck1`, `neck2`,
+`head`, and with `.L` and `.R` `clavicle`, `upper_arm`, `upper_arm_twist`, `forearm`, `forearm_twist`, `hand`,
+`thigh`, `thigh_twist`, `shin`, `foot`, `toes`, `eye`, and three joints of each finger, `index1` .. `index3`. As in
+`motion.joint_map`, a bone's role is that of the joint it begins at: the `forearm` turns about the elbow; a twist joint
+lies within the bone. A template may lack the roles in `OPTIONAL_ROLES`.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+SIDES = ("L", "R")
+FINGERS = ("thumb", "index", "middle", "ring", "little")
+HAND_ROLES = ("hand", *(f"{finger}{k}" for finger in FINGERS for k in (1, 2, 3)))  # from the wrist outward
+ROLES = (
+    "hips", "spine1", "spine2", "spine3", "neck1", "neck2", "head",
+    *(
+        f"{role}.{side}"
+        for side in SIDES
+        for role in (
+            "clavicle", "upper_arm", "upper_arm_twist", "forearm", "forearm_twist", *HAND_ROLES,
+            "thigh", "thigh_twist", "shin", "foot", "toes", "eye",
+        )
+    ),
+)  # fmt: skip
+OPTIONAL_ROLES = (
+    "neck2",
+    *(f"{role}.{side}" for side in SIDES for role in ("upper_arm_twist", "forearm_twist", "thigh_twist")),
+)
 
 
 @dataclass
@@ -25,7 +52,8 @@ class Posed:
 class Body(Protocol):
     """A template with a fixed identity."""
 
-    rest_vertices: Tensor  # [V, 3]
+    rest_vertices: Tensor  # [V, 3] as they are skinned
+    rest_joints: Tensor  # [J, 4, 4] poses of the joints that belong to them: skinning moves from there
 
     def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:
         """Pose the mesh.
@@ -39,19 +67,24 @@ class Body(Protocol):
         """
         ...
 
+    def at_reference(self) -> Posed:
+        """In the reference pose, the root at the origin, the face at rest."""
+        ...
+
     def reference_vertices(self) -> Tensor:
         """[V, 3]: the mesh in the reference pose, root at the origin: the canonical surface."""
-        ...
+        return self.at_reference().vertices[0]
 
 
 class BodyTemplate(Protocol):
     """A rigged, UV-mapped mesh with identity parameters and facial actions."""
 
     name: str  # with the version that its parameters belong to
-    joint_names: list[str]  # J, the whole skeleton
+    joint_names: list[str]  # J, the whole skeleton, parents before children
     joint_parents: list[int]  # J, -1 for the root
-    pose_joints: list[str]  # P, those that a motion turns; the rest stay at their reference
-    action_names: list[str]  # A, ARKit names
+    roles: dict[str, str]  # of `ROLES` to the names of the joints that have them
+    pose_joints: list[str]  # P, those that a motion turns, each with a role; the rest stay at their reference
+    action_names: list[str]  # A; what is called as in ARKit does what it does there
     identity_names: list[str]  # I
     faces: Tensor  # [F, 3] int64 into the vertices
     uv: Tensor  # [U, 2] texture coordinates in [0, 1], v up
@@ -67,6 +100,46 @@ class BodyTemplate(Protocol):
         """The template with the identity [I]; differentiable in it."""
         ...
 
-    def part_weight(self, *joint_prefixes: str) -> Tensor:
-        """[V]: how much of each vertex belongs to joints whose names start with one of the prefixes."""
+    def points(self, regressor: Tensor) -> "BodyTemplate":
+        """The template with K points in the place of its vertices: weighted sums of them, regressor [K, V].
+
+        Points are skinned by the mixed weights of their vertices: exact where those move rigidly together.
+        """
         ...
+
+    def to(self, device: torch.device | str) -> "BodyTemplate":
+        """The template with its tensors on a device."""
+        ...
+
+    # What follows from the above --------------------------------------------------------------------------------
+
+    @property
+    def pose_roles(self) -> list[str]:
+        """P: the roles of the pose joints."""
+        role_of = {joint: role for role, joint in self.roles.items()}
+        return [role_of[joint] for joint in self.pose_joints]
+
+    def joint(self, name: str) -> int:
+        """The index of a joint by its name."""
+        return self.joint_names.index(name)
+
+    def joint_of(self, role: str) -> int:
+        """The index of the joint that has a role; KeyError where the template lacks it."""
+        return self.joint(self.roles[role])
+
+    def joints_of(self, *prefixes: str, side: str = "") -> list[int]:
+        """The indices of all joints whose roles start with one of the prefixes, of one side ("L" or "R") or both."""
+        return [
+            self.joint(name) for role, name in self.roles.items() if role.startswith(prefixes) and role.endswith(side)
+        ]
+
+    def role_weight(self, *prefixes: str) -> Tensor:
+        """[V]: how much of each vertex belongs to roles that start with one of the prefixes.
+
+        A joint without a role belongs to the nearest one above that has one: toes to the foot, a jaw to the head.
+        """
+        role_of = {joint: role for role, joint in self.roles.items()}
+        owners: list[str] = []
+        for name, parent in zip(self.joint_names, self.joint_parents, strict=True):
+            owners.append(role_of[name] if name in role_of else owners[parent])
+        return self.skin_weights[:, [i for i, role in enumerate(owners) if role.startswith(prefixes)]].sum(1)

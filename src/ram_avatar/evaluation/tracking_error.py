@@ -13,7 +13,7 @@ import roma
 import torch
 from torch import Tensor
 
-from ..body.template import BodyTemplate
+from ..body.template import FINGERS, SIDES, BodyTemplate
 from ..errors import UserError
 from ..tracking.capture import Capture
 
@@ -124,21 +124,18 @@ class _Rows:
 
     @classmethod
     def of(cls, template: BodyTemplate) -> "_Rows":
-        index = {name: i for i, name in enumerate(template.joint_names)}
-        fingers = [name for name in template.pose_joints if name.startswith("finger")]
-        tips = {"L": range(5), "R": range(5, 10)}
-        wrists = {side: index[f"wrist.{side}"] for side in "LR"}
+        fingers = {side: template.joints_of(*FINGERS, side=side) for side in SIDES}
+        wrists = {side: template.joint_of(f"hand.{side}") for side in SIDES}
+        elsewhere = {*template.joints_of("eye"), *fingers["L"], *fingers["R"]}
+        joints = [template.joint(name) for name in template.pose_joints]
+        tips = range(len(template.joint_names), len(template.joint_names) + 10)
         return cls(
-            body=[index[name] for name in template.pose_joints if not name.startswith(("finger", "eye"))],
-            hands={
-                side: [index[name] for name in fingers if name.endswith(side)]
-                + [len(index) + tip for tip in tips[side]]
-                for side in "LR"
-            },
+            body=[joint for joint in joints if joint not in elsewhere],
+            hands={"L": [*fingers["L"], *tips[:5]], "R": [*fingers["R"], *tips[5:]]},
             wrists=wrists,
-            fingers=[index[name] for name in fingers],
-            finger_wrists=[wrists[name[-1]] for name in fingers],
-            head=index["head"],
+            fingers=fingers["L"] + fingers["R"],
+            finger_wrists=[wrists[side] for side in SIDES for _ in fingers[side]],
+            head=template.joint_of("head"),
         )
 
 

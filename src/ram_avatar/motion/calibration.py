@@ -28,8 +28,6 @@ _LEAST_LENGTH = 0.01  # of the leg: a shorter bone points nowhere
 _UP = torch.tensor([0.0, 0.0, 1.0])
 _LEFT = torch.tensor([1.0, 0.0, 0.0])
 _LIMBS = (("upper_arm", "forearm", "hand"), ("thigh", "shin", "foot"))
-_LIMB_JOINTS = (("upperarm01", "lowerarm01", "wrist"), ("upperleg01", "lowerleg01", "foot"))
-_TOES = "toe2-1"
 _SIGN = {"L": 1.0, "R": -1.0}
 
 
@@ -43,38 +41,35 @@ class Limb:
 
 
 class Reference:
-    """The template's joints in the reference pose, the root at the origin."""
+    """The template's joints in the reference pose, the root at the origin, by their roles."""
 
     def __init__(self, template: BodyTemplate, body: Body):
         zeros = torch.zeros
         posed = body.pose(
             zeros(1, 3), zeros(1, 3), zeros(1, len(template.pose_joints), 3), zeros(1, len(template.action_names))
         )
-        self.at: dict[str, Tensor] = dict(zip(template.joint_names, posed.joints[0, :, :3, 3], strict=True))
-        self._parents = {
-            name: template.joint_names[parent] if parent >= 0 else None
-            for name, parent in zip(template.joint_names, template.joint_parents, strict=True)
-        }
+        self.at = {role: posed.joints[0, template.joint_of(role), :3, 3] for role in template.roles}
+        self._template = template
         tips = posed.vertices[0][template.fingertips].mean(1)  # [10, 3]
-        self.ends = {f"foot.{side}": self.at[f"{_TOES}.{side}"] for side in "LR"}
+        self.ends = {f"foot.{side}": self.at[f"toes.{side}"] for side in "LR"}
         self.ends["head"] = torch.tensor([*self.at["head"][:2], posed.vertices[0, :, 2].max()])
-        self.ends |= {f"finger{k % 5 + 1}-3.{'LR'[k // 5]}": tip for k, tip in enumerate(tips)}
+        self.ends |= {f"{FINGERS[k % 5]}3.{'LR'[k // 5]}": tip for k, tip in enumerate(tips)}
         self.limbs = {}
         for side in "LR":
-            for parts, joints in zip(_LIMBS, _LIMB_JOINTS, strict=True):
-                first, second, third = (self.at[f"{joint}.{side}"] for joint in joints)
+            for parts in _LIMBS:
+                first, second, third = (self.at[f"{part}.{side}"] for part in parts)
                 upper, lower = unit(second - first), unit(third - second)
                 # The arm is bent in the reference pose; a leg that is straight bends about the line of the hips.
-                hinge = torch.linalg.cross(upper, lower) if joints[0] == "upperarm01" else _LEFT
+                hinge = torch.linalg.cross(upper, lower) if parts[0] == "upper_arm" else _LEFT
                 self.limbs[f"{parts[0]}.{side}"] = Limb(upper, lower, unit(hinge))
 
     def direction(self, start: str, end: str) -> Tensor:
         return unit(self.at[end] - self.at[start])
 
     def bone(self, finger: str) -> Tensor:
-        """Where a bone of a finger points, "finger2-1.L"."""
-        k = int(finger[8])
-        after = self.at[f"{finger[:8]}{k + 1}{finger[9:]}"] if k < 3 else self.ends[finger]
+        """Where a bone of a finger points, "index1.L"."""
+        k = int(finger[-3])
+        after = self.at[f"{finger[:-3]}{k + 1}{finger[-2:]}"] if k < 3 else self.ends[finger]
         return unit(after - self.at[finger])
 
     def middle(self, joint: str) -> Tensor:
@@ -83,7 +78,7 @@ class Reference:
     def knuckles(self, side: str) -> tuple[Tensor, Tensor]:
         """Along the hand, and from the index to the little finger."""
         at = lambda joint: self.at[f"{joint}.{side}"]  # noqa: E731
-        return unit(at("finger3-1") - at("wrist")), unit(at("finger5-1") - at("finger2-1"))
+        return unit(at("middle1") - at("hand")), unit(at("little1") - at("index1"))
 
     def hand(self, side: str) -> tuple[Tensor, Tensor]:
         """Along the hand, and out of the palm."""
@@ -91,14 +86,18 @@ class Reference:
         return along, unit(torch.linalg.cross(across, along)) * _SIGN[side]
 
     def ancestor(self, joint: str, among) -> str:
-        """The nearest joint above that is one of `among`."""
-        parent = self._parents[joint]
-        return parent if parent in among else self.ancestor(parent, among)
+        """The role of the nearest joint above that has one of `among`."""
+        template = self._template
+        role_of = {template.joint_of(role): role for role in among if role in template.roles}
+        above = template.joint_parents[template.joint_of(joint)]
+        while above not in role_of:
+            above = template.joint_parents[above]
+        return role_of[above]
 
     def leg_length(self) -> float:
         """Hip to ankle; the shorter side's."""
         length = lambda *joints: min((self.at[joints[1] + s] - self.at[joints[0] + s]).norm() for s in (".L", ".R"))  # noqa: E731
-        return float(length("upperleg01", "lowerleg01") + length("lowerleg01", "foot"))
+        return float(length("thigh", "shin") + length("shin", "foot"))
 
 
 class Source:

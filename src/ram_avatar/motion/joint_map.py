@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
+from ..body.template import FINGERS
 from ..errors import UserError
 from ..files import disk_errors
 
-FINGERS = ("thumb", "index", "middle", "ring", "little")
 _MIDDLE_PARTS = ("hips", "spine", "neck", "head")
 _SIDE_PARTS = ("clavicle", "upper_arm", "forearm", "hand", "thigh", "shin", "foot", "toes", *FINGERS)
 _NEEDED = ("hips", "head", *(f"{part}.{side}" for part in _SIDE_PARTS[1:7] for side in "LR"))

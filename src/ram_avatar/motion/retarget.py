@@ -71,5 +71,5 @@ def _lowest(body: Body, motion: Motion) -> Tensor:
 
 def _leg_length(template: BodyTemplate, body: Body) -> float:
     joints = body.at_reference().joints[0, :, :3, 3]
-    at = lambda name: joints[template.joint_names.index(name)]  # noqa: E731
-    return float((at("upperleg01.L") - at("lowerleg01.L")).norm() + (at("lowerleg01.L") - at("foot.L")).norm())
+    hip, knee, ankle = (joints[template.joint_of(f"{role}.L")] for role in ("thigh", "shin", "foot"))
+    return float((hip - knee).norm() + (knee - ankle).norm())

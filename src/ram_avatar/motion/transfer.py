@@ -23,7 +23,7 @@ from .skeleton import SkeletalClip
 _FRAMES_AT_ONCE = 2048
 _POSED_AT_ONCE = 16
 _STRAIGHT, _BENT = np.radians([8.0, 30.0])  # between these a limb's own plane takes over from the clip's
-_SPINE = {"spine05": 1 / 3, "spine03": 2 / 3, "spine01": 1.0}  # how far from the pelvis' turn to the chest's
+_SPINE = {"spine1": 1 / 3, "spine2": 2 / 3, "spine3": 1.0}  # how far from the pelvis' turn to the chest's
 
 
 @torch.no_grad()
@@ -70,16 +70,15 @@ def from_template(motion: Motion, template: BodyTemplate, identity: Tensor | Non
     feet, head and fingers (`NAME_end`). Its rest pose is the template's reference pose. The face stays behind."""
     identity = template.default_identity() if identity is None else identity
     reference = Reference(template, template.body(identity))
-    root = template.joint_names[0]
-    kept = [name for name in template.joint_names if name == root or name in template.pose_joints]
-    parents, names, positions = [], [], []
-    for name in kept:
-        names.append(name)
-        parents.append(-1 if name == root else names.index(reference.ancestor(name, kept)))
-        positions.append(reference.at[name])
-    for name, position in reference.ends.items():
-        names.append(f"{name}_end")
-        parents.append(names.index(name))
+    kept = sorted(("hips", *template.pose_roles), key=template.joint_of)
+    names = [template.roles[role] for role in kept]
+    parents = [-1, *(kept.index(reference.ancestor(role, kept)) for role in kept[1:])]
+    positions = [reference.at[role] for role in kept]
+    for role, position in reference.ends.items():
+        if role.startswith("foot") and role.replace("foot", "toes") in kept:
+            continue  # it ends in a joint
+        names.append(f"{template.roles[role]}_end")
+        parents.append(kept.index(role))
         positions.append(position)
     offsets = torch.stack(
         [p - positions[parent] if parent >= 0 else 0 * p for p, parent in zip(positions, parents, strict=True)]
@@ -110,17 +109,17 @@ class _Transfer:
         pelvis, chest = (pose.turn(part) @ constant[part] for part in ("hips", "chest"))
         head = pose.turn("head") @ constant["head"]
         neck = pose.turn("neck") @ constant["neck"] if "neck" in constant else between(chest, head, 1 / 3)
-        turns = {"root": pelvis, "neck01": neck, "neck03": between(neck, head, 0.5), "head": head}
+        turns = {"hips": pelvis, "neck1": neck, "neck2": between(neck, head, 0.5), "head": head}
         turns |= self._spine(pose, pelvis, chest)
         for side in "LR":
             turns |= self._arm(pose, side, chest) | self._leg(pose, side, pelvis)
         rotations = self.at_rest.repeat(len(pose), 1, 1)
-        for index, name in enumerate(self.template.pose_joints):
-            if name in turns:
-                parent = turns[self.reference.ancestor(name, turns)]
-                rotations[:, index] = roma.rotmat_to_rotvec(parent.mT @ turns[name])
+        for index, role in enumerate(self.template.pose_roles):
+            if role in turns:
+                parent = turns[self.reference.ancestor(role, turns)]
+                rotations[:, index] = roma.rotmat_to_rotvec(parent.mT @ turns[role])
         hips = pose.middle("thigh") * self.calibration.scale
-        translation = hips - pelvis @ self.reference.middle("upperleg01")
+        translation = hips - pelvis @ self.reference.middle("thigh")
         return roma.rotmat_to_rotvec(pelvis), translation, rotations
 
     def _spine(self, pose: Pose, pelvis: Tensor, chest: Tensor) -> dict[str, Tensor]:
@@ -129,33 +128,29 @@ class _Transfer:
         if "neck" not in pose.source.joints:
             return turns
         at = self.reference.at
-        fixed = pelvis @ (at["spine05"] - self.reference.middle("upperleg01")) + chest @ (at["neck01"] - at["spine01"])
-        lean = turns["spine05"] @ (at["spine03"] - at["spine05"]) + turns["spine03"] @ (at["spine01"] - at["spine03"])
+        fixed = pelvis @ (at["spine1"] - self.reference.middle("thigh")) + chest @ (at["neck1"] - at["spine3"])
+        lean = turns["spine1"] @ (at["spine2"] - at["spine1"]) + turns["spine2"] @ (at["spine3"] - at["spine2"])
         trunk = unit(pose.at("neck") - pose.middle("thigh"))
         along = (trunk * fixed).sum(-1, keepdim=True)
         square = along**2 - fixed.square().sum(-1, keepdim=True) + lean.square().sum(-1, keepdim=True)
         length = along + square.clamp(min=0).sqrt()  # of the trunk: `lean` keeps its own
         correction = swing(unit(lean), unit(length * trunk - fixed))
-        return turns | {joint: correction @ turns[joint] for joint in ("spine05", "spine03")}
+        return turns | {joint: correction @ turns[joint] for joint in ("spine1", "spine2")}
 
     def _arm(self, pose: Pose, side: str, chest: Tensor) -> dict[str, Tensor]:
         key = f"clavicle.{side}"
         clavicle = pose.turn(key) @ self.calibration.constants[key] if key in self.calibration.constants else chest
         upper, lower = self._limb(pose, side, ("upper_arm", "forearm", "hand"))
-        turns = {key: clavicle, f"lowerarm01.{side}": lower}
-        turns |= self._spread(f"upperarm01.{side}", f"upperarm02.{side}", f"lowerarm01.{side}", clavicle, upper)
+        turns = {key: clavicle} | self._spread("upper_arm", "forearm", side, clavicle, upper)
         hand = self._hand(pose, side)
-        axis = self.reference.direction(f"lowerarm02.{side}", f"wrist.{side}")
-        pronation = _about(axis, self._twist(f"wrist.{side}", lower.mT @ hand, axis))
-        turns |= {f"lowerarm02.{side}": lower @ pronation, f"wrist.{side}": hand}
-        for number, finger in enumerate(FINGERS, start=1):
-            turns |= self._finger(pose, side, finger, number, hand)
+        turns |= self._pronate(side, lower, hand) | {f"hand.{side}": hand}
+        for finger in FINGERS:
+            turns |= self._finger(pose, side, finger, hand)
         return turns
 
     def _leg(self, pose: Pose, side: str, pelvis: Tensor) -> dict[str, Tensor]:
         upper, lower = self._limb(pose, side, ("thigh", "shin", "foot"))
-        turns = {f"lowerleg01.{side}": lower}
-        turns |= self._spread(f"upperleg01.{side}", f"upperleg02.{side}", f"lowerleg01.{side}", pelvis, upper)
+        turns = {f"shin.{side}": lower} | self._spread("thigh", "shin", side, pelvis, upper)
         turns[f"foot.{side}"] = pose.turn(f"foot.{side}") @ self.calibration.constants[f"foot.{side}"]
         return turns
 
@@ -175,12 +170,27 @@ class _Transfer:
             turn_between((reference.lower, reference.hinge), (lower, hinge)),
         )
 
-    def _spread(self, first: str, second: str, end: str, parent: Tensor, turn: Tensor) -> dict[str, Tensor]:
-        """A limb's twist, half at its root and half at the joint within the bone; its end stays where it is."""
+    def _spread(self, bone: str, after: str, side: str, parent: Tensor, turn: Tensor) -> dict[str, Tensor]:
+        """A limb's twist, half at its root and half at the joint within the bone; its end stays where it is.
+
+        A template without such a joint turns the bone as one."""
+        first, second, end = f"{bone}.{side}", f"{bone}_twist.{side}", f"{after}.{side}"
+        if second not in self.reference.at:
+            return {first: turn}
         along = self.reference.direction(first, end)
         half = 0.5 * self._twist(first, parent.mT @ turn, along)
         begun = turn @ _about(along, -half)
         return {first: begun, second: begun @ _about(self.reference.direction(second, end), half)}
+
+    def _pronate(self, side: str, lower: Tensor, hand: Tensor) -> dict[str, Tensor]:
+        """The hand's twist at the joint within the forearm; without one, half of it at the elbow."""
+        elbow, twist = f"forearm.{side}", f"forearm_twist.{side}"
+        has_twist = twist in self.reference.at
+        axis = self.reference.direction(twist if has_twist else elbow, f"hand.{side}")
+        angle = self._twist(f"hand.{side}", lower.mT @ hand, axis)
+        if has_twist:
+            return {elbow: lower, twist: lower @ _about(axis, angle)}
+        return {elbow: lower @ _about(axis, 0.5 * angle)}
 
     def _twist(self, name: str, turn: Tensor, axis: Tensor) -> Tensor:
         """[N] angle of the part of a turn that is about an axis, without jumps over time."""
@@ -197,15 +207,15 @@ class _Transfer:
             return turn_between(self.reference.knuckles(side), pose.knuckles(side))
         return pose.turn(key) @ self.calibration.constants[key]
 
-    def _finger(self, pose: Pose, side: str, finger: str, number: int, hand: Tensor) -> dict[str, Tensor]:
+    def _finger(self, pose: Pose, side: str, finger: str, hand: Tensor) -> dict[str, Tensor]:
         """Each bone turned the shortest way from where the one before would carry it."""
         if not pose.source.has_fingers(side) or f"{finger}.{side}" not in pose.source.mapping:
             return {}
         turns, turn = {}, hand
         for k, direction in enumerate(pose.finger(f"{finger}.{side}"), start=1):
-            name = f"finger{number}-{k}.{side}"
-            turn = swing(turn @ self.reference.bone(name), direction) @ turn
-            turns[name] = turn
+            role = f"{finger}{k}.{side}"
+            turn = swing(turn @ self.reference.bone(role), direction) @ turn
+            turns[role] = turn
         return turns
 
 

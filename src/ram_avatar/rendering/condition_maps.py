@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..body.template import BodyTemplate
+from ..body.template import FINGERS, SIDES, BodyTemplate
 from ..camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import Fragments, draw_segments, rasterize, vertex_normals
@@ -13,8 +13,7 @@ from .surface_texture import sample_texture
 
 EXPANSION = 0.01  # metres the expanded mesh is pushed out: hair and loose clothing just outside the body
 _IRIS_CONE = 0.45  # radians about the forward axis of the eyeball
-FINGERS = 5
-MAP_CHANNELS = 4 + 4 + 3 + FINGERS + 3  # of all maps of a frame
+MAP_CHANNELS = 4 + 4 + 3 + len(FINGERS) + 3  # of all maps of a frame
 
 
 @dataclass
@@ -56,20 +55,19 @@ class ConditionMapper:
         low, high = reference.amin(0), reference.amax(0)
         # One scale for the three axes: the canonical space keeps the body's proportions.
         self.canonical = (reference - (low + high) / 2) / ((high - low).max() / 2)
-        head = template.part_weight("head", "eye", "neck03") > 0.5
+        head = template.role_weight("head", "eye", "neck2") > 0.5
         self.head = head.float().to(device)
         self.eyes, self.eye_color = _eyeballs(template, reference)
-        joint = {name: i for i, name in enumerate(template.joint_names)}
         self.finger_joints = torch.tensor(
             [
-                [joint[f"wrist.{side}"]] + [joint[f"finger{finger}-{k}.{side}"] for k in (1, 2, 3)]
-                for side in "LR"
-                for finger in range(1, FINGERS + 1)
+                [template.joint_of(f"{role}.{side}") for role in ("hand", *(f"{finger}{k}" for k in (1, 2, 3)))]
+                for side in SIDES
+                for finger in FINGERS
             ],
             device=device,
         )  # [10, 4]
         self.fingertips = template.fingertips.to(device)  # [10, K] vertices
-        segments = torch.arange(1, 1 + FINGERS, device=device).repeat(2).repeat_interleave(4) - 1
+        segments = torch.arange(len(FINGERS), device=device).repeat(2).repeat_interleave(4)
         self.finger_channels = segments.int()  # [40]
 
     @torch.no_grad()
@@ -106,16 +104,16 @@ class ConditionMapper:
         tips = points[:, self.fingertips, :2].mean(2)
         chain = torch.cat([chain, tips[:, :, None]], 2)  # [B, 10, 5, 2]
         segments = torch.stack([chain[:, :, :-1], chain[:, :, 1:]], 3).flatten(1, 2)  # [B, 40, 2, 2]
-        radius = 0.75 * self.camera.height / 256
-        return draw_segments(segments, self.finger_channels, FINGERS, radius, self.camera.height, self.camera.width)
+        height, width = self.camera.height, self.camera.width
+        return draw_segments(segments, self.finger_channels, len(FINGERS), 0.75 * height / 256, height, width)
 
 
 def _eyeballs(template: BodyTemplate, reference: Tensor) -> tuple[Tensor, Tensor]:
     """Which vertices are eyeballs [V] bool, and their look [V]: +1 white, -1 iris."""
-    eyes = template.part_weight("eye.") > 0.5
+    eyes = template.role_weight("eye.") > 0.5
     look = torch.ones(len(reference), device=reference.device)
-    for name in ("eye.L", "eye.R"):
-        ball = template.part_weight(name) > 0.5
+    for side in SIDES:
+        ball = template.role_weight(f"eye.{side}") > 0.5
         ray = reference - reference[ball].mean(0)
         forward = -ray[:, 1] / ray.norm(dim=-1).clamp(min=1e-9)
         look[ball & (forward > torch.cos(torch.tensor(_IRIS_CONE)))] = -1.0

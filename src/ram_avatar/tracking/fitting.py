@@ -184,7 +184,6 @@ class _Problem:
         self.points = surface.points if surface else template.points(self.map.regressor)
         self.camera = Camera.default(seen.width, seen.height)
         self.height = seen.person_height
-        self.lids = [template.action_names.index(n) for n in ("eyeBlinkLeft", "eyeBlinkRight")]
 
         self.pose_landmarks = self.map.joint_landmarks + self.map.surface_landmarks
         weight = torch.tensor([POSE_WEIGHT.get(i, 1.0) for i in self.pose_landmarks])
@@ -223,13 +222,13 @@ class _Problem:
         template = self.template
         default = template.default_identity()
         reference = template.body(default).at_reference().joints[0, :, :3, 3]
-        at = lambda name: reference[template.joint(name)]  # noqa: E731
-        hips = (at("upperleg01.L") + at("upperleg01.R")) / 2
-        chest = (at("upperarm01.L") + at("upperarm01.R")) / 2
+        at = lambda role: reference[template.joint_of(role)]  # noqa: E731
+        hips = (at("thigh.L") + at("thigh.R")) / 2
+        chest = (at("upper_arm.L") + at("upper_arm.R")) / 2
         world = seen.pose_world
         left = world[:, 11] + world[:, 23] - world[:, 12] - world[:, 24]
         up = world[:, 11] + world[:, 12] - world[:, 23] - world[:, 24]
-        turned = _frame(left, up) @ _frame((at("upperleg01.L") - at("upperleg01.R"))[None], (chest - hips)[None]).mT
+        turned = _frame(left, up) @ _frame((at("thigh.L") - at("thigh.R"))[None], (chest - hips)[None]).mT
         known = seen.seen["body"].nonzero().flatten()
         nearest = known[(torch.arange(frames)[:, None] - known[None]).abs().argmin(1)]  # for frames unseen
         turned = turned[nearest]

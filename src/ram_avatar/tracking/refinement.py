@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..body.anny import AnnyTemplate
+from ..body.template import BodyTemplate
 from ..camera import Camera
 from ..rendering.rasterizer import rasterize, visible
 from ..rendering.surface_texture import VISIBLE_WITHIN, SurfacePainter, choose_frames, sample_texture
@@ -34,7 +34,7 @@ Film = list[tuple[np.ndarray, np.ndarray]]
 
 
 def refine(
-    template: AnnyTemplate,
+    template: BodyTemplate,
     observations: Observations,
     net_actions: Tensor | None,
     fitted: Fit,
@@ -80,7 +80,7 @@ def refine(
     return fitted, rounds
 
 
-def _paint(template: AnnyTemplate, fitted: Fit, film: Film, camera: Camera) -> Tensor:
+def _paint(template: BodyTemplate, fitted: Fit, film: Film, camera: Camera) -> Tensor:
     """The surface texture [3, T, T] of a fit. Held-out frames take no part, here as everywhere."""
     painter = SurfacePainter(template, fitted.identity, camera)
     for index in choose_frames(range(len(film)), PAINTED_FROM):
@@ -90,7 +90,7 @@ def _paint(template: AnnyTemplate, fitted: Fit, film: Film, camera: Camera) -> T
 
 @torch.no_grad()
 def _seen_points(
-    template: AnnyTemplate,
+    template: BodyTemplate,
     fitted: Fit,
     film: Film,
     plate: np.ndarray | None,
@@ -143,9 +143,9 @@ def _window(covered: np.ndarray) -> tuple[slice, slice]:
     return tuple(slice(max(0, along[0] - room), along[-1] + room) for along in (rows, columns))
 
 
-def _spread_points(template: AnnyTemplate, count: int) -> Tensor:
+def _spread_points(template: BodyTemplate, count: int) -> Tensor:
     """`count` vertices, each the farthest from those before it; eyeballs turn on their own and are left out."""
-    candidates = (template.part_weight("eye") < 0.1).nonzero().flatten()
+    candidates = (template.role_weight("eye") < 0.1).nonzero().flatten()
     surface = template.body(template.default_identity()).reference_vertices()[candidates]
     chosen = [0]
     distance = (surface - surface[0]).norm(dim=1)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..body.template import BodyTemplate
+from ..body.template import HAND_ROLES, BodyTemplate
 from ..networks.avatar_network import ConditionMaps
 from ..pictures import to_tensor
 from ..progress import Progress, follow
@@ -16,7 +16,6 @@ from ..tracking.capture import Capture
 _KEPT_BYTES = 3 << 30  # condition maps are kept in memory up to this, and drawn anew beyond
 _DRAWN_AT_ONCE = 8
 _BOX_MARGIN = 0.25
-HAND_JOINTS = ("wrist", "finger")
 
 
 @dataclass
@@ -115,11 +114,11 @@ class CaptureDataset:
 
     def _part_boxes(self) -> dict[str, Tensor]:
         """Square boxes [N, 3] (left, top, side in pixels) about the face and each hand."""
-        names = self.mapper.template.joint_names
+        joints_of = self.mapper.template.joints_of
         parts = {
-            "face": [i for i, name in enumerate(names) if name.startswith(("neck03", "head", "eye"))],
-            "left_hand": [i for i, name in enumerate(names) if name.startswith(HAND_JOINTS) and name.endswith("L")],
-            "right_hand": [i for i, name in enumerate(names) if name.startswith(HAND_JOINTS) and name.endswith("R")],
+            "face": joints_of("neck2", "head", "eye"),
+            "left_hand": joints_of(*HAND_ROLES, side="L"),
+            "right_hand": joints_of(*HAND_ROLES, side="R"),
         }
         boxes = {}
         for part, indices in parts.items():

@@ -1,0 +1,39 @@
+import torch
+
+from ram_avatar.body.template import HAND_ROLES, OPTIONAL_ROLES, ROLES
+
+
+def test_every_pose_joint_has_a_role_that_is_known(template):
+    assert set(ROLES) - set(template.roles) <= set(OPTIONAL_ROLES) and set(OPTIONAL_ROLES) < set(ROLES)
+    assert len(set(template.pose_roles)) == len(template.pose_joints)
+    assert set(template.roles.values()) <= set(template.joint_names)
+    assert template.joint_of("hips") == 0
+
+
+def test_roles_lie_where_their_names_say(template):
+    at = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3]
+    place = lambda role: at[template.joint_of(role)]  # noqa: E731
+    upward = ("foot.L", "shin.L", "thigh.L", "spine2", "spine3", "neck1", "head", "eye.L")
+    assert [float(place(role)[2]) for role in upward] == sorted(float(place(role)[2]) for role in upward)
+    for role in ("upper_arm", "forearm", "hand", "thigh", "toes", "eye", "little1"):
+        assert place(f"{role}.L")[0] > 0.02 and place(f"{role}.R")[0] < -0.02
+    assert place("toes.L")[1] < place("foot.L")[1] - 0.05  # ahead
+    for finger in ("thumb", "index", "middle", "ring", "little"):
+        reach = [(place(f"{finger}{k}.R") - place("hand.R")).norm() for k in (1, 2, 3)]
+        assert reach == sorted(reach)
+
+
+def test_joints_of_prefixes(template):
+    hand = template.joints_of(*HAND_ROLES, side="L")
+    assert len(hand) == 16 and all(template.joint_names[joint].endswith(".L") for joint in hand)
+    assert template.joints_of("eye") == [template.joint_of("eye.L"), template.joint_of("eye.R")]
+    assert len(template.joints_of("thigh", "thumb")) == 2 * 2 + 2 * 3
+
+
+def test_weights_of_roles_divide_the_surface(template):
+    """A joint without a role belongs to the one above: toes to the foot, and nothing is left over."""
+    every = sum(template.role_weight(role) for role in ("hips", "spine", "neck", "head", "eye", "clavicle"))
+    every = every + template.role_weight("upper_arm", "forearm", *HAND_ROLES, "thigh", "shin", "foot", "toes")
+    assert torch.allclose(every, torch.ones(len(every)), atol=1e-4)
+    toe = template.skin_weights[:, template.joint("toe1-2.L")]
+    assert (template.role_weight("foot.L") >= toe - 1e-6).all() and toe.max() > 0.5
