@@ -37,3 +37,24 @@ def test_weights_of_roles_divide_the_surface(template):
     assert torch.allclose(every, torch.ones(len(every)), atol=1e-4)
     toe = template.skin_weights[:, template.joint("toe1-2.L")]
     assert (template.role_weight("foot.L") >= toe - 1e-6).all() and toe.max() > 0.5
+
+
+def test_free_numbers_stay_within_the_limits_and_lead_back(template):
+    limits, default = template.identity_range, template.default_identity()
+    free = 1.5 * torch.randn(len(default), generator=torch.Generator().manual_seed(0))
+    identity = limits.to_identity(free)
+    assert (identity >= limits.low).all() and (identity <= limits.high).all()
+    assert torch.allclose(limits.to_free(identity), free, atol=2e-2)
+    assert torch.allclose(limits.to_identity(limits.to_free(default)), default, atol=1e-6)
+    step = limits.to_identity(torch.full_like(free, 1e-3)) - limits.to_identity(torch.zeros_like(free))
+    assert torch.allclose(step, 1e-3 * limits.pace, rtol=1e-2)
+    assert torch.isfinite(limits.to_free(limits.high, 1e-3)).all()
+
+
+def test_the_default_identity_costs_nothing(template):
+    default = template.default_identity()
+    assert template.identity_cost(default).abs() < 1e-6
+    unusual = template.identity_range.to_identity(torch.ones_like(default)).requires_grad_()
+    cost = template.identity_cost(unusual)
+    cost.backward()
+    assert cost > 0.1 and (unusual.grad != 0).all()

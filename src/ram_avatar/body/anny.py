@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..cache import cache_folder
 from .chain import Chain
-from .template import FINGERS, SIDES, Body, BodyTemplate, Posed
+from .template import FINGERS, SIDES, Body, BodyTemplate, IdentityRange, Posed
 
 FINGER_JOINTS = [f"finger{finger}-{k}.{side}" for side in SIDES for finger in range(1, 6) for k in (1, 2, 3)]
 LIMB_JOINTS = [
@@ -59,6 +59,7 @@ ROLES |= {
 
 # The local changes of left and right are tied: a person's two arms have one length.
 PHENOTYPE_DEFAULTS = {"age": 0.67, "weight": 0.45}  # an adult; 0.5 for the others
+MAX_CHANGE = 0.9  # of a local change, whose limits are -1 and 1
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,12 @@ class AnnyTemplate(BodyTemplate):
         self._tie = torch.tensor([self._tied.index(c) for c in changes])  # [L] tied change of each local change
         self.identity_names = self._phenotypes + self._tied
         self.phenotype_count = len(self._phenotypes)
+        phenotypes, locals_ = torch.ones(self.phenotype_count), torch.full((len(self._tied),), MAX_CHANGE)
+        self.identity_range = IdentityRange(
+            low=torch.cat([0 * phenotypes, -locals_]),
+            high=torch.cat([phenotypes, locals_]),
+            pace=torch.cat([0.25 * phenotypes, locals_]),
+        )
         self._anchors = None
 
     # Loading ------------------------------------------------------------------------------------------------
@@ -194,6 +201,12 @@ class AnnyTemplate(BodyTemplate):
     def default_identity(self) -> Tensor:
         phenotypes = [PHENOTYPE_DEFAULTS.get(name, 0.5) for name in self._phenotypes]
         return torch.tensor(phenotypes + [0.0] * len(self._tied))
+
+    def identity_cost(self, identity: Tensor) -> Tensor:
+        phenotypes, changes = identity.split([self.phenotype_count, len(self._tied)])
+        typical = self.default_identity()[: self.phenotype_count]
+        far = (changes / MAX_CHANGE).clamp(1e-6 - 1, 1 - 1e-6).atanh()
+        return 0.1 * (phenotypes - typical).square().sum() + 0.02 * far.square().sum()
 
     def part_weight(self, *joint_prefixes: str) -> Tensor:
         """[V]: how much of each vertex belongs to joints whose own names start with one of the prefixes."""

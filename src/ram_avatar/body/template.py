@@ -49,6 +49,26 @@ class Posed:
         return self.joints[:, indices, :3, 3]
 
 
+@dataclass(frozen=True)
+class IdentityRange:
+    """The limits between which identities lie, and free numbers in their place for whoever seeks one by descent."""
+
+    low: Tensor  # [I]
+    high: Tensor  # [I]
+    pace: Tensor  # [I] how far a step of one moves the identity, halfway between the limits
+
+    def to_identity(self, free: Tensor) -> Tensor:
+        """Any numbers [I] to an identity within the limits; 0 is halfway between them."""
+        half = (self.high - self.low) / 2
+        return (self.low + self.high) / 2 + half * (free * self.pace / half).tanh()
+
+    def to_free(self, identity: Tensor, edge: float = 0.0) -> Tensor:
+        """The inverse; what is nearer to a limit than a share `edge` of the way from the middle is taken back."""
+        half = (self.high - self.low) / 2
+        share = (identity - (self.low + self.high) / 2) / half
+        return share.clamp(edge - 1, 1 - edge).atanh() * half / self.pace
+
+
 class Body(Protocol):
     """A template with a fixed identity."""
 
@@ -91,9 +111,14 @@ class BodyTemplate(Protocol):
     uv_faces: Tensor  # [F, 3] int64 into `uv`
     skin_weights: Tensor  # [V, J], rows sum to 1
     fingertips: Tensor  # [10, K] vertices about each fingertip, left thumb to little finger, then right
+    identity_range: IdentityRange
 
     def default_identity(self) -> Tensor:
         """[I]: an average adult."""
+        ...
+
+    def identity_cost(self, identity: Tensor) -> Tensor:
+        """A scalar: how unusual an identity [I] is, 0 for the default one; differentiable."""
         ...
 
     def body(self, identity: Tensor) -> Body:

@@ -25,6 +25,11 @@ NET_ACTIONS = ("eyeBlinkLeft", "eyeBlinkRight", "mouthSmileLeft", "mouthSmileRig
 _CROP = 256  # the net finds no face in a full frame, and nearly every one in a cut-out of the head
 
 
+def read_by_net(action_names: list[str]) -> list[int]:
+    """Which of a template's actions are `NET_ACTIONS`: none where they are not ARKit's."""
+    return [index for index, name in enumerate(action_names) if name in NET_ACTIONS]
+
+
 def find_model(path: str | Path | None = None) -> Path:
     """The net's model file: `path`, `$RAM_AVATAR_FACE_MODEL`, the cache folder, or a download, in this order.
 
@@ -44,7 +49,7 @@ def find_model(path: str | Path | None = None) -> Path:
 
 
 class ExpressionNet:
-    """The 52 ARKit blendshape scores of a face, from a cut-out of the head."""
+    """ARKit's blendshape scores of a face, from a cut-out of the head."""
 
     def __init__(self, model: Path, action_names: list[str]):
         from mediapipe.tasks import python as tasks
@@ -60,7 +65,7 @@ class ExpressionNet:
         self._names = action_names
 
     def detect(self, frame: np.ndarray, landmarks: Landmarks) -> np.ndarray:
-        """[A] scores in [0, 1] in the order of `action_names`; NaN where no face is found."""
+        """[A] scores in [0, 1] in the order of `action_names`; NaN where no face is found, and for other actions."""
         import mediapipe
 
         unknown = np.full(len(self._names), np.nan, np.float32)
@@ -76,7 +81,7 @@ class ExpressionNet:
         if not result.face_blendshapes:
             return unknown
         scores = {entry.category_name: entry.score for entry in result.face_blendshapes[0]}
-        return np.array([scores.get(name, 0.0) for name in self._names], np.float32)
+        return np.array([scores.get(name, np.nan) for name in self._names], np.float32)
 
     def close(self) -> None:
         self._net.close()

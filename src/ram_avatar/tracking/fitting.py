@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..body.anatomy import MAX_FINGER_FLEXION, Anatomy, anatomy_of
-from ..body.anny import AnnyTemplate
+from ..body.template import BodyTemplate
 from ..camera import Camera
 from ..motion.motion import Motion
 from .correspondence import FACE_ROWS, POINTS, SURFACE_ROWS, Correspondence
+from .expressions import read_by_net
 from .observations import BODY_JOINTS, Observations
 
 # Bones of the pose whose 3D direction the detector gives: (from, to), pose landmarks.
@@ -34,7 +35,6 @@ EXPRESSIVE = [
     191, 80, 81, 82, 13, 312, 311, 310, 415, 95, 88, 178, 87, 14, 317, 402, 318, 324,
     0, 17, 61, 291, 37, 267, 84, 314, 39, 269, 181, 405,
 ]  # fmt: skip
-MAX_CHANGE = 0.9  # of a local change of the identity, whose limits are -1 and 1
 _EDGE = 1e-3  # how near to its limits a squashed quantity starts: at them it could not move
 POSE_WEIGHT = {0: 0.2, 7: 0.2, 8: 0.2, 29: 0.5, 30: 0.5, 31: 0.5, 32: 0.5}  # 1 for the joints
 
@@ -70,7 +70,7 @@ class Fit:
 class SurfaceTargets:
     """Where K points of the surface are seen in the video."""
 
-    points: AnnyTemplate  # the template with the landmarks' points and then these K in the place of its vertices
+    points: BodyTemplate  # the template with the landmarks' points and then these K in the place of its vertices
     place: Tensor  # [N, K, 2] pixels of the video
     weight: Tensor  # [N, K] in {0, 1}: whether the point is seen there
 
@@ -83,11 +83,7 @@ class _Variables:
     root_rotation: Tensor  # [N, 3]
     root_translation: Tensor  # [N, 3]
     actions: Tensor  # [N, A] logits
-    phenotypes: Tensor  # [6] logits
-    local_changes: Tensor  # [L] atanh
-
-    def identity(self) -> Tensor:
-        return torch.cat([self.phenotypes.sigmoid(), MAX_CHANGE * self.local_changes.tanh()])
+    identity: Tensor  # [I] free numbers of the template's `identity_range`
 
     def trainable(self) -> "_Variables":
         for tensor in vars(self).values():
@@ -102,7 +98,7 @@ def geman_mcclure(residual: Tensor, scale: float) -> Tensor:
 
 
 def fit(
-    template: AnnyTemplate,
+    template: BodyTemplate,
     observations: Observations,
     net_actions: Tensor | None = None,
     settings: FitSettings = DEFAULTS,
@@ -118,17 +114,15 @@ def fit(
     variables = problem.start()
     first, total = settings.body_iterations, settings.body_iterations + settings.full_iterations
     step = on_step or (lambda done, total: None)
-    rates = {"angles": 0.06, "root_rotation": 0.03, "root_translation": 0.03}
-    rates |= {"phenotypes": 0.03, "local_changes": 0.03}
+    rates = {"angles": 0.06, "root_rotation": 0.03, "root_translation": 0.03, "identity": 0.03}
     _descend(problem, variables, rates, first, False, lambda done: step(done, total))
-    rates = {"angles": 0.05, "root_rotation": 0.015, "root_translation": 0.02, "actions": 0.12}
-    rates |= {"phenotypes": 0.02, "local_changes": 0.02}
+    rates = {"angles": 0.05, "root_rotation": 0.015, "root_translation": 0.02, "actions": 0.12, "identity": 0.02}
     _descend(problem, variables, rates, total - first, True, lambda done: step(first + done, total))
     return problem.result(variables)
 
 
 def refit(
-    template: AnnyTemplate,
+    template: BodyTemplate,
     observations: Observations,
     net_actions: Tensor | None,
     start: Fit,
@@ -138,8 +132,7 @@ def refit(
     """Go on from a fit, with points of the surface beside the landmarks. Arguments as in `fit`."""
     problem = _Problem(template, observations, net_actions, settings, surface)
     variables = problem.go_on(start)
-    rates = {"angles": 0.02, "root_rotation": 0.006, "root_translation": 0.008, "actions": 0.05}
-    rates |= {"phenotypes": 0.01, "local_changes": 0.01}
+    rates = {"angles": 0.02, "root_rotation": 0.006, "root_translation": 0.008, "actions": 0.05, "identity": 0.01}
     _descend(problem, variables, rates, settings.refit_iterations, True)
     return problem.result(variables)
 
@@ -170,7 +163,7 @@ class _Problem:
 
     def __init__(
         self,
-        template: AnnyTemplate,
+        template: BodyTemplate,
         seen: Observations,
         net_actions: Tensor | None,
         settings: FitSettings,
@@ -208,9 +201,7 @@ class _Problem:
         self.face_seen = seen.seen["face"].float()
         self.net_mask = None
         if net_actions is not None:
-            from .expressions import NET_ACTIONS
-
-            columns = [template.action_names.index(name) for name in NET_ACTIONS]
+            columns = read_by_net(template.action_names)
             known = torch.isfinite(net_actions[:, columns]) & seen.seen["face"][:, None]
             self.net_columns, self.net_mask = columns, known.float()
             self.net_target = net_actions[:, columns].nan_to_num().clamp(0, 1)
@@ -241,35 +232,36 @@ class _Problem:
         middle = seen.pose[:, [11, 12, 23, 24]].mean(1)[nearest]
         centre = camera.unproject(middle, torch.full((frames,), distance))
         translation = centre - (turned @ ((hips + chest) / 2))
-        count = template.phenotype_count
         variables = _Variables(
             angles=self.anatomy.relaxed.repeat(frames, 1, 1),
             root_rotation=rotation,
             root_translation=translation,
             actions=torch.full((frames, len(template.action_names)), -3.0),
-            phenotypes=default[:count].logit(),
-            local_changes=default[count:].clone(),
+            identity=template.identity_range.to_free(default),
         )
         return variables.trainable()
 
     def go_on(self, fitted: Fit) -> _Variables:
         """The variables of a fit."""
-        count, motion = self.template.phenotype_count, fitted.motion
+        motion = fitted.motion
         return _Variables(
             angles=self.anatomy.to_angles(motion.pose),
             root_rotation=motion.root_rotation.clone(),
             root_translation=motion.root_translation.clone(),
             actions=motion.facial_actions.logit(_EDGE),
-            phenotypes=fitted.identity[:count].logit(_EDGE),
-            local_changes=(fitted.identity[count:] / MAX_CHANGE).clamp(_EDGE - 1, 1 - _EDGE).atanh(),
+            identity=self.template.identity_range.to_free(fitted.identity, _EDGE),
         ).trainable()
 
     # The energy ---------------------------------------------------------------------------------------------
 
+    def identity(self, v: _Variables) -> Tensor:
+        """[I]."""
+        return self.template.identity_range.to_identity(v.identity)
+
     def predict(self, v: _Variables) -> dict[str, Tensor]:
         """Points of the template in the world: pose landmarks [N, 19, 3], hands [N, 21, 3], face [N, 478, 3], and
         the surface [N, K, 3]."""
-        body = self.points.body(v.identity())
+        body = self.points.body(self.identity(v))
         posed = body.pose(v.root_rotation, v.root_translation, self.anatomy.to_pose(v.angles), v.actions.sigmoid())
         points, joints = posed.vertices, posed.joints[..., :3, 3]
         return {
@@ -331,8 +323,7 @@ class _Problem:
         flexion = v.angles[..., 0]
         backwards = (-0.05 - flexion[:, anatomy.hinges]).relu().square().sum(1).mean()
         curled = (flexion[:, anatomy.fingers] - MAX_FINGER_FLEXION).relu().square().sum(1).mean()
-        typical = self.template.default_identity()[: self.template.phenotype_count]
-        shape = 0.1 * (v.phenotypes.sigmoid() - typical).square().sum() + 0.02 * v.local_changes.square().sum()
+        shape = self.template.identity_cost(self.identity(v))
         return 0.02 * (angles.square() * anatomy.stiffness).sum((1, 2)).mean() + 5 * (backwards + curled) + shape
 
     def _smoothness(self, v: _Variables, full: bool) -> Tensor:
@@ -366,7 +357,7 @@ class _Problem:
             facial_actions=v.actions.detach().sigmoid(),
             confidence=self._confidence(residuals),
         )
-        return Fit(v.identity().detach(), motion, self.camera, errors)
+        return Fit(self.identity(v).detach(), motion, self.camera, errors)
 
     def _confidence(self, residuals: dict[str, Tensor]) -> Tensor:
         """[N, 4]: seen, by how much, and how well the template could follow."""

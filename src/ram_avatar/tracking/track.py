@@ -21,7 +21,7 @@ from ..rendering.rasterizer import rasterize, vertex_normals
 from ..video import VideoInfo, VideoWriter, probe, read_frames
 from .capture import CAPTURE_FILE, Capture
 from .cropping import Crop, choose_crop, mirror_beyond
-from .expressions import ExpressionNet, find_model
+from .expressions import ExpressionNet, find_model, read_by_net
 from .fitting import DEFAULTS, Fit, FitSettings, fit
 from .landmarks import HolisticDetector, LandmarkDetector, Landmarks
 from .observations import Observations, observe
@@ -127,14 +127,14 @@ def _detect(
     progress: Progress,
 ) -> tuple[list[Landmarks], torch.Tensor | None, str]:
     """Landmarks of every frame, the net's facial actions [N, A] where there is a net, and which was used."""
-    net = None
+    net, face_from = None, "landmarks"
     try:
-        net = ExpressionNet(find_model(face_model), template.action_names)
-        face_from = "blendshape net and landmarks"
+        if read_by_net(template.action_names):
+            net = ExpressionNet(find_model(face_model), template.action_names)
+            face_from = "blendshape net and landmarks"
     except UserError as error:
         if face_model is not None:  # asked for by name: not a case to work around
             raise
-        face_from = "landmarks"
         progress.note(
             f"The face is read from landmarks alone; lids and smile are better with MediaPipe's face model. {error}"
         )
