@@ -4,10 +4,7 @@ The bodies themselves are licensed and not here, so the skeleton has plain propo
 (`betas`), soft tissue (`dmpls`) and expression are of the licensed bodies too, and are not read.
 """
 
-import io
 import zipfile
-import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,8 @@ import roma
 import torch
 from torch import Tensor
 
+from ..archives import Arrays
+from ..body.smpl_joints import SMPL, SMPLH, SMPLX
 from ..errors import UserError
 from ..files import disk_errors
 from .skeleton import SkeletalClip
@@ -24,41 +23,6 @@ _MAX_BYTES = 1 << 29  # of one array, unpacked: an hour at 120 frames per second
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
 _AMASS_ONLY = ("dmpls", "surface_model_type", "markers_latent")
 
-# Joints in the order of their numbers in a file, each with its parent.
-_BODY = {
-    "pelvis": "",
-    "left_hip": "pelvis",
-    "right_hip": "pelvis",
-    "spine1": "pelvis",
-    "left_knee": "left_hip",
-    "right_knee": "right_hip",
-    "spine2": "spine1",
-    "left_ankle": "left_knee",
-    "right_ankle": "right_knee",
-    "spine3": "spine2",
-    "left_foot": "left_ankle",
-    "right_foot": "right_ankle",
-    "neck": "spine3",
-    "left_collar": "spine3",
-    "right_collar": "spine3",
-    "head": "neck",
-    "left_shoulder": "left_collar",
-    "right_shoulder": "right_collar",
-    "left_elbow": "left_shoulder",
-    "right_elbow": "right_shoulder",
-    "left_wrist": "left_elbow",
-    "right_wrist": "right_elbow",
-}
-_FINGERS = {
-    f"{side}_{finger}{number}": f"{side}_{finger}{number - 1}" if number > 1 else f"{side}_wrist"
-    for side in ("left", "right")
-    for finger in ("index", "middle", "pinky", "ring", "thumb")
-    for number in (1, 2, 3)
-}
-_FACE = {"jaw": "head", "left_eye_smplhf": "head", "right_eye_smplhf": "head"}
-SMPL = {**_BODY, "left_hand": "left_wrist", "right_hand": "right_wrist"}
-SMPLH = {**_BODY, **_FINGERS}
-SMPLX = {**_BODY, **_FACE, **_FINGERS}
 _MODELS = {3 * len(joints): joints for joints in (SMPL, SMPLH, SMPLX)}
 
 # The parts of SMPL-X in files that keep them apart, in the order of the joints; those not required may be absent.
@@ -139,62 +103,17 @@ def read_amass(path: str | Path, fps: float | None = None, up: str | None = None
         raise ValueError(f"up must be one of {list(_WORLDS)}, got {up}")
     try:
         with disk_errors(path), zipfile.ZipFile(path) as archive:
-            return _clip(_Arrays(archive), fps, up)
+            return _clip(Arrays(archive, _MAX_BYTES), fps, up)
     except zipfile.BadZipFile as error:
         raise UserError(f"{path}: not an .npz file, or damaged ({error})") from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-class _Arrays:
-    """The arrays of an .npz file, which may come from a stranger."""
-
-    def __init__(self, archive: zipfile.ZipFile):
-        self._archive = archive
-        self._entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._entries
-
-    def first(self, keys: Iterable[str]) -> str | None:
-        """The first of the keys that there is."""
-        return next((key for key in keys if key in self), None)
-
-    def numbers(self, key: str) -> Tensor:
-        """float32, of any shape.
-
-        Raises:
-            ValueError: absent, too large, damaged, or with other things than finite numbers.
-        """
-        if key not in self:
-            raise ValueError(f"has no {key}")
-        if self._entries[key].file_size > _MAX_BYTES:
-            raise ValueError(f"{key} takes more than {_MAX_BYTES >> 20} MB")
-        try:
-            content = io.BytesIO(self._archive.read(self._entries[key]))
-            array = np.lib.format.read_array(content, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, zlib.error) as error:
-            raise ValueError(f"{key} is damaged or no plain array ({error})") from None
-        if array.dtype.kind not in "iuf":
-            raise ValueError(f"{key} holds no numbers")
-        with np.errstate(over="ignore"):
-            tensor = torch.from_numpy(array.astype(np.float32))
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{key} holds numbers that are not finite")
-        return tensor
-
-    def frames(self, key: str, *widths: int) -> Tensor:
-        """[N, W] with W one of the widths, for arrays that may be [N, W / 3, 3]."""
-        tensor = self.numbers(key)
-        if tensor.ndim not in (2, 3) or tensor.shape[1:].numel() not in widths:
-            raise ValueError(f"{key} must be [frames, {' or '.join(map(str, widths))}], got {list(tensor.shape)}")
-        return tensor.flatten(1)
-
-
-def _clip(arrays: _Arrays, fps: float | None, up: str | None) -> SkeletalClip:
-    poses = arrays.frames("poses", *_MODELS) if "poses" in arrays else _joined(arrays)
+def _clip(arrays: Arrays, fps: float | None, up: str | None) -> SkeletalClip:
+    poses = _frames(arrays, "poses", *_MODELS) if "poses" in arrays else _joined(arrays)
     joints = _MODELS[poses.shape[1]]
-    trans = arrays.frames(arrays.first(("transl", "trans")) or "trans", 3)
+    trans = _frames(arrays, arrays.first(("transl", "trans")) or "trans", 3)
     if len(trans) != len(poses):
         raise ValueError(f"has {len(trans)} frames of trans, but {len(poses)} of the pose")
     if not len(poses):
@@ -213,11 +132,19 @@ def _clip(arrays: _Arrays, fps: float | None, up: str | None) -> SkeletalClip:
     )
 
 
-def _joined(arrays: _Arrays) -> Tensor:
+def _frames(arrays: Arrays, key: str, *widths: int) -> Tensor:
+    """[N, W] with W one of the widths, for arrays that may be [N, W / 3, 3]."""
+    tensor = arrays.numbers(key)
+    if tensor.ndim not in (2, 3) or tensor.shape[1:].numel() not in widths:
+        raise ValueError(f"{key} must be [frames, {' or '.join(map(str, widths))}], got {list(tensor.shape)}")
+    return tensor.flatten(1)
+
+
+def _joined(arrays: Arrays) -> Tensor:
     """[N, 165]: the parts of SMPL-X; those that are absent stay at rest."""
     if not all(key in arrays for key in _REQUIRED):
         raise ValueError(f"not a motion of SMPL: it has neither poses nor {' and '.join(_REQUIRED)}")
-    parts = {key: arrays.frames(key, 3 * count) for key, count in _PARTS.items() if key in arrays}
+    parts = {key: _frames(arrays, key, 3 * count) for key, count in _PARTS.items() if key in arrays}
     frames = len(parts["body_pose"])
     for key, part in parts.items():
         if len(part) != frames:
@@ -225,7 +152,7 @@ def _joined(arrays: _Arrays) -> Tensor:
     return torch.cat([parts.get(key, torch.zeros(frames, 3 * count)) for key, count in _PARTS.items()], 1)
 
 
-def _frame_rate(arrays: _Arrays) -> float:
+def _frame_rate(arrays: Arrays) -> float:
     key = arrays.first(_FRAME_RATES)
     if key is None:
         raise ValueError(f"has no frame rate ({', '.join(_FRAME_RATES)})")

@@ -1,0 +1,49 @@
+"""NumPy archives that may come from a stranger: nothing is unpickled, and sizes are checked before they are read."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Arrays:
+    """The arrays of an .npz file, which may come from a stranger."""
+
+    def __init__(self, archive: zipfile.ZipFile, max_bytes: int):
+        """`max_bytes`: the most that one array may take, unpacked."""
+        self._archive, self._max_bytes = archive, max_bytes
+        self._entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def first(self, keys: Iterable[str]) -> str | None:
+        """The first of the keys that there is."""
+        return next((key for key in keys if key in self), None)
+
+    def numbers(self, key: str) -> Tensor:
+        """float32, of any shape.
+
+        Raises:
+            ValueError: absent, too large, damaged, or with other things than finite numbers.
+        """
+        if key not in self:
+            raise ValueError(f"has no {key}")
+        if self._entries[key].file_size > self._max_bytes:
+            raise ValueError(f"{key} takes more than {self._max_bytes >> 20} MB")
+        try:
+            content = io.BytesIO(self._archive.read(self._entries[key]))
+            array = np.lib.format.read_array(content, allow_pickle=False)
+        except (ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, zlib.error) as error:
+            raise ValueError(f"{key} is damaged or no plain array ({error})") from None
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"{key} holds no numbers")
+        with np.errstate(over="ignore"):
+            tensor = torch.from_numpy(array.astype(np.float32))
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{key} holds numbers that are not finite")
+        return tensor
