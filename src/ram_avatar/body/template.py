@@ -12,6 +12,8 @@ lies within the bone. A template may lack the roles in `OPTIONAL_ROLES`.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Protocol
 
 import torch
@@ -31,6 +33,7 @@ ROLES = (
         )
     ),
 )  # fmt: skip
+KEYPOINTS = ("nose", *(f"{side}_{place}" for place in ("ear", "heel", "big_toe") for side in ("left", "right")))
 OPTIONAL_ROLES = (
     "neck2",
     *(f"{role}.{side}" for side in SIDES for role in ("upper_arm_twist", "forearm_twist", "thigh_twist")),
@@ -110,7 +113,6 @@ class BodyTemplate(Protocol):
     uv: Tensor  # [U, 2] texture coordinates in [0, 1], v up
     uv_faces: Tensor  # [F, 3] int64 into `uv`
     skin_weights: Tensor  # [V, J], rows sum to 1
-    fingertips: Tensor  # [10, K] vertices about each fingertip, left thumb to little finger, then right
     identity_range: IdentityRange
 
     def default_identity(self) -> Tensor:
@@ -119,6 +121,14 @@ class BodyTemplate(Protocol):
 
     def identity_cost(self, identity: Tensor) -> Tensor:
         """A scalar: how unusual an identity [I] is, 0 for the default one; differentiable."""
+        ...
+
+    def various_identities(self, count: int, generator: torch.Generator) -> Tensor:
+        """[count, I]: adults of many kinds, drawn at random."""
+        ...
+
+    def keypoints(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Places of the surface: indices of vertices [K] and their weights [K], of each of `KEYPOINTS`."""
         ...
 
     def body(self, identity: Tensor) -> Body:
@@ -143,6 +153,19 @@ class BodyTemplate(Protocol):
         """P: the roles of the pose joints."""
         role_of = {joint: role for role, joint in self.roles.items()}
         return [role_of[joint] for joint in self.pose_joints]
+
+    @cached_property
+    def fingertips(self) -> Tensor:
+        """[10, 6] vertices about each fingertip, left thumb to little finger, then right."""
+        posed = self.body(self.default_identity().to(self.skin_weights.device)).at_reference()
+        tips = []
+        for side, finger in product(SIDES, FINGERS):
+            before, last = (self.joint_of(f"{finger}{k}.{side}") for k in (2, 3))
+            along = posed.joints[0, last, :3, 3] - posed.joints[0, before, :3, 3]
+            reach = posed.vertices[0] @ along
+            reach[self.skin_weights[:, last] < 0.6] = -torch.inf
+            tips.append(reach.topk(6).indices)
+        return torch.stack(tips)
 
     def joint(self, name: str) -> int:
         """The index of a joint by its name."""

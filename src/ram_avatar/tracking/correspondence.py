@@ -1,19 +1,24 @@
 """Where MediaPipe's landmarks lie on a body template: measured data, one file per template.
 
-A detector's landmarks are points of its own making, not joints or vertices. `scripts/make_correspondence.py`
-measures them once: it renders the template, runs the detector on the renders and records what it hits.
+A detector's landmarks are points of its own making, not joints or vertices. `correspondence_measuring` finds them
+once: it renders the template, runs the detector on the renders and records what it hits. Of Anny the result ships with
+this package; of a template that may not be shipped it is measured on the user's machine and kept in the cache folder.
 """
 
+import os
+import zipfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..body.template import BodyTemplate
-from ..errors import UserError
+from ..cache import cache_folder
 
 FACE_ROWS = slice(0, 478)  # rows of the regressor, in MediaPipe's order
 TIP_ROWS = {"left": slice(478, 483), "right": slice(483, 488)}  # thumb to little finger
@@ -40,17 +45,45 @@ class Correspondence:
     hand_joints: dict[str, list[int]]  # "left", "right": wrist, then 3 joints of each finger from the thumb on
 
     @classmethod
-    def load(cls, template: BodyTemplate) -> "Correspondence":
-        """The data that belongs to `template`, on its device.
+    def load(cls, template: BodyTemplate, status=None) -> "Correspondence":
+        """The data that belongs to `template`, on its device; measured now if it never was.
+
+        Args:
+            status: `status(text)` is a context manager shown while it is measured.
 
         Raises:
-            UserError: nothing was measured for this template.
+            UserError: the detector does not see a person in the template.
         """
-        path = files(__package__) / "data" / f"{template.name}-mediapipe.npz"
-        if not path.is_file():
-            raise UserError(f"no MediaPipe correspondence for body template '{template.name}' ({path.name} is absent)")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+        name = f"{template.name}-mediapipe.npz"
+        shipped = Path(str(files(__package__) / "data" / name))
+        if shipped.is_file():
+            return cls._read(template, shipped)
+        kept = cache_folder() / name
+        try:
+            return cls._read(template, kept)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # absent, or damaged: measure it anew
+            pass
+        text = (
+            f"Measuring where the detector's landmarks lie on '{template.name}' "
+            "(once on this machine, about a minute: it looks at 150 renders of the body)"
+        )
+        with status(text) if status else nullcontext():
+            cls._measure(template, kept)
+        return cls._read(template, kept)
+
+    @classmethod
+    def _read(cls, template: BodyTemplate, path: Path) -> "Correspondence":
+        with np.load(path, allow_pickle=False) as data:
             return cls._from_arrays(template, dict(data))
+
+    @staticmethod
+    def _measure(template: BodyTemplate, path: Path) -> None:
+        from .correspondence_measuring import measure
+
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **measure(template.to("cpu")))
+        partial.replace(path)
 
     @classmethod
     def _from_arrays(cls, template: BodyTemplate, data: dict[str, np.ndarray]) -> "Correspondence":

@@ -20,6 +20,7 @@ from ..rendering.compositing import background_plate
 from ..rendering.rasterizer import rasterize, vertex_normals
 from ..video import VideoInfo, VideoWriter, probe, read_frames
 from .capture import CAPTURE_FILE, Capture
+from .correspondence import Correspondence
 from .cropping import Crop, choose_crop, mirror_beyond
 from .expressions import ExpressionNet, find_model, read_by_net
 from .fitting import DEFAULTS, Fit, FitSettings, fit
@@ -63,6 +64,7 @@ def track(
         raise UserError(f"{video}: {info.frames} frames; at least {MIN_FRAMES} are needed to learn a person from")
     with atomic_folder(capture, overwrite, marker=CAPTURE_FILE) as folder:
         template = template or load_template(status=progress.wait)
+        Correspondence.load(template, progress.wait)  # what has to be measured once is, before minutes of work
         people = _look_for_people(info, progress)
         landmarks, actions, face_from = _detect(info, people, template, detector, face_model, progress)
         observations = observe(landmarks, info.width, info.height, float(info.fps))

@@ -1,0 +1,377 @@
+"""SMPL-X behind the template protocol, for those who have its files: G. Pavlakos et al., Expressive Body Capture: 3D
+Hands, Face, and Body from a Single Image, CVPR 2019, section 3.1.
+
+The model file (`SMPLX_NEUTRAL.npz` of https://smpl-x.is.tue.mpg.de) is licensed for non-commercial research only, and
+so is the package `smplx`, which reads it by unpickling. Here are the paper's equations and a reader of plain arrays
+instead, so that nothing of either is needed to install or ship this package.
+
+The body stands on the paper's zero pose, a T-pose with flat hands. The reference pose, from which a motion's turns
+count, has arms half lowered and elbows a little bent, as other templates have: a person at rest is near it, and
+the axis of an elbow can be read off it.
+
+Facial actions: `jawOpen`, `jawLeft`, `jawRight` turn the jaw, and each of the first 10 components of expression, which
+may have either sign, is two actions, `expression01Plus` and `expression01Minus`.
+"""
+
+import hashlib
+import os
+import zipfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import roma
+import torch
+from torch import Tensor
+
+from ..archives import Arrays
+from ..errors import UserError
+from ..files import disk_errors
+from .smpl_joints import SMPL, SMPLH, SMPLX
+from .template import FINGERS, SIDES, Body, BodyTemplate, IdentityRange, Posed
+
+KIND = "smplx"
+MODEL_VARIABLE = "RAM_AVATAR_SMPLX"
+WHERE = "SMPLX_NEUTRAL.npz of https://smpl-x.is.tue.mpg.de (free, after registration, for non-commercial research only)"
+
+COMPONENTS = 10  # of shape, and of expression: those that other programs use as well
+_SHAPES, _EXPRESSIONS = 300, 100  # that files of version 1.1 have; version 1.0 has 10 of each
+SHAPE_LIMIT = 5.0  # standard deviations
+_SHAPE_COST = 0.005
+EXPRESSION_SCALE = 2.5  # standard deviations of a component at the full weight of its action
+_MAX_BYTES = 1 << 28  # of one array, unpacked: the largest, `posedirs`, takes 122 MB in double precision
+
+JOINTS = list(SMPLX)
+PARENTS = [JOINTS.index(parent) if parent else -1 for parent in SMPLX.values()]
+JAW = JOINTS.index("jaw")
+# Turns of the jaw at full weight, rotation vectors in radians, world axes.
+JAW_TURNS = {"jawOpen": (0.5, 0.0, 0.0), "jawLeft": (0.0, 0.0, 0.2), "jawRight": (0.0, 0.0, -0.2)}
+ACTIONS = [
+    *JAW_TURNS,
+    *(f"expression{number:02d}{sign}" for number in range(1, COMPONENTS + 1) for sign in ("Plus", "Minus")),
+]
+ROLES = {"hips": "pelvis", "spine1": "spine1", "spine2": "spine2", "spine3": "spine3", "neck1": "neck", "head": "head"}
+ROLES |= {
+    f"{role}.{side[0].upper()}": f"{side}_{joint}"
+    for side in ("left", "right")
+    for role, joint in {
+        "clavicle": "collar",
+        "upper_arm": "shoulder",
+        "forearm": "elbow",
+        "hand": "wrist",
+        **{f"{f}{k}": f"{'pinky' if f == 'little' else f}{k}" for f in FINGERS for k in (1, 2, 3)},
+        "thigh": "hip",
+        "shin": "knee",
+        "foot": "ankle",
+        "toes": "foot",
+        "eye": "eye_smplhf",
+    }.items()
+}
+# The reference pose: turns from the T-pose, rotation vectors in radians relative to the parent, world axes.
+_REFERENCE = {
+    "left_shoulder": (0.0, 0.8, 0.0),
+    "right_shoulder": (0.0, -0.8, 0.0),
+    "left_elbow": (0.0, 0.0, -0.5),
+    "right_elbow": (0.0, 0.0, 0.5),
+}
+# From the model's axes (y up, facing z) to the world's: which axis, and with which sign.
+_AXES, _SIGNS = [0, 2, 1], torch.tensor([1.0, -1.0, 1.0])
+TO_WORLD = torch.eye(3)[_AXES] * _SIGNS[:, None]
+
+
+@dataclass(frozen=True)
+class SmplxModel:
+    """What a model file holds, in world axes and metres."""
+
+    vertices: Tensor  # [V, 3] the mean person in the T-pose
+    shapes: Tensor  # [10, V, 3] per standard deviation
+    expressions: Tensor  # [10, V, 3]
+    correctives: Tensor  # [486, V, 3] by the entries of all joints' rotations but the root's, less the identity
+    joints: Tensor  # [55, 3]
+    joint_shapes: Tensor  # [10, 55, 3]
+    joint_expressions: Tensor  # [10, 55, 3]
+    skin_weights: Tensor  # [V, 55]
+    faces: Tensor  # [F, 3]
+    uv: Tensor  # [U, 2]
+    uv_faces: Tensor  # [F, 3]
+
+    def digest(self) -> str:
+        """Eight digits that differ between the models: neutral, male, female, versions, layouts of the texture."""
+        named = (getattr(self, field.name) for field in fields(self) if field.name != "correctives")
+        return hashlib.sha256(b"".join(tensor.contiguous().numpy().tobytes() for tensor in named)).hexdigest()[:8]
+
+
+def find_model(path: str | Path | None = None) -> Path:
+    """The model file: `path` or `$RAM_AVATAR_SMPLX`.
+
+    Raises:
+        UserError: neither, or no such file, or not a file that can be read here.
+    """
+    configured = path or os.environ.get(MODEL_VARIABLE)
+    if not configured:
+        raise UserError(f"the body template SMPL-X needs its model file: get {WHERE} and set {MODEL_VARIABLE} to it")
+    path = Path(configured)
+    if path.suffix.lower() == ".pkl":
+        raise UserError(f"{path}: a pickle, which is not opened here, since it may run code; take {WHERE}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file (the model of SMPL-X, set by {MODEL_VARIABLE}); get {WHERE}")
+    return path
+
+
+def read_model(path: Path) -> SmplxModel:
+    """Read a model file of SMPL-X, version 1.0 or 1.1, in its `.npz` form. Its object arrays are not touched.
+
+    Raises:
+        UserError: damaged, of another model, or with arrays that are absent, too large, or do not fit together.
+    """
+    try:
+        with disk_errors(path), zipfile.ZipFile(path) as archive:
+            return _model(Arrays(archive, _MAX_BYTES))
+    except zipfile.BadZipFile:
+        raise UserError(f"{path}: not an .npz file, or damaged; get {WHERE}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a model file of SMPL-X: {error}") from None
+
+
+def _model(arrays: Arrays) -> SmplxModel:
+    _check_skeleton(arrays.numbers("kintree_table"))
+    vertices = _of_shape(arrays, "v_template", None, 3)
+    count = len(vertices)
+    shapes = _of_shape(arrays, "shapedirs", count, 3, None)
+    first = _SHAPES if shapes.shape[2] >= _SHAPES + _EXPRESSIONS else COMPONENTS
+    if shapes.shape[2] < first + COMPONENTS:
+        raise ValueError(f"shapedirs has {shapes.shape[2]} components; shape and expression need {2 * COMPONENTS}")
+    correctives = _of_shape(arrays, "posedirs", count, 3, 9 * (len(JOINTS) - 1))
+    regressor = _of_shape(arrays, "J_regressor", len(JOINTS), count)
+    weights = _of_shape(arrays, "weights", count, len(JOINTS))
+    if (weights.sum(1) - 1).abs().max() > 1e-2 or weights.min() < -1e-3:
+        raise ValueError("weights are not shares that sum to 1")
+    faces = _indices(arrays, "f", count)
+    if "vt" in arrays and "ft" in arrays:
+        uv = _of_shape(arrays, "vt", None, 2).clamp(0, 1)
+        uv_faces = _indices(arrays, "ft", len(uv))
+        if len(uv_faces) != len(faces):
+            raise ValueError(f"ft has {len(uv_faces)} faces, but f {len(faces)}")
+    else:
+        uv, uv_faces = triangle_atlas(len(faces))
+    vertices = vertices @ TO_WORLD.T
+    ours = lambda components: torch.einsum("ij,vjk->kvi", TO_WORLD, components).contiguous()  # noqa: E731
+    shapes, expressions = ours(shapes[..., :COMPONENTS]), ours(shapes[..., first : first + COMPONENTS])
+    # What the entries of rotations in world axes do: rows and columns change places and signs as coordinates do.
+    entries = correctives.view(count, 3, -1, 3, 3)[:, _AXES][..., _AXES, :][..., _AXES]
+    signs = _SIGNS[:, None, None, None] * _SIGNS[:, None] * _SIGNS
+    correctives = (entries * signs).permute(2, 3, 4, 0, 1).flatten(0, 2).contiguous()
+    at_joints = lambda values: torch.einsum("jv,...vc->...jc", regressor, values)  # noqa: E731
+    return SmplxModel(
+        vertices=vertices,
+        shapes=shapes,
+        expressions=expressions,
+        correctives=correctives,
+        joints=at_joints(vertices),
+        joint_shapes=at_joints(shapes),
+        joint_expressions=at_joints(expressions),
+        skin_weights=weights,
+        faces=faces,
+        uv=uv,
+        uv_faces=uv_faces,
+    )
+
+
+def _check_skeleton(table: Tensor) -> None:
+    joints = table.shape[-1] if table.ndim == 2 else 0
+    others = {len(SMPL): "SMPL", len(SMPLH): "SMPL+H", 16: "MANO", 5: "FLAME"}
+    if joints in others:
+        raise ValueError(f"it is one of {others[joints]}, with {joints} joints in the place of {len(JOINTS)}")
+    if table.shape != (2, len(JOINTS)) or table[0, 1:].tolist() != PARENTS[1:]:
+        raise ValueError("kintree_table is not the skeleton of SMPL-X")
+
+
+def _of_shape(arrays: Arrays, key: str, *shape: int | None) -> Tensor:
+    """The array, checked; None stands for any size."""
+    tensor = arrays.numbers(key)
+    if len(shape) != tensor.ndim or any(want not in (None, got) for want, got in zip(shape, tensor.shape, strict=True)):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{key} must be [{wanted}], got {list(tensor.shape)}")
+    return tensor
+
+
+def _indices(arrays: Arrays, key: str, count: int) -> Tensor:
+    indices = _of_shape(arrays, key, None, 3).long()
+    if not len(indices) or indices.min() < 0 or indices.max() >= count:
+        raise ValueError(f"{key} must hold indices below {count}")
+    return indices
+
+
+def triangle_atlas(count: int, margin: float = 0.12) -> tuple[Tensor, Tensor]:
+    """Texture coordinates [3 F, 2] and faces [F, 3] for a mesh of F triangles without any: two triangles a square.
+
+    Neighbours on the body are no neighbours here, so each keeps a share `margin` of its square's side from the
+    diagonal and the edges. A layout with seams along the body keeps more detail at the same size.
+    """
+    side = int(torch.tensor((count + 1) // 2).sqrt().ceil())
+    near, far = margin, 1 - 2 * margin
+    lower = torch.tensor([[near, near], [far, near], [near, far]])
+    corners = torch.stack([lower, 1 - lower])  # [2, 3, 2]
+    triangle = torch.arange(count)
+    square = triangle // 2
+    origin = torch.stack([square % side, square // side], -1)
+    uv = (origin[:, None] + corners[triangle % 2]) / side
+    return uv.flatten(0, 1), torch.arange(3 * count).view(count, 3)
+
+
+class SmplxTemplate(BodyTemplate):
+    """SMPL-X with 10 components of shape and of expression. See `template.BodyTemplate` for what each field is."""
+
+    def __init__(self, model: SmplxModel, name: str):
+        self.model, self.name = model, name
+        self.joint_names, self.joint_parents, self.roles, self.action_names = JOINTS, PARENTS, ROLES, ACTIONS
+        self.pose_joints = [joint for joint in JOINTS if joint not in ("pelvis", "jaw")]
+        self.identity_names = [f"shape{number:02d}" for number in range(1, COMPONENTS + 1)]
+        self.faces, self.uv, self.uv_faces = model.faces, model.uv, model.uv_faces
+        self.skin_weights = model.skin_weights
+        self.pose_indices = torch.tensor([JOINTS.index(joint) for joint in self.pose_joints])
+        limit = model.vertices.new_full((COMPONENTS,), SHAPE_LIMIT)
+        self.identity_range = IdentityRange(-limit, limit, torch.ones_like(limit))
+        self.levels = _levels()
+        device = model.vertices.device
+        self.jaw_turns = torch.tensor(list(JAW_TURNS.values()), device=device)  # [3, 3]
+        turns = torch.eye(3, device=device).repeat(1, len(JOINTS), 1, 1)
+        for joint, vector in _REFERENCE.items():
+            turns[0, JOINTS.index(joint)] = roma.rotvec_to_rotmat(torch.tensor(vector, device=device))
+        self.reference, _ = self.chain(turns, model.joints[None], model.joints.new_zeros(1, 3))  # [1, J, 3, 3]
+        above = self.reference[:, [max(parent, 0) for parent in PARENTS]]
+        self.reference_above = torch.where(torch.tensor(PARENTS, device=device)[:, None, None] < 0, turns[:, :1], above)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> "SmplxTemplate":
+        """From the model file at `path` or `$RAM_AVATAR_SMPLX`. UserError: see `find_model` and `read_model`."""
+        model = read_model(find_model(path))
+        return cls(model, f"{KIND}-{model.digest()}")
+
+    def default_identity(self) -> Tensor:
+        return torch.zeros(COMPONENTS)
+
+    def identity_cost(self, identity: Tensor) -> Tensor:
+        return _SHAPE_COST * identity.square().sum()
+
+    def various_identities(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(count, COMPONENTS, generator=generator).clamp(-2, 2)
+
+    def body(self, identity: Tensor) -> "SmplxBody":
+        if identity.shape != (COMPONENTS,):
+            raise ValueError(f"identity must be [{COMPONENTS}], got {list(identity.shape)}")
+        return SmplxBody(self, identity)
+
+    def points(self, regressor: Tensor) -> "SmplxTemplate":
+        model = self.model
+        mix = lambda shapes: torch.einsum("kv,avc->akc", regressor, shapes)  # noqa: E731
+        points = replace(
+            model,
+            vertices=regressor @ model.vertices,
+            shapes=mix(model.shapes),
+            expressions=mix(model.expressions),
+            correctives=mix(model.correctives),
+            skin_weights=regressor @ model.skin_weights,
+        )
+        return SmplxTemplate(points, self.name)
+
+    def to(self, device: torch.device | str) -> "SmplxTemplate":
+        tensors = {field.name: getattr(self.model, field.name).to(device) for field in fields(self.model)}
+        return SmplxTemplate(SmplxModel(**tensors), self.name)
+
+    def keypoints(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """By their places on the mean person: the most forward, outermost and rearmost vertices of head and feet."""
+        surface = self.body(self.default_identity()).reference_vertices()
+        x, y, z = surface.unbind(-1)
+        head = self.role_weight("head") > 0.5
+        eyes = z[self.role_weight("eye") > 0.5].mean()
+        found = {"nose": (-y, head & (x.abs() < 0.01))}
+        for side, name, sign in zip(SIDES, ("left", "right"), (1, -1), strict=True):
+            foot = self.role_weight(f"foot.{side}", f"toes.{side}") > 0.5
+            height = z - z[foot].min()
+            found[f"{name}_ear"] = (sign * x, head & ((z - eyes + 0.02).abs() < 0.02))
+            found[f"{name}_heel"] = (y, foot & (height > 0.02) & (height < 0.05))
+            found[f"{name}_big_toe"] = (-y - 0.5 * sign * x, foot & (height < 0.03))
+        points = {}
+        for name, (reach, where) in found.items():
+            chosen = reach.masked_fill(~where, -torch.inf).topk(4).indices
+            points[name] = (chosen, torch.full((4,), 0.25))
+        return points
+
+    def chain(self, turns: Tensor, joints: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+        """Forward kinematics: rotations [B, J, 3, 3] and positions [B, J, 3] of joints in the world.
+
+        Args:
+            turns: [B, J, 3, 3] each joint's, relative to its parent and the T-pose.
+            joints: [B, J, 3] positions in the T-pose.
+            root: [B, 3] where the root is.
+        """
+        rotations, positions = turns[:, :1], root[:, None]
+        order = [0]
+        for level in self.levels:
+            above = [order.index(PARENTS[joint]) for joint in level]
+            parent = rotations[:, above]
+            bones = joints[:, level] - joints[:, [PARENTS[joint] for joint in level]]
+            positions = torch.cat([positions, positions[:, above] + (parent @ bones[..., None])[..., 0]], 1)
+            rotations = torch.cat([rotations, parent @ turns[:, level]], 1)
+            order += level
+        back = [order.index(joint) for joint in range(len(JOINTS))]
+        return rotations[:, back], positions[:, back]
+
+
+class SmplxBody(Body):
+    """SMPL-X with a fixed identity. See `template.Body`."""
+
+    def __init__(self, template: SmplxTemplate, identity: Tensor):
+        model = template.model
+        self.template = template
+        self.rest_vertices = model.vertices + torch.tensordot(identity, model.shapes, 1)  # [V, 3]
+        self.joints = model.joints + torch.tensordot(identity, model.joint_shapes, 1)  # [J, 3]
+        self.rest_joints = _homogeneous(torch.eye(3, device=identity.device).repeat(len(JOINTS), 1, 1), self.joints)
+
+    def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:
+        template, model, batch = self.template, self.template.model, len(pose)
+        expression = actions[:, len(JAW_TURNS) :].unflatten(1, (COMPONENTS, 2))
+        expression = EXPRESSION_SCALE * (expression[..., 0] - expression[..., 1])  # [B, 10]
+        joints = self.joints + torch.tensordot(expression, model.joint_expressions, 1)  # [B, J, 3]
+
+        turns = torch.eye(3, dtype=pose.dtype, device=pose.device).repeat(batch, len(JOINTS), 1, 1)
+        turns[:, template.pose_indices] = roma.rotvec_to_rotmat(pose)
+        turns[:, 0] = roma.rotvec_to_rotmat(root_rotation)
+        turns[:, JAW] = roma.rotvec_to_rotmat(actions[:, : len(JAW_TURNS)] @ template.jaw_turns)
+        turns = template.reference_above.mT @ turns @ template.reference  # from the T-pose, as the paper counts
+        rotations, positions = template.chain(turns, joints, root_translation)
+
+        corrected = (turns[:, 1:] - torch.eye(3, device=pose.device)).flatten(1)  # [B, 486]
+        rest = self.rest_vertices + torch.tensordot(expression, model.expressions, 1)
+        rest = rest + (corrected @ model.correctives.flatten(1)).view(batch, -1, 3)
+        # Linear blend skinning: one product gives every vertex its own 3x4 transform.
+        shifts = positions - (rotations @ joints[..., None])[..., 0]
+        blended = model.skin_weights @ torch.cat([rotations, shifts[..., None]], -1).flatten(2)
+        blended = blended.view(batch, -1, 3, 4)
+        vertices = (
+            blended[..., 0] * rest[..., 0:1]
+            + blended[..., 1] * rest[..., 1:2]
+            + blended[..., 2] * rest[..., 2:3]
+            + blended[..., 3]
+        )
+        return Posed(vertices, _homogeneous(rotations, positions), rotations @ template.reference.mT)
+
+    def at_reference(self) -> Posed:
+        zeros = self.rest_vertices.new_zeros
+        pose = zeros(1, len(self.template.pose_joints), 3)
+        return self.pose(zeros(1, 3), zeros(1, 3), pose, zeros(1, len(ACTIONS)))
+
+
+def _levels() -> list[list[int]]:
+    """The joints below the root by their depth."""
+    depth = [0]
+    for parent in PARENTS[1:]:
+        depth.append(depth[parent] + 1)
+    return [[joint for joint, at in enumerate(depth) if at == level] for level in range(1, max(depth) + 1)]
+
+
+def _homogeneous(rotations: Tensor, positions: Tensor) -> Tensor:
+    """[..., 4, 4]."""
+    upper = torch.cat([rotations, positions[..., None]], -1)
+    lower = upper.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*upper.shape[:-2], 1, 4)
+    return torch.cat([upper, lower], -2)
