@@ -24,6 +24,21 @@ def template():
     return load_template()
 
 
+@pytest.fixture(scope="session")
+def smplx_file(template, tmp_path_factory) -> Path:
+    """A model file of the layout of SMPL-X's, with Anny's looks."""
+    from fake_smplx import write_fake
+
+    return write_fake(tmp_path_factory.mktemp("smplx") / "SMPLX_NEUTRAL.npz", template)
+
+
+@pytest.fixture(scope="session")
+def smplx(smplx_file):
+    from ram_avatar.body import SmplxTemplate
+
+    return SmplxTemplate.load(smplx_file)
+
+
 @pytest.fixture()
 def random_motion(template):
     """A function that makes a motion of small random turns about the reference pose."""

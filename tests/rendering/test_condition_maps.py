@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ram_avatar.camera import Camera
+from ram_avatar.motion.motion import Motion
 from ram_avatar.rendering.condition_maps import EXPANSION, ConditionMapper
 
 SIZE = 96
@@ -76,3 +77,19 @@ def test_colors_come_from_the_texture(mapper, random_motion):
     color = mapper(random_motion(1)).color
     drawn = color[:, 0][color[:, 0] != 0]
     assert drawn.max() - drawn.min() > 0.5 and (color[:, 1:] == 0).all()
+
+
+def test_a_template_without_the_optional_roles_has_all_maps(smplx):
+    zeros = torch.zeros
+    motion = Motion(smplx.name, 25.0, zeros(1, 3), zeros(1, 3), zeros(1, 53, 3), zeros(1, 23), torch.ones(1, 4))
+    motion.root_translation[:, 1] = 4.0
+    identity = smplx.default_identity()
+    eye = smplx.body(identity).pose(*motion.parameters()).joint_positions([smplx.joint_of("eye.L")])
+    x, y = Camera(900, 0, 0, SIZE, SIZE).project(eye)[0, 0, :2].tolist()
+    close = Camera(900, 0, 0, SIZE, SIZE).crop(x - 8, y - 8, 16, SIZE)  # 7 cm about the eye
+    face = ConditionMapper(smplx, identity, close)(motion).face[0]
+    white, iris = (face > 0.8).all(0), (face < -0.8).all(0)
+    assert white.sum() > 10 and iris.sum() > 10
+    whole = ConditionMapper(smplx, identity, Camera.default(SIZE, SIZE))(motion)
+    assert (whole.hands.amax((0, 2, 3)) > 0.5).all()
+    assert 0 < (whole.face != 0).any(1).sum() < 0.2 * whole.position[:, 3].sum()

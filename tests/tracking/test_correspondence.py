@@ -1,19 +1,17 @@
-import importlib.util
-import sys
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from ram_avatar.body import load_template
+from ram_avatar.body import SmplxTemplate
+from ram_avatar.body.template import HAND_ROLES
 from ram_avatar.errors import UserError
-from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, TIP_ROWS, Correspondence
-
-
-@pytest.fixture(scope="module")
-def template():
-    return load_template()
+from ram_avatar.tracking import correspondence_measuring
+from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, TIP_ROWS, Correspondence, sparse_rows
+from ram_avatar.tracking.correspondence_measuring import POSE_JOINTS, SURFACE_LANDMARKS
+from ram_avatar.tracking.studio import Studio
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +29,6 @@ def points(correspondence, reference):
     return correspondence.regressor @ reference.vertices[0]
 
 
-@pytest.fixture(scope="module")
-def script():
-    """The script that measured the data: its renderer."""
-    path = Path(__file__).parents[2] / "scripts/make_correspondence.py"
-    spec = importlib.util.spec_from_file_location("make_correspondence", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_shapes_and_weights(template, correspondence):
     c = correspondence
     assert c.regressor.shape == (495, len(template.skin_weights))
@@ -53,12 +40,50 @@ def test_shapes_and_weights(template, correspondence):
     assert c.joint_offsets.norm(dim=1).max() < 0.06
 
 
-def test_unknown_template_is_a_user_error(template):
-    class Other:
-        name = "nobody-1"
+def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch):
+    """Of a template that nothing ships for: once, said to the user, and again where the file is damaged."""
+    monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
+    said, measured = [], []
 
-    with pytest.raises(UserError, match="nobody-1"):
-        Correspondence.load(Other())
+    @contextmanager
+    def status(text):
+        said.append(text)
+        yield
+
+    def measure(template):
+        measured.append(template.name)
+        named = lambda roles: np.array([template.roles[role] for role in roles])  # noqa: E731
+        joints, frames = zip(*POSE_JOINTS.values(), strict=True)
+        return sparse_rows([(np.array([row]), np.ones(1)) for row in range(495)]) | {
+            "surface_landmarks": np.array(SURFACE_LANDMARKS),
+            "joint_landmarks": np.array(list(POSE_JOINTS)),
+            "joints": named(joints),
+            "joint_frames": named(frames),
+            "joint_offsets": np.full((12, 3), 0.01, np.float32),
+            "left_hand": named(f"{role}.L" for role in HAND_ROLES),
+            "right_hand": named(f"{role}.R" for role in HAND_ROLES),
+        }
+
+    monkeypatch.setattr(correspondence_measuring, "measure", measure)
+    first = Correspondence.load(smplx, status)
+    assert measured == [smplx.name] and "once on this machine" in said[0]
+    again = Correspondence.load(smplx, status)
+    assert len(measured) == len(said) == 1 and torch.equal(again.regressor, first.regressor)
+    assert first.joints[0] == smplx.joint("left_shoulder")
+    assert first.hand_joints["right"][-1] == smplx.joint("right_pinky3")
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert torch.equal(Correspondence.load(smplx).regressor, first.regressor) and len(measured) == 2
+
+
+def test_a_template_that_the_detector_takes_for_nobody(smplx):
+    """Its head shrunk to a point: a message, and no data."""
+    faceless = smplx.model.vertices.clone()
+    head = smplx.role_weight("head", "eye") > 0.5
+    faceless[head] = faceless[head].mean(0) + 0.01 * (faceless[head] - faceless[head].mean(0))
+    other = SmplxTemplate(replace(smplx.model, vertices=faceless), "faceless")
+    with pytest.raises(UserError, match=r"faceless.*does not take its head for a face"):
+        correspondence_measuring.measure(other)
 
 
 def test_left_mirrors_right(correspondence, points):
@@ -127,11 +152,15 @@ def test_pose_joints_turn_their_offsets_with_the_body(correspondence, reference)
     torch.testing.assert_close(turned, standing @ turn.T, atol=1e-6, rtol=0)
 
 
-def test_detector_agrees_on_another_identity(correspondence, script):
+def test_detector_agrees_on_another_identity(correspondence, template):
     """MediaPipe on a render of somebody whom the data was not measured on."""
-    studio = script.Studio(load_template())
-    picture, camera, vertices = studio.head(studio.body(gender=0.75, weight=0.5, age=0.75, muscle=0.6), yaw=0.2)
-    with script.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as detector:
+    from mediapipe.python.solutions import face_mesh
+
+    studio, identity = Studio(template), template.default_identity()
+    for name, value in {"gender": 0.75, "weight": 0.5, "age": 0.75, "muscle": 0.6}.items():
+        identity[template.identity_names.index(name)] = value
+    picture, camera, vertices = studio.head(studio.body(identity), yaw=0.2)
+    with face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as detector:
         found = detector.process(picture.image).multi_face_landmarks
     detected = np.array([[p.x, p.y] for p in found[0].landmark]) * camera.width
     projected = camera.project(correspondence.regressor[FACE_ROWS] @ vertices)[:, :2].numpy()

@@ -26,10 +26,11 @@ def load_template(name: str = AnnyTemplate.name, status=None) -> BodyTemplate:
         raise UserError(
             f"body template '{name}' is not known here; this version has: {AnnyTemplate.name}, {SMPLX_KIND}"
         )
-    template = SmplxTemplate.load()
+    path = find_model(name=name)
+    template = SmplxTemplate.load(path)
     if name not in (SMPLX_KIND, template.name):
         raise UserError(
-            f"{find_model()}: the body template '{template.name}', but '{name}' is needed; "
+            f"{path}: the body template '{template.name}', but '{name}' is needed; "
             "set RAM_AVATAR_SMPLX to the model file that was used before (neutral, male, female, or another version)"
         )
     return template

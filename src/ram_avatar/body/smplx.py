@@ -100,15 +100,15 @@ class SmplxModel:
         return hashlib.sha256(b"".join(tensor.contiguous().numpy().tobytes() for tensor in named)).hexdigest()[:8]
 
 
-def find_model(path: str | Path | None = None) -> Path:
-    """The model file: `path` or `$RAM_AVATAR_SMPLX`.
+def find_model(path: str | Path | None = None, name: str = "SMPL-X") -> Path:
+    """The model file: `path` or `$RAM_AVATAR_SMPLX`. `name`: of the template that it is for.
 
     Raises:
         UserError: neither, or no such file, or not a file that can be read here.
     """
     configured = path or os.environ.get(MODEL_VARIABLE)
     if not configured:
-        raise UserError(f"the body template SMPL-X needs its model file: get {WHERE} and set {MODEL_VARIABLE} to it")
+        raise UserError(f"the body template {name} needs its model file: get {WHERE} and set {MODEL_VARIABLE} to it")
     path = Path(configured)
     if path.suffix.lower() == ".pkl":
         raise UserError(f"{path}: a pickle, which is not opened here, since it may run code; take {WHERE}")
