@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..cache import cache_folder
-from .chain import Chain
+from .chain import Chain, homogeneous
 from .template import FINGERS, KEYPOINTS, SIDES, Body, BodyTemplate, IdentityRange, Posed
 
 FINGER_JOINTS = [f"finger{finger}-{k}.{side}" for side in SIDES for finger in range(1, 6) for k in (1, 2, 3)]
@@ -324,7 +324,7 @@ class AnnyBody(Body):
             + blended[..., 2] * rest[..., 2:3]
             + blended[..., 3]
         )
-        return Posed(vertices, _homogeneous(turns @ self.template.rig.reference, places), turns)
+        return Posed(vertices, homogeneous(turns @ self.template.rig.reference, places), turns)
 
     def _skeleton(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Turns [B, J, 3, 3] from the reference pose, positions [B, J, 3], and the transforms [B, J, 3, 4] of what
@@ -345,11 +345,6 @@ class AnnyBody(Body):
         zeros = self.rest_vertices.new_zeros
         pose, actions = zeros(1, len(POSE_JOINTS), 3), zeros(1, len(self.template.action_names))
         return self.pose(zeros(1, 3), zeros(1, 3), pose, actions)
-
-
-def _homogeneous(rotations: Tensor, positions: Tensor) -> Tensor:
-    """[..., 4, 4] of rotations [..., 3, 3] and positions [..., 3]."""
-    return roma.Rigid(rotations, positions).to_homogeneous()
 
 
 def _import_anny():

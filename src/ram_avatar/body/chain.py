@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
+import roma
 import torch
 from torch import Tensor
 
@@ -68,3 +69,8 @@ class Chain:
         move = lambda tensor: tensor.to(device)  # noqa: E731
         levels = [(move(rows), move(hangs)) for rows, hangs in self.levels]
         return Chain(levels, move(self.owner), move(self.parents), move(self.ancestors))
+
+
+def homogeneous(rotations: Tensor, positions: Tensor) -> Tensor:
+    """[..., 4, 4] of rotations [..., 3, 3] and positions [..., 3]."""
+    return roma.Rigid(rotations, positions).to_homogeneous()

@@ -16,7 +16,7 @@ may have either sign, is two actions, `expression01Plus` and `expression01Minus`
 import hashlib
 import os
 import zipfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import roma
@@ -26,6 +26,7 @@ from torch import Tensor
 from ..archives import Arrays
 from ..errors import UserError
 from ..files import disk_errors
+from .chain import Chain, homogeneous
 from .smpl_joints import SMPL, SMPLH, SMPLX
 from .template import FINGERS, SIDES, Body, BodyTemplate, IdentityRange, Posed
 
@@ -93,11 +94,12 @@ class SmplxModel:
     faces: Tensor  # [F, 3]
     uv: Tensor  # [U, 2]
     uv_faces: Tensor  # [F, 3]
+    digest: str  # eight digits that differ between files: neutral, male, female, versions, layouts of the texture
 
-    def digest(self) -> str:
-        """Eight digits that differ between the models: neutral, male, female, versions, layouts of the texture."""
-        named = (getattr(self, field.name) for field in fields(self) if field.name != "correctives")
-        return hashlib.sha256(b"".join(tensor.contiguous().numpy().tobytes() for tensor in named)).hexdigest()[:8]
+    def map(self, function) -> "SmplxModel":
+        """A model with `function(tensor)` in the place of every tensor."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: function(tensor) for name, tensor in tensors.items()})
 
 
 def find_model(path: str | Path | None = None, name: str = "SMPL-X") -> Path:
@@ -146,16 +148,13 @@ def _model(arrays: Arrays) -> SmplxModel:
     if (weights.sum(1) - 1).abs().max() > 1e-2 or weights.min() < -1e-3:
         raise ValueError("weights are not shares that sum to 1")
     faces = _indices(arrays, "f", count)
-    if "vt" in arrays and "ft" in arrays:
-        uv = _of_shape(arrays, "vt", None, 2).clamp(0, 1)
-        uv_faces = _indices(arrays, "ft", len(uv))
-        if len(uv_faces) != len(faces):
-            raise ValueError(f"ft has {len(uv_faces)} faces, but f {len(faces)}")
-    else:
-        uv, uv_faces = triangle_atlas(len(faces))
+    layout = _layout(arrays, len(faces))
+    used = torch.cat([shapes[..., :COMPONENTS], shapes[..., first : first + COMPONENTS]], -1)
+    digest = _digest(vertices, used, regressor, weights, faces, *(layout or ()))  # of what is in the file alone
+    uv, uv_faces = layout or triangle_atlas(len(faces))
     vertices = vertices @ TO_WORLD.T
     ours = lambda components: torch.einsum("ij,vjk->kvi", TO_WORLD, components).contiguous()  # noqa: E731
-    shapes, expressions = ours(shapes[..., :COMPONENTS]), ours(shapes[..., first : first + COMPONENTS])
+    shapes, expressions = ours(used[..., :COMPONENTS]), ours(used[..., COMPONENTS:])
     # What the entries of rotations in world axes do: rows and columns change places and signs as coordinates do.
     entries = correctives.view(count, 3, -1, 3, 3)[:, _AXES][..., _AXES, :][..., _AXES]
     signs = _SIGNS[:, None, None, None] * _SIGNS[:, None] * _SIGNS
@@ -173,7 +172,23 @@ def _model(arrays: Arrays) -> SmplxModel:
         faces=faces,
         uv=uv,
         uv_faces=uv_faces,
+        digest=digest,
     )
+
+
+def _layout(arrays: Arrays, faces: int) -> tuple[Tensor, Tensor] | None:
+    """The file's own texture coordinates, where it has any."""
+    if "vt" not in arrays or "ft" not in arrays:
+        return None
+    uv = _of_shape(arrays, "vt", None, 2).clamp(0, 1)
+    uv_faces = _indices(arrays, "ft", len(uv))
+    if len(uv_faces) != faces:
+        raise ValueError(f"ft has {len(uv_faces)} faces, but f {faces}")
+    return uv, uv_faces
+
+
+def _digest(*tensors: Tensor) -> str:
+    return hashlib.sha256(b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors)).hexdigest()[:8]
 
 
 def _check_skeleton(table: Tensor) -> None:
@@ -231,21 +246,18 @@ class SmplxTemplate(BodyTemplate):
         self.pose_indices = torch.tensor([JOINTS.index(joint) for joint in self.pose_joints])
         limit = model.vertices.new_full((COMPONENTS,), SHAPE_LIMIT)
         self.identity_range = IdentityRange(-limit, limit, torch.ones_like(limit))
-        self.levels = _levels()
-        device = model.vertices.device
-        self.jaw_turns = torch.tensor(list(JAW_TURNS.values()), device=device)  # [3, 3]
-        turns = torch.eye(3, device=device).repeat(1, len(JOINTS), 1, 1)
-        for joint, vector in _REFERENCE.items():
-            turns[0, JOINTS.index(joint)] = roma.rotvec_to_rotmat(torch.tensor(vector, device=device))
-        self.reference, _ = self.chain(turns, model.joints[None], model.joints.new_zeros(1, 3))  # [1, J, 3, 3]
-        above = self.reference[:, [max(parent, 0) for parent in PARENTS]]
-        self.reference_above = torch.where(torch.tensor(PARENTS, device=device)[:, None, None] < 0, turns[:, :1], above)
+        self.jaw_turns = torch.tensor(list(JAW_TURNS.values())).to(limit)  # [3, 3]
+        self.chain = Chain.of(PARENTS, [*self.pose_indices.tolist(), JAW]).to(limit.device)
+        vectors = torch.tensor([_REFERENCE.get(joint, (0.0, 0.0, 0.0)) for joint in JOINTS]).to(limit)
+        turns = roma.rotvec_to_rotmat(vectors)[None]
+        turned = torch.cat([turns[:, self.pose_indices], turns[:, [JAW]]], 1)
+        self.reference = self.chain.turns(turns[:, 0], turned)[0]  # [J, 3, 3] from the T-pose
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "SmplxTemplate":
         """From the model file at `path` or `$RAM_AVATAR_SMPLX`. UserError: see `find_model` and `read_model`."""
         model = read_model(find_model(path))
-        return cls(model, f"{KIND}-{model.digest()}")
+        return cls(model, f"{KIND}-{model.digest}")
 
     def default_identity(self) -> Tensor:
         return torch.zeros(COMPONENTS)
@@ -275,8 +287,7 @@ class SmplxTemplate(BodyTemplate):
         return SmplxTemplate(points, self.name)
 
     def to(self, device: torch.device | str) -> "SmplxTemplate":
-        tensors = {field.name: getattr(self.model, field.name).to(device) for field in fields(self.model)}
-        return SmplxTemplate(SmplxModel(**tensors), self.name)
+        return SmplxTemplate(self.model.map(lambda tensor: tensor.to(device)), self.name)
 
     def keypoints(self) -> dict[str, tuple[Tensor, Tensor]]:
         """By their places on the mean person: the most forward, outermost and rearmost vertices of head and feet."""
@@ -297,26 +308,6 @@ class SmplxTemplate(BodyTemplate):
             points[name] = (chosen, torch.full((4,), 0.25))
         return points
 
-    def chain(self, turns: Tensor, joints: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
-        """Forward kinematics: rotations [B, J, 3, 3] and positions [B, J, 3] of joints in the world.
-
-        Args:
-            turns: [B, J, 3, 3] each joint's, relative to its parent and the T-pose.
-            joints: [B, J, 3] positions in the T-pose.
-            root: [B, 3] where the root is.
-        """
-        rotations, positions = turns[:, :1], root[:, None]
-        order = [0]
-        for level in self.levels:
-            above = [order.index(PARENTS[joint]) for joint in level]
-            parent = rotations[:, above]
-            bones = joints[:, level] - joints[:, [PARENTS[joint] for joint in level]]
-            positions = torch.cat([positions, positions[:, above] + (parent @ bones[..., None])[..., 0]], 1)
-            rotations = torch.cat([rotations, parent @ turns[:, level]], 1)
-            order += level
-        back = [order.index(joint) for joint in range(len(JOINTS))]
-        return rotations[:, back], positions[:, back]
-
 
 class SmplxBody(Body):
     """SMPL-X with a fixed identity. See `template.Body`."""
@@ -326,22 +317,26 @@ class SmplxBody(Body):
         self.template = template
         self.rest_vertices = model.vertices + torch.tensordot(identity, model.shapes, 1)  # [V, 3]
         self.joints = model.joints + torch.tensordot(identity, model.joint_shapes, 1)  # [J, 3]
-        self.rest_joints = _homogeneous(torch.eye(3, device=identity.device).repeat(len(JOINTS), 1, 1), self.joints)
+        self.rest_joints = homogeneous(torch.eye(3, device=identity.device).repeat(len(JOINTS), 1, 1), self.joints)
 
     def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:
         template, model, batch = self.template, self.template.model, len(pose)
+        chain, reference = template.chain, template.reference
         expression = actions[:, len(JAW_TURNS) :].unflatten(1, (COMPONENTS, 2))
         expression = EXPRESSION_SCALE * (expression[..., 0] - expression[..., 1])  # [B, 10]
         joints = self.joints + torch.tensordot(expression, model.joint_expressions, 1)  # [B, J, 3]
 
-        turns = torch.eye(3, dtype=pose.dtype, device=pose.device).repeat(batch, len(JOINTS), 1, 1)
-        turns[:, template.pose_indices] = roma.rotvec_to_rotmat(pose)
-        turns[:, 0] = roma.rotvec_to_rotmat(root_rotation)
-        turns[:, JAW] = roma.rotvec_to_rotmat(actions[:, : len(JAW_TURNS)] @ template.jaw_turns)
-        turns = template.reference_above.mT @ turns @ template.reference  # from the T-pose, as the paper counts
-        rotations, positions = template.chain(turns, joints, root_translation)
+        jaw = roma.rotvec_to_rotmat(actions[:, None, : len(JAW_TURNS)] @ template.jaw_turns)
+        turned = torch.cat([roma.rotvec_to_rotmat(pose), jaw], 1)
+        turns = chain.turns(roma.rotvec_to_rotmat(root_rotation), turned)  # [B, J, 3, 3]
+        above = reference[chain.parents]  # of the root, which is not turned, it is the root's own
+        bones = (above @ (joints - joints[:, chain.parents])[..., None])[..., 0]
+        positions = chain.places(turns, root_translation, bones)
+        rotations = turns @ reference
 
-        corrected = (turns[:, 1:] - torch.eye(3, device=pose.device)).flatten(1)  # [B, 486]
+        # Rotations as the paper counts them, from the T-pose and relative to the parent.
+        own = rotations[:, chain.parents[1:]].mT @ rotations[:, 1:]
+        corrected = (own - torch.eye(3, device=pose.device)).flatten(1)  # [B, 486]
         rest = self.rest_vertices + torch.tensordot(expression, model.expressions, 1)
         rest = rest + (corrected @ model.correctives.flatten(1)).view(batch, -1, 3)
         # Linear blend skinning: one product gives every vertex its own 3x4 transform.
@@ -354,24 +349,9 @@ class SmplxBody(Body):
             + blended[..., 2] * rest[..., 2:3]
             + blended[..., 3]
         )
-        return Posed(vertices, _homogeneous(rotations, positions), rotations @ template.reference.mT)
+        return Posed(vertices, homogeneous(rotations, positions), turns)
 
     def at_reference(self) -> Posed:
         zeros = self.rest_vertices.new_zeros
         pose = zeros(1, len(self.template.pose_joints), 3)
         return self.pose(zeros(1, 3), zeros(1, 3), pose, zeros(1, len(ACTIONS)))
-
-
-def _levels() -> list[list[int]]:
-    """The joints below the root by their depth."""
-    depth = [0]
-    for parent in PARENTS[1:]:
-        depth.append(depth[parent] + 1)
-    return [[joint for joint, at in enumerate(depth) if at == level] for level in range(1, max(depth) + 1)]
-
-
-def _homogeneous(rotations: Tensor, positions: Tensor) -> Tensor:
-    """[..., 4, 4]."""
-    upper = torch.cat([rotations, positions[..., None]], -1)
-    lower = upper.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*upper.shape[:-2], 1, 4)
-    return torch.cat([upper, lower], -2)
