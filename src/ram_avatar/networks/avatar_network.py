@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
@@ -16,6 +17,10 @@ from .style_unet import StyleUNet
 FACE_MAP_CHANNELS = 3
 HAND_MAP_CHANNELS = 5
 SURFACE_CHANNELS = 4
+NEAR_BONES = 9 / 256
+"""Of the picture's size: what is within half of this of a finger's bone is near the hand."""
+SHADED_OVER = 9 / 256
+"""Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
 
 
 @dataclass
@@ -86,6 +91,7 @@ class AvatarNetwork(nn.Module):
         self.dual_attention = _dual_attention(config)
         self.part_networks = _part_networks(config)
         self.start = surface_color if config.warm_start else no_color
+        self.added = smooth_at_hands if config.smooth_hands else everywhere
         self.alpha = PersonAlpha() if config.alpha else WholeFrame()
         self.styles = StyleCodes(config.styles if config.style_codes else 1, config.style_dim)
         channels = {
@@ -115,7 +121,7 @@ class AvatarNetwork(nn.Module):
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
         image = self.style_unet(features, self.styles(style)).float()
-        return Rendering(self.start(maps) + image[:, :3], self.alpha(maps, image[:, 3:]))
+        return Rendering(self.start(maps) + self.added(maps, image[:, :3]), self.alpha(maps, image[:, 3:]))
 
     def mark_trained(self, frames: Iterable[int]) -> None:
         """Say which frames are trained on: only their style codes enter the mean code."""
@@ -157,6 +163,33 @@ def surface_color(maps: ConditionMaps) -> Tensor:
 def no_color(maps: ConditionMaps) -> Tensor:
     """No warm start, as published."""
     return torch.zeros_like(maps.color)
+
+
+def everywhere(maps: ConditionMaps, color: Tensor) -> Tensor:
+    """What the network adds is added as it is."""
+    return color
+
+
+def smooth_at_hands(maps: ConditionMaps, color: Tensor) -> Tensor:
+    """What the network adds [B, 3, H, W], smoothed near the hands.
+
+    Where a hand is twenty pixels wide and a finger two, the fit is off by as much as a finger is wide, and what is
+    learned of fingers is noise. The surface texture has clean ones: the network then only shades them.
+    """
+    bones = maps.hands.amax(1, keepdim=True)
+    reach = _odd(NEAR_BONES * color.shape[-1])
+    near = _box(F.max_pool2d(bones, reach, 1, reach // 2), 3)
+    width = _odd(SHADED_OVER * color.shape[-1])
+    return torch.lerp(color, _box(_box(color, width), width), near)
+
+
+def _box(x: Tensor, width: int) -> Tensor:
+    """Means over squares of an odd width."""
+    return F.avg_pool2d(x, width, 1, width // 2, count_include_pad=False)
+
+
+def _odd(width: float) -> int:
+    return int(width) // 2 * 2 + 1
 
 
 class PersonAlpha(nn.Module):
