@@ -10,7 +10,7 @@ where there is a face or a hand, the last and costly layers where the person is.
 attention reaches everywhere, and so do the StyleUNet's coarse levels.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -37,11 +37,11 @@ class Windows:
         person: the part of the picture that is wanted.
         parts: for "face" and "hands", windows that hold all that their map shows, and at least `PART_REACH` pixels
             around it twice over: nothing of it reaches beyond the first, no edge of a window within the second.
-            A window does not meet another of the same part. A part that is not here is computed everywhere.
+            A window does not meet another of the same part.
     """
 
     person: Window
-    parts: dict[str, list[Window]] = field(default_factory=dict)
+    parts: dict[str, list[Window]]
 
 
 class FoldedNetwork(nn.Module):
@@ -57,9 +57,8 @@ class FoldedNetwork(nn.Module):
         config, unet = network.config, network.style_unet
         enter = {name: layer.used_weight() for name, layer in unet.enter.items()}  # each [widths[0], 4 * inputs]
         self.size, self.alpha, self.warm_start = config.image_size, config.alpha, config.warm_start
-        self.width = len(unet.enter["body"].bias)
         self.register_buffer("planes", network.neural_texture.planes.tanh())
-        self.body = _linear(enter["body"], None)
+        self.body = _linear(enter["body"], unet.enter["body"].bias)
         self.parts = nn.ModuleDict(
             {
                 name: FoldedPart(network.part_networks[name], enter[name])
@@ -69,18 +68,15 @@ class FoldedNetwork(nn.Module):
         )
         self.surface = _convolution(_squares(enter["surface"]), None, 2) if config.warm_start else None
         branches = network.dual_attention.branches
-        self.branches = nn.ModuleDict({name: FoldedBranch(branch) for name, branch in branches.items()})
-        ground = unet.enter["body"].bias
+        self.branches = nn.ModuleDict({name: FoldedBranch(branch, self.size // 4) for name, branch in branches.items()})
         if branches:
             write = [_after(enter["attention"], branch.up) for branch in branches.values()]
             self.attended = _convolution(torch.cat([weight for weight, _ in write], 1), sum(bias for _, bias in write))
-        # What the first layer gets of a picture that shows nothing, but for attention.
-        ground = ground[:, None, None].expand(-1, self.size // 2, self.size // 2)[None]
+        # What the first layer gets of maps that show no face and no hands.
         for name, part in self.parts.items():
-            nothing = torch.zeros(1, network.part_networks[name].inputs, self.size, self.size, device=ground.device)
-            part.register_buffer("nothing", part(nothing))
-            ground = ground + part.nothing
-        self.register_buffer("ground", ground.contiguous(memory_format=torch.channels_last))
+            empty = self.planes.new_zeros(1, network.part_networks[name].inputs, self.size, self.size)
+            part.register_buffer("nothing", part(empty))
+        self.register_buffer("ground", sum(part.nothing for part in self.parts.values()) if self.parts else None)
         self.unet = FoldedUNet(unet, network.styles(None))
         belief = network.alpha.belief if config.alpha else torch.ones(1)
         self.register_buffer("belief", belief.detach().clone())
@@ -92,10 +88,12 @@ class FoldedNetwork(nn.Module):
         return "previous" in self.branches
 
     def in_bf16(self) -> "FoldedNetwork":
-        """Convolve and multiply in bf16 from now on; coordinates and what is handed out stay float32. Returns itself."""
-        planes, belief = self.planes, self.belief
-        self.bfloat16()
-        self.planes, self.belief = planes, belief
+        """Convolve and multiply in bf16 from now on; coordinates and the picture stay float32. Returns itself."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.bfloat16()
+        if self.parts:
+            self.ground = self.ground.bfloat16()
         return self
 
     def forward(
@@ -128,8 +126,7 @@ class FoldedNetwork(nn.Module):
         # Of the body features of frame n the StyleUNet reads some, and every branch of attention.
         readers = [self.body, *(branch.down1 for branch in self.branches.values())]
         body, *first = self._read(maps.position, readers, windows)
-        x = body + self.ground
-        features = None
+        x, features = body, None
         if self.branches:
             seen = {name: self.branches[name].encode(y) for name, y in zip(self.branches, first, strict=True)}
             others = {}
@@ -143,11 +140,14 @@ class FoldedNetwork(nn.Module):
             x = x + self.attended(upsample(found))
         if self.warm_start:
             x = x + self.surface(torch.cat([maps.color, maps.position[:, 3:]], 1).to(x.dtype))
+        if windows is None:
+            return activate(
+                sum((part(getattr(maps, name).to(x.dtype)) for name, part in self.parts.items()), x)
+            ), features
+        if self.parts:
+            x = x + self.ground
         for name, part in self.parts.items():
             shown = getattr(maps, name).to(x.dtype)
-            if windows is None or name not in windows.parts:
-                x = x + (part(shown) - part.nothing)
-                continue
             for window in windows.parts[name]:
                 _add(x, part(crop(shown, window, Window.whole(self.size))), part.nothing, window, self.size)
         return activate(x), features
@@ -163,7 +163,7 @@ class FoldedNetwork(nn.Module):
             pixels = fold(position).permute(0, 2, 3, 1).reshape(height * width, 4, 4)
             covered = pixels[:, :, 3].amax(1).nonzero().squeeze(1)  # [N]
             squares = pixels.index_select(0, covered).flatten(0, 1)  # [4 N, 4]
-            features = (look_up(self.planes, squares) * squares[:, 3:]).reshape(len(covered), -1).to(weight.dtype)
+            features = (look_up(self.planes, squares) * squares[:, 3:]).reshape(len(covered), weight.shape[1]).to(weight.dtype)
             read = features.new_zeros(height * width, len(weight)).index_copy_(0, covered, F.linear(features, weight))
             read = read.view(1, height, width, -1)
         parts = read.split([len(reader.weight) for reader in readers], 3)
@@ -188,9 +188,13 @@ class FoldedPart(nn.Module):
 
 
 class FoldedBranch(nn.Module):
-    """A branch of attention, but for its last layer."""
+    """A branch of attention, but for its last layer.
 
-    def __init__(self, branch: AttentionBranch):
+    Args:
+        size: of the maps that attend to each other.
+    """
+
+    def __init__(self, branch: AttentionBranch, size: int):
         super().__init__()
         self.down1 = _linear(branch.down1.used_weight(), branch.down1.bias)
         self.down2 = _plain(branch.down2)
@@ -199,7 +203,10 @@ class FoldedBranch(nn.Module):
         value = attention.gain * attention.value.used_weight()
         self.read = _linear(torch.cat([query, key, value]), None)
         self.channels = [len(query), len(key), len(value)]
-        self.power = attention.distance_power
+        power = attention.distance_power
+        self.register_buffer("distance", distance_weight(size, power, query.device) if power else None)
+        # The position itself lies in its row and in its column: it counts in its row.
+        self.register_buffer("itself", torch.zeros(size, size, device=query.device).fill_diagonal_(-torch.inf))
 
     def encode(self, x: Tensor) -> Tensor:
         """What `down1` gave of the body features, [1, C, H/2, W/2], to [1, widths[1], H/4, W/4]."""
@@ -218,11 +225,9 @@ class FoldedBranch(nn.Module):
         height, width = query.shape[1:3]
         row = (query @ key.transpose(2, 3)).float()  # [1, H, W, W]
         column = (query.transpose(1, 2) @ key.permute(0, 2, 3, 1)).float()  # [1, W, H, H]
-        if self.power:
-            row = row * distance_weight(width, self.power, row.device)
-            column = column * distance_weight(height, self.power, row.device)
-        itself = torch.eye(height, dtype=torch.bool, device=row.device)
-        column = column.masked_fill(itself, -torch.inf)
+        if self.distance is not None:
+            row, column = row * self.distance, column * self.distance
+        column = column + self.itself
         weight = torch.cat([row, column.transpose(1, 2)], 3).softmax(3).to(value.dtype)
         row, column = weight.split([width, height], 3)
         return row @ value + (column.transpose(1, 2) @ value.transpose(1, 2)).transpose(1, 2)

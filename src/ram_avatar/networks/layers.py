@@ -121,7 +121,7 @@ class ModulatedConv2d(nn.Module):
         return torch.addcmul(self.bias[:, None, None].to(y.dtype), y, norm[:, :, None, None].to(y.dtype))
 
     def used_weight(self, style: Tensor) -> Tensor:
-        """The weight [outputs, inputs, k, k] of the plain convolution that this layer is, for one style [1, style_dim]."""
+        """The weight [outputs, inputs, k, k] of the plain convolution that this is in one style [1, style_dim]."""
         modulation = self.modulation(style).float()  # [1, inputs]
         weight = self.weight * self.scale
         return weight * modulation[0, :, None, None] * self._norm(weight, modulation)[0, :, None, None, None]
