@@ -70,17 +70,24 @@ def test_a_clip_begins_anew_after_a_reset(shaken, motion):
     assert not np.array_equal(after, first[0])
 
 
-def test_outside_of_the_window_there_is_the_background_alone(shaken, motion):
+def test_outside_of_the_window_there_is_what_the_network_makes_of_nobody(shaken, motion):
     blue = np.full((64, 64, 3), (0, 0, 255), np.uint8)
     motion.root_translation[:, 1] += 6  # small, and far from the edges
-    engine = Engine(shaken, background=blue)
-    picture, clear = engine.render(motion.frame(0)), Engine(shaken, background="transparent").render(motion.frame(0))
-    outside = np.ones((64, 64), bool)
-    outside[engine.window.slices] = False
-    assert outside.mean() > 0.3 and (picture[outside] == (0, 0, 255)).all() and not clear[outside].any()
-    assert (picture[~outside] != (0, 0, 255)).any() and clear[~outside].any()
-    wanted = next(renderings(shaken, motion[:1], to_tensor(blue)[None]))
-    assert _difference(picture[engine.window.slices], wanted[engine.window.slices]) <= 1
+    gone = motion[:1].map(torch.clone)
+    gone.root_translation[:, 0] = 100.0
+    for background, plate in ((blue, to_tensor(blue)[None]), ("transparent", None)):
+        engine = Engine(shaken, background=background)
+        picture, window = engine.render(motion.frame(0)), engine.window
+        engine.reset()
+        nobody = engine.render(gone.frame(0))
+        outside = np.ones((64, 64), bool)
+        outside[window.slices] = False
+        assert outside.mean() > 0.3
+        assert _difference(picture[outside], nobody[outside]) <= 1 < _difference(picture[~outside], nobody[~outside])
+        if plate is not None:
+            wanted = next(renderings(shaken, motion[:1], plate))
+            assert _difference(picture[window.slices], wanted[window.slices]) <= 1
+            assert _difference(nobody, next(renderings(shaken, gone, plate))) <= 1
 
 
 def test_the_window_leaves_room_around_the_template(trained, motion):

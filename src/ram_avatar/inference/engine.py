@@ -15,7 +15,7 @@ from ..motion.motion import Frame, Motion
 from ..pictures import fill_square, to_array, to_tensor
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper, Places
-from ..rendering.windows import Window, apart
+from ..rendering.windows import Window, apart, crop
 from .choice import fastest
 from .folding import PART_REACH, FoldedNetwork, Windows
 
@@ -50,6 +50,7 @@ class Engine:
         window: the part of the last picture that the avatar was painted in.
     """
 
+    @torch.no_grad()
     def __init__(self, avatar: "Avatar", *, background: np.ndarray | str | None = None, exact: bool = True):
         self.avatar, self.size, self.exact = avatar, avatar.camera.width, exact
         self.mapper = FrameMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
@@ -58,6 +59,8 @@ class Engine:
         self.window = Window.whole(self.size)
         self._chosen = False
         self._previous: Tensor | None = None
+        # What is seen where the person is not looked for: where alpha is not quite zero, the network paints there too.
+        self._nobody = self.network(self.mapper.nothing())[0]
         self.set_background(background)
 
     def reset(self) -> None:
@@ -78,10 +81,11 @@ class Engine:
                 raise ValueError(f"background is a picture, None or 'transparent', not '{background}'")
             if not self.avatar.network.config.alpha:
                 raise UserError("this avatar was learned with its background (the camera moved): it has no alpha")
-            self._picture, self._plate = np.zeros((self.size, self.size, 4), np.uint8), None
-            return
-        shown = self.avatar.background if background is None else fill_square(background, self.size)
-        self._picture, self._plate = shown, to_tensor(shown)[None].to(self.avatar.device)
+            self._plate = None
+        else:
+            shown = self.avatar.background if background is None else fill_square(background, self.size)
+            self._plate = to_tensor(shown)[None].to(self.avatar.device)
+        self._scene = self._over(self._nobody, Window.whole(self.size))
 
     @torch.no_grad()
     def render(self, frame: Frame) -> np.ndarray:
@@ -105,16 +109,17 @@ class Engine:
         return picture
 
     def _compose(self, image: Tensor, window: Window) -> np.ndarray:
-        color, alpha = image[:, :3], image[:, 3:]
-        picture = self._picture.copy()
-        rows, columns = window.slices
-        if self._plate is None:
-            shown = torch.cat([color, 2 * alpha - 1], 1)
-        else:
-            plate = self._plate[:, :, rows, columns]
-            shown = plate + alpha * (color - plate)
-        picture[rows, columns] = to_array(shown)[0]
+        picture = self._scene.copy()
+        picture[window.slices] = self._over(image, window)
         return picture
+
+    def _over(self, image: Tensor, window: Window) -> np.ndarray:
+        """Colour and alpha [1, 4, h, w] of a window over the background there: [h, w, 3], or 4 where it is transparent."""
+        color, alpha = image[:, :3], image[:, 3:]
+        if self._plate is None:
+            return to_array(torch.cat([color, 2 * alpha - 1], 1))[0]
+        plate = crop(self._plate, window, Window.whole(self.size))
+        return to_array(plate + alpha * (color - plate))[0]
 
     def _windows(self, places: Places) -> Windows | None:
         """None on a GPU, where a picture is computed whole: to choose its parts would take longer."""

@@ -163,7 +163,9 @@ class FoldedNetwork(nn.Module):
             pixels = fold(position).permute(0, 2, 3, 1).reshape(height * width, 4, 4)
             covered = pixels[:, :, 3].amax(1).nonzero().squeeze(1)  # [N]
             squares = pixels.index_select(0, covered).flatten(0, 1)  # [4 N, 4]
-            features = (look_up(self.planes, squares) * squares[:, 3:]).reshape(len(covered), weight.shape[1]).to(weight.dtype)
+            features = (
+                (look_up(self.planes, squares) * squares[:, 3:]).reshape(len(covered), weight.shape[1]).to(weight.dtype)
+            )
             read = features.new_zeros(height * width, len(weight)).index_copy_(0, covered, F.linear(features, weight))
             read = read.view(1, height, width, -1)
         parts = read.split([len(reader.weight) for reader in readers], 3)

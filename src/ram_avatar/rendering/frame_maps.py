@@ -13,7 +13,7 @@ from torch import Tensor
 from ..body.template import BodyTemplate
 from ..camera import Camera
 from ..motion.motion import Motion
-from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
+from .condition_maps import EXPANSION, FINGERS, ConditionMapper, MeshMaps
 from .rasterizer import EMPTY, edge_functions, initialize_warp, launch, z_pass
 from .windows import Window
 
@@ -98,6 +98,13 @@ class FrameMapper(ConditionMapper):
             color=color[None].permute(0, 3, 1, 2),
         )
         return maps, self._places(person, points[0], chain[0])
+
+    def nothing(self) -> MeshMaps:
+        """The maps of a frame that shows nobody."""
+        size, device = self.camera.height, self.canonical.device
+        channels = {"position": 4, "expanded": 4, "face": 3, "hands": FINGERS, "color": 3}
+        empty = {name: torch.zeros(1, size, size, count, device=device) for name, count in channels.items()}
+        return MeshMaps(**{name: tensor.permute(0, 3, 1, 2) for name, tensor in empty.items()})
 
     def _places(self, person: Window | None, points: Tensor, chain: Tensor) -> Places:
         """On a GPU, which would have to be waited for, everywhere."""
