@@ -22,7 +22,7 @@ from .folding import PART_REACH, FoldedNetwork, Windows
 if TYPE_CHECKING:
     from ..avatar import Avatar
 
-OUTLINE = 1 / 8
+OUTLINE = 1 / 12
 """Of the picture's side: how far from the template's outline a person is looked for. Hair and clothes lie within."""
 
 
@@ -98,7 +98,7 @@ class Engine:
         motion = Motion.of_frames(self.avatar.template.name, self.avatar.fps, [frame])
         maps, places = self.mapper.draw(motion.map(lambda tensor: tensor.to(self.avatar.device)))
         drawn = self._now()
-        windows = self._windows(places)
+        windows = self.windows(places)
         if not self._chosen:
             self.network, self._chosen = self._fastest(maps, windows), True
         image, self._previous = self.network(maps, self._previous, windows)
@@ -114,15 +114,15 @@ class Engine:
         return picture
 
     def _over(self, image: Tensor, window: Window) -> np.ndarray:
-        """Colour and alpha [1, 4, h, w] of a window over the background there: [h, w, 3], or 4 where it is transparent."""
+        """Colour and alpha [1, 4, h, w] of a window over the background there: [h, w, 3], or 4 if transparent."""
         color, alpha = image[:, :3], image[:, 3:]
         if self._plate is None:
             return to_array(torch.cat([color, 2 * alpha - 1], 1))[0]
         plate = crop(self._plate, window, Window.whole(self.size))
         return to_array(plate + alpha * (color - plate))[0]
 
-    def _windows(self, places: Places) -> Windows | None:
-        """None on a GPU, where a picture is computed whole: to choose its parts would take longer."""
+    def windows(self, places: Places) -> Windows | None:
+        """What is computed of a frame; None on a GPU, where a picture is computed whole: to choose its parts would take longer."""
         if self.avatar.device.type != "cpu":
             return None
         size = self.size
