@@ -35,7 +35,7 @@ from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
 
 PRESETS = ("lite", "standard", "paper")
 FRAMES = 48
-ROUNDS = 15
+ROUNDS = 7
 
 
 @dataclass
@@ -101,7 +101,7 @@ def on_cpu(avatar: Avatar, motion: Motion) -> str:
     """The network in all its forms, in turns, so that what else the machine does slows all alike."""
     engine, folded = Engine(avatar), FoldedNetwork(avatar.network)
     half = deepcopy(folded).in_bf16()
-    samples = [sample(engine, motion, i) for i in range(4, FRAMES, FRAMES // 6)]
+    samples = [sample(engine, motion, i) for i in range(4, FRAMES, FRAMES // 4)]
     previous = folded(samples[0].before)[1]
     forms: dict[str, Callable[[Sample], object]] = {
         "training network": lambda s: avatar.network(s.given),
@@ -158,8 +158,8 @@ def motion_to_pixels(avatar: Avatar, motion: Motion) -> str:
         for frame in list(motion.frames()) * 2:
             engine.render(frame)
             stages.append(engine.timings)
-        median = lambda stage, of=stages[len(motion) :]: statistics.median(getattr(t, stage) for t in of)  # noqa: E731
-        took = {stage: median(stage) for stage in vars(stages[0])}
+        warm = stages[len(motion) :]
+        took = {stage: statistics.median(getattr(t, stage) for t in warm) for stage in vars(warm[0])}
         parts = ", ".join(f"{stage} {1e3 * value:.1f} ms" for stage, value in took.items())
         rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames a second**: {parts}", "20"))
     slow = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
