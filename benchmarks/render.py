@@ -111,22 +111,25 @@ def on_cpu(avatar: Avatar, motion: Motion) -> str:
     }
     if find_spec("onnxruntime") and find_spec("onnxscript"):
         forms["exported, ONNX Runtime"] = onnx_runtime(avatar, previous)
-    durations: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(ROUNDS):
+    durations: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
+    for round_ in range(1 + ROUNDS):
         for name, form in forms.items():
             for given in samples:
-                start = time.perf_counter()
+                start, worked = time.perf_counter(), time.process_time()
                 form(given)
-                durations[name].append(time.perf_counter() - start)
-    slow = statistics.median(durations["training network"])
+                if round_:  # the first one warms up
+                    durations[name].append((time.perf_counter() - start, time.process_time() - worked))
+    medians = {name: [statistics.median(times) for times in zip(*d, strict=True)] for name, d in durations.items()}
+    slow, slow_work = medians["training network"]
     rows = []
     for name, form in forms.items():
-        took = statistics.median(durations[name][len(samples) :])  # but for the first round
+        took, work = medians[name]
         with FlopCounterMode(display=False) as counter:
             for given in samples:
                 form(given)
         cost = counter.get_total_flops() / len(samples) / 1e9
-        rows.append((name, f"{1e3 * took:.1f} ms, {slow / took:.2f} times as fast", f"{cost:.1f}" if cost else ""))
+        told = f"{1e3 * took:.0f} ms ({slow / took:.1f} times as fast), {1e3 * work:.0f} ms of processor time"
+        rows.append((name, f"{told} ({slow_work / work:.1f} times less)", f"{cost:.1f}" if cost else ""))
     return table(rows).replace("| goal |", "| GFLOP |")
 
 

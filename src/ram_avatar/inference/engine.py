@@ -122,7 +122,7 @@ class Engine:
         return to_array(plate + alpha * (color - plate))[0]
 
     def windows(self, places: Places) -> Windows | None:
-        """What is computed of a frame; None on a GPU, which computes it whole: to choose its parts would take longer."""
+        """What is computed of a frame; None on a GPU, where all is: to choose parts would take longer."""
         if self.avatar.device.type != "cpu":
             return None
         size = self.size
