@@ -32,7 +32,7 @@ lint: install
 bench: install
 	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/rendering.py
+	$(BIN)/python benchmarks/render.py
 
 clean:
 	rm -rf $(VENV) demo

@@ -16,11 +16,11 @@ from .camera import Camera
 from .config import NetworkConfig
 from .errors import UserError
 from .files import disk_errors, read_description, temporary_sibling
+from .inference.engine import Engine
 from .motion.motion import Motion
 from .motion.retarget import Placement
-from .networks.avatar_network import AvatarNetwork, ConditionMaps, Rendering
-from .pictures import fill_square, read_picture, resize, to_array, to_tensor, to_uint8, write_picture
-from .rendering.condition_maps import ConditionMapper
+from .networks.avatar_network import AvatarNetwork
+from .pictures import read_picture, resize, to_tensor, to_uint8, write_picture
 
 FORMAT_VERSION = 1
 AVATAR_FILE = "avatar.json"
@@ -49,14 +49,7 @@ class Avatar:
     training: dict = field(default_factory=dict)  # step, steps, seconds, capture
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    @torch.no_grad()
-    def render(
-        self,
-        motion: Motion,
-        *,
-        background: np.ndarray | str | None = None,
-        batch_size: int = 4,
-    ) -> Iterator[np.ndarray]:
+    def render(self, motion: Motion, *, background: np.ndarray | str | None = None) -> Iterator[np.ndarray]:
         """Pictures of the avatar in a motion of its own template, one per frame.
 
         Args:
@@ -72,31 +65,9 @@ class Avatar:
         """
         if motion.template != self.template.name:
             raise UserError(f"a motion of template '{motion.template}' cannot drive '{self.template.name}'")
-        mapper = ConditionMapper(self.template, self.identity, self.camera, self.texture)
-        plate = self._plate(background)
-        self.network.eval()
-        previous = None
-        for part in motion.batches(batch_size):
-            maps = mapper(part.map(lambda t: t.to(self.device)))
-            first = maps.position[:1] if previous is None else previous
-            before = torch.cat([first, maps.position[:-1]])
-            previous = maps.position[-1:]
-            yield from self._paint(self.network(ConditionMaps(previous=before, **vars(maps))), plate)
-
-    def _paint(self, rendering: Rendering, plate: Tensor | None) -> np.ndarray:
-        if plate is None:
-            return to_array(torch.cat([rendering.color, 2 * rendering.alpha - 1], 1))
-        return to_array(rendering.over(plate))
-
-    def _plate(self, background: np.ndarray | str | None) -> Tensor | None:
-        if isinstance(background, str):
-            if background != "transparent":
-                raise ValueError(f"background is a picture, None or 'transparent', not '{background}'")
-            if not self.network.config.alpha:
-                raise UserError("this avatar was learned with its background (the camera moved): it has no alpha")
-            return None
-        shown = self.background if background is None else fill_square(background, self.camera.width)
-        return to_tensor(shown)[None].to(self.device)
+        engine = Engine(self, background=background)
+        for frame in motion.frames():
+            yield engine.render(frame)
 
     def to(self, device: torch.device | str) -> "Avatar":
         """Move everything that renders to a device; returns itself."""

@@ -189,6 +189,29 @@ def evaluate(
         progress.note(f"{out / REPORT_FILE}: ready")
 
 
+def export(
+    avatar: Positional[Path],
+    out: Positional[Path],
+    motion: Annotated[
+        Path | None, arg(help="a motion .npz whose condition maps are written beside OUT, as .npz")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write an avatar's network as one ONNX graph, for programs without torch: condition maps to RGBA.
+
+    Inputs, outputs and units are told in the file's metadata and in docs/export.md.
+    """
+    from .avatar import Avatar
+    from .inference.export import export as run
+    from .motion.motion import Motion
+
+    with _progress() as progress:
+        loaded = Avatar.load(avatar, status=progress.wait)
+        with progress.wait("Writing the graph"):
+            run(loaded, out, motion=Motion.load(motion) if motion else None, overwrite=overwrite)
+        progress.note(f"{out}: ready")
+
+
 def synth(
     out: Positional[Path],
     motion: Annotated[str, arg(help="training, driving, a motion .npz or a capture folder")] = "training",
@@ -231,6 +254,7 @@ COMMANDS = {
     "train": train,
     "animate": animate,
     "evaluate": evaluate,
+    "export": export,
     "demo": demo,
     "synth": synth,
 }

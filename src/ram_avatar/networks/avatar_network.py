@@ -91,7 +91,7 @@ class AvatarNetwork(nn.Module):
         self.dual_attention = _dual_attention(config)
         self.part_networks = _part_networks(config)
         self.start = surface_color if config.warm_start else no_color
-        self.added = smooth_at_hands if config.smooth_hands else everywhere
+        self.added = smooth_at_hands if config.smooth_hands else as_it_is
         self.alpha = PersonAlpha() if config.alpha else WholeFrame()
         self.styles = StyleCodes(config.styles if config.style_codes else 1, config.style_dim)
         channels = {
@@ -165,21 +165,27 @@ def no_color(maps: ConditionMaps) -> Tensor:
     return torch.zeros_like(maps.color)
 
 
-def everywhere(maps: ConditionMaps, color: Tensor) -> Tensor:
-    """What the network adds is added as it is."""
+def as_it_is(maps: ConditionMaps, color: Tensor) -> Tensor:
+    """What the network adds is added everywhere."""
     return color
 
 
 def smooth_at_hands(maps: ConditionMaps, color: Tensor) -> Tensor:
-    """What the network adds [B, 3, H, W], smoothed near the hands.
+    """What the network adds is smoothed at the hands, see `smooth_near_bones`."""
+    return smooth_near_bones(color, maps.hands, maps.hands.shape[-1])
+
+
+def smooth_near_bones(color: Tensor, hands: Tensor, size: int) -> Tensor:
+    """Colours [B, 3, h, w], smoothed near what the hand map [B, 5, h, w] shows.
 
     Where a hand is twenty pixels wide and a finger two, the fit is off by as much as a finger is wide, and what is
     learned of fingers is noise. The surface texture has clean ones: the network then only shades them.
+
+    Args:
+        size: of the whole picture, of which these may be a part.
     """
-    bones = maps.hands.amax(1, keepdim=True)
-    reach = _odd(NEAR_BONES * color.shape[-1])
-    near = _box(F.max_pool2d(bones, reach, 1, reach // 2), 3)
-    width = _odd(SHADED_OVER * color.shape[-1])
+    reach, width = _odd(NEAR_BONES * size), _odd(SHADED_OVER * size)
+    near = _box(F.max_pool2d(hands.amax(1, keepdim=True), reach, 1, reach // 2), 3)
     return torch.lerp(color, _box(_box(color, width), width), near)
 
 

@@ -17,6 +17,7 @@ class FeatureUNet(nn.Module):
     def __init__(self, inputs: int, outputs: int, widths: tuple[int, int]):
         super().__init__()
         half, quarter = widths
+        self.inputs = inputs
         self.down1 = HaarConv2d(inputs, half)
         self.down2 = EqualizedConv2d(half, quarter, stride=2)
         self.across = EqualizedConv2d(quarter, quarter)

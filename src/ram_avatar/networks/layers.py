@@ -51,7 +51,11 @@ class EqualizedConv2d(nn.Module):
         self.stride, self.padding = stride, kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
+        return F.conv2d(x, self.used_weight(), self.bias, self.stride, self.padding)
+
+    def used_weight(self) -> Tensor:
+        """The weight [outputs, inputs, k, k] of the plain convolution that this layer is."""
+        return self.weight * self.scale
 
 
 class EqualizedLinear(nn.Module):
@@ -68,7 +72,11 @@ class EqualizedLinear(nn.Module):
         self.scale = 1 / math.sqrt(inputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.scale, self.bias)
+        return F.linear(x, self.used_weight(), self.bias)
+
+    def used_weight(self) -> Tensor:
+        """The weight [outputs, inputs] of the plain layer that this layer is."""
+        return self.weight * self.scale
 
 
 class ModulatedConv2d(nn.Module):
@@ -104,14 +112,19 @@ class ModulatedConv2d(nn.Module):
         Returns:
             [B, outputs, H, W].
         """
+        if len(style) == 1:  # one style: scaling the weights is cheaper than scaling the features
+            return F.conv2d(x, self.used_weight(style), self.bias, padding=self.padding)
         modulation = self.modulation(style).float()  # [S, inputs]
         weight = self.weight * self.scale
         norm = self._norm(weight, modulation)  # [S, outputs]
-        if len(style) == 1:  # one style: scaling the weights is cheaper than scaling the features
-            weight = weight * modulation[0, :, None, None] * norm[0, :, None, None, None]
-            return F.conv2d(x, weight, self.bias, padding=self.padding)
         y = F.conv2d(x * modulation[:, :, None, None].to(x.dtype), weight, padding=self.padding)
         return torch.addcmul(self.bias[:, None, None].to(y.dtype), y, norm[:, :, None, None].to(y.dtype))
+
+    def used_weight(self, style: Tensor) -> Tensor:
+        """The weight [outputs, inputs, k, k] of the plain convolution that this is in one style [1, style_dim]."""
+        modulation = self.modulation(style).float()  # [1, inputs]
+        weight = self.weight * self.scale
+        return weight * modulation[0, :, None, None] * self._norm(weight, modulation)[0, :, None, None, None]
 
     def _norm(self, weight: Tensor, modulation: Tensor) -> Tensor:
         if not self.demodulate:
@@ -167,4 +180,8 @@ class HaarConv2d(nn.Module):
         """[B, 4 * inputs, H, W] to [B, outputs, H, W]."""
         # On a channels-last map a 1x1 convolution is a matrix product, and as such it is faster on CPUs.
         pixels = folded.permute(0, 2, 3, 1)
-        return F.linear(pixels, haar(self.weight * self.scale), self.bias).permute(0, 3, 1, 2)
+        return F.linear(pixels, self.used_weight(), self.bias).permute(0, 3, 1, 2)
+
+    def used_weight(self) -> Tensor:
+        """The weight [outputs, 4 * inputs] of the matrix product with a folded map that this layer is."""
+        return haar(self.weight * self.scale)

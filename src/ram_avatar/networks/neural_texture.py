@@ -33,26 +33,26 @@ class NeuralTexture(nn.Module):
             channels-last order; 0 where nothing is covered.
         """
         planes = self.planes.tanh()
-        look_up = sample if _static(positions[0]) else sample_covered
-        return [look_up(planes, fold(position)) for position in positions]
+        sampler = sample if _static(positions[0]) else sample_covered
+        return [sampler(planes, fold(position)) for position in positions]
 
 
 def sample(planes: Tensor, position: Tensor) -> Tensor:
     """Look up every pixel of a folded position map, see `NeuralTexture.forward`."""
     pixels = position.permute(0, 2, 3, 1).reshape(-1, 4)
-    return _to_map(_bilinear(planes, pixels[:, :3]) * pixels[:, 3:], position)
+    return _to_map(look_up(planes, pixels[:, :3]) * pixels[:, 3:], position)
 
 
 def sample_covered(planes: Tensor, position: Tensor) -> Tensor:
     """`sample`, of covered pixels only: a person covers a fifth of a picture."""
     pixels = position.permute(0, 2, 3, 1).reshape(-1, 4)
     covered = pixels[:, 3].nonzero().squeeze(1)  # [N]
-    features = _bilinear(planes, pixels.index_select(0, covered))
+    features = look_up(planes, pixels.index_select(0, covered))
     empty = features.new_zeros(len(pixels), features.shape[1])
     return _to_map(empty.index_copy_(0, covered, features), position)
 
 
-def _bilinear(planes: Tensor, coordinates: Tensor) -> Tensor:
+def look_up(planes: Tensor, coordinates: Tensor) -> Tensor:
     """Features [N, 3C] of planes [3, C, R, R] at coordinates [N, 3 or more] in [-1, 1]."""
     grid = torch.stack([coordinates[:, (i, j)] for i, j in PLANES])[:, None]  # [3, 1, N, 2]
     features = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)  # [3, C, 1, N]

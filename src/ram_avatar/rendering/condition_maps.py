@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..body.template import FINGERS, SIDES, BodyTemplate
+from ..body.template import FINGERS, SIDES, BodyTemplate, Posed
 from ..camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import Fragments, draw_segments, rasterize, vertex_normals
@@ -86,7 +86,7 @@ class ConditionMapper:
             position=self._position(drawn),
             expanded=self._position(grown),
             face=self._face(drawn, normals),
-            hands=self._hands(points, posed),
+            hands=self.draw_fingers(self.finger_chains(points, posed)),
             color=color,
         )
 
@@ -98,14 +98,22 @@ class ConditionMapper:
         look = torch.where(self.eyes[:, None], self.eye_color[:, None].expand(-1, 3), normals)
         return drawn.interpolate(look * self.head[:, None], self.faces).permute(0, 3, 1, 2).contiguous()
 
-    def _hands(self, points: Tensor, posed) -> Tensor:
+    @property
+    def finger_radius(self) -> float:
+        """Half the thickness of a finger bone in the hand map, pixels."""
+        return 0.75 * self.camera.height / 256
+
+    def finger_chains(self, points: Tensor, posed: Posed) -> Tensor:
+        """[B, 10, 5, 2] pixels of each finger's joints from the wrist to the tip, the left hand's first."""
         joints = self.camera.project(posed.joints[:, :, :3, 3])[..., :2]
-        chain = joints[:, self.finger_joints]  # [B, 10, 4, 2]
         tips = points[:, self.fingertips, :2].mean(2)
-        chain = torch.cat([chain, tips[:, :, None]], 2)  # [B, 10, 5, 2]
-        segments = torch.stack([chain[:, :, :-1], chain[:, :, 1:]], 3).flatten(1, 2)  # [B, 40, 2, 2]
-        height, width = self.camera.height, self.camera.width
-        return draw_segments(segments, self.finger_channels, len(FINGERS), 0.75 * height / 256, height, width)
+        return torch.cat([joints[:, self.finger_joints], tips[:, :, None]], 2)
+
+    def draw_fingers(self, chains: Tensor) -> Tensor:
+        """The hand map [B, 5, H, W]."""
+        segments = torch.stack([chains[:, :, :-1], chains[:, :, 1:]], 3).flatten(1, 2)  # [B, 40, 2, 2]
+        size = (self.camera.height, self.camera.width)
+        return draw_segments(segments, self.finger_channels, len(FINGERS), self.finger_radius, *size)
 
 
 def _eyeballs(template: BodyTemplate, reference: Tensor) -> tuple[Tensor, Tensor]:

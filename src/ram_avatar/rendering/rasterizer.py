@@ -89,12 +89,12 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int, cull_backf
     barycentric = torch.empty(batch, height, width, 3, device=device)
     depth = torch.empty(batch, height, width, device=device)
 
-    _initialize_warp()
+    initialize_warp()
     mesh = (wp.from_torch(points, wp.vec3), wp.from_torch(faces, wp.vec3i))
     z_buffer = wp.from_torch(nearest, wp.int64)
     pixels = (wp.from_torch(triangle), wp.from_torch(barycentric, wp.vec3), wp.from_torch(depth))
-    _launch(_z_pass, (batch, len(faces)), (*mesh, bool(cull_backfaces), z_buffer), device)
-    _launch(_resolve_pass, (batch, height, width), (*mesh, z_buffer, *pixels), device)
+    launch(z_pass, (batch, len(faces)), (*mesh, bool(cull_backfaces), z_buffer), device)
+    launch(_resolve_pass, (batch, height, width), (*mesh, z_buffer, *pixels), device)
     return Fragments(triangle, barycentric, depth)
 
 
@@ -194,9 +194,9 @@ def draw_segments(points: Tensor, channels: Tensor, n_channels: int, radius: flo
     """
     points, channels = _check_segments(points, channels, n_channels)
     picture = torch.zeros(len(points), n_channels, height, width, device=points.device)
-    _initialize_warp()
+    initialize_warp()
     segments = (wp.from_torch(points, wp.vec2), wp.from_torch(channels), float(radius))
-    _launch(_segment_pass, points.shape[:2], (*segments, wp.from_torch(picture)), points.device)
+    launch(_segment_pass, points.shape[:2], (*segments, wp.from_torch(picture)), points.device)
     return picture
 
 
@@ -251,7 +251,7 @@ def _check_indices(name: str, indices: Tensor, count: int) -> Tensor:
 
 
 @cache
-def _initialize_warp() -> None:
+def initialize_warp() -> None:
     """Start Warp, on first use and not on import, without its banner and its news of loaded kernels."""
     if wp.config.log_level == wp.LOG_INFO:  # the default; another level is somebody's wish
         wp.config.log_level = wp.LOG_WARNING
@@ -262,7 +262,7 @@ def _initialize_warp() -> None:
             wp.init()
 
 
-def _launch(kernel: wp.Kernel, dim: tuple[int, ...], inputs: tuple, device: torch.device) -> None:
+def launch(kernel: wp.Kernel, dim: tuple[int, ...], inputs: tuple, device: torch.device) -> None:
     """Run a kernel on torch's current stream, so that its work is ordered with torch's own."""
     stream = wp.stream_from_torch(device) if device.type == "cuda" else None
     wp.launch(kernel, dim=dim, inputs=inputs, device=wp.device_from_torch(device), stream=stream)
@@ -281,7 +281,7 @@ def _last_pixel(high: float, size: int) -> int:
 
 
 @wp.func
-def _edge_functions(a: wp.vec3, b: wp.vec3, c: wp.vec3, x: float, y: float) -> wp.vec3:
+def edge_functions(a: wp.vec3, b: wp.vec3, c: wp.vec3, x: float, y: float) -> wp.vec3:
     """Twice the signed areas that a pixel centre spans with the edges opposite to a, b and c.
 
     Relative to the pixel centre: rounding then moves a corner alike for all triangles that share it, and
@@ -294,7 +294,7 @@ def _edge_functions(a: wp.vec3, b: wp.vec3, c: wp.vec3, x: float, y: float) -> w
 
 
 @wp.kernel
-def _z_pass(
+def z_pass(
     points: wp.array2d(dtype=wp.vec3),
     faces: wp.array(dtype=wp.vec3i),
     cull_backfaces: bool,
@@ -316,10 +316,12 @@ def _z_pass(
     right = _last_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
     top = _first_pixel(wp.min(a[1], wp.min(b[1], c[1])), height)
     bottom = _last_pixel(wp.max(a[1], wp.max(b[1], c[1])), height)
+    if left > right or top > bottom:
+        return  # between the pixel centres, as most triangles are
     inverse_z = wp.vec3(1.0 / a[2], 1.0 / b[2], 1.0 / c[2])
     for row in range(top, bottom + 1):
         for column in range(left, right + 1):
-            edges = _edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
+            edges = edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
             if wp.min(edges) >= 0.0 or wp.max(edges) <= 0.0:
                 # 1 / z is linear in the picture, z is not
                 weight = edges[0] * inverse_z[0] + edges[1] * inverse_z[1] + edges[2] * inverse_z[2]
@@ -339,7 +341,7 @@ def _resolve_pass(
     barycentric: wp.array3d(dtype=wp.vec3),
     depth: wp.array3d(dtype=wp.float32),
 ):
-    """Unpack the keys of `_z_pass`."""
+    """Unpack the keys of `z_pass`."""
     batch, row, column = wp.tid()
     key = nearest[batch, row, column]
     if key == EMPTY:
@@ -350,7 +352,7 @@ def _resolve_pass(
     index = wp.int32(key & wp.int64(0xFFFFFFFF))
     face = faces[index]
     a, b, c = points[batch, face[0]], points[batch, face[1]], points[batch, face[2]]
-    edges = _edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
+    edges = edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
     weights = wp.vec3(edges[0] * (1.0 / a[2]), edges[1] * (1.0 / b[2]), edges[2] * (1.0 / c[2]))
     triangle[batch, row, column] = index
     barycentric[batch, row, column] = weights / (weights[0] + weights[1] + weights[2])

@@ -1,0 +1,213 @@
+"""How fast an avatar renders: `python benchmarks/render.py [AVATAR]`.
+
+Without an avatar an untrained one of the built-in performer is used: the speed is the same. On a machine with a CUDA
+GPU the presets for it are timed there too.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe, seconds, table
+from torch.utils.flop_counter import FlopCounterMode
+
+from ram_avatar.avatar import Avatar
+from ram_avatar.body import BodyTemplate, load_template
+from ram_avatar.camera import Camera
+from ram_avatar.config import load_preset
+from ram_avatar.demo.performances import performance
+from ram_avatar.inference.engine import CapturedNetwork, Engine, Timings
+from ram_avatar.inference.export import export
+from ram_avatar.inference.folding import FoldedNetwork, Windows
+from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.retarget import Placement, retarget
+from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
+from ram_avatar.networks.cost import frame_flops
+from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
+
+PRESETS = ("lite", "standard", "paper")
+FRAMES = 48
+ROUNDS = 7
+
+
+@dataclass
+class Sample:
+    """A frame, as the networks are given it."""
+
+    maps: MeshMaps
+    before: MeshMaps  # of the frame before
+    windows: Windows | None
+
+    @property
+    def given(self) -> ConditionMaps:
+        """As the training network is given it."""
+        return ConditionMaps(previous=self.before.position, **vars(self.maps))
+
+
+def main() -> None:
+    template = load_template()
+    print(f"{describe()}, {torch.get_num_threads()} threads\n")
+    costs = {name: sum(frame_flops(load_preset(name).network).values()) for name in PRESETS}
+    print(table([(f"`{name}`, a frame", f"{cost / 1e9:.1f} GFLOP", "") for name, cost in costs.items()]), "\n")
+    avatar = Avatar.load(sys.argv[1]) if len(sys.argv) > 1 else untrained("lite", template)
+    motion = performance("driving", template, FRAMES, 25.0)
+    motion = retarget(motion, Placement.of(motion, template, avatar.identity), avatar.placement)
+    with torch.no_grad():
+        print(f"`{avatar.preset}` at {avatar.camera.width}, on the CPU\n")
+        print(on_cpu(avatar, motion), "\n")
+        print(motion_to_pixels(avatar, motion), "\n")
+        if torch.cuda.is_available():
+            peak = {dtype: matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
+            print("matrix products:", ", ".join(f"{rate / 1e12:.0f} TFLOP/s in {t}" for t, rate in peak.items()), "\n")
+            for name in ("standard", "paper"):
+                print(f"`{name}` on {torch.cuda.get_device_name()}\n\n{on_gpu(name, template, costs[name], peak)}\n")
+
+
+def untrained(preset: str, template: BodyTemplate) -> Avatar:
+    """An avatar of the average person before a plain wall."""
+    recipe, identity = load_preset(preset), template.default_identity()
+    size, motion = recipe.network.image_size, performance("driving", template, FRAMES, 25.0)
+    return Avatar(
+        name="performer",
+        preset=preset,
+        camera=Camera.default(size, size),
+        identity=identity,
+        template=template,
+        network=AvatarNetwork(recipe.network.for_capture(styles=1, plate=True)).eval(),
+        texture=torch.zeros(3, recipe.texture_size, recipe.texture_size),
+        background=np.full((size, size, 3), 128, np.uint8),
+        placement=Placement.of(motion, template, identity),
+        fps=25.0,
+    )
+
+
+def sample(engine: Engine, motion: Motion, index: int) -> Sample:
+    """A frame of a motion on the engine's device."""
+    now, before = (
+        engine.mapper.draw(motion[[i]].map(lambda t: t.to(engine.avatar.device))) for i in (index, index - 1)
+    )
+    return Sample(now[0], before[0], engine.windows(now[1]))
+
+
+def on_cpu(avatar: Avatar, motion: Motion) -> str:
+    """The network in all its forms, in turns, so that what else the machine does slows all alike."""
+    engine, folded = Engine(avatar), FoldedNetwork(avatar.network)
+    half = deepcopy(folded).in_bf16()
+    samples = [sample(engine, motion, i) for i in range(4, FRAMES, FRAMES // 4)]
+    previous = folded(samples[0].before)[1]
+    forms: dict[str, Callable[[Sample], object]] = {
+        "training network": lambda s: avatar.network(s.given),
+        "folded": lambda s: folded(s.maps, previous),
+        "folded, in windows: **the engine, exact**": lambda s: folded(s.maps, previous, s.windows),
+        "folded, in windows, bf16: **the engine, live**": lambda s: half(s.maps, previous, s.windows),
+    }
+    if find_spec("onnxruntime") and find_spec("onnxscript"):
+        forms["exported, ONNX Runtime"] = onnx_runtime(avatar, previous)
+    durations: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
+    for round_ in range(1 + ROUNDS):
+        for name, form in forms.items():
+            for given in samples:
+                start, worked = time.perf_counter(), time.process_time()
+                form(given)
+                if round_:  # the first one warms up
+                    durations[name].append((time.perf_counter() - start, time.process_time() - worked))
+    medians = {name: [statistics.median(times) for times in zip(*d, strict=True)] for name, d in durations.items()}
+    slow, slow_work = medians["training network"]
+    rows = []
+    for name, form in forms.items():
+        took, work = medians[name]
+        with FlopCounterMode(display=False) as counter:
+            for given in samples:
+                form(given)
+        cost = counter.get_total_flops() / len(samples) / 1e9
+        told = f"{1e3 * took:.0f} ms ({slow / took:.1f} times as fast), {1e3 * work:.0f} ms of processor time"
+        rows.append((name, f"{told} ({slow_work / work:.1f} times less)", f"{cost:.1f}" if cost else ""))
+    return table(rows).replace("| goal |", "| GFLOP |")
+
+
+def onnx_runtime(avatar: Avatar, previous: torch.Tensor | None) -> Callable[[Sample], object]:
+    """The exported graph, run by ONNX Runtime with torch's number of threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as scratch:
+        export(avatar, Path(scratch) / "avatar.onnx")
+        session = onnxruntime.InferenceSession(Path(scratch) / "avatar.onnx", options)
+    names = [value.name for value in session.get_inputs()]
+
+    def run(given: Sample):
+        inputs = {name: tensor.contiguous().numpy() for name, tensor in vars(given.maps).items()}
+        inputs |= {"previous": previous.contiguous().numpy()} if previous is not None else {}
+        return session.run(None, {name: inputs[name] for name in names})
+
+    return run
+
+
+def motion_to_pixels(avatar: Avatar, motion: Motion) -> str:
+    """Frames a second and the stages of a frame, of the engine in both its precisions."""
+    rows = []
+    for name, exact in (("exact", True), ("live", False)):
+        engine = Engine(avatar, exact=exact)
+        stages: list[Timings] = []
+        for frame in list(motion.frames()) * 2:
+            engine.render(frame)
+            stages.append(engine.timings)
+        warm = stages[len(motion) :]
+        took = {stage: statistics.median(getattr(t, stage) for t in warm) for stage in vars(warm[0])}
+        parts = ", ".join(f"{stage} {1e3 * value:.1f} ms" for stage, value in took.items())
+        rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames a second**: {parts}", "20"))
+    slow = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
+    rows.append(("condition maps as training draws them", f"{1e3 * seconds(lambda: slow(motion[:1])):.1f} ms", ""))
+    return table(rows)
+
+
+def on_gpu(preset: str, template: BodyTemplate, cost: int, peak: dict[torch.dtype, float]) -> str:
+    """Frames a second of the network alone, and of motion to pixels."""
+    avatar = untrained(preset, template).to("cuda")
+    engine, motion = Engine(avatar, exact=False), performance("driving", template, FRAMES, 25.0)
+    given, folded = sample(engine, motion, 4), FoldedNetwork(avatar.network).to("cuda")
+    half = deepcopy(folded).in_bf16()
+    previous = folded(given.before)[1]
+    exact_graph, half_graph = CapturedNetwork(folded, given.maps), CapturedNetwork(half, given.maps)
+    forms = {
+        "training network": (torch.float32, lambda: avatar.network(given.given)),
+        "folded": (torch.float32, lambda: folded(given.maps, previous)),
+        "folded, one graph": (torch.float32, lambda: exact_graph(given.maps, previous)),
+        "folded, bf16": (torch.bfloat16, lambda: half(given.maps, previous)),
+        "folded, bf16, one graph": (torch.bfloat16, lambda: half_graph(given.maps, previous)),
+    }
+    rows = []
+    for name, (dtype, form) in forms.items():
+        rate = 1 / seconds(lambda form=form: _finished(form), runs=30, warm_up=5)
+        rows.append((name, f"{rate:.0f} frames a second", f"{cost * rate / peak[dtype]:.1%} of the peak"))
+    frames = list(motion.frames())
+    engine.render(frames[0])
+    start = time.perf_counter()
+    for frame in frames:
+        engine.render(frame)
+    rows.append(("motion to pixels", f"{len(frames) / (time.perf_counter() - start):.0f} frames a second", ""))
+    return table(rows).replace("| goal |", "| |")
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 8192) -> float:
+    """FLOP a second of a large matrix product: what the device can reach."""
+    a, b = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
+    return 2 * size**3 / seconds(lambda: _finished(lambda: a @ b), runs=10, warm_up=3)
+
+
+def _finished(work: Callable[[], object]) -> None:
+    work()
+    torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""An avatar's network as one ONNX graph, for programs that have no torch: condition maps to RGBA."""
+
+import json
+import logging
+import warnings
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..avatar import Avatar
+from ..errors import UserError
+from ..files import check_output, disk_errors, temporary_sibling
+from ..motion.motion import Motion
+from ..rendering.condition_maps import MeshMaps
+from ..rendering.frame_maps import FrameMapper
+from .folding import FoldedNetwork
+
+OPSET = 20  # the first whose GridSample is called as torch's is
+CARD_KEY = "ram_avatar"
+MAPS = {
+    "position": "canonical coordinates of the surface at each pixel in [-1, 1], then the coverage mask, 0 or 1; all 0 "
+    "outside of the body",
+    "expanded": "the same of the mesh pushed out along its normals by 1 cm",
+    "face": "camera-space normals of the head in [-1, 1]; eyeballs +1 where white, -1 where the iris is; 0 elsewhere",
+    "hands": "finger bones as lines, 0 to 1: a channel per finger, thumb first, both hands together",
+    "color": "colours of the surface texture in [-1, 1], 0 outside of the body",
+}
+PREVIOUS = "the output 'features' of the frame before; for the first frame, of a run of that same frame with zeros here"
+RGBA = "red, green, blue and straight alpha, 0 to 1"
+FEATURES = "what the next frame is given as 'previous'"
+
+
+class Exported(nn.Module):
+    """What is exported: a folded network whose inputs and outputs are tensors by name."""
+
+    def __init__(self, network: FoldedNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, position, expanded, face, hands, color, previous=None) -> tuple[Tensor, ...]:
+        image, features = self.network(MeshMaps(position, expanded, face, hands, color), previous)
+        rgba = torch.cat([(image[:, :3].clamp(-1, 1) + 1) / 2, image[:, 3:]], 1)
+        return (rgba,) if features is None else (rgba, features)
+
+
+def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, overwrite: bool = False) -> None:
+    """Write an avatar's network as an ONNX file, with a card of its inputs and outputs in the file's metadata.
+
+    All shapes are fixed: one frame, of the avatar's size.
+
+    Args:
+        out: ends in `.onnx`.
+        motion: where there is one, its condition maps are written beside `out`, as `.npz`: float32 arrays by the
+            names of the graph's inputs, [N, C, S, S].
+
+    Raises:
+        UserError: the packages of the extra `onnx` are missing; a file exists; the disk is full.
+    """
+    out = Path(out)
+    if out.suffix != ".onnx":
+        raise UserError(f"{out}: an exported avatar is an .onnx file")
+    if not (find_spec("onnx") and find_spec("onnxscript")):
+        raise UserError("export needs the packages onnx and onnxscript: pip install 'ram-avatar[onnx]'")
+    check_output(out, overwrite)
+    if motion is not None:
+        check_output(out.with_suffix(".npz"), overwrite)
+        _write(out.with_suffix(".npz"), lambda path: _save_maps(path, avatar, motion))
+    _write(out, lambda path: path.write_bytes(_graph(avatar)))
+
+
+def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> dict:
+    """What a program must know that uses the graph: of each input and output its shape and its meaning."""
+    told = MAPS | {"previous": PREVIOUS, "rgba": RGBA, "features": FEATURES}
+    tell = lambda shapes: {name: {"shape": shape, "is": told[name]} for name, shape in shapes.items()}  # noqa: E731
+    return {
+        "avatar": avatar.name,
+        "generated": "Pictures made with this file are generated, not recorded. Use it with the person's consent.",
+        "template": avatar.template.name,
+        "preset": avatar.preset,
+        "fps": avatar.fps,
+        "camera": avatar.camera.as_dict(),
+        "inputs": tell(inputs),
+        "outputs": tell(outputs),
+    }
+
+
+@torch.no_grad()
+def _graph(avatar: Avatar) -> bytes:
+    """The serialized model."""
+    network = Exported(FoldedNetwork(avatar.network).float().cpu()).eval()
+    size = avatar.camera.width
+    channels = {"position": 4, "expanded": 4, "face": 3, "hands": 5, "color": 3}
+    given = {name: torch.zeros(1, count, size, size) for name, count in channels.items()}
+    made = network(**given)
+    if len(made) > 1:
+        given["previous"] = made[1]
+    outputs = ["rgba", "features"][: len(made)]
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            network,
+            tuple(given.values()),
+            input_names=list(given),
+            output_names=outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    model = program.model_proto
+    shapes = lambda values: {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}  # noqa: E731
+    told = card(avatar, shapes(model.graph.input), shapes(model.graph.output))
+    for value in (*model.graph.input, *model.graph.output):
+        value.doc_string = (told["inputs"] | told["outputs"])[value.name]["is"]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, json.dumps(told)
+    return model.SerializeToString()
+
+
+def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
+    mapper = FrameMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
+    maps = MeshMaps.cat([mapper(frame.map(lambda t: t.to(avatar.device))) for frame in motion.batches(1)])
+    with path.open("wb") as file:
+        np.savez_compressed(file, **{name: tensor.cpu().numpy() for name, tensor in vars(maps).items()})
+
+
+def _write(path: Path, write) -> None:
+    partial = temporary_sibling(path)
+    try:
+        with disk_errors(path):
+            write(partial)
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _quiet_exporter():
+    """The exporter tells of packages that it could use and does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

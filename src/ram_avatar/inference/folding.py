@@ -1,0 +1,330 @@
+"""The network of a trained avatar in plain layers: all that is constant once it is trained is computed once.
+
+The style code is constant, so modulation, demodulation and the scales of equalized layers are part of the weights, and
+so are the Haar transforms. Where two linear layers follow each other they are one: what the face, hand and attention
+networks write is read by the StyleUNet's first layer alone. The temporal branch's features of a frame are handed out,
+since the next frame attends to them. Every step is exact but for rounding.
+
+On a CPU more is saved by leaving out what is known or not to be seen (`Windows`): the networks of face and hands run
+where there is a face or a hand, the last and costly layers where the person is. All others run on the whole picture:
+attention reaches everywhere, and so do the StyleUNet's coarse levels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..networks.avatar_network import AvatarNetwork, smooth_near_bones
+from ..networks.dual_attention import AttentionBranch, CrissCrossAttention, distance_weight
+from ..networks.feature_unet import FeatureUNet
+from ..networks.layers import SLOPE, EqualizedConv2d, ModulatedConv2d, activate, fold, haar, upsample
+from ..networks.neural_texture import look_up, sample
+from ..networks.style_unet import Decoder, StyleUNet
+from ..rendering.condition_maps import MeshMaps
+from ..rendering.windows import Window, crop
+
+PART_REACH = 16
+"""Pixels: a feature of the face or hand network depends on no pixel of its map that is farther away."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What of a picture is computed; all starts and sides are multiples of four.
+
+    Args:
+        person: the part of the picture that is wanted.
+        parts: for "face" and "hands", windows that hold all that their map shows, and at least `PART_REACH` pixels
+            around it twice over: nothing of it reaches beyond the first, no edge of a window within the second.
+            A window does not meet another of the same part.
+    """
+
+    person: Window
+    parts: dict[str, list[Window]]
+
+
+class FoldedNetwork(nn.Module):
+    """Condition maps of one frame to the person's colour and alpha.
+
+    Args:
+        network: trained; it is left as it is.
+    """
+
+    @torch.no_grad()
+    def __init__(self, network: AvatarNetwork):
+        super().__init__()
+        config, unet = network.config, network.style_unet
+        enter = {name: layer.used_weight() for name, layer in unet.enter.items()}  # each [widths[0], 4 * inputs]
+        self.size, self.alpha, self.warm_start = config.image_size, config.alpha, config.warm_start
+        self.smooth_hands = config.smooth_hands
+        self.register_buffer("planes", network.neural_texture.planes.tanh())
+        self.body = _linear(enter["body"], unet.enter["body"].bias)
+        self.parts = nn.ModuleDict(
+            {
+                name: FoldedPart(network.part_networks[name], enter[name])
+                for name in ("face", "hands")
+                if name in network.part_networks
+            }
+        )
+        self.surface = _convolution(_squares(enter["surface"]), None, 2) if config.warm_start else None
+        branches = network.dual_attention.branches
+        self.branches = nn.ModuleDict({name: FoldedBranch(branch, self.size // 4) for name, branch in branches.items()})
+        if branches:
+            write = [_after(enter["attention"], branch.up) for branch in branches.values()]
+            self.attended = _convolution(torch.cat([weight for weight, _ in write], 1), sum(bias for _, bias in write))
+        # What the first layer gets of maps that show no face and no hands.
+        for name, part in self.parts.items():
+            empty = self.planes.new_zeros(1, network.part_networks[name].inputs, self.size, self.size)
+            part.register_buffer("nothing", part(empty))
+        self.register_buffer("ground", sum(part.nothing for part in self.parts.values()) if self.parts else None)
+        self.unet = FoldedUNet(unet, network.styles(None))
+        belief = network.alpha.belief if config.alpha else torch.ones(1)
+        self.register_buffer("belief", belief.detach().clone())
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    @property
+    def attends_to_previous(self) -> bool:
+        """Whether frame n-1 matters at all."""
+        return "previous" in self.branches
+
+    def in_bf16(self) -> "FoldedNetwork":
+        """Convolve and multiply in bf16 from now on; coordinates and the picture stay float32. Returns itself."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.bfloat16()
+        if self.parts:
+            self.ground = self.ground.bfloat16()
+        return self
+
+    def forward(
+        self, maps: MeshMaps, previous: Tensor | None = None, windows: Windows | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """
+        Args:
+            maps: of one frame.
+            previous: what this returned for frame n-1, [1, C, H/4, W/4]; None where a clip begins.
+            windows: None for the whole picture, and with no shape that depends on what the maps show.
+
+        Returns:
+            [1, 4, h, w] float32: the colour, about [-1, 1] and not clamped, and alpha in [0, 1], of the window
+            `person`; and the features that the next frame attends to (None without a temporal branch).
+        """
+        whole = Window.whole(self.size)
+        person = windows.person if windows else whole
+        x, features = self._enter(maps, previous, windows)
+        image = self.unet(x, person).float()
+        color, alpha = image[:, :3], torch.ones_like(image[:, :1])
+        if self.smooth_hands:
+            color = smooth_near_bones(color, crop(maps.hands, person, whole), self.size)
+        if self.warm_start:
+            color = color + crop(maps.color, person, whole)
+        if self.alpha:
+            mask = crop(maps.position[:, 3:], person, whole)
+            alpha = torch.sigmoid(4 * (image[:, 3:] + self.belief * (2 * mask - 1)))
+        return torch.cat([color, alpha], 1), features
+
+    def _enter(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None) -> tuple[Tensor, Tensor | None]:
+        """The StyleUNet's input [1, widths[0], H/2, W/2], and the features for the next frame."""
+        # Of the body features of frame n the StyleUNet reads some, and every branch of attention.
+        readers = [self.body, *(branch.down1 for branch in self.branches.values())]
+        body, *first = self._read(maps.position, readers, windows)
+        x, features = body, None
+        if self.branches:
+            seen = {name: self.branches[name].encode(y) for name, y in zip(self.branches, first, strict=True)}
+            others = {}
+            if self.attends_to_previous:
+                features = seen["previous"]
+                others["previous"] = features if previous is None else previous.to(features.dtype)
+            if "expanded" in self.branches:
+                branch = self.branches["expanded"]
+                others["expanded"] = branch.encode(self._read(maps.expanded, [branch.down1], windows)[0])
+            found = torch.cat([self.branches[name].attend(y, others[name]) for name, y in seen.items()], 1)
+            x = x + self.attended(upsample(found))
+        if self.warm_start:
+            x = x + self.surface(torch.cat([maps.color, maps.position[:, 3:]], 1).to(x.dtype))
+        if windows is None:
+            return activate(
+                sum((part(getattr(maps, name).to(x.dtype)) for name, part in self.parts.items()), x)
+            ), features
+        if self.parts:
+            x = x + self.ground
+        for name, part in self.parts.items():
+            shown = getattr(maps, name).to(x.dtype)
+            for window in windows.parts[name]:
+                _add(x, part(crop(shown, window, Window.whole(self.size))), part.nothing, window, self.size)
+        return activate(x), features
+
+    def _read(self, position: Tensor, readers: list[nn.Linear], windows: Windows | None) -> list[Tensor]:
+        """Layers on the body features of a position map: of each [1, outputs, H/2, W/2]."""
+        weight = torch.cat([reader.weight for reader in readers])
+        height, width = self.size // 2, self.size // 2
+        if windows is None:
+            features = sample(self.planes, fold(position)).to(weight.dtype)
+            read = F.linear(features.permute(0, 2, 3, 1), weight)
+        else:  # a person covers a fifth of a picture: all other squares of four pixels give zero
+            pixels = fold(position).permute(0, 2, 3, 1).reshape(height * width, 4, 4)
+            covered = pixels[:, :, 3].amax(1).nonzero().squeeze(1)  # [N]
+            squares = pixels.index_select(0, covered).flatten(0, 1)  # [4 N, 4]
+            features = (
+                (look_up(self.planes, squares) * squares[:, 3:]).reshape(len(covered), weight.shape[1]).to(weight.dtype)
+            )
+            read = features.new_zeros(height * width, len(weight)).index_copy_(0, covered, F.linear(features, weight))
+            read = read.view(1, height, width, -1)
+        parts = read.split([len(reader.weight) for reader in readers], 3)
+        with_bias = [y if r.bias is None else y + r.bias for y, r in zip(parts, readers, strict=True)]
+        return [y.permute(0, 3, 1, 2) for y in with_bias]
+
+
+class FoldedPart(nn.Module):
+    """The face or the hand network, and what the StyleUNet's first layer reads of it."""
+
+    def __init__(self, part: FeatureUNet, enter: Tensor):
+        super().__init__()
+        self.down1 = _convolution(_squares(part.down1.used_weight()), part.down1.bias, 2)
+        self.down2, self.across, self.up1 = _plain(part.down2), _plain(part.across), _plain(part.up1)
+        self.up2 = _convolution(*_after(enter, part.up2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[1, inputs, h, w] to [1, widths[0], h/2, w/2]."""
+        half = activate(self.down1(x))
+        y = activate(self.across(activate(self.down2(half))))
+        return self.up2(activate(self.up1(torch.cat([upsample(y), half], 1))))
+
+
+class FoldedBranch(nn.Module):
+    """A branch of attention, but for its last layer.
+
+    Args:
+        size: of the maps that attend to each other.
+    """
+
+    def __init__(self, branch: AttentionBranch, size: int):
+        super().__init__()
+        self.down1 = _linear(branch.down1.used_weight(), branch.down1.bias)
+        self.down2 = _plain(branch.down2)
+        attention: CrissCrossAttention = branch.attention
+        query, key = attention.query.used_weight(), attention.key.used_weight()
+        value = attention.gain * attention.value.used_weight()
+        self.read = _linear(torch.cat([query, key, value]), None)
+        self.channels = [len(query), len(key), len(value)]
+        power = attention.distance_power
+        self.register_buffer("distance", distance_weight(size, power, query.device) if power else None)
+        # The position itself lies in its row and in its column: it counts in its row.
+        self.register_buffer("itself", torch.zeros(size, size, device=query.device).fill_diagonal_(-torch.inf))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """What `down1` gave of the body features, [1, C, H/2, W/2], to [1, widths[1], H/4, W/4]."""
+        return activate(self.down2(F.leaky_relu(x, SLOPE)))
+
+    def attend(self, current: Tensor, other: Tensor) -> Tensor:
+        """Two encoded maps to what was found, of their size; see `AttentionBranch`."""
+        x, y = current.permute(0, 2, 3, 1), other.permute(0, 2, 3, 1)
+        queries, keys, values = self.channels
+        key, value = F.linear(y, self.read.weight[queries:]).split([keys, values], 3)
+        x = x + self._gather(F.linear(x, self.read.weight[:queries]), key, value)
+        return (x + self._gather(*self.read(x).split(self.channels, 3))).permute(0, 3, 1, 2)
+
+    def _gather(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Values [1, H, W, C] along the row and the column of every position; see `CrissCrossAttention`."""
+        height, width = query.shape[1:3]
+        row = (query @ key.transpose(2, 3)).float()  # [1, H, W, W]
+        column = (query.transpose(1, 2) @ key.permute(0, 2, 3, 1)).float()  # [1, W, H, H]
+        if self.distance is not None:
+            row, column = row * self.distance, column * self.distance
+        column = column + self.itself
+        weight = torch.cat([row, column.transpose(1, 2)], 3).softmax(3).to(value.dtype)
+        row, column = weight.split([width, height], 3)
+        return row @ value + (column.transpose(1, 2) @ value.transpose(1, 2)).transpose(1, 2)
+
+
+class FoldedUNet(nn.Module):
+    """The StyleUNet behind its first layer, with one style."""
+
+    def __init__(self, unet: StyleUNet, style: Tensor):
+        super().__init__()
+        self.refine = nn.ModuleList(_plain(encoder.refine) for encoder in unet.encoders)
+        self.down = nn.ModuleList(_plain(encoder.down) for encoder in unet.encoders)
+        self.across = _styled(unet.across, style)
+        self.up = nn.ModuleList(_styled(decoder.up, style) for decoder in unet.decoders)
+        self.merge = nn.ModuleList(_styled(decoder.merge, style) for decoder in unet.decoders)
+        self.write = nn.ModuleList(_pixels(decoder, style) for decoder in unet.decoders)
+
+    def forward(self, x: Tensor, wanted: Window) -> Tensor:
+        """[1, widths[0], H/2, W/2] to the window `wanted` of the image, [1, channels, h, w]."""
+        sizes, skips = [], []
+        for refine, down in zip(self.refine, self.down, strict=True):
+            skips.append(activate(refine(x)))
+            sizes.append(x.shape[2])
+            x = activate(down(skips[-1]))
+        x = activate(self.across(x))
+        # From the finest level down: what is made there, and what of the level below it is made from.
+        made = [wanted.halved()]
+        for size in sizes:
+            made.append(made[-1].grown(1, size).source(size // 2).grown(1, size // 2))
+        x, image = crop(x, made[-1], Window.whole(x.shape[2])), None
+        for up, merge, write, size in zip(self.up, self.merge, self.write, reversed(sizes), strict=True):
+            low, here = made.pop(), made[-1]
+            seen = here.grown(1, size)
+            source = seen.source(size // 2)
+            y = upsample(activate(crop(up(x), source, low)))
+            y = torch.cat([crop(y, seen, source.doubled()), crop(skips.pop(), seen, Window.whole(size))], 1)
+            x = crop(activate(merge(y)), here, seen)
+            detail = F.pixel_shuffle(write(x), 2)
+            if image is not None:  # it covers `low`, doubled: at this size
+                image = crop(upsample(crop(image, seen, low.doubled())), here.doubled(), seen.doubled())
+                detail = detail + image
+            image = detail
+        return image
+
+
+def _add(x: Tensor, part: Tensor, nothing: Tensor, window: Window, size: int) -> None:
+    """Put what a part's network makes of a window where it was made, in place; the edges of a window are wrong."""
+    half = window.halved()
+    right = window.inner(PART_REACH, size).halved()
+    rows, columns = right.slices
+    x[:, :, rows, columns] += crop(part, right, half) - nothing[:, :, rows, columns]
+
+
+def _convolution(weight: Tensor, bias: Tensor | None, stride: int = 1) -> nn.Conv2d:
+    outputs, inputs, kernel, _ = weight.shape
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel % 2 * (kernel // 2), bias=bias is not None)
+    layer.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().clone())
+    return layer
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().clone())
+    return layer
+
+
+def _plain(layer: EqualizedConv2d) -> nn.Conv2d:
+    return _convolution(layer.used_weight(), layer.bias, layer.stride)
+
+
+def _styled(layer: ModulatedConv2d, style: Tensor) -> nn.Conv2d:
+    return _convolution(layer.used_weight(style), layer.bias)
+
+
+def _squares(weight: Tensor) -> Tensor:
+    """The weight [O, 4 C] of a product with a folded map as that of a convolution of stride 2, [O, C, 2, 2]."""
+    return weight.unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)
+
+
+def _after(enter: Tensor, layer: EqualizedConv2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution and a matrix product [O, channels] after it, as one convolution."""
+    return torch.einsum("om,mihw->oihw", enter, layer.used_weight()), enter @ layer.bias
+
+
+def _pixels(decoder: Decoder, style: Tensor) -> nn.Conv2d:
+    """The layer that writes wavelets, as one whose outputs only have to be put in place (`pixel_shuffle`)."""
+    layer = decoder.to_wavelets
+    weight, bias = layer.used_weight(style), layer.bias
+    both = haar(torch.cat([weight.flatten(1), bias[:, None]], 1).T).T  # a transform of the outputs
+    both = both.unflatten(0, (4, -1)).transpose(0, 1).flatten(0, 1)
+    return _convolution(both[:, :-1, None, None], both[:, -1])

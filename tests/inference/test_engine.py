@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+import torch
+from inference.twin import renderings, shake
+
+from ram_avatar.avatar import Avatar
+from ram_avatar.errors import UserError
+from ram_avatar.inference.engine import OUTLINE, Engine
+from ram_avatar.pictures import to_tensor
+
+
+@pytest.fixture(scope="module")
+def trained(avatar_folder):
+    return Avatar.load(avatar_folder)
+
+
+@pytest.fixture()
+def shaken(avatar_folder):
+    """An avatar all of whose parameters matter. Its alpha is nowhere zero."""
+    avatar = Avatar.load(avatar_folder)
+    shake(avatar.network)
+    return avatar
+
+
+@pytest.fixture()
+def motion(capture):
+    return capture.motion[20:26].map(torch.clone)
+
+
+@pytest.fixture()
+def own_choices(tmp_path, monkeypatch, template):
+    """A cache folder without a memory of what is fast here."""
+    monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other).max())
+
+
+def test_no_pixel_differs_by_more_than_one(shaken, motion):
+    """Where the person is looked for; the template's outline may be farther from the edge than alpha reaches here."""
+    engine = Engine(shaken)
+    for frame, wanted in zip(motion.frames(), renderings(shaken, motion), strict=True):
+        picture, window = engine.render(frame), engine.window
+        assert _difference(picture[window.slices], wanted[window.slices]) <= 1
+        assert window.height * window.width > 0.2 * 64 * 64
+
+
+def test_of_a_trained_avatar_no_pixel_of_the_whole_picture_does(trained, motion):
+    engine = Engine(trained)
+    for frame, wanted in zip(motion.frames(), renderings(trained, motion), strict=True):
+        assert _difference(engine.render(frame), wanted) <= 3
+
+
+def test_in_reduced_precision_it_is_above_45_decibels(shaken, motion, own_choices):
+    engine = Engine(shaken, exact=False)
+    for frame, wanted in zip(motion.frames(), renderings(shaken, motion), strict=True):
+        picture, window = engine.render(frame), engine.window
+        error = np.square(picture[window.slices].astype(float) - wanted[window.slices]).mean()
+        assert error < 255**2 * 10**-4.5
+
+
+def test_a_clip_begins_anew_after_a_reset(shaken, motion):
+    engine = Engine(shaken)
+    first = [engine.render(frame) for frame in motion.frames()]
+    after = engine.render(motion.frame(0))  # attends to the last one
+    engine.reset()
+    again = [engine.render(frame) for frame in motion.frames()]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(after, first[0])
+
+
+def test_outside_of_the_window_there_is_what_the_network_makes_of_nobody(shaken, motion):
+    blue = np.full((64, 64, 3), (0, 0, 255), np.uint8)
+    motion.root_translation[:, 1] += 6  # small, and far from the edges
+    gone = motion[:1].map(torch.clone)
+    gone.root_translation[:, 0] = 100.0
+    for background, plate in ((blue, to_tensor(blue)[None]), ("transparent", None)):
+        engine = Engine(shaken, background=background)
+        picture, window = engine.render(motion.frame(0)), engine.window
+        engine.reset()
+        nobody = engine.render(gone.frame(0))
+        outside = np.ones((64, 64), bool)
+        outside[window.slices] = False
+        assert outside.mean() > 0.3
+        assert _difference(picture[outside], nobody[outside]) <= 1 < _difference(picture[~outside], nobody[~outside])
+        if plate is not None:
+            wanted = next(renderings(shaken, motion[:1], plate))
+            assert _difference(picture[window.slices], wanted[window.slices]) <= 1
+            assert _difference(nobody, next(renderings(shaken, gone, plate))) <= 1
+
+
+def test_the_window_leaves_room_around_the_template(trained, motion):
+    engine = Engine(trained)
+    engine.render(motion.frame(0))
+    _, places = engine.mapper.draw(motion[:1])
+    room = places.person.grown(round(OUTLINE * 64), 64)
+    assert engine.window.joined(room) == engine.window
+
+
+def test_another_background_in_the_middle_of_a_clip(trained, motion):
+    engine = Engine(trained)
+    engine.render(motion.frame(0))
+    engine.set_background(np.zeros((30, 40, 3), np.uint8))
+    assert engine.render(motion.frame(1))[:4, :4].max() <= 3
+    engine.set_background(None)
+    assert _difference(engine.render(motion.frame(2))[:2, :2], trained.background[:2, :2]) <= 8
+    with pytest.raises(ValueError, match="opaque"):
+        engine.set_background("opaque")
+
+
+def test_an_avatar_without_alpha_is_painted_whole_and_never_transparent(trained, motion, avatar_folder, tiny):
+    from ram_avatar.networks.avatar_network import AvatarNetwork
+
+    avatar = Avatar.load(avatar_folder)
+    avatar.network = shake(AvatarNetwork(tiny.network.for_capture(styles=2, plate=False)))
+    engine = Engine(avatar)
+    for frame, wanted in zip(motion.frames(), renderings(avatar, motion), strict=True):
+        assert _difference(engine.render(frame), wanted) <= 1
+    with pytest.raises(UserError, match="no alpha"):
+        Engine(avatar, background="transparent")
+
+
+def test_it_tells_how_long_each_stage_took(trained, motion):
+    engine = Engine(trained)
+    assert engine.timings is None
+    engine.render(motion.frame(0))
+    assert min(vars(engine.timings).values()) > 0
+
+
+def test_nobody_in_the_picture_and_somebody_again(shaken, motion):
+    motion.root_translation[1] += torch.tensor([40.0, 0, 0])
+    engine = Engine(shaken)
+    for frame, wanted in zip(motion.frames(), renderings(shaken, motion), strict=True):
+        picture = engine.render(frame)
+        assert _difference(picture[engine.window.slices], wanted[engine.window.slices]) <= 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("exact", [True, False])
+def test_on_a_gpu_the_recorded_graph_renders_the_same(shaken, motion, exact):
+    wanted = list(renderings(shaken, motion))
+    engine = Engine(shaken.to("cuda"), exact=exact)
+    for _ in range(2):
+        for frame, picture in zip(motion.frames(), wanted, strict=True):
+            found = engine.render(frame)
+            error = np.square(found.astype(float) - picture).mean()
+            # Pixels at an outline may be covered on one device and not on the other.
+            assert error < 255**2 * 10**-3.5 and np.median(np.abs(found.astype(int) - picture)) <= 1
+        engine.reset()

@@ -1,0 +1,108 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from inference.twin import shake
+
+from ram_avatar.avatar import Avatar
+from ram_avatar.cli import main
+from ram_avatar.errors import UserError
+from ram_avatar.inference.export import CARD_KEY, MAPS, export
+from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
+from ram_avatar.rendering.condition_maps import ConditionMapper
+
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+DOCS = Path(__file__).parents[2] / "docs" / "export.md"
+
+
+@pytest.fixture(scope="module")
+def avatar(avatar_folder):
+    avatar = Avatar.load(avatar_folder)
+    shake(avatar.network)
+    return avatar
+
+
+@pytest.fixture(scope="module")
+def motion(capture):
+    return capture.motion[20:23]
+
+
+@pytest.fixture(scope="module")
+def exported(avatar, motion, tmp_path_factory):
+    """The graph's file; its maps lie beside it."""
+    path = tmp_path_factory.mktemp("export") / "me.onnx"
+    export(avatar, path, motion=motion)
+    return path
+
+
+@torch.no_grad()
+def by_torch(avatar: Avatar, motion) -> np.ndarray:
+    """[N, 4, S, S] of the training network, in the units of the graph's output."""
+    maps = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)(motion)
+    previous = torch.cat([maps.position[:1], maps.position[:-1]])
+    rendering = avatar.network(ConditionMaps(previous=previous, **vars(maps)))
+    return torch.cat([(rendering.color.clamp(-1, 1) + 1) / 2, rendering.alpha], 1).numpy()
+
+
+def test_the_example_in_the_docs_runs_and_agrees_with_torch(exported, avatar, motion, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.S)[1]
+    assert "torch" not in code and "ram_avatar" not in code
+    monkeypatch.chdir(exported.parent)
+    scope: dict = {}
+    exec(code, scope)
+    found = np.stack(scope["frames"][1:]).transpose(0, 3, 1, 2)
+    wanted = by_torch(avatar, motion)
+    assert found.shape == wanted.shape == (3, 4, 64, 64) and wanted.std() > 0.1
+    assert np.abs(found - wanted).max() < 1 / 255
+    assert scope["picture"].dtype == np.uint8
+
+
+def test_the_card_tells_of_every_input_and_output(exported, avatar):
+    onnx.checker.check_model(str(exported), full_check=True)
+    session = onnxruntime.InferenceSession(str(exported))
+    told = json.loads(session.get_modelmeta().custom_metadata_map[CARD_KEY])
+    for kind, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        assert {value.name: value.shape for value in values} == {name: v["shape"] for name, v in told[kind].items()}
+    assert list(told["inputs"]) == [*MAPS, "previous"] and list(told["outputs"]) == ["rgba", "features"]
+    graph = onnx.load(exported).graph
+    for value in (*graph.input, *graph.output):
+        assert value.doc_string == (told["inputs"] | told["outputs"])[value.name]["is"]
+    assert told["camera"] == avatar.camera.as_dict() and told["template"] == avatar.template.name
+
+
+def test_the_docs_name_every_input_and_output():
+    rows = re.findall(r"^\| `(\w+)` \|", DOCS.read_text(), re.M)
+    assert rows == [*MAPS, "previous", "rgba", "features"]
+
+
+def test_an_avatar_without_a_temporal_branch_has_nothing_to_hand_on(avatar, motion, tmp_path):
+    config = replace(avatar.network.config, temporal_attention=False, spatial_attention=False, face=False)
+    bare = replace(avatar, network=shake(AvatarNetwork(config)))
+    export(bare, tmp_path / "bare.onnx", motion=motion)
+    session, maps = onnxruntime.InferenceSession(str(tmp_path / "bare.onnx")), np.load(tmp_path / "bare.npz")
+    assert [value.name for value in session.get_outputs()] == ["rgba"]
+    given = {value.name: maps[value.name][1:2] for value in session.get_inputs()}
+    assert np.abs(session.run(None, given)[0] - by_torch(bare, motion)[1:2]).max() < 1 / 255
+
+
+def test_what_a_user_asks_for_wrongly(avatar, motion, tmp_path, avatar_folder, capsys):
+    with pytest.raises(UserError, match=r"\.onnx"):
+        export(avatar, tmp_path / "me.pt")
+    (tmp_path / "me.npz").write_text("mine")
+    with pytest.raises(UserError, match=r"me\.npz exists"):
+        export(avatar, tmp_path / "me.onnx", motion=motion)
+    assert [path.name for path in tmp_path.iterdir()] == ["me.npz"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", str(avatar_folder), str(tmp_path / "none" / "me.onnx")])
+    assert stopped.value.code == 2 and "there is no folder" in capsys.readouterr().err
+
+
+def test_without_its_packages_the_extra_is_named(avatar, tmp_path, monkeypatch):
+    monkeypatch.setattr("ram_avatar.inference.export.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"ram-avatar\[onnx\]"):
+        export(avatar, tmp_path / "me.onnx")

@@ -1,0 +1,171 @@
+from copy import deepcopy
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from inference.twin import shake
+
+from ram_avatar.config import NetworkConfig
+from ram_avatar.inference.folding import PART_REACH, FoldedNetwork, Windows
+from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
+from ram_avatar.rendering.condition_maps import MeshMaps
+from ram_avatar.rendering.windows import Window, crop
+
+SIZE = 128
+SMALL = NetworkConfig(
+    image_size=SIZE,
+    texture_channels=3,
+    texture_resolution=16,
+    attention_channels=4,
+    attention_widths=(6, 8),
+    face_channels=3,
+    hand_channels=2,
+    feature_widths=(4, 8),
+    unet_widths=(8, 12, 16, 16),
+    style_dim=8,
+    styles=3,
+)
+VARIANTS = {
+    "all parts": {},
+    "no distance function": {"attention_distance_power": 0.0},
+    "no temporal branch": {"temporal_attention": False},
+    "no spatial branch": {"spatial_attention": False},
+    "no attention": {"temporal_attention": False, "spatial_attention": False},
+    "no face": {"face": False},
+    "no face, no hands": {"face": False, "hands": False},
+    "no warm start": {"warm_start": False},
+    "as published": {"alpha": False, "warm_start": False},
+}
+PERSON, FACE, HANDS = Window(20, 50, 110, 80), Window(24, 60, 34, 70), [Window(70, 50, 76, 56), Window(4, 120, 9, 128)]
+
+
+def clip(frames: int, seed: int = 0) -> list[MeshMaps]:
+    """Maps of a person in `PERSON`, with a face in `FACE` and hands in `HANDS`."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(channels: int, *windows: Window) -> torch.Tensor:
+        shown = torch.zeros(1, channels, SIZE, SIZE)
+        for window in windows:
+            rows, columns = window.slices
+            shown[:, :, rows, columns] = torch.rand(1, channels, window.height, window.width, generator=generator)
+        return shown.contiguous(memory_format=torch.channels_last)
+
+    def position(window: Window) -> torch.Tensor:
+        shown = noise(4, window)
+        mask = (shown[:, 3:] > 0.3).float()
+        return torch.cat([(2 * shown[:, :3] - 1) * mask, mask], 1)
+
+    return [
+        MeshMaps(
+            position=position(PERSON),
+            expanded=position(PERSON.grown(2, SIZE)),
+            face=noise(3, FACE),
+            hands=noise(5, *HANDS),
+            color=noise(3, PERSON),
+        )
+        for _ in range(frames)
+    ]
+
+
+def windows(person: Window) -> Windows:
+    around = lambda window: window.grown(2 * PART_REACH, SIZE).fitted(4, SIZE)  # noqa: E731
+    return Windows(person, {"face": [around(FACE)], "hands": [around(hand) for hand in HANDS]})
+
+
+@torch.no_grad()
+def by_the_training_network(network: AvatarNetwork, maps: list[MeshMaps]) -> list[torch.Tensor]:
+    """Colour and alpha [1, 4, S, S] of every frame."""
+    made = []
+    for frame, before in zip(maps, [maps[0], *maps], strict=False):
+        rendering = network(ConditionMaps(previous=before.position, **vars(frame)))
+        made.append(torch.cat([rendering.color, rendering.alpha], 1))
+    return made
+
+
+@torch.no_grad()
+def by(folded: FoldedNetwork, maps: list[MeshMaps], where: Windows | None = None) -> list[torch.Tensor]:
+    made, previous = [], None
+    for frame in maps:
+        image, previous = folded(frame, previous, where)
+        made.append(image)
+    return made
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_is_the_training_network_of_every_kind(variant):
+    network = shake(AvatarNetwork(replace(SMALL, **VARIANTS[variant])))
+    maps = clip(3)
+    wanted, folded = by_the_training_network(network, maps), FoldedNetwork(network)
+    assert wanted[0].std() > 0.05
+    for name, made in (("whole", by(folded, maps)), ("windows", by(folded, maps, windows(Window.whole(SIZE))))):
+        for one, other in zip(wanted, made, strict=True):
+            torch.testing.assert_close(other, one, rtol=0, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize(
+    "person", [Window(20, 48, 112, 80), Window(0, 0, 4, 4), Window(64, 100, 128, 128), Window(36, 40, 44, 128)]
+)
+def test_a_window_is_cut_from_the_whole_picture(person):
+    network = shake(AvatarNetwork(SMALL))
+    maps = clip(2)
+    for wanted, found in zip(
+        by_the_training_network(network, maps), by(FoldedNetwork(network), maps, windows(person)), strict=True
+    ):
+        torch.testing.assert_close(found, crop(wanted, person, Window.whole(SIZE)), rtol=0, atol=2e-6)
+
+
+def test_where_there_is_no_face_and_no_hand_their_networks_give_what_they_give_of_nothing():
+    network = shake(AvatarNetwork(SMALL))
+    bare = [replace(frame, face=0 * frame.face, hands=0 * frame.hands) for frame in clip(1)]
+    nowhere = Windows(Window.whole(SIZE), {"face": [], "hands": []})
+    torch.testing.assert_close(
+        by(FoldedNetwork(network), bare, nowhere), by_the_training_network(network, bare), rtol=0, atol=2e-6
+    )
+
+
+def test_a_part_reaches_no_farther_than_is_said():
+    """What is left out of a window's edges is enough, and half as much would not be."""
+    part = FoldedNetwork(shake(AvatarNetwork(SMALL))).parts["face"]
+    point = torch.zeros(1, 3, SIZE, SIZE)
+    point[:, :, 64, 64] = 10
+    changed = (part(point) - part.nothing).abs().amax((0, 1)) > 0
+    reach = Window(64, 64, 65, 65).grown(PART_REACH, SIZE)
+    rows, columns = reach.halved().slices
+    assert changed[rows, columns].any() and changed.sum() == changed[rows, columns].sum()
+    inner_rows, inner_columns = Window(64, 64, 65, 65).grown(PART_REACH // 2, SIZE).halved().slices
+    assert changed.sum() > changed[inner_rows, inner_columns].sum()
+
+
+def test_the_frame_before_matters():
+    folded, maps = FoldedNetwork(shake(AvatarNetwork(SMALL))), clip(2)
+    alone, after = by(folded, maps[1:])[0], by(folded, maps)[1]
+    assert (alone - after).abs().max() > 1e-4
+
+
+def test_no_person_at_all():
+    network, nothing = (
+        shake(AvatarNetwork(SMALL)),
+        MeshMaps(**{f.name: 0 * getattr(clip(1)[0], f.name) for f in fields(MeshMaps)}),
+    )
+    nowhere = Windows(Window.whole(SIZE), {"face": [], "hands": []})
+    torch.testing.assert_close(
+        by(FoldedNetwork(network), [nothing], nowhere), by_the_training_network(network, [nothing]), rtol=0, atol=2e-6
+    )
+
+
+def test_in_bf16_it_is_above_45_decibels():
+    network, maps = shake(AvatarNetwork(SMALL)), clip(3)
+    wanted, half = by_the_training_network(network, maps), deepcopy(FoldedNetwork(network)).in_bf16()
+    for where in (None, windows(Window.whole(SIZE))):
+        for one, other in zip(wanted, by(half, maps, where), strict=True):
+            assert other.dtype == torch.float32
+            error = (one - other).square().mean() / 4  # of pictures in [-1, 1]
+            assert 0 < error < 10**-4.5
+
+
+def test_the_avatars_network_is_left_as_it_is():
+    network = shake(AvatarNetwork(SMALL))
+    before = deepcopy(network.state_dict())
+    FoldedNetwork(network).in_bf16()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.requires_grad for parameter in network.parameters())

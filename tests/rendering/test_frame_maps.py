@@ -1,0 +1,75 @@
+from dataclasses import fields
+
+import pytest
+import torch
+
+from ram_avatar.camera import Camera
+from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
+from ram_avatar.rendering.frame_maps import FrameMapper
+from ram_avatar.rendering.windows import Window, box
+
+SIZE = 96
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")),
+]
+
+
+@pytest.fixture(scope="module")
+def made(template):
+    """The slow mapper and the fast one, of one person."""
+    texture = torch.rand(3, 64, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    arguments = (template, template.default_identity(), Camera.default(SIZE, SIZE), texture)
+    return ConditionMapper(*arguments), FrameMapper(*arguments)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("distance", [3.0, 1.2])
+def test_it_draws_what_the_condition_mapper_draws(made, template, random_motion, device, distance):
+    slow = made[0]
+    fast = FrameMapper(
+        template.to(device), slow.body.template.default_identity().to(device), slow.camera, slow.texture.to(device)
+    )
+    for seed in range(2):
+        motion = random_motion(1, seed=seed, distance=distance)
+        wanted, found = slow(motion), fast(motion.map(lambda tensor: tensor.to(device)))
+        covered = wanted.position[:, 3].mean()
+        assert covered > 0.03
+        for field in fields(MeshMaps):
+            difference = (getattr(wanted, field.name) - getattr(found, field.name).cpu()).abs().amax(1)
+            # Another order of summation may move a triangle's edge across a pixel's centre.
+            assert (difference > 2e-3).float().mean() < 0.002 * covered, field.name
+
+
+def test_the_maps_are_zero_outside_of_where_they_are_said_to_show_anything(made, random_motion):
+    for seed in range(3):
+        maps, places = made[1].draw(random_motion(1, seed=seed, turn=0.3))
+        person = box((maps.position[0, 3] > 0) | (maps.expanded[0, 3] > 0) | (maps.color[0] != 0).any(0))
+        face, hands = box((maps.face[0] != 0).any(0)), (maps.hands[0] > 0).any(0)
+        assert places.person.joined(person) == places.person and places.face.joined(face) == places.face
+        for hand in places.hands:
+            hands[hand.slices] = False
+        assert len(places.hands) == 2 and not hands.any()
+        # and not much larger
+        assert places.person.height <= person.height + 6 and places.person.width <= person.width + 6
+
+
+def test_a_person_out_of_the_picture_is_nowhere(made, random_motion):
+    motion = random_motion(1)
+    motion.root_translation[:, 0] = 50.0
+    maps, places = made[1].draw(motion)
+    assert places.person is None and places.face is None and places.hands == []
+    assert not any(getattr(maps, field.name).any() for field in fields(MeshMaps))
+
+
+def test_a_person_around_the_camera_is_drawn_as_far_as_in_front_of_it(made, random_motion):
+    motion = random_motion(1, distance=0.1)
+    wanted, (found, places) = made[0](motion), made[1].draw(motion)
+    assert places.person.joined(Window(0, 0, 1, 1)) is not None
+    torch.testing.assert_close(found.position[:, 3].mean(), wanted.position[:, 3].mean(), rtol=0, atol=0.002)
+
+
+def test_without_a_texture_there_is_no_colour(made, template, random_motion):
+    slow = made[0]
+    bare = FrameMapper(template, template.default_identity(), slow.camera)
+    assert not bare(random_motion(1)).color.any()
