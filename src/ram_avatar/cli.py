@@ -191,18 +191,19 @@ def live(
 
     Nothing is recorded unless the page is asked to, and no picture goes anywhere but to this machine.
     """
-    from .live.run import Address, check_extra, measure, serve
+    from .live.run import Address, check_extra, serve
 
     check_extra()
-    with _progress() as progress:
-        from .live.studio import Studio
+    from .live.bench import measure
+    from .live.studio import Studio
 
+    with _progress() as progress:
         studio = Studio(avatar, source=source, accelerator=accelerator, marked=visible_mark)
         if bench:
             measure(studio, progress)
-            return
-        address = Address(host, port, token, certificate)
-        serve(studio, address, virtual_camera=virtual_camera, browser=browser, progress=progress)
+        else:
+            address = Address(host, port, token, certificate)
+            serve(studio, address, virtual_camera=virtual_camera, browser=browser, progress=progress)
 
 
 def synth(

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..avatar import Avatar
@@ -71,7 +72,7 @@ class Host:
         self._camera: VirtualCamera | None = None
         self._recorder: Recorder | None = None
         self._recording_since = 0.0
-        self._left: asyncio.TimerHandle | None = None
+        self._resting: asyncio.Task | None = None
         self._loop = asyncio.get_running_loop()
         self.session = self._new_session()
 
@@ -94,10 +95,8 @@ class Host:
         return pipeline
 
     def _from_worker(self, session: Session, event: dict) -> None:
-        try:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
             self._loop.call_soon_threadsafe(self._heard, session, event)
-        except RuntimeError:  # the loop is closed: nobody is left to hear it
-            pass
 
     def _heard(self, session: Session, event: dict) -> None:
         if session is not self.session:
@@ -152,8 +151,8 @@ class Host:
             self.page.dismiss("replaced")  # the same tab, back on another connection
         if self.page is not None:
             self.session.remove(self.page.outlet)
-        if self._left is not None:
-            self._left.cancel()
+        if self._resting is not None:
+            self._resting.cancel()
         self.page = page
         page.outlet.transparent = self._transparent
         self.session.add(page.outlet)
@@ -165,16 +164,21 @@ class Host:
         self.session.remove(page.outlet)
         if self.page is page:
             self.page = None
-            self._left = self._loop.call_later(GRACE, self._rest)
+            self._resting = self._loop.create_task(self._rest())
 
-    def _rest(self) -> None:
-        """Nobody came back: the next page finds everything as at the start."""
+    async def _rest(self) -> None:
+        """Where nobody comes back, the next page finds everything as at the start."""
+        await asyncio.sleep(GRACE)
+        if self._recorder is not None:
+            await self.stop_recording()
         self.settings, self._kind = Settings(), self.studio.drivers[0]
         self.session.rest()
-        if self._recorder is not None:
-            asyncio.ensure_future(self.stop_recording())
-        self._with_avatar(self._start_driver)
+        self._with_avatar(self._start_afresh)
         self._remove_film()
+
+    def _start_afresh(self, pipeline: Pipeline) -> None:
+        pipeline.settings = self.settings
+        self._start_driver(pipeline)
 
     def watch(self, view: ViewOutlet) -> bool:
         """A view comes; False where there are too many."""

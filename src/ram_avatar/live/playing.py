@@ -68,14 +68,9 @@ def standing(avatar: Avatar) -> Frame:
     template = avatar.template
     anatomy = anatomy_of(template)
     pose = anatomy.to_pose(anatomy.relaxed)
-    nothing = torch.zeros(1, 3)
-    device = avatar.device
-    posed = template.body(avatar.identity).pose(
-        nothing.to(device),
-        nothing.to(device),
-        pose[None].to(device),
-        torch.zeros(1, len(template.action_names)).to(device),
-    )
+    nowhere, calm = torch.zeros(1, 3), torch.zeros(1, len(template.action_names))
+    parameters = (each.to(avatar.device) for each in (nowhere, nowhere, pose[None], calm))
+    posed = template.body(avatar.identity).pose(*parameters)
     sole, place = float(posed.vertices[..., 2].min()), avatar.placement
     return Frame(
         root_rotation=np.zeros(3),

@@ -70,11 +70,7 @@ def _sliders(group: str, values: object, names: set[str]) -> dict[str, float]:
 
 
 def _share(name: str, value: object) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or not 0 <= value <= 1
-    ):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not 0 <= value <= 1:
         raise UserError(f"{name} lies between 0 and 1")
     return float(value)

@@ -19,6 +19,7 @@ const unpacker = new Unpacker(() => connection.request("keyframe"));
 const figures = new Figures();
 
 let packer = new JpegPacker();
+let avatar = "";
 let driver = "camera";
 let running = false; // frames go up
 let stream = null;
@@ -56,7 +57,8 @@ const EVENTS = {
   driver: ({ driver: name, name: film }) => {
     driver = name;
     panel.showDriver(name, film);
-    if (!running && name === "film") start();
+    if (film) $("film-name").dataset.there = "yes";
+    if (name === "film") start();
   },
   figures: showServerFigures,
   keyframe: () => packer.startOver(),
@@ -76,16 +78,21 @@ const EVENTS = {
 };
 
 function welcomed(event) {
-  panel.fill(event);
-  driver = event.driver;
+  const back = running && event.avatar === avatar; // after a dropped network, or a server that was started again
+  if (back && event.driver !== driver) connection.request("driver", { kind: driver });
+  if (back) connection.request("settings", { changes: panel.settings });
+  else driver = event.driver;
+  avatar = event.avatar;
+  panel.fill({ ...event, driver, settings: back ? panel.settings : event.settings });
   document.title = `${event.avatar}, live`;
   $("picture").setAttribute("aria-label", `The avatar ${event.avatar}`);
   showRecording(event.recording);
   if ($("coding").value === "h264") connection.request("coding", { h264: true });
   if (running) {
-    state("running"); // after a dropped network: the session goes on
+    state("running");
     return;
   }
+  sendFrame(null, performance.now()); // one picture, to be behind the card
   ready();
 }
 
@@ -169,7 +176,7 @@ function stop() {
 
 async function sendFrame(picture, captured) {
   const closed = picture instanceof HTMLVideoElement ? null : picture;
-  if (!running || !connection.ready) {
+  if (!connection.ready || (!running && picture)) {
     closed?.close();
     if (running && connection.open) figures.drop();
     return;
@@ -196,16 +203,20 @@ connection.addEventListener("answer", async ({ detail: answer }) => {
   if (answer.coding === 0) return;
   const picture = await unpacker.unpack(answer).catch(() => null);
   if (!picture) return;
-  if (running && (answer.number > drawn || drawn - answer.number > 1e6)) {
+  if (answer.number > drawn || drawn - answer.number > 1e6) {
     drawn = answer.number;
     painter.draw(picture, answer.opacityBelow);
-    showDriving(answer);
     $("picture").dataset.number = answer.number;
-    const shown = (now) => figures.show(answer.captured, now);
-    document.hidden ? shown(performance.now()) : requestAnimationFrame(shown);
+    if (running) showRunning(answer);
   }
   picture.close();
 });
+
+function showRunning(answer) {
+  showDriving(answer);
+  const shown = (now) => figures.show(answer.captured, now);
+  document.hidden ? shown(performance.now()) : requestAnimationFrame(shown);
+}
 
 function showDriving({ driving, points }) {
   if (driving) {
@@ -295,6 +306,13 @@ function showRecording(on) {
   $("record-label").textContent = on ? "End" : "Record";
 }
 
+// A few pixels of the picture, large and soft, on both sides of it.
+setInterval(() => {
+  if (running && !document.hidden && panel.settings?.background !== "transparent") {
+    $("ambient").getContext("2d").drawImage($("picture"), 0, 0, 8, 8);
+  }
+}, 400);
+
 setInterval(() => {
   if (!recordingSince) return;
   const seconds = Math.floor((performance.now() - recordingSince) / 1000);
@@ -330,6 +348,7 @@ function chooseDriver(name) {
     $("film").click();
     return;
   }
+  if (name !== "film") delete $("film-name").dataset.there; // the server forgets it
   connection.request("driver", { kind: name });
   running ? start() : ready();
 }

@@ -18,7 +18,8 @@ export async function openCamera(id) {
       "Browsers give the camera only to secure pages. Open this page on this machine itself, or start the server with --certificate.",
     );
   }
-  const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: RATE } };
+  // "none": what the camera itself has, never a part cut out of it.
+  const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: RATE }, resizeMode: "none" };
   try {
     return await navigator.mediaDevices.getUserMedia({
       audio: false,

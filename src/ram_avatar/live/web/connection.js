@@ -3,13 +3,15 @@
 import { unpackAnswer } from "./protocol.js";
 
 export const BUSY = 4409, TAKEN = 4410, REFUSED = 4403;
-const MOST_UNDER_WAY = 2; // frames: one that is worked on and one that waits keep the server busy, more only wait
+const EARLY = 0.8; // of the server's work on a frame, after which the next one is sent: it arrives as that one is done
 const PATIENCE = 4000; // ms without an answer, then frames are given up
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10000; // ms between two tries
 
 export class Connection extends EventTarget {
   #socket = null;
   #underWay = new Map();
+  #lastSent = 0;
+  #work = 0; // ms that the server works on a frame, lately
   #tries = 0;
   #timer = 0;
 
@@ -53,16 +55,17 @@ export class Connection extends EventTarget {
     socket?.close();
   }
 
-  // Whether one more frame may go up now.
+  // Whether one more frame may go up now: at most one is worked on and one is on its way.
   get ready() {
     if (!this.open) return false;
     const now = performance.now();
     for (const [number, sent] of this.#underWay) if (now - sent > PATIENCE) this.#underWay.delete(number);
-    return this.#underWay.size < MOST_UNDER_WAY;
+    return this.#underWay.size === 0 || (this.#underWay.size === 1 && now - this.#lastSent > EARLY * this.#work);
   }
 
   reserve(number) {
-    this.#underWay.set(number, performance.now());
+    this.#lastSent = performance.now();
+    this.#underWay.set(number, this.#lastSent);
   }
 
   release(number) {
@@ -86,6 +89,10 @@ export class Connection extends EventTarget {
     }
     const answer = unpackAnswer(data);
     this.release(answer.number);
+    if (!answer.dropped) {
+      const work = answer.timings.slice(1).reduce((sum, spent) => sum + spent, 0); // all but the wait
+      this.#work += 0.2 * (work - this.#work);
+    }
     this.#emit("answer", answer);
   }
 
