@@ -1,6 +1,7 @@
 """Pictures packed and unpacked one at a time: JPEG, and H.264 for thin links."""
 
 import struct
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -51,6 +52,10 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+class NeedsKey(Exception):
+    """A picture cannot be unpacked, since one that it builds on is missing or damaged."""
+
+
 class FrameDecoder:
     """Unpacks the camera pictures of one page, in order."""
 
@@ -58,25 +63,27 @@ class FrameDecoder:
         self._h264: av.VideoCodecContext | None = None
 
     def __call__(self, coding: Coding, picture: bytes) -> np.ndarray | None:
-        """[H, W, 3] uint8 RGB; None for a tick, and where H.264 has no whole picture yet.
+        """[H, W, 3] uint8 RGB; None for a tick.
 
         Raises:
+            NeedsKey: of H.264, which then has to begin anew.
             UserError: damaged, or larger than `MAX_SIDE`.
         """
         if coding == Coding.NONE:
             return None
         return _decode_jpeg(picture) if coding == Coding.JPEG else self._decode_h264(coding, picture)
 
-    def _decode_h264(self, coding: Coding, picture: bytes) -> np.ndarray | None:
-        if coding == Coding.H264_KEY or self._h264 is None:
+    def _decode_h264(self, coding: Coding, picture: bytes) -> np.ndarray:
+        if coding == Coding.H264_KEY:
             self._h264 = av.CodecContext.create("h264", "r")
             self._h264.thread_type = "NONE"  # with threads, pictures come out some frames late
-        try:
-            frames = self._h264.decode(av.Packet(picture))
-        except av.error.FFmpegError as error:
-            raise UserError(f"a camera picture (H.264) is damaged ({error.strerror})") from None
+        frames = []
+        if self._h264 is not None:
+            with suppress(av.error.FFmpegError):
+                frames = self._h264.decode(av.Packet(picture))
         if not frames:
-            return None
+            self._h264 = None
+            raise NeedsKey
         _check_size(frames[-1].width, frames[-1].height)
         return frames[-1].to_ndarray(format="rgb24")
 

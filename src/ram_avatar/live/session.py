@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..errors import UserError
-from .codecs import FrameDecoder
+from .codecs import FrameDecoder, NeedsKey
 from .figures import Figures
 from .pipeline import Pipeline, Shown
 from .protocol import CameraFrame, Coding
@@ -167,6 +167,9 @@ class Session:
                 else:
                     self._step(pipeline, *work)
                 faults = 0
+            except NeedsKey:
+                self._drop(work[0])
+                self._tell({"type": "keyframe"})
             except Exception as error:
                 faults += 1
                 if not callable(work):
