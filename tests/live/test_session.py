@@ -117,7 +117,7 @@ def test_nothing_grows_while_the_worker_is_busy_and_nobody_fetches(running):
 
 
 def test_figures_keep_a_bounded_past(running):
-    session, pipeline, mailbox, _ = running
+    session, *_ = running
     for _ in range(5000):
         session.figures.done({"render": 2.0}, 3.0)
     assert len(session.figures._spent) <= 600 and session.figures.summary()["frames"] == 5000
@@ -135,7 +135,7 @@ def test_a_slow_network_gets_fewer_pictures_and_all_answers(running):
 
 
 def test_time_goes_forward_whatever_the_page_says(running):
-    session, pipeline, mailbox, _ = running
+    session, pipeline, *_ = running
     for count, captured in enumerate((5000.0, 4000.0, -1e300, 6000.0), 1):
         pipeline.go()
         session.offer(CameraFrame(count, captured))
@@ -253,6 +253,11 @@ def _h264(count: int) -> list[CameraFrame]:
     return frames
 
 
+def _packed(count: int) -> list[CameraFrame]:
+    """A key picture and those that build on it, as far as a slot can tell."""
+    return [CameraFrame(n, 40.0 * n, Coding.H264_DELTA if n else Coding.H264_KEY, b"x") for n in range(count)]
+
+
 def test_h264_pictures_that_are_dropped_are_unpacked_all_the_same(running):
     session, pipeline, mailbox, _ = running
     session.offer(_tick(100))
@@ -266,7 +271,7 @@ def test_h264_pictures_that_are_dropped_are_unpacked_all_the_same(running):
 
 
 def test_h264_behind_by_too_much_waits_for_a_key_picture():
-    slot, frames = Slot(), _h264(30)
+    slot, frames = Slot(), _packed(30)
     dropped = [each.number for frame in frames for each in slot.put(frame)]
     assert slot.broken and slot.take() is None and dropped == list(range(30))
     key = _h264(1)[0]
@@ -278,6 +283,6 @@ def test_a_page_whose_h264_is_lost_is_asked_for_a_key_picture(running):
     session, pipeline, _, told = running
     session.offer(_tick(100))
     assert pipeline.begun.acquire(timeout=20)
-    for frame in _h264(30):
+    for frame in _packed(30):
         session.offer(frame)
     assert {"type": "keyframe"} in told

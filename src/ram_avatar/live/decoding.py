@@ -1,8 +1,8 @@
 """Unpacks one file of a stranger's, in a process that may do little: `python -m ram_avatar.live.decoding`.
 
-The process has limits on memory, processor time and open files, writes nothing, and puts pictures on its standard
-output: 16 bytes of head (seconds f64, width u32, height u32), then RGB. What is wrong with the file is one line on
-its standard error, and exit code 2.
+The process has limits on memory, processor time and open files, cannot write into files, and puts pictures on its
+standard output, a pipe: 16 bytes of head (seconds f64, width u32, height u32), then RGB. What is wrong with the file
+is one line on its standard error, another pipe, and exit code 2.
 """
 
 import os

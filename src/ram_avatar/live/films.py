@@ -4,7 +4,6 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -27,12 +26,11 @@ class Decoder:
 
     def __init__(self, kind: str, path: Path, name: str):
         self._name, self._path = name, path
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", __package__ + ".decoding", kind, str(path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the parent's business
         )
 
@@ -57,7 +55,7 @@ class Decoder:
         self._process.kill()
         self._process.wait()
         self._process.stdout.close()
-        self._complaints.close()
+        self._process.stderr.close()
 
     def _read(self, count: int) -> bytes:
         """`count` bytes; none at the end of the pictures."""
@@ -76,8 +74,7 @@ class Decoder:
         return bytes(parts)
 
     def _complaint(self, code: int) -> str:
-        self._complaints.seek(0)
-        lines = self._complaints.read(64 << 10).decode(errors="replace").strip().splitlines()
+        lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
         if code == 2 and lines:
             return lines[-1].replace(str(self._path), self._name)
         return f"{self._name}: cannot be decoded within the limits on time and memory"

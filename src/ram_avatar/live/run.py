@@ -112,6 +112,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         UserError: the port is in use, or not allowed; the address is not this machine's.
     """
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: ports go from 0 to 65535")
     try:
         family, kind, number, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError):
@@ -121,14 +123,14 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening.bind(place)
         listening.listen(128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listening.close()
         raise UserError(_refused(host, port, error)) from None
     return listening
 
 
-def _refused(host: str, port: int, error: Exception) -> str:
-    cause = getattr(error, "errno", None)
+def _refused(host: str, port: int, error: OSError) -> str:
+    cause = error.errno
     if cause == errno.EADDRINUSE:
         return f"port {port} is in use, by another `ram-avatar live`? End it, or pass --port 0 for a free one"
     if cause == errno.EACCES:
