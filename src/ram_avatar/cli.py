@@ -191,9 +191,11 @@ def live(
 
     Nothing is recorded unless the page is asked to, and no picture goes anywhere but to this machine.
     """
-    from .live.run import Address, check_extra, serve
+    from .live.run import Address, check_extra, listen, serve
 
     check_extra()
+    address = Address(host, port, token, certificate)
+    listening = None if bench else listen(address)  # a port in use is told before seconds of loading
     from .live.bench import measure
     from .live.studio import Studio
 
@@ -202,8 +204,7 @@ def live(
         if bench:
             measure(studio, progress)
         else:
-            address = Address(host, port, token, certificate)
-            serve(studio, address, virtual_camera=virtual_camera, browser=browser, progress=progress)
+            serve(studio, address, listening, virtual_camera=virtual_camera, browser=browser, progress=progress)
 
 
 def synth(

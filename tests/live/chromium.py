@@ -132,7 +132,9 @@ class Chromium:
     def tab(self) -> Tab:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        return Tab(self, target, session)
+        tab = Tab(self, target, session)
+        tab.call("Page.bringToFront")  # what is behind another tab is hidden, and slow
+        return tab
 
     def close(self) -> None:
         if self._socket is not None:

@@ -1,7 +1,6 @@
 import asyncio
 import dataclasses
 import http.client
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from ram_avatar.avatar import Avatar
 from ram_avatar.camera import Camera
 from ram_avatar.live.access import Access
 from ram_avatar.live.protocol import MAX_FRAME, Answer, CameraFrame
-from ram_avatar.live.run import listen
+from ram_avatar.live.run import Address, listen
 from ram_avatar.live.server import create_app
 from ram_avatar.live.studio import Studio
 from ram_avatar.motion.retarget import Placement
@@ -37,7 +36,7 @@ def avatars(template, tiny, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("avatars")
     torch.manual_seed(0)
     config = dataclasses.replace(tiny.network, image_size=SIZE)
-    for name, tone in (("ada", 0.6), ("bob", -0.2)):
+    for name, tone in (("ada", 0.6), ("bob", -0.3)):
         (folder / name).mkdir()
         Avatar(
             name=name,
@@ -46,7 +45,7 @@ def avatars(template, tiny, tmp_path_factory) -> Path:
             identity=template.default_identity(),
             template=template,
             network=AvatarNetwork(config),
-            texture=torch.full((3, 16, 16), tone),
+            texture=tone + 0.3 * torch.rand(3, 64, 64) - 0.15,
             background=np.full((SIZE, SIZE, 3), 40, np.uint8),
             placement=Placement(x=0.0, y=3.2, floor=-0.85, leg_length=0.8),
             fps=25.0,
@@ -108,8 +107,15 @@ class Running:
 
 
 @contextmanager
-def running(studio: Studio, *, host: str = "127.0.0.1", token: str | None = None, certificate: Path | None = None):
-    listening = listen(host, 0)
+def running(
+    studio: Studio,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    token: str | None = None,
+    certificate: Path | None = None,
+):
+    listening = listen(Address(host, port))
     port = listening.getsockname()[1]
     app = create_app(studio, Access(host, port, token, tls=certificate is not None))
     config = uvicorn.Config(
@@ -171,9 +177,3 @@ def tick(page: ClientConnection, number: int) -> Answer:
     """A frame without a picture, and its answer."""
     page.send(CameraFrame(number, 40.0 * number).pack())
     return answer(page)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

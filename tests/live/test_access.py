@@ -149,10 +149,10 @@ def test_a_certificate_that_is_no_good_is_told(cache, tmp_path, content):
 
 
 def test_a_port_in_use_is_told():
-    taken = listen("127.0.0.1", 0)
+    taken = listen(Address(port=0))
     port = taken.getsockname()[1]
     with pytest.raises(UserError, match=f"port {port} is in use.*--port"):
-        listen("127.0.0.1", port)
+        listen(Address(port=port))
     taken.close()
 
 
@@ -166,7 +166,7 @@ def test_a_port_in_use_is_told():
 )
 def test_an_address_that_cannot_be_is_told(host, port, cause):
     with pytest.raises(UserError, match=cause):
-        listen(host, port)
+        listen(Address(host, port))
 
 
 def test_without_its_packages_the_extra_is_named():
@@ -187,6 +187,6 @@ def test_listening_is_on_loopback_by_default():
     from ram_avatar.cli import live
 
     assert live.__defaults__ is not None and Address().host == "127.0.0.1"
-    with listen(Address().host, 0) as server, socket.socket() as client:
+    with listen(Address(port=0)) as server, socket.socket() as client:
         client.connect(server.getsockname())
         assert server.getsockname()[0] == "127.0.0.1"

@@ -69,6 +69,9 @@ def measure(studio: Studio, progress: Progress, seconds: float = LONGEST) -> dic
             session.offer(CameraFrame(number, 1e3 * due, coding, picture))
             if failed:
                 raise UserError(failed[0])
+        while session.figures.frames + session.figures.dropped < count and not failed:
+            time.sleep(0.002)
+        _collect(mailbox, taken)
         summary = session.figures.summary()
         summary["fps"] = round(summary["frames"] / (time.perf_counter() - started), 1)
     finally:

@@ -9,10 +9,14 @@ import threading
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..progress import Progress
-from .access import Access
+from .access import Access, is_loopback
+
+if TYPE_CHECKING:
+    from .studio import Studio  # takes seconds to import, with torch
 
 DEFAULT_PORT = 8642
 _NEEDS = ("starlette", "uvicorn", "websockets", "cryptography")
@@ -37,21 +41,29 @@ def check_extra() -> None:
         raise UserError(f"ram-avatar live needs {', '.join(missing)}: pip install 'ram-avatar[live]'")
 
 
-def serve(studio, address: Address, *, virtual_camera: bool, browser: bool, progress: Progress) -> None:
+def serve(
+    studio: "Studio",
+    address: Address,
+    listening: socket.socket,
+    *,
+    virtual_camera: bool,
+    browser: bool,
+    progress: Progress,
+) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
+        listening: see `listen`; it is closed.
         browser: open the page.
 
     Raises:
-        UserError: the port is in use, the address is not this machine's, the certificate is no good.
+        UserError: the certificate is no good.
     """
     import uvicorn
 
     from .protocol import MAX_FRAME
     from .server import create_app
 
-    listening = listen(address.host, address.port)
     access, certificate = grant(address, listening.getsockname()[1], progress)
     app = create_app(studio, access, virtual_camera=virtual_camera)
     config = uvicorn.Config(
@@ -67,10 +79,10 @@ def serve(studio, address: Address, *, virtual_camera: bool, browser: bool, prog
         timeout_graceful_shutdown=2,
         ssl_certfile=certificate,
     )
-    progress.note(f"Open {access.link}    (Ctrl-C ends)")
-    if browser:
-        threading.Thread(target=webbrowser.open, args=(access.link,), daemon=True).start()
     try:
+        progress.note(f"Open {access.link}    (Ctrl-C ends)")
+        if browser:
+            threading.Thread(target=webbrowser.open, args=(access.link,), daemon=True).start()
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn hands it on when it is done
         pass
@@ -89,7 +101,6 @@ def grant(address: Address, port: int, progress: Progress) -> tuple[Access, Path
     Raises:
         UserError: the user's certificate is no good.
     """
-    from .access import is_loopback
     from .certificate import check_certificate, fingerprint, own_certificate
 
     certificate, token = address.certificate, address.token
@@ -106,12 +117,13 @@ def grant(address: Address, port: int, progress: Progress) -> tuple[Access, Path
     return Access(address.host, port, token, tls=certificate is not None), certificate
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(address: Address) -> socket.socket:
     """A listening socket.
 
     Raises:
         UserError: the port is in use, or not allowed; the address is not this machine's.
     """
+    host, port = address.host, address.port
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: ports go from 0 to 65535")
     try:
