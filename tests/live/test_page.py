@@ -2,15 +2,17 @@
 
 import json
 import time
+from base64 import b64decode
 
 import av
 import cv2
 import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
-from conftest import running, until
+from conftest import SIZE, running, until
 
 from ram_avatar.live import host as hosting
+from ram_avatar.live.codecs import FrameDecoder
 from ram_avatar.live.pipeline import Driven
 from ram_avatar.live.playing import standing
 from ram_avatar.live.protocol import STAGES, Answer, CameraFrame, Coding, Status
@@ -125,41 +127,67 @@ def _pixels(tab) -> np.ndarray:
     return np.array(data, np.uint8).reshape(height, -1, 4)
 
 
-# How high the square is in the film that the page shows small, and the hand in the avatar's picture (its topmost
-# pixel at the right edge), ten times a second.
-_WATCH = """new Promise((resolve) => {
-  const seen = [], small = new OffscreenCanvas(160, 120).getContext("2d", { willReadFrequently: true });
-  const lowest = (data, width, height, from, to, is) => {
-    for (let y = 0; y < height; y++)
-      for (let x = from; x < to; x++) if (is(data, 4 * (y * width + x))) return y / height;
-    return 1;
+# Keeps what goes up and what comes down, by the number of the frame.
+_LISTEN = """
+  window.sent = {}; window.got = {};
+  const number = (message) => new DataView(message.buffer).getUint32(4, true);
+  const packed = (message) => btoa(Array.from(message, (byte) => String.fromCharCode(byte)).join(""));
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (message) {
+    if (typeof message !== "string") sent[number(message)] = packed(message);
+    return send.call(this, message);
   };
-  const timer = setInterval(() => {
-    small.drawImage(document.querySelector("#video"), 0, 0, 160, 120);
-    const film = small.getImageData(0, 0, 160, 120).data;
-    const { width, height } = picture;
-    const shown = picture.getContext("2d").getImageData(0, 0, width, height).data;
-    seen.push([
-      lowest(film, 160, 120, 0, 160, (d, i) => d[i] > 150 && d[i + 1] < 100),
-      lowest(shown, width, height, Math.round(width * 0.86), width, (d, i) => d[i] > 120),
-    ]);
-    if (seen.length === 200) { clearInterval(timer); resolve(seen); }
-  }, 50);
-})"""
+  const Plain = WebSocket;
+  window.WebSocket = class extends Plain {
+    constructor(...all) {
+      super(...all);
+      this.addEventListener("message", ({ data }) => {
+        if (typeof data !== "string") got[number(new Uint8Array(data))] = packed(new Uint8Array(data));
+      });
+    }
+  };
+"""
 
 
-def test_the_avatar_on_the_page_moves_as_the_camera_does(tab):
-    """The height of its hand follows the height of the square in the film, some frames later."""
+def _exchanged(tab) -> list[tuple[CameraFrame, Answer]]:
+    """Camera frames that went up, each with the picture that came back for it."""
+    sent, got = (tab.evaluate(f"({{...{name}}})") for name in ("sent", "got"))
+    pairs = [(CameraFrame.unpack(b64decode(sent[n])), Answer.unpack(b64decode(got[n]))) for n in sent if n in got]
+    return [(up, down) for up, down in pairs if Coding.NONE not in (up.coding, down.coding)]
+
+
+def _top(mask: np.ndarray) -> float:
+    """The height of the topmost pixel, as a share of the picture's."""
+    return np.nonzero(mask.any(1))[0].min(initial=len(mask)) / len(mask)
+
+
+def test_the_avatar_on_the_page_moves_as_the_camera_does(browser, server):
+    """Its hand is as high as the square is in the very frame that it was made for."""
+    tab = browser.tab()
+    tab.call("Page.enable")
+    tab.call("Page.addScriptToEvaluateOnNewDocument", source=_LISTEN)
+    tab.open(server.url)
+    tab.wait("document.body.dataset.state === 'idle'")
     _click(tab, "#mirror")  # the arm on the right of the picture is the left one, as it is
     tab.wait("document.querySelector('#mirror').getAttribute('aria-pressed') === 'false'")
     _start(tab)
-    square, hand = np.array(tab.evaluate(_WATCH)).T
-    assert np.ptp(square) > 0.4 and np.ptp(hand) > 0.12
-    lags = {lag: np.corrcoef(square[: len(square) - lag], hand[lag:])[0, 1] for lag in range(36)}
-    best = max(lags, key=lags.get)
-    assert lags[best] > 0.8, lags
-    later = best + round(PERIOD / 2)  # half a period later it does the opposite
-    assert np.corrcoef(square[: len(square) - later], hand[later:])[0, 1] < -0.5
+    tab.wait("Object.keys(got).length > 40", 120)
+    _click(tab, "#start")  # stop: what is shown now stays
+    time.sleep(1.0)
+    decode, square, hand, shown = FrameDecoder(), [], [], {}
+    for up, down in _exchanged(tab):
+        film = decode(up.coding, up.picture).astype(int)
+        shown[down.number] = decode(down.coding, down.picture)
+        square.append(_top((film[..., 0] > 150) & (film[..., 1] < 100)))
+        hand.append(_top(shown[down.number][:, round(0.86 * SIZE) :, 0] > 120))
+    assert len(square) > 20 and np.ptp(square) > 0.4 and np.ptp(hand) > 0.12
+    assert np.corrcoef(square, hand)[0, 1] > 0.9
+    # And the page shows the last one of them.
+    last = shown[max(shown)].astype(int)
+    assert tab.evaluate("Number(picture.dataset.number)") in shown
+    assert np.abs(_pixels(tab)[..., :3] - last).mean() < 2
+    tab.close()
+    until(lambda: server.app.state.host.page is None)
 
 
 def test_the_page_tells_how_it_goes(tab):
