@@ -140,7 +140,7 @@ class Scripted:
         self.noted.append("close")
 
 
-class Mirrorless:
+class Notebook:
     """Notes the frames it is to paint."""
 
     def __init__(self):
@@ -150,11 +150,14 @@ class Mirrorless:
         self.frames.append(frame)
         return np.zeros((8, 8, 4), np.uint8)
 
+    def reset(self):
+        self.frames.append(None)
+
 
 @pytest.fixture()
 def make(avatar):
     def build(driver, **options):
-        renderer = Mirrorless()
+        renderer = Notebook()
         pipeline = AvatarPipeline(
             renderer,
             driver,
@@ -185,7 +188,15 @@ def test_after_a_reset_the_pose_is_the_first(make, avatar, frames):
     pipeline.step(None, 0.0)
     pipeline.reset()
     pipeline.step(None, 1.0)
-    assert np.array_equal(renderer.frames[1].pose, standing(avatar).pose) and "reset" in driver.noted
+    assert renderer.frames[1] is None and "reset" in driver.noted
+    assert np.array_equal(renderer.frames[2].pose, standing(avatar).pose)
+
+
+def test_an_avatar_without_opacity_hides_what_is_behind(make, avatar):
+    pipeline, renderer = make(Standing(avatar))
+    renderer.render = lambda frame: np.full((8, 8, 3), 9, np.uint8)
+    shown = pipeline.step(None, 0.0)
+    assert (shown.rgba[..., 3] == 255).all() and (shown.rgb == 9).all()
 
 
 def test_order_and_strength_of_what_is_done_to_a_frame(make, frames):

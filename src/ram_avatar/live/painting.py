@@ -19,6 +19,10 @@ class NetworkRenderer:
         self._mapper = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
         self._previous: Tensor | None = None
 
+    def reset(self) -> None:
+        """The next frame has none before it."""
+        self._previous = None
+
     @torch.no_grad()
     def render(self, frame: Frame) -> np.ndarray:
         """[S, S, 4] uint8, straight. An avatar that was learned with its background is opaque throughout."""

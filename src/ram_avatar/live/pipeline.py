@@ -57,7 +57,11 @@ class Renderer(Protocol):
     """Paints the avatar; one at a time, in order, since the network looks back at the frame before."""
 
     def render(self, frame: Frame) -> np.ndarray:
-        """[S, S, 4] uint8: straight colours and opacity."""
+        """[S, S, 4] uint8: straight colours and opacity. Or [S, S, 3], of an avatar that has no opacity."""
+        ...
+
+    def reset(self) -> None:
+        """Another clip begins: the next frame has none before it."""
         ...
 
 
@@ -145,7 +149,7 @@ class AvatarPipeline:
                     self._last = self._align(self._last, settings.alignment)
             frame = self._manual(self._last, settings)
         with _timed(timings, "render"):
-            rgba = self._renderer.render(frame)
+            rgba = _with_opacity(self._renderer.render(frame))
             if self._marked:
                 rgba = mark(rgba)
             over = self.backdrop.behind(rgba, settings.background)
@@ -157,10 +161,18 @@ class AvatarPipeline:
     def reset(self) -> None:
         """Back to the first pose, for the next session."""
         self._last = self._start
+        self._renderer.reset()
         self._driver.reset()
 
     def close(self) -> None:
         self._driver.close()
+
+
+def _with_opacity(picture: np.ndarray) -> np.ndarray:
+    """[S, S, 4], opaque where the picture does not say."""
+    if picture.shape[2] == 4:
+        return picture
+    return np.concatenate([picture, np.full_like(picture[..., :1], 255)], 2)
 
 
 @contextmanager

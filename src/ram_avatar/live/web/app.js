@@ -34,6 +34,7 @@ let drivingUrl = "";
 connection.addEventListener("open", () => link("open", "Connected"));
 connection.addEventListener("lost", ({ detail: { pause, tries } }) => {
   link("lost", tries > 1 ? "No connection" : "Reconnecting");
+  $("saved").hidden = true; // what is there to be saved is on the server
   if (tries < 3) return;
   const seconds = Math.max(1, Math.round(pause / 1000));
   card("The server does not answer", `Is ram-avatar live still running, and this device in its network? Trying again in ${seconds} s.`, {

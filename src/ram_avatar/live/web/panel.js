@@ -62,6 +62,7 @@ export class Panel extends EventTarget {
   showDriver(driver, name) {
     for (const radio of document.getElementsByName("driver")) radio.checked = radio.value === driver;
     for (const each of ["camera", "film", "sliders", "source"]) $(`for-${each}`).hidden = each !== driver;
+    if (driver === "sliders") $("by-hand").open = true;
     if (name) $("film-name").textContent = name;
   }
 
@@ -143,7 +144,10 @@ export class Panel extends EventTarget {
     $("for-colour").hidden = kind !== "colour";
     $("for-picture").hidden = kind !== "picture";
     document.querySelector(".swatch.colour").style.setProperty("--chosen", $("colour").value);
-    document.querySelector(".frame").classList.toggle("clear", kind === "transparent");
+    const frame = document.querySelector(".frame");
+    frame.classList.toggle("clear", kind === "transparent");
+    frame.classList.toggle("plain", kind === "colour");
+    frame.style.backgroundColor = kind === "colour" ? $("colour").value : "";
   }
 
   // On small screens the panel is a sheet that opens over the stage.
