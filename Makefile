@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Threads that spin while they wait slow each other many times on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: install demo test test-fast lint bench clean
+.PHONY: install demo test test-fast browser lint bench clean
 
 install: $(VENV)/installed
 
@@ -24,6 +24,10 @@ test: install
 
 test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
+
+# For the tests of the live page, which are skipped without it. Debian and Ubuntu.
+browser:
+	command -v chromium || (apt-get update -q && apt-get install -yq --no-install-recommends chromium fonts-dejavu-core)
 
 lint: install
 	$(BIN)/ruff check src tests benchmarks scripts

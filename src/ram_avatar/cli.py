@@ -212,6 +212,45 @@ def export(
         progress.note(f"{out}: ready")
 
 
+def live(
+    avatar: Positional[Path],
+    source: Annotated[
+        Path | None, arg(help="a motion file, a capture or a video that drives in the place of a camera")
+    ] = None,
+    host: Annotated[
+        str, arg(help="address to listen on; any but loopback asks for the token in the link")
+    ] = "127.0.0.1",
+    port: Annotated[int, arg(help="0 takes a free one")] = 8642,
+    token: Annotated[str | None, arg(help="the key in the link; default: a new one, where one is needed")] = None,
+    certificate: Annotated[
+        Path | None, arg(help="PEM with key and certificate; default beyond loopback: one of this machine's own")
+    ] = None,
+    bench: Annotated[bool, arg(help="no page: drive by --source once, and print how fast it went")] = False,
+    virtual_camera: Annotated[bool, arg(help="be a camera for other programs, too")] = False,
+    visible_mark: Annotated[bool, arg(help="draw a small mark on every picture")] = False,
+    browser: Annotated[bool, arg(help="open the page")] = True,
+    accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Be the avatar: a page takes your camera and shows the avatar moving as you do. Ctrl-C ends it.
+
+    Nothing is recorded unless the page is asked to, and no picture goes anywhere but to this machine.
+    """
+    from .live.run import Address, check_extra, listen, serve
+
+    check_extra()
+    address = Address(host, port, token, certificate)
+    listening = None if bench else listen(address)  # a port in use is told before seconds of loading
+    from .live.bench import measure
+    from .live.studio import Studio
+
+    with _progress() as progress:
+        studio = Studio(avatar, source=source, accelerator=accelerator, marked=visible_mark)
+        if bench:
+            measure(studio, progress)
+        else:
+            serve(studio, address, listening, virtual_camera=virtual_camera, browser=browser, progress=progress)
+
+
 def synth(
     out: Positional[Path],
     motion: Annotated[str, arg(help="training, driving, a motion .npz or a capture folder")] = "training",
@@ -255,6 +294,7 @@ COMMANDS = {
     "animate": animate,
     "evaluate": evaluate,
     "export": export,
+    "live": live,
     "demo": demo,
     "synth": synth,
 }

@@ -1,0 +1,43 @@
+"""What is behind the avatar."""
+
+import numpy as np
+
+from ..pictures import fill_square
+
+
+class Backdrop:
+    """The avatar's own room, a colour, or a picture.
+
+    Args:
+        plate: the avatar's own background [S, S, 3] uint8.
+    """
+
+    def __init__(self, plate: np.ndarray):
+        self._plate = plate
+        self._picture: np.ndarray | None = None
+
+    def choose(self, picture: np.ndarray) -> None:
+        """A picture [H, W, 3] uint8 of the user's; its middle square is used."""
+        self._picture = fill_square(picture, len(self._plate))
+
+    def behind(self, rgba: np.ndarray, background: str) -> np.ndarray:
+        """The picture over a background.
+
+        Args:
+            rgba: [S, S, 4] uint8, straight.
+            background: as in `Settings`. "picture" before one was chosen is the room; "transparent" is black,
+                for what cannot be transparent.
+
+        Returns:
+            [S, S, 3] uint8.
+        """
+        if background == "picture" and self._picture is not None:
+            below = self._picture
+        elif background == "transparent":
+            below = np.zeros(3, np.uint8)
+        elif background.startswith("#"):
+            below = np.frombuffer(bytes.fromhex(background[1:]), np.uint8)
+        else:
+            below = self._plate
+        opacity = rgba[..., 3:].astype(np.uint16)
+        return ((rgba[..., :3] * opacity + below * (255 - opacity) + 127) // 255).astype(np.uint8)

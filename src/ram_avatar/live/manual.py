@@ -1,0 +1,38 @@
+"""Face and fingers moved by sliders."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..body.anatomy import anatomy_of
+from ..body.template import BodyTemplate
+from ..motion.motion import Frame
+from .settings import FINGERS, Settings
+
+_BENT = (1.2, 1.6, 1.0)  # radians of flexion of a bent finger's three joints
+_BENT_THUMB = (0.4, 0.7, 0.9)
+
+
+class ManualControl:
+    """Puts what the sliders say in the place of what the driver says; all else stays the driver's."""
+
+    def __init__(self, template: BodyTemplate):
+        self._actions = {name: i for i, name in enumerate(template.action_names)}
+        axes = anatomy_of(template).axes.double().numpy()
+        self._fingers = {}
+        for i, name in enumerate(FINGERS):
+            number, side = i % 5 + 1, "LR"[i // 5]
+            joints = [template.pose_joints.index(f"finger{number}-{k}.{side}") for k in (1, 2, 3)]
+            bent = np.array(_BENT_THUMB if number == 1 else _BENT)
+            self._fingers[name] = joints, axes[joints, :, 0] * bent[:, None]  # rotation vectors [3, 3] at 1
+
+    def __call__(self, frame: Frame, settings: Settings) -> Frame:
+        if not settings.face and not settings.fingers:
+            return frame
+        actions, pose = frame.facial_actions.copy(), frame.pose.copy()
+        for name, value in settings.face.items():
+            actions[self._actions[name]] = value
+        for name, value in settings.fingers.items():
+            joints, bent = self._fingers[name]
+            pose[joints] = value * bent
+        return replace(frame, facial_actions=actions, pose=pose)

@@ -1,0 +1,26 @@
+"""A small mark on pictures that are generated, for `--visible-mark`."""
+
+import cv2
+import numpy as np
+
+_TEXT, _SHORT = "AI GENERATED", "AI"
+_NARROW = 160  # pixels, below which only the short one is small
+_WHITE = (240, 240, 240, 255)
+
+
+def mark(rgba: np.ndarray) -> np.ndarray:
+    """A copy of a picture [H, W, 4] uint8 with a small opaque label in its lower right corner."""
+    marked = np.ascontiguousarray(rgba).copy()
+    height, width = marked.shape[:2]
+    text = _TEXT if width >= _NARROW else _SHORT
+    scale = max(0.28, width / 1100)
+    thickness = max(1, round(scale * 1.6))
+    (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    pad = max(3, round(high * 0.6))
+    left, bottom = width - wide - 2 * pad, height - pad
+    top = bottom - high - below - pad
+    shade = marked[top:bottom, left - pad : width - pad]
+    shade[:] = (30, 30, 34, 255)
+    place = (left, bottom - below - pad // 2)
+    cv2.putText(marked, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, _WHITE, thickness, cv2.LINE_AA)
+    return marked

@@ -1,0 +1,182 @@
+"""From a camera frame to a picture of the avatar: what the worker of a session calls, once per frame."""
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ..motion.motion import Frame
+from .backdrop import Backdrop
+from .manual import ManualControl
+from .marking import mark
+from .mirroring import Mirror
+from .protocol import Status
+from .settings import Settings
+
+
+@dataclass
+class Driven:
+    """What a driver makes of one moment."""
+
+    frame: Frame | None  # on the avatar's own scale and place; None where there is nothing new to do
+    status: Status
+    landmarks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # see `Shown`
+    timings: dict[str, float] = field(default_factory=dict)  # milliseconds, by `protocol.STAGES`
+    picture: np.ndarray | None = None  # [H, W, 3] uint8: what drives, where it is not the camera's picture
+
+
+class Driver(Protocol):
+    """Says how the avatar shall stand, moment by moment: a tracker, a motion file, nobody."""
+
+    def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
+        """The frame for a camera picture [H, W, 3] uint8, taken at `seconds` of a clock that only goes forward.
+
+        `rgb` is None where no camera runs. A picture in which nobody is seen gives no frame and says LOST.
+        """
+        ...
+
+    def smooth(self, strength: float) -> None:
+        """How calm the motion shall be, 0 to 1 (`Settings.smoothing`)."""
+        ...
+
+    def calibrate(self) -> None:
+        """Learn the person's build from the next frames, in which they stand still."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the person: somebody else, or another video, comes."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Renderer(Protocol):
+    """Paints the avatar; one at a time, in order, since the network looks back at the frame before."""
+
+    def render(self, frame: Frame) -> np.ndarray:
+        """[S, S, 4] uint8: straight colours and opacity. Or [S, S, 3], of an avatar that has no opacity."""
+        ...
+
+    def reset(self) -> None:
+        """Another clip begins: the next frame has none before it."""
+        ...
+
+
+Align = Callable[[Frame, float], Frame]
+"""A frame, brought towards what the avatar has learned, with a strength between 0 and 1."""
+
+
+@dataclass
+class Shown:
+    """What came of one frame."""
+
+    rgba: np.ndarray  # [S, S, 4] uint8, straight
+    rgb: np.ndarray  # [S, S, 3] uint8, over the background that is set
+    status: Status
+    landmarks: np.ndarray  # [N, 2] share of the camera picture's width and height, NaN where not seen; `overlay`
+    timings: dict[str, float]  # milliseconds, by `protocol.STAGES`
+    driving: np.ndarray | None = None  # [H, W, 3] uint8: the picture that drives, where the page does not have it
+
+
+class Pipeline(Protocol):
+    """All that lies between the two pictures. One thread calls it."""
+
+    settings: Settings
+
+    def step(self, rgb: np.ndarray | None, seconds: float) -> Shown: ...
+
+    def calibrate(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class AvatarPipeline:
+    """A driver, mirroring, alignment, the sliders, a renderer and a background.
+
+    Args:
+        driver: may be exchanged by `use` while the session runs.
+        start: the frame to show until the driver gives one.
+        align: None for an avatar without a motion prior.
+        marked: draw a small mark on every picture, see `marking`.
+    """
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        driver: Driver,
+        *,
+        start: Frame,
+        backdrop: Backdrop,
+        manual: ManualControl,
+        mirror: Mirror,
+        align: Align | None = None,
+        marked: bool = False,
+    ):
+        self.backdrop = backdrop
+        self._renderer, self._driver, self._align = renderer, driver, align
+        self._manual, self._mirror, self._marked = manual, mirror, marked
+        self._start = self._last = start
+        self._settings = Settings()
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self._driver.smooth(settings.smoothing)
+
+    def use(self, driver: Driver) -> None:
+        """Another driver from the next frame on; the one so far is closed."""
+        self._driver.close()
+        self._driver = driver
+        self._driver.smooth(self._settings.smoothing)
+
+    def step(self, rgb: np.ndarray | None, seconds: float) -> Shown:
+        """The avatar at one moment. While the person is lost it keeps its last pose."""
+        driven = self._driver.drive(rgb, seconds)
+        timings, settings = dict(driven.timings), self._settings
+        with _timed(timings, "align"):
+            if driven.frame is not None:
+                self._last = self._mirror(driven.frame) if settings.mirror else driven.frame
+                if self._align is not None and settings.alignment > 0:
+                    self._last = self._align(self._last, settings.alignment)
+            frame = self._manual(self._last, settings)
+        with _timed(timings, "render"):
+            rgba = _with_opacity(self._renderer.render(frame))
+            if self._marked:
+                rgba = mark(rgba)
+            over = self.backdrop.behind(rgba, settings.background)
+        return Shown(rgba, over, driven.status, driven.landmarks, timings, driven.picture)
+
+    def calibrate(self) -> None:
+        self._driver.calibrate()
+
+    def reset(self) -> None:
+        """Back to the first pose, for the next session."""
+        self._last = self._start
+        self._renderer.reset()
+        self._driver.reset()
+
+    def close(self) -> None:
+        self._driver.close()
+
+
+def _with_opacity(picture: np.ndarray) -> np.ndarray:
+    """[S, S, 4], opaque where the picture does not say."""
+    if picture.shape[2] == 4:
+        return picture
+    return np.concatenate([picture, np.full_like(picture[..., :1], 255)], 2)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str):
+    started = time.perf_counter()
+    yield
+    timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)

@@ -1,0 +1,132 @@
+"""Opens avatars, and sets up what drives them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..animate import check_template
+from ..avatar import Avatar, is_avatar
+from ..errors import UserError
+from ..hardware import choose_device
+from ..motion.reading import SUFFIXES, read_motion
+from ..motion.retarget import Placement, retarget
+from ..tracking.capture import Capture, is_capture
+from .backdrop import Backdrop
+from .films import Film, FilmDriver
+from .manual import ManualControl
+from .mirroring import Mirror
+from .painting import NetworkRenderer
+from .pipeline import AvatarPipeline, Driver
+from .playing import PlayedMotion, Standing, standing
+
+MakeDriver = Callable[[Avatar], Driver]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a page has to know of an avatar."""
+
+    name: str
+    size: int  # pixels
+    transparent: bool  # whether it can be shown without its room
+    actions: tuple[str, ...]
+    alignment: bool  # whether poses can be aligned
+
+
+class Studio:
+    """The avatars of one folder, and what can drive them.
+
+    Args:
+        avatar: the folder of the avatar to begin with; the others that lie beside it can be chosen.
+        source: a motion file, a capture or a video that drives in the place of a camera.
+        camera: makes what drives from a camera's pictures.
+        marked: see `AvatarPipeline`.
+
+    Raises:
+        UserError: not an avatar; `source` is not there.
+    """
+
+    def __init__(
+        self,
+        avatar: Path,
+        *,
+        source: Path | None = None,
+        camera: MakeDriver | None = None,
+        accelerator: str = "auto",
+        marked: bool = False,
+    ):
+        if not is_avatar(avatar):
+            raise UserError(f"{avatar}: not an avatar folder (it has no avatar.json); `ram-avatar create` makes one")
+        if source is not None and not source.exists():
+            raise UserError(f"{source}: no such file")
+        self.current = avatar.resolve().name
+        self.source = source
+        self._parent = avatar.resolve().parent
+        self._camera, self._marked = camera, marked
+        self._device = choose_device(accelerator)
+
+    @property
+    def avatars(self) -> list[str]:
+        """Names of the folders beside the first avatar's that hold one."""
+        return sorted(path.name for path in self._parent.iterdir() if is_avatar(path))
+
+    @property
+    def drivers(self) -> list[str]:
+        """What can drive: "camera", "source", "film" and "sliders"."""
+        with_camera = ["camera", "film"] if self._camera else []
+        return [*(["source"] if self.source else []), *with_camera, "sliders"]
+
+    def load(self, name: str) -> tuple[Avatar, Facts]:
+        """An avatar by its folder's name; raises UserError where there is none, or it is damaged."""
+        if name not in self.avatars:  # nothing else may be opened through the page
+            raise UserError(f"there is no avatar '{name}' in {self._parent}")
+        avatar = Avatar.load(self._parent / name, device=self._device)
+        facts = Facts(
+            name=avatar.name,
+            size=avatar.camera.width,
+            transparent=avatar.network.config.alpha,
+            actions=tuple(avatar.template.action_names),
+            alignment=False,
+        )
+        return avatar, facts
+
+    def pipeline(self, avatar: Avatar, driver: Driver) -> AvatarPipeline:
+        return AvatarPipeline(
+            NetworkRenderer(avatar),
+            driver,
+            start=standing(avatar),
+            backdrop=Backdrop(avatar.background),
+            manual=ManualControl(avatar.template),
+            mirror=Mirror(avatar.template, avatar.placement.x),
+            marked=self._marked,
+        )
+
+    def driver(self, avatar: Avatar, kind: str, film: tuple[Path, str] | None = None) -> Driver:
+        """One of `drivers`; `film` is the file of an uploaded video and its name.
+
+        Raises:
+            UserError: it cannot drive this avatar.
+        """
+        if kind not in self.drivers or (kind == "film" and film is None):
+            raise UserError(f"'{kind}' cannot drive here; there is {', '.join(self.drivers)}")
+        if kind == "sliders":
+            return Standing(avatar)
+        if kind == "camera":
+            return self._camera(avatar)
+        if kind == "film":
+            return FilmDriver(Film(*film), self._camera(avatar))
+        return self._from_source(avatar, self.source)
+
+    def _from_source(self, avatar: Avatar, source: Path) -> Driver:
+        if not is_capture(source) and source.suffix.lower() not in SUFFIXES:
+            if self._camera is None:
+                raise UserError(f"{source}: not a motion file ({', '.join(SUFFIXES)}) and not a capture")
+            return FilmDriver(Film(source, source.name), self._camera(avatar))
+        template, identity = avatar.template.to("cpu"), avatar.identity.cpu()
+        if is_capture(source):
+            capture = Capture.load(source)
+            motion, identity = capture.motion, capture.identity
+            check_template(motion, avatar, source)
+        else:
+            motion = read_motion(source, template, identity)
+        return PlayedMotion(retarget(motion, Placement.of(motion, template, identity), avatar.placement))

@@ -1,0 +1,119 @@
+// The websocket to the server: comes back by itself, and counts the frames that are under way.
+
+import { unpackAnswer } from "./protocol.js";
+
+export const BUSY = 4409, TAKEN = 4410, REFUSED = 4403;
+const EARLY = 0.8; // of the server's work on a frame, after which the next one is sent: it arrives as that one is done
+const PATIENCE = 4000; // ms without an answer, then frames are given up
+const FIRST_PAUSE = 500, LONGEST_PAUSE = 10000; // ms between two tries
+
+export class Connection extends EventTarget {
+  #socket = null;
+  #underWay = new Map();
+  #lastSent = 0;
+  #work = 0; // ms that the server works on a frame, lately
+  #tries = 0;
+  #timer = 0;
+
+  constructor(path, ident) {
+    super();
+    this.path = path;
+    this.ident = ident;
+    // A network that is back, or a tab that wakes, is a reason not to wait any longer.
+    addEventListener("online", () => this.#hurry());
+    document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
+  }
+
+  get open() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  get tries() {
+    return this.#tries;
+  }
+
+  connect(takeOver = false) {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    const url = new URL(this.path, location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    url.search = new URLSearchParams({ page: this.ident, ...(takeOver ? { take: "1" } : {}) }).toString();
+    const socket = (this.#socket = new WebSocket(url));
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      this.#underWay.clear();
+      this.#emit("open");
+    };
+    socket.onmessage = ({ data }) => this.#received(data);
+    socket.onclose = ({ code, reason }) => socket === this.#socket && this.#closed(code, reason);
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+  }
+
+  // Whether one more frame may go up now: at most one is worked on and one is on its way.
+  get ready() {
+    if (!this.open) return false;
+    const now = performance.now();
+    for (const [number, sent] of this.#underWay) if (now - sent > PATIENCE) this.#underWay.delete(number);
+    return this.#underWay.size === 0 || (this.#underWay.size === 1 && now - this.#lastSent > EARLY * this.#work);
+  }
+
+  reserve(number) {
+    this.#lastSent = performance.now();
+    this.#underWay.set(number, this.#lastSent);
+  }
+
+  release(number) {
+    this.#underWay.delete(number);
+  }
+
+  sendFrame(message) {
+    if (this.open) this.#socket.send(message);
+  }
+
+  request(type, values = {}) {
+    if (this.open) this.#socket.send(JSON.stringify({ type, ...values }));
+  }
+
+  #received(data) {
+    if (typeof data === "string") {
+      const event = JSON.parse(data);
+      if (event.type === "figures") this.#tries = 0; // told after a second: this connection holds
+      this.#emit("event", event);
+      return;
+    }
+    const answer = unpackAnswer(data);
+    this.release(answer.number);
+    if (!answer.dropped) {
+      const work = answer.timings.slice(1).reduce((sum, spent) => sum + spent, 0); // all but the wait
+      this.#work += 0.2 * (work - this.#work);
+    }
+    this.#emit("answer", answer);
+  }
+
+  #closed(code, reason) {
+    this.#underWay.clear();
+    if (code === BUSY || (code === TAKEN && reason === "taken")) {
+      this.#emit("busy", { taken: code === TAKEN });
+      return;
+    }
+    if (code === TAKEN) return; // this tab is back on another connection
+    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#tries) * (0.75 + 0.5 * Math.random());
+    this.#tries += 1;
+    this.#emit("lost", { pause, tries: this.#tries });
+    this.#timer = setTimeout(() => this.connect(), pause);
+  }
+
+  #hurry() {
+    if (this.#timer) this.connect();
+  }
+
+  #emit(type, detail = {}) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

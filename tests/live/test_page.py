@@ -1,0 +1,445 @@
+"""The real page in a real browser: a headless Chromium whose camera is a film."""
+
+import json
+import time
+from base64 import b64decode
+
+import av
+import cv2
+import numpy as np
+import pytest
+from chromium import CHROMIUM, Chromium
+from conftest import SIZE, running, until
+
+from ram_avatar.live import host as hosting
+from ram_avatar.live.codecs import FrameDecoder
+from ram_avatar.live.pipeline import Driven
+from ram_avatar.live.playing import standing
+from ram_avatar.live.protocol import STAGES, Answer, CameraFrame, Coding, Status
+from ram_avatar.live.studio import Studio
+from ram_avatar.video import read_frames
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)"),
+]
+
+WIDTH, HEIGHT, PERIOD = 160, 120, 80  # of the camera's film; frames
+RAISED, SWING = 0.4, 1.1  # radians that the arm is always up, and goes up
+
+
+CORNER = "picture.getContext('2d').getImageData(3, 3, 1, 1).data"
+
+
+class RedSquare:
+    """Follows a red square: the higher it is in the picture, the higher goes the avatar's arm."""
+
+    def __init__(self, avatar):
+        self.frame = standing(avatar)
+        self.joint = avatar.template.pose_joints.index("upperarm01.L")
+        self.body = 0.1 * np.random.default_rng(0).standard_normal((75, 2))
+
+    def drive(self, rgb, seconds):
+        red = np.zeros((1, 1), bool) if rgb is None else (rgb[..., 0] > 150) & (rgb[..., 1] < 100)
+        if not red.any():
+            return Driven(None, Status.WAITING if rgb is None else Status.LOST)
+        y, x = (centre.mean() for centre in np.nonzero(red))
+        place = np.array([[x / rgb.shape[1], y / rgb.shape[0]]])
+        self.frame.pose[self.joint] = [0.0, SWING * (place[0, 1] - 1) - RAISED, 0.0]
+        return Driven(self.frame, Status.SEEN, place + self.body, {"detect": 1.0})
+
+    def smooth(self, strength): ...
+
+    def calibrate(self): ...
+
+    def reset(self): ...
+
+    def close(self): ...
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory):
+    """A film of a red square that goes up and down on the left of the picture, 20 frames a second."""
+    path = tmp_path_factory.mktemp("camera") / "square.mjpeg"
+    with av.open(str(path), "w", format="mjpeg") as film:
+        stream = film.add_stream("mjpeg", rate=20, options={"q:v": "3"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for k in range(PERIOD):
+            picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+            y = round(HEIGHT / 2 + 0.33 * HEIGHT * np.sin(2 * np.pi * k / PERIOD))
+            picture[y - 14 : y + 14, 36:64] = 220, 20, 20
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        film.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(avatars):
+    with running(Studio(avatars / "ada", camera=RedSquare)) as live:
+        yield live
+
+
+@pytest.fixture(autouse=True)
+def begin_anew(monkeypatch):
+    """The next page finds the server as at its start at once."""
+    monkeypatch.setattr(hosting, "GRACE", 0.0)
+
+
+@pytest.fixture(scope="module")
+def browser(camera):
+    with Chromium(camera) as made:
+        yield made
+
+
+@pytest.fixture()
+def tab(browser, server):
+    """The page, ready."""
+    page = browser.tab()
+    page.open(server.url)
+    page.wait("document.body.dataset.state === 'idle'")
+    yield page
+    page.close()
+    until(lambda: server.app.state.host.page is None)
+    until(lambda: server.app.state.host._resting.done())
+
+
+def _click(tab, selector: str) -> None:
+    tab.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def _start(tab) -> None:
+    _click(tab, "#start")
+    tab.wait("document.body.dataset.state === 'running' && Number(picture.dataset.number) > 3")
+
+
+def _set(tab, selector: str, value) -> None:
+    """Move a slider or choose in a list, as a user would."""
+    tab.evaluate(
+        f"{{ const e = document.querySelector({json.dumps(selector)}); e.value = {json.dumps(value)};"
+        "for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, { bubbles: true })); }"
+    )
+
+
+def _pixels(tab) -> np.ndarray:
+    """The avatar's canvas, [H, W, 4]."""
+    data = tab.evaluate("Array.from(picture.getContext('2d').getImageData(0, 0, picture.width, picture.height).data)")
+    height = tab.evaluate("picture.height")
+    return np.array(data, np.uint8).reshape(height, -1, 4)
+
+
+# Keeps what goes up and what comes down, by the number of the frame.
+_LISTEN = """
+  window.sent = {}; window.got = {};
+  const number = (message) => new DataView(message.buffer).getUint32(4, true);
+  const packed = (message) => btoa(Array.from(message, (byte) => String.fromCharCode(byte)).join(""));
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (message) {
+    if (typeof message !== "string") sent[number(message)] = packed(message);
+    return send.call(this, message);
+  };
+  const Plain = WebSocket;
+  window.WebSocket = class extends Plain {
+    constructor(...all) {
+      super(...all);
+      this.addEventListener("message", ({ data }) => {
+        if (typeof data !== "string") got[number(new Uint8Array(data))] = packed(new Uint8Array(data));
+      });
+    }
+  };
+"""
+
+
+def _exchanged(tab) -> list[tuple[CameraFrame, Answer]]:
+    """Camera frames that went up, each with the picture that came back for it."""
+    sent, got = (tab.evaluate(f"({{...{name}}})") for name in ("sent", "got"))
+    pairs = [(CameraFrame.unpack(b64decode(sent[n])), Answer.unpack(b64decode(got[n]))) for n in sent if n in got]
+    return [(up, down) for up, down in pairs if Coding.NONE not in (up.coding, down.coding)]
+
+
+def _top(mask: np.ndarray) -> float:
+    """The height of the topmost pixel, as a share of the picture's."""
+    return np.nonzero(mask.any(1))[0].min(initial=len(mask)) / len(mask)
+
+
+def test_the_avatar_on_the_page_moves_as_the_camera_does(browser, server):
+    """Its hand is as high as the square is in the very frame that it was made for."""
+    tab = browser.tab()
+    tab.call("Page.enable")
+    tab.call("Page.addScriptToEvaluateOnNewDocument", source=_LISTEN)
+    tab.open(server.url)
+    tab.wait("document.body.dataset.state === 'idle'")
+    _click(tab, "#mirror")  # the arm on the right of the picture is the left one, as it is
+    tab.wait("document.querySelector('#mirror').getAttribute('aria-pressed') === 'false'")
+    _start(tab)
+    tab.wait("Object.keys(got).length > 40", 120)
+    _click(tab, "#start")  # stop: what is shown now stays
+    time.sleep(1.0)
+    decode, square, hand, shown = FrameDecoder(), [], [], {}
+    for up, down in _exchanged(tab):
+        film = decode(up.coding, up.picture).astype(int)
+        shown[down.number] = decode(down.coding, down.picture)
+        square.append(_top((film[..., 0] > 150) & (film[..., 1] < 100)))
+        hand.append(_top(shown[down.number][:, round(0.86 * SIZE) :, 0] > 120))
+    assert len(square) > 20 and np.ptp(square) > 0.4 and np.ptp(hand) > 0.12
+    assert np.corrcoef(square, hand)[0, 1] > 0.9
+    # And the page shows the last one of them.
+    last = shown[max(shown)].astype(int)
+    assert tab.evaluate("Number(picture.dataset.number)") in shown
+    assert np.abs(_pixels(tab)[..., :3] - last).mean() < 2
+    tab.close()
+    until(lambda: server.app.state.host.page is None)
+
+
+def test_the_page_tells_how_it_goes(tab):
+    _start(tab)
+    tab.wait("document.querySelector('[data-figure=p95]').textContent !== '–'")
+    told = tab.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('[data-figure]')]"
+        ".map((e) => [e.dataset.figure, e.textContent]))"
+    )
+    assert float(told["fps"]) > 1 and told["p50"].endswith(" ms") and int(told["dropped"]) >= 0
+    stages = tab.evaluate("[...document.querySelectorAll('#stages th')].map((e) => e.textContent)")
+    assert {"detect", "render", "encode"} <= set(stages) <= set(STAGES)
+
+
+def test_the_body_is_drawn_over_the_camera(tab):
+    _start(tab)
+    drawn = (
+        "overlay.getContext('2d').getImageData(0, 0, overlay.width || 1, overlay.height || 1).data.some((v) => v > 0)"
+    )
+    tab.wait(drawn)
+
+
+def test_h264_carries_it_where_the_browser_can(tab):
+    if not tab.evaluate("import('./codecs.js').then((m) => m.canH264())"):
+        pytest.skip("this chromium has no H.264 encoder")
+    _start(tab)
+    _set(tab, "#coding", "h264")
+    before = tab.evaluate("Number(picture.dataset.number)")
+    tab.wait(f"Number(picture.dataset.number) > {before + 10}")
+    assert _pixels(tab)[50, 64, :3].mean() > 150
+    _set(tab, "#coding", "jpeg")
+    before = tab.evaluate("Number(picture.dataset.number)")
+    tab.wait(f"Number(picture.dataset.number) > {before + 5}")
+
+
+def test_the_page_packs_and_unpacks_as_the_server_does(tab):
+    """Two programs in two languages, one protocol."""
+    packed = tab.evaluate(
+        "import('./protocol.js').then(({ packFrame, CODING }) => "
+        "Array.from(packFrame(4000000000, 1234.5, CODING.jpeg, new Uint8Array([7, 8, 9]).buffer)))"
+    )
+    assert CameraFrame.unpack(bytes(packed)) == CameraFrame(4_000_000_000, 1234.5, Coding.JPEG, b"\x07\x08\x09")
+    answer = Answer(
+        number=9,
+        captured=17.25,
+        status=Status.LOST,
+        coding=Coding.H264_DELTA,
+        picture=b"abc",
+        driving=b"de",
+        landmarks=np.array([[0.25, 0.5], [np.nan, np.nan]]),
+        timings={"render": 12.5},
+        dropped=True,
+        opacity_below=True,
+    )
+    got = tab.evaluate(
+        """import("./protocol.js").then(({ unpackAnswer }) => {
+          const answer = unpackAnswer(new Uint8Array(BYTES).buffer);
+          return { ...answer, picture: Array.from(answer.picture), driving: Array.from(answer.driving) };
+        })""".replace("BYTES", str(list(answer.pack())))
+    )
+    assert (got["number"], got["captured"], got["status"], got["coding"]) == (9, 17.25, "lost", 3)
+    assert (got["dropped"], got["opacityBelow"]) == (True, True)
+    assert bytes(got["picture"]) == b"abc" and bytes(got["driving"]) == b"de"
+    assert got["points"][0] == pytest.approx([0.25, 0.5], abs=1e-4) and got["points"][1] is None
+    assert got["timings"][STAGES.index("render")] == 12.5
+
+
+def test_backgrounds(tab):
+    _start(tab)
+    _set(tab, "#colour", "#ff0000")
+    tab.wait(f"{CORNER}[0] > 220")
+    _click(tab, "[name=background][value=transparent]")
+    tab.wait(f"{CORNER}[3] < 8")
+    shown = _pixels(tab)
+    assert shown[50, 64, 3] > 240 and shown[50, 64, :3].mean() > 150  # the body is still there
+    _click(tab, "[name=background][value=captured]")
+    tab.wait(f"{CORNER}[3] === 255")
+
+
+def test_the_bare_view_for_obs_has_nothing_behind_the_avatar(tab, browser, server):
+    _start(tab)
+    view = browser.tab()
+    view.open(server.url + "view")
+    view.wait("document.querySelector('canvas').width === 128")
+    view.wait("document.querySelector('canvas').getContext('2d').getImageData(64, 50, 1, 1).data[3] > 240")
+    assert view.evaluate(f"{CORNER}[3]") < 8
+    assert view.evaluate("getComputedStyle(document.body).backgroundColor") == "rgba(0, 0, 0, 0)"
+    view.close()
+    until(lambda: not server.app.state.host._views)
+
+
+def test_the_sliders_need_no_camera(tab):
+    _click(tab, "[name=driver][value=sliders]")
+    _start(tab)
+    assert tab.evaluate("document.querySelector('#preview').hidden")
+    still = _pixels(tab)
+    _set(tab, "[data-name=jawOpen]", 1)
+    tab.wait("document.querySelector('[data-name=jawOpen]').closest('.slider').classList.contains('held')")
+    before = tab.evaluate("Number(picture.dataset.number)")
+    tab.wait(f"Number(picture.dataset.number) > {before + 3}")
+    assert np.abs(_pixels(tab).astype(int) - still).max() > 10
+    _click(tab, "#release")
+    tab.wait("!document.querySelector('.held')")
+
+
+def test_a_recording_is_downloaded(tab, browser):
+    _start(tab)
+    _click(tab, "#record")
+    tab.wait("document.querySelector('#record').getAttribute('aria-pressed') === 'true'")
+    time.sleep(1.5)
+    _click(tab, "#record")
+    tab.wait("!document.querySelector('#saved').hidden")
+    until(lambda: list(browser.downloads.glob("*.mp4")))
+    (film,) = browser.downloads.glob("*.mp4")
+    until(lambda: film.stat().st_size > 0)
+    assert len(list(read_frames(film))) > 20
+    with av.open(str(film)) as container:
+        assert "Generated by RAM-Avatar" in container.metadata["comment"]
+
+
+def test_an_uploaded_picture_is_the_background(tab, tmp_path):
+    cv2.imwrite(str(tmp_path / "blue.png"), np.full((20, 20, 3), (200, 0, 0), np.uint8))  # BGR
+    _start(tab)
+    root = tab.call("DOM.getDocument")["root"]["nodeId"]
+    node = tab.call("DOM.querySelector", nodeId=root, selector="#backdrop")["nodeId"]
+    tab.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / "blue.png")])
+    tab.wait(f"{CORNER}[2] > 170 && {CORNER}[0] < 40")
+    assert tab.evaluate("document.querySelector('#backdrop-name').textContent") == "blue.png"
+    (tmp_path / "text.png").write_text("no picture")
+    tab.call("DOM.setFileInputFiles", nodeId=node, files=[str(tmp_path / "text.png")])
+    assert "text.png" in tab.wait("!trouble.hidden && document.querySelector('#trouble-text').textContent")
+
+
+# Troubles ---------------------------------------------------------------------------------------------------
+
+
+def test_an_unplugged_camera_is_told_and_start_works_again(tab):
+    _start(tab)
+    tab.evaluate(
+        "{ const track = document.querySelector('#video').srcObject.getVideoTracks()[0];"
+        "track.stop(); track.dispatchEvent(new Event('ended')); }"
+    )
+    tab.wait("document.body.dataset.state === 'idle'")
+    assert "camera is gone" in tab.evaluate("document.querySelector('#trouble-text').textContent")
+    _start(tab)
+    assert tab.evaluate("document.querySelector('#trouble').hidden")
+
+
+def test_a_second_page_is_told_and_can_take_over(tab, browser, server):
+    _start(tab)
+    second = browser.tab()
+    second.open(server.url)
+    assert "Another page" in second.wait(
+        "document.body.dataset.link === 'ended' && document.querySelector('#card-title').textContent"
+    )
+    assert tab.evaluate("document.body.dataset.state") == "running"
+    _click(second, "#card-button")
+    second.wait("document.body.dataset.state === 'idle'")
+    tab.wait("document.querySelector('#card-title').textContent.includes('took over')")
+    second.close()
+    until(lambda: server.app.state.host.page is None)
+
+
+def test_a_server_that_is_gone_is_told_and_found_again(avatars, browser):
+    """As a network that drops; the camera goes on meanwhile, and so does the session afterwards."""
+    page, studio = browser.tab(), Studio(avatars / "ada", camera=RedSquare)
+    with running(studio) as live:
+        page.open(live.url)
+        page.wait("document.body.dataset.state === 'idle'")
+        _start(page)
+        _set(page, "#smoothing", 0.85)
+        until(lambda: live.app.state.host.settings.smoothing == 0.85)
+    page.wait("document.body.dataset.link === 'lost'")
+    assert "still running" in page.wait("!card.hidden && document.querySelector('#card-text').textContent")
+    before = page.evaluate("Number(picture.dataset.number)")
+    with running(studio, port=live.port) as again:
+        page.wait("document.body.dataset.state === 'running' && document.querySelector('#card').hidden")
+        page.wait(f"Number(picture.dataset.number) > {before + 3}")
+        until(lambda: again.app.state.host.settings.smoothing == 0.85)
+        page.close()
+
+
+@pytest.mark.parametrize(
+    ("video", "allow", "words"), [(None, True, "No camera was found"), ("film", False, "camera is blocked")]
+)
+def test_no_camera_and_a_denied_one_are_told(server, camera, video, allow, words):
+    with Chromium(camera if video else None, allow=allow) as browser:
+        page = browser.tab()
+        page.open(server.url)
+        page.wait("document.body.dataset.state === 'idle'")
+        _click(page, "#start")
+        told = page.wait(
+            "!document.querySelector('#trouble').hidden && document.querySelector('#trouble-text').textContent"
+        )
+        assert words in told
+        assert page.evaluate("document.body.dataset.state") == "idle"
+        _click(page, "#card-other")  # by the sliders it goes on
+        page.wait("document.body.dataset.state === 'running'")
+        page.close()
+        until(lambda: server.app.state.host.page is None)
+
+
+# For everybody ----------------------------------------------------------------------------------------------
+
+
+def test_everything_has_a_name_and_is_reached_by_keyboard(tab):
+    tab.size(1440, 900)
+    nameless = tab.evaluate(
+        """[...document.querySelectorAll("button, input, select, canvas, summary, [role=radiogroup]")]
+          .filter((e) => !e.closest("[aria-hidden=true], [hidden]"))
+          .filter((e) => !(e.getAttribute("aria-label") || e.labels?.length || e.textContent.trim()))
+          .map((e) => e.outerHTML)"""
+    )
+    assert nameless == []
+    tree = tab.call("Accessibility.getFullAXTree")["nodes"]
+    named = {(n["role"]["value"], n.get("name", {}).get("value")) for n in tree if not n.get("ignored") and "role" in n}
+    assert {("button", "Start"), ("button", "Mirror"), ("combobox", "Avatar")} <= named
+    reached = set()
+    for _ in range(30):
+        tab.call("Input.dispatchKeyEvent", type="keyDown", key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        tab.call("Input.dispatchKeyEvent", type="keyUp", key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        reached.add(
+            tab.evaluate("document.activeElement.id || document.activeElement.name || document.activeElement.tagName")
+        )
+    assert {"start", "mirror", "smoothing", "driver", "background"} <= reached
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1440, 900), (844, 390)])
+def test_nothing_sticks_out_of_the_screen(tab, width, height):
+    tab.size(width, height)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    for part in ("#start", "#mirror", "#record", ".frame", "#card-button"):
+        box = tab.evaluate(f"document.querySelector('{part}').getBoundingClientRect().toJSON()")
+        assert box["left"] >= 0 and box["right"] <= width + 0.5 and box["width"] > 30, part
+    assert tab.evaluate("document.querySelector('#start').getBoundingClientRect().bottom") <= height + 0.5
+
+
+def test_on_a_phone_the_settings_are_a_sheet_that_takes_and_gives_back_the_focus(tab):
+    tab.size(390, 844)
+    tab.wait("document.querySelector('#panel').inert")
+    _click(tab, "#open-panel")
+    assert tab.evaluate("document.activeElement.id") == "close-panel"
+    assert tab.evaluate("document.querySelector('#open-panel').getAttribute('aria-expanded')") == "true"
+    tab.evaluate(
+        "document.querySelector('#panel').dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true }))"
+    )
+    assert tab.evaluate("document.activeElement.id") == "open-panel" and tab.evaluate(
+        "document.querySelector('#panel').inert"
+    )
+
+
+def test_who_wants_no_motion_gets_none(tab):
+    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    assert tab.evaluate("parseFloat(getComputedStyle(document.querySelector('.spinner')).animationDuration)") < 0.001
+    tab.call("Emulation.setEmulatedMedia", features=[])

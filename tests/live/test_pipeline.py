@@ -1,0 +1,233 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ram_avatar.live.backdrop import Backdrop
+from ram_avatar.live.manual import ManualControl
+from ram_avatar.live.marking import mark
+from ram_avatar.live.mirroring import Mirror
+from ram_avatar.live.painting import NetworkRenderer
+from ram_avatar.live.pipeline import AvatarPipeline, Driven
+from ram_avatar.live.playing import PlayedMotion, Standing, standing
+from ram_avatar.live.protocol import Status
+from ram_avatar.live.settings import FINGERS, Settings
+from ram_avatar.motion.motion import Frame, Motion
+
+
+def _pose(avatar, frame: Frame):
+    """The posed body of one frame."""
+    motion = Motion.of_frames(avatar.template.name, 25.0, [frame])
+    return avatar.template.body(avatar.identity).pose(*motion.parameters())
+
+
+@pytest.fixture()
+def frames(random_motion) -> list[Frame]:
+    return list(random_motion(4).frames())
+
+
+def test_frame_by_frame_is_the_same_as_all_at_once(avatar, random_motion):
+    motion, renderer = random_motion(4), NetworkRenderer(avatar)
+    for frame, whole in zip(motion.frames(), avatar.render(motion, background="transparent"), strict=True):
+        assert np.abs(renderer.render(frame).astype(int) - whole).max() <= 1
+
+
+def test_a_mirror_shows_the_body_on_the_other_side(avatar, frames):
+    """Joints of the mirrored frame are where the mirror images of their partners were."""
+    mirror, names = Mirror(avatar.template, 0.4), avatar.template.joint_names
+    before, after = (_pose(avatar, f).joints[0, :, :3, 3] for f in (frames[1], mirror(frames[1])))
+    partner = [names.index(n.translate(str.maketrans("LR", "RL")) if n[-2:] in (".L", ".R") else n) for n in names]
+    expected = before[partner] * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([0.8, 0.0, 0.0])
+    assert (after - expected).norm(dim=-1).max() < 0.004  # metres; the template is symmetric to this
+    assert (after - before).norm(dim=-1).max() > 0.1
+
+
+def test_a_mirror_twice_is_nothing(avatar, frames):
+    mirror = Mirror(avatar.template, -0.3)
+    frames[0].confidence[:] = [0.1, 0.2, 0.3, 0.4]
+    once, twice = mirror(frames[0]), mirror(mirror(frames[0]))
+    for name, value in vars(frames[0]).items():
+        assert np.allclose(getattr(twice, name), value)
+    assert once.confidence.tolist() == [0.1, 0.3, 0.2, 0.4]
+    names = avatar.template.action_names
+    left, right = names.index("eyeBlinkLeft"), names.index("eyeBlinkRight")
+    assert once.facial_actions[left] == frames[0].facial_actions[right]
+
+
+def test_sliders_bend_the_finger_they_name_and_no_other(avatar):
+    manual, frame = ManualControl(avatar.template), standing(avatar)
+    tips = avatar.template.fingertips
+    where = lambda settings: _pose(avatar, manual(frame, settings)).vertices[0][tips].mean(1)  # noqa: E731
+    names = avatar.template.joint_names
+    wrists = _pose(avatar, frame).joints[0, [names.index("wrist.L"), names.index("wrist.R")], :3, 3]
+    for i, finger in enumerate(FINGERS):
+        straight, bent = (where(Settings(fingers={finger: value})) for value in (0.0, 1.0))
+        moved = (bent - straight).norm(dim=-1)
+        assert moved.argmax() == i and moved[i] > 0.02 and moved[[j for j in range(10) if j != i]].max() < 1e-5
+        if finger.split()[1] != "thumb":
+            assert (bent[i] - wrists[i // 5]).norm() < 0.75 * (straight[i] - wrists[i // 5]).norm()
+
+
+def test_sliders_hold_a_facial_action_and_leave_the_rest(avatar, frames):
+    names = avatar.template.action_names
+    held = ManualControl(avatar.template)(frames[0], Settings(face={"jawOpen": 0.9}))
+    assert held.facial_actions[names.index("jawOpen")] == 0.9
+    others = [i for i, name in enumerate(names) if name != "jawOpen"]
+    assert np.array_equal(held.facial_actions[others], frames[0].facial_actions[others])
+    assert np.array_equal(held.pose, frames[0].pose)
+
+
+def test_at_rest_it_stands_on_its_floor_in_its_place(avatar):
+    vertices = _pose(avatar, standing(avatar)).vertices[0]
+    assert float(vertices[:, 2].min()) == pytest.approx(avatar.placement.floor, abs=1e-4)
+    assert float(vertices[:, 1].mean()) == pytest.approx(avatar.placement.y, abs=0.2)
+
+
+def test_backgrounds():
+    plate, rgba = np.full((4, 4, 3), 100, np.uint8), np.zeros((4, 4, 4), np.uint8)
+    rgba[0, 0] = 10, 20, 30, 255
+    rgba[0, 1] = 200, 200, 200, 128
+    backdrop = Backdrop(plate)
+    room = backdrop.behind(rgba, "captured")
+    assert room[0, 0].tolist() == [10, 20, 30] and room[2, 2].tolist() == [100] * 3 and abs(room[0, 1, 0] - 150) <= 1
+    assert backdrop.behind(rgba, "#ff8000")[3, 3].tolist() == [255, 128, 0]
+    assert backdrop.behind(rgba, "transparent")[3, 3].tolist() == [0, 0, 0]
+    assert np.array_equal(backdrop.behind(rgba, "picture"), room)  # none was chosen so far
+    wide = np.zeros((4, 12, 3), np.uint8)
+    wide[:, 4:8] = 7
+    backdrop.choose(wide)
+    assert backdrop.behind(rgba, "picture")[3].tolist() == [[7, 7, 7]] * 4
+
+
+@pytest.mark.parametrize("size", [64, 256, 1024])
+def test_the_mark_is_small_opaque_and_on_a_copy(size):
+    rgba = np.zeros((size, size, 4), np.uint8)
+    marked = mark(rgba)
+    changed = (marked != rgba).any(-1)
+    assert not rgba.any() and 0.002 < changed.mean() < 0.08
+    assert (marked[changed][:, 3] == 255).all() and marked[..., 0].max() > 200
+    ys, xs = np.nonzero(changed)
+    assert ys.min() > 0.7 * size and xs.min() > 0.3 * size
+
+
+def test_a_motion_plays_at_its_own_pace_over_and_over(random_motion):
+    played = PlayedMotion(random_motion(10))  # 25 frames a second
+    assert [played.index(100 + t) for t in (0.0, 0.041, 0.2, 0.399, 0.4, 0.85)] == [0, 1, 5, 9, 0, 1]
+    played.reset()
+    assert played.index(7.0) == 0
+
+
+class Scripted:
+    """A driver that gives what it was told to, and notes what it is asked."""
+
+    def __init__(self, *driven: Driven):
+        self.driven, self.noted = list(driven), []
+
+    def drive(self, rgb, seconds):
+        return self.driven.pop(0)
+
+    def smooth(self, strength):
+        self.noted.append(strength)
+
+    def calibrate(self):
+        self.noted.append("calibrate")
+
+    def reset(self):
+        self.noted.append("reset")
+
+    def close(self):
+        self.noted.append("close")
+
+
+class Notebook:
+    """Notes the frames it is to paint."""
+
+    def __init__(self):
+        self.frames: list[Frame] = []
+
+    def render(self, frame):
+        self.frames.append(frame)
+        return np.zeros((8, 8, 4), np.uint8)
+
+    def reset(self):
+        self.frames.append(None)
+
+
+@pytest.fixture()
+def make(avatar):
+    def build(driver, **options):
+        renderer = Notebook()
+        pipeline = AvatarPipeline(
+            renderer,
+            driver,
+            start=standing(avatar),
+            backdrop=Backdrop(np.zeros((8, 8, 3), np.uint8)),
+            manual=ManualControl(avatar.template),
+            mirror=Mirror(avatar.template, avatar.placement.x),
+            **options,
+        )
+        pipeline.settings = Settings(mirror=False, alignment=0.5)
+        return pipeline, renderer
+
+    return build
+
+
+def test_who_is_lost_stays_as_they_were(make, avatar, frames):
+    lost = Driven(None, Status.LOST)
+    pipeline, renderer = make(Scripted(lost, Driven(frames[1], Status.SEEN), lost))
+    shown = [pipeline.step(None, t) for t in range(3)]
+    assert [s.status for s in shown] == [Status.LOST, Status.SEEN, Status.LOST]
+    assert np.array_equal(renderer.frames[0].pose, standing(avatar).pose)
+    assert renderer.frames[1] is frames[1] and renderer.frames[2] is frames[1]
+
+
+def test_after_a_reset_the_pose_is_the_first(make, avatar, frames):
+    driver = Scripted(Driven(frames[1], Status.SEEN), Driven(None, Status.WAITING))
+    pipeline, renderer = make(driver)
+    pipeline.step(None, 0.0)
+    pipeline.reset()
+    pipeline.step(None, 1.0)
+    assert renderer.frames[1] is None and "reset" in driver.noted
+    assert np.array_equal(renderer.frames[2].pose, standing(avatar).pose)
+
+
+def test_an_avatar_without_opacity_hides_what_is_behind(make, avatar):
+    pipeline, renderer = make(Standing(avatar))
+    renderer.render = lambda frame: np.full((8, 8, 3), 9, np.uint8)
+    shown = pipeline.step(None, 0.0)
+    assert (shown.rgba[..., 3] == 255).all() and (shown.rgb == 9).all()
+
+
+def test_order_and_strength_of_what_is_done_to_a_frame(make, frames):
+    """Mirrored, aligned, then by hand: what a slider holds is held on the side that it names."""
+    asked = []
+
+    def align(frame, strength):
+        asked.append((frame, strength))
+        return dataclasses.replace(frame, facial_actions=frame.facial_actions * 0)
+
+    pipeline, renderer = make(Scripted(*[Driven(frames[1], Status.SEEN)] * 2), align=align)
+    pipeline.settings = Settings(mirror=True, alignment=0.7, face={"eyeBlinkLeft": 1.0})
+    pipeline.step(None, 0.0)
+    assert asked[0][1] == 0.7 and not np.array_equal(asked[0][0].pose, frames[1].pose)
+    assert renderer.frames[0].facial_actions.sum() == 1.0
+    pipeline.settings = Settings(alignment=0.0)
+    pipeline.step(None, 1.0)
+    assert len(asked) == 1
+
+
+def test_drivers_are_exchanged_and_told_of_the_smoothing(make):
+    first, second = Scripted(), Scripted()
+    pipeline, _ = make(first)
+    pipeline.settings = Settings(smoothing=0.9)
+    pipeline.use(second)
+    pipeline.calibrate()
+    pipeline.close()
+    assert first.noted == [0.5, 0.9, "close"] and second.noted == [0.9, "calibrate", "close"]
+
+
+def test_stages_are_timed_and_marked_where_asked(make, avatar):
+    pipeline, _ = make(Standing(avatar), marked=True)
+    shown = pipeline.step(None, 0.0)
+    assert shown.timings["render"] > 0 and shown.rgba[..., 3].max() == 255 and shown.rgb.max() > 0
