@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ram_avatar.errors import UserError
-from ram_avatar.files import atomic_folder, check_output, disk_errors
+from ram_avatar.files import atomic_file, atomic_folder, check_output, disk_errors
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -83,6 +83,19 @@ def test_link_to_a_folder_is_followed(tmp_path: Path) -> None:
     make(tmp_path / "link", "new", overwrite=True)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target" / "avatar.json").read_text() == "new"
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    with atomic_file(path) as temporary:
+        temporary.write_text("one")
+        assert not path.exists() and temporary.parent == tmp_path
+    with pytest.raises(KeyboardInterrupt), atomic_file(path) as temporary:
+        temporary.write_text("tw")
+        raise KeyboardInterrupt
+    assert tree(tmp_path) == {"out.txt": "one"}
+    with pytest.raises(UserError, match="nowhere"), atomic_file(tmp_path / "nowhere" / "a") as temporary:
+        temporary.write_text("one")
 
 
 def test_check_output(tmp_path: Path) -> None:

@@ -75,6 +75,23 @@ def temporary_sibling(path: Path) -> Path:
 
 
 @contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Yield a name to write to, which becomes the file `path` when the block ends, and is removed if it raises.
+
+    Raises:
+        UserError: no such folder, not writable, the disk is full.
+    """
+    path = Path(path)
+    temporary = temporary_sibling(path)
+    try:
+        with disk_errors(path):
+            yield temporary
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already after a rename
+
+
+@contextmanager
 def atomic_folder(path: str | Path, overwrite: bool = False, *, marker: str | None = None) -> Iterator[Path]:
     """Yield an empty folder that becomes `path` when the block ends, and is removed if it raises.
 

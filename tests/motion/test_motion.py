@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation, Slerp
 
 from ram_avatar.errors import UserError
 from ram_avatar.motion.motion import Motion
@@ -64,3 +65,43 @@ def test_frames_one_at_a_time_make_the_motion_again(random_motion):
         assert torch.equal(getattr(again, name), tensor) if isinstance(tensor, torch.Tensor) else True
     motion.frame(0).pose[:] = 9.0
     assert motion.pose.abs().max() < 9
+
+
+@pytest.mark.parametrize("fps", [12.5, 24.0, 60.0])
+def test_another_rate_keeps_the_time(random_motion, fps):
+    """Against a plain loop with SciPy's slerp, frame by frame."""
+    motion = random_motion(26, turn=1.2)
+    again = motion.resampled(fps)
+    assert again.fps == fps and abs((len(again) - 1) / fps - 1.0) < 1 / fps + 1e-6
+    for index in range(len(again)):
+        time = index / fps * motion.fps
+        before = min(int(time + 1e-9), len(motion) - 2)
+        share = min(time - before, 1.0)
+        for joint in (0, 7, 40):
+            turns = Rotation.from_rotvec(motion.pose[before : before + 2, joint].numpy())
+            between = Slerp([0, 1], turns)(share)
+            assert (between.inv() * Rotation.from_rotvec(again.pose[index, joint].numpy())).magnitude() < 1e-3
+        for name in ("root_translation", "facial_actions", "confidence"):
+            start, end = getattr(motion, name)[before : before + 2]
+            assert torch.allclose(getattr(again, name)[index], start + share * (end - start), atol=1e-4), name
+
+
+def test_the_same_rate_changes_nothing(random_motion):
+    motion = random_motion(5)
+    assert motion.resampled(25.0) is motion
+    one = motion[:1].resampled(60.0)
+    assert len(one) == 1 and torch.allclose(one.pose, motion.pose[:1], atol=1e-5)
+
+
+def test_rates_and_frames_that_cannot_be_are_refused(random_motion, tmp_path):
+    motion = random_motion(2)
+    motion.fps = float("inf")
+    motion.save(tmp_path / "m.npz")
+    with pytest.raises(UserError, match=r"m\.npz"):
+        Motion.load(tmp_path / "m.npz")
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(random_motion, tmp_path):
+    with pytest.raises(UserError, match="nowhere"):
+        random_motion(2).save(tmp_path / "nowhere" / "m.npz")
+    assert list(tmp_path.iterdir()) == []

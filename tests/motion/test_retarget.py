@@ -1,7 +1,6 @@
-import pytest
 import torch
 
-from ram_avatar.motion.retarget import Placement, resample, retarget
+from ram_avatar.motion.retarget import Placement, retarget
 
 
 def _other(template, height: float) -> torch.Tensor:
@@ -46,11 +45,3 @@ def test_the_place_can_be_kept(random_motion):
     driven = retarget(motion, Placement(0.0, 3.0, -1.0, 0.8), place, keep_place=True)
     assert torch.allclose(driven.root_translation[:, :2], torch.tensor([[0.3, 2.0]]).expand(5, -1))
     assert driven.root_translation[:, 2].std() > 0
-
-
-@pytest.mark.parametrize("fps", [12.5, 25.0, 60.0])
-def test_resampling_keeps_the_time(random_motion, fps):
-    motion = random_motion(50)
-    again = resample(motion, fps)
-    assert again.fps == fps and abs(len(again) / fps - 2.0) < 1 / fps + 1e-6
-    assert torch.equal(again.pose[0], motion.pose[0])

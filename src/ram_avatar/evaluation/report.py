@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from scipy.stats import rankdata
 
-from ..files import disk_errors, temporary_sibling
+from ..files import atomic_file
 from ..pictures import resize
 from .curves import charts
 from .document import GROUPS, WAYS, Evaluation, label, way_label
@@ -70,14 +70,8 @@ def write_report(
         if len(pictures) != len(evaluation):
             raise ValueError(f"{len(pictures)} frames of '{name}', but {len(evaluation)} were judged")
     page = _page(evaluation, frames, boxes or {})
-    path = Path(path)
-    partial = temporary_sibling(path)
-    try:
-        with disk_errors(path):
-            partial.write_text(page, encoding="utf-8")
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def _page(evaluation: Evaluation, frames: Mapping[str, Sequence], boxes: Mapping[str, np.ndarray]) -> str:

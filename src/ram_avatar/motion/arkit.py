@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import disk_errors
+from ..files import atomic_file, disk_errors
 from ..progress import Progress, Silent
 
 _MAX_BYTES = 1 << 29  # an hour at 60 frames per second takes 180 MB
@@ -69,7 +69,7 @@ def read_live_link(path: str | Path, action_names: list[str], progress: Progress
 
 def write_live_link(path: str | Path, actions: Tensor, action_names: list[str], fps: float) -> None:
     """Write weights [N, A] as a Live Link Face recording that starts at midnight; its clock counts 60 a second."""
-    with disk_errors(path), Path(path).open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in action_names)])
         for index, row in enumerate(actions.tolist()):

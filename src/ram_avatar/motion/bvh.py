@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..errors import UserError
-from ..files import disk_errors, temporary_sibling
+from ..files import atomic_file, disk_errors
 from .skeleton import SkeletalClip
 
 Array = NDArray[np.float64]
@@ -103,7 +103,7 @@ def write_bvh(path: str | Path, clip: SkeletalClip) -> None:
 
     A joint without children whose name is its parent's with `_end` becomes an End Site.
     """
-    path, clip = Path(path), _depth_first(clip)
+    clip = _depth_first(clip)
     ends = _end_sites(clip)
     moving = [joint for joint in range(len(clip.names)) if joint not in ends]
     columns = []
@@ -112,15 +112,10 @@ def write_bvh(path: str | Path, clip: SkeletalClip) -> None:
             place = clip.root if joint == 0 else clip.translations[:, joint]
             columns.append(_to_file_axes(place.numpy().astype(np.float64)) * _CM_PER_METRE)
         columns.append(_angles(clip.rotations[:, joint].numpy()))
-    temporary = temporary_sibling(path)
-    try:
-        with disk_errors(path), temporary.open("w") as file:
-            file.write("\n".join(["HIERARCHY", *_hierarchy(clip, ends), "MOTION", f"Frames: {len(clip)}", ""]))
-            file.write(f"Frame Time: {1 / clip.fps:.9f}\n")
-            np.savetxt(file, np.concatenate(columns, 1), "%.5f")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as temporary, temporary.open("w") as file:
+        file.write("\n".join(["HIERARCHY", *_hierarchy(clip, ends), "MOTION", f"Frames: {len(clip)}", ""]))
+        file.write(f"Frame Time: {1 / clip.fps:.12f}\n")
+        np.savetxt(file, np.concatenate(columns, 1), "%.5f")
 
 
 # Reading ----------------------------------------------------------------------------------------------------

@@ -6,14 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import roma
 import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..files import atomic_file
+from .interpolation import neighbours, sample_times, slerp
 
 FORMAT_VERSION = 1
 PARTS = ("body", "left_hand", "right_hand", "face")
 _ARRAYS = {"root_rotation": 2, "root_translation": 2, "pose": 3, "facial_actions": 2, "confidence": 2}
+_ROTATIONS = ("root_rotation", "pose")
+_INTERPOLATED_AT_ONCE = 4096  # frames; bounds the memory that resampling takes beside its result
 _MAX_BYTES = 2**31  # of one array, unpacked: a motion of 100,000 frames takes 94 MB
 
 
@@ -63,6 +68,29 @@ class Motion:
         """A motion with `function(tensor)` in the place of every per-frame tensor."""
         return replace(self, **{name: function(getattr(self, name)) for name in _ARRAYS})
 
+    def resampled(self, fps: float) -> "Motion":
+        """The motion at another rate, from its first to its last frame: rotations by slerp, the others linearly."""
+        if abs(self.fps - fps) < 1e-6 * fps:
+            return self
+        parts = [self._at(times) for times in sample_times(len(self), self.fps, fps).split(_INTERPOLATED_AT_ONCE)]
+        return replace(self, fps=fps, **{name: torch.cat([part[name] for part in parts]) for name in _ARRAYS})
+
+    def _at(self, times: Tensor) -> dict[str, Tensor]:
+        """What a motion holds at times [M] in frames."""
+        before, after, share = neighbours(times, len(self))
+
+        def between(name: str) -> Tensor:
+            start, end = getattr(self, name)[before], getattr(self, name)[after]
+            weight = share.view(-1, *[1] * (start.ndim - 1))
+            if name not in _ROTATIONS:
+                return start.lerp(end, weight)
+            turns = slerp(
+                roma.rotvec_to_unitquat(start), roma.rotvec_to_unitquat(end), weight[..., 0].expand(start.shape[:-1])
+            )
+            return roma.unitquat_to_rotvec(turns)
+
+        return {name: between(name) for name in _ARRAYS}
+
     def frame(self, index: int) -> Frame:
         """One frame, as a copy."""
         return Frame(**{name: getattr(self, name)[index].detach().cpu().double().numpy() for name in _ARRAYS})
@@ -83,8 +111,11 @@ class Motion:
         return self.root_rotation, self.root_translation, self.pose, self.facial_actions
 
     def save(self, path: str | Path) -> None:
+        """Write a `.npz` file, whole or not at all."""
         arrays = {name: getattr(self, name).detach().cpu().numpy().astype(np.float32) for name in _ARRAYS}
-        np.savez_compressed(path, format_version=FORMAT_VERSION, template=self.template, fps=self.fps, **arrays)
+        about = {"format_version": FORMAT_VERSION, "template": self.template, "fps": self.fps}
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **about, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Motion":
@@ -109,6 +140,8 @@ class Motion:
             raise UserError(f"{path}: no such file") from None
         except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
             raise UserError(f"{path}: not a motion file, or damaged ({error})") from None
-        if not all(torch.isfinite(getattr(motion, name)).all() for name in _ARRAYS) or not motion.fps > 0:
+        if not all(torch.isfinite(getattr(motion, name)).all() for name in _ARRAYS) or not 0 < motion.fps < float(
+            "inf"
+        ):
             raise UserError(f"{path}: holds numbers that are not finite")
         return motion

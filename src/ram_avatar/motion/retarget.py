@@ -53,15 +53,6 @@ def retarget(driver: Motion, source: Placement, target: Placement, keep_place: b
     return replace(driver, root_translation=way + here)
 
 
-def resample(motion: Motion, fps: float) -> Motion:
-    """The motion at another rate, each frame the one nearest in time."""
-    if abs(motion.fps - fps) < 1e-3:
-        return motion
-    frames = max(1, round(len(motion) * fps / motion.fps))
-    nearest = (torch.arange(frames) * motion.fps / fps).round().long().clamp(max=len(motion) - 1)
-    return replace(motion[nearest], fps=fps)
-
-
 @torch.no_grad()
 def _lowest(body: Body, motion: Motion) -> Tensor:
     """[N] height of the lowest vertex."""

@@ -7,6 +7,8 @@ import roma
 import torch
 from torch import Tensor
 
+from .interpolation import neighbours, sample_times, slerp
+
 _INTERPOLATED_AT_ONCE = 4096  # frames; bounds the memory that resampling takes beside its result
 _ORTHONORMAL = 1e-3
 
@@ -53,7 +55,9 @@ class SkeletalClip:
         if any(not 0 <= parent < joint for joint, parent in enumerate(self.parents) if joint):
             raise ValueError("parents must come before their children, and there is one root")
         for part in self.rotations.split(_INTERPOLATED_AT_ONCE):
-            if (part @ part.mT - torch.eye(3)).abs().max() > _ORTHONORMAL or (torch.linalg.det(part) < 0).any():
+            first, second, third = part.unbind(-2)
+            mirrored = (torch.linalg.cross(first, second) * third).sum(-1) < 0
+            if (part @ part.mT - torch.eye(3)).abs().max() > _ORTHONORMAL or mirrored.any():
                 raise ValueError("rotations must be rotation matrices")
 
     def __len__(self) -> int:
@@ -86,8 +90,7 @@ class SkeletalClip:
         """The clip at another rate, from its first to its last frame: rotations by slerp, positions linearly."""
         if abs(self.fps - fps) < 1e-6 * fps:
             return self
-        frames = 1 + int((len(self) - 1) / self.fps * fps + 1e-6)
-        times = torch.arange(frames, dtype=torch.float64) * (self.fps / fps)
+        times = sample_times(len(self), self.fps, fps)
         parts = [self._at(some) for some in times.split(_INTERPOLATED_AT_ONCE)]
         rotations, root, translations = zip(*parts, strict=True)
         moved = None if self.translations is None else torch.cat(translations)
@@ -95,21 +98,11 @@ class SkeletalClip:
 
     def _at(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Rotations, root and translations at times [M] in frames."""
-        before = times.floor().long().clamp(0, len(self) - 1)
-        after = (before + 1).clamp(max=len(self) - 1)
-        share = (times - before).float()
+        before, after, share = neighbours(times, len(self))
         start, end = (roma.rotmat_to_unitquat(self.rotations[frames]) for frames in (before, after))
-        end = torch.where((start * end).sum(-1, keepdim=True) < 0, -end, end)  # the short way round
-        share = share[:, None].expand(start.shape[:2])
-        blend = lambda values, weight: values[before].lerp(values[after], weight)  # noqa: E731
+        blend = lambda values: values[before].lerp(values[after], share.view(-1, *[1] * (values.ndim - 1)))  # noqa: E731
         return (
-            roma.unitquat_to_rotmat(_slerp(start, end, share)),
-            blend(self.root, share[:, :1]),
-            None if self.translations is None else blend(self.translations, share[..., None]),
+            roma.unitquat_to_rotmat(slerp(start, end, share[:, None].expand(start.shape[:2]))),
+            blend(self.root),
+            None if self.translations is None else blend(self.translations),
         )
-
-
-def _slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Between unit quaternions [M, J, 4], a share [M, J] in [0, 1] of the way."""
-    turn = roma.unitquat_to_rotvec(roma.quat_product(roma.quat_conjugation(start), end))
-    return roma.quat_product(start, roma.rotvec_to_unitquat(turn * share[..., None]))

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ..errors import UserError
-from ..files import disk_errors, temporary_sibling
+from ..files import atomic_file
 
 
 def save_checkpoint(
@@ -22,14 +22,9 @@ def save_checkpoint(
     for name, optimizer in optimizers.items():
         for parameter, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{name}.{parameter}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    partial = temporary_sibling(path)
-    with disk_errors(path):
-        try:
-            contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-            partial.write_bytes(save(contiguous, {"facts": json.dumps(facts)}))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with atomic_file(path) as partial:
+        partial.write_bytes(save(contiguous, {"facts": json.dumps(facts)}))
 
 
 def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> dict:
