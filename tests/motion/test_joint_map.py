@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from ram_avatar.errors import UserError
@@ -13,6 +16,33 @@ MIXAMO = [
         for finger in ("Thumb", "Index", "Middle", "Ring", "Pinky")
         for k in range(1, 5)
     ),
+]
+
+
+# Bruce Hahne's conversion of CMU's motions for MotionBuilder (cgspeed).
+CGSPEED = [
+    *("Hips", "LHipJoint", "LeftUpLeg", "LeftLeg", "LeftFoot", "LeftToeBase"),
+    *("RHipJoint", "RightUpLeg", "RightLeg", "RightFoot", "RightToeBase"),
+    *("LowerBack", "Spine", "Spine1", "Neck", "Neck1", "Head"),
+    *("LeftShoulder", "LeftArm", "LeftForeArm", "LeftHand", "LeftFingerBase", "LeftHandIndex1", "LThumb"),
+    *("RightShoulder", "RightArm", "RightForeArm", "RightHand", "RightFingerBase", "RightHandIndex1", "RThumb"),
+]
+ROKOKO = [
+    *("Hips", "Spine1", "Spine2", "Spine3", "Spine4", "Neck", "Head"),
+    *(side + bone for side in ("Left", "Right") for bone in ("Shoulder", "Arm", "ForeArm", "Hand")),
+    *(side + bone for side in ("Left", "Right") for bone in ("Thigh", "Shin", "Foot", "Toe")),
+    *(
+        f"{side}Finger{finger}{bone}"
+        for side in ("Left", "Right")
+        for finger in range(1, 6)
+        for bone in ("Metacarpal", "Proximal", "Medial", "Distal", "Tip")
+        if (finger, bone) != (1, "Medial")
+    ),
+]
+BANDAI_NAMCO = [
+    *("joint_Root", "Hips", "Spine", "Chest", "Neck", "Head"),
+    *(f"{bone}_{side}" for side in "LR" for bone in ("Shoulder", "UpperArm", "LowerArm", "Hand")),
+    *(f"{bone}_{side}" for side in "LR" for bone in ("UpperLeg", "LowerLeg", "Foot", "Toes")),
 ]
 
 
@@ -45,6 +75,27 @@ def test_prefixes_do_not_matter(prefix):
     assert mapping.joints["spine"] == tuple(prefix + name for name in ("Spine", "Spine1", "Spine2"))
     assert mapping["thigh.R"] == prefix + "RightUpLeg"
     assert all(len(mapping.joints[f"{finger}.L"]) == 4 for finger in FINGERS)
+
+
+@pytest.mark.parametrize(
+    ("names", "table", "spine", "elbow", "fingers"),
+    [
+        (MIXAMO, "motionbuilder", ("Spine", "Spine1", "Spine2"), "LeftForeArm", True),
+        (["mixamorig:" + name for name in MIXAMO], "motionbuilder", 3, "mixamorig:LeftForeArm", True),
+        (CGSPEED, "motionbuilder", ("LowerBack", "Spine", "Spine1"), "LeftForeArm", False),
+        (ROKOKO, "rokoko", ("Spine1", "Spine2", "Spine3", "Spine4"), "LeftForeArm", True),
+        (BANDAI_NAMCO, "bandai_namco", ("Spine", "Chest"), "LowerArm_L", False),
+    ],
+    ids=["Mixamo", "Mixamo's prefix", "CMU by cgspeed", "Rokoko", "Bandai-Namco"],
+)
+def test_what_programs_write(names, table, spine, elbow, fingers):
+    """The joints of their files, in their order."""
+    mapping = JointMap.find(names)
+    assert mapping.table == table and mapping["forearm.L"] == elbow
+    assert mapping.joints["spine"] == spine or len(mapping.joints["spine"]) == spine
+    for part in ("toes.L", "clavicle.R", "neck", "shin.R"):
+        assert part in mapping
+    assert all((f"{finger}.{side}" in mapping) == fingers for finger in FINGERS for side in "LR")
 
 
 def test_a_finger_of_one_bone_is_none():
@@ -93,3 +144,15 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, text, cause):
         JointMap.find(MIXAMO, path)
     with pytest.raises(UserError, match=r"none\.yaml"):
         JointTable.load(tmp_path / "none.yaml")
+
+
+def test_the_documented_table_is_one(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    path = tmp_path / "documented.yaml"
+    path.write_text(re.search(r"```yaml\n(.*?)```", page, re.S)[1])
+    table = JointTable.load(path)
+    assert table.match(["LeftElbow", "Skull", "Waist", "Chest"]) == {
+        "forearm.L": ("LeftElbow",),
+        "head": ("Skull",),
+        "spine": ("Waist", "Chest"),
+    }

@@ -1,5 +1,8 @@
+import subprocess
+import sys
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +10,12 @@ import torch
 
 from ram_avatar.errors import UserError
 from ram_avatar.motion.arkit import write_live_link
+from ram_avatar.motion.bvh import write_bvh
+from ram_avatar.motion.calibration import Reference
+from ram_avatar.motion.joint_map import JointMap, shipped_tables
 from ram_avatar.motion.reading import facing_camera, read_motion
+from ram_avatar.motion.skeleton import SkeletalClip
+from ram_avatar.motion.template_skeleton import TemplateSkeleton
 
 
 def _forward(motion) -> torch.Tensor:
@@ -67,6 +75,110 @@ def test_refusals_name_the_file(template, tmp_path, name, content):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=name):
         read_motion(tmp_path / name, template)
+
+
+@pytest.fixture()
+def stranger(template, random_motion):
+    """A function that makes a clip of another program: the template's skeleton under Mixamo's names."""
+
+    def make(frames: int = 4) -> SkeletalClip:
+        clip = TemplateSkeleton(Reference(template)).clip(random_motion(frames, turn=0.05))
+        table = next(table for table in shipped_tables() if table.name == "motionbuilder")
+        for part, joints in JointMap.find(clip.names).joints.items():
+            part, _, side = part.partition(".")
+            for joint, name in zip(joints, table.parts[part], strict=False):
+                name = name.replace("{side}", {"L": "Left", "R": "Right"}.get(side, ""))
+                clip.names[clip.joint(joint)] = name
+        return clip
+
+    return make
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_very_short_clips(template, stranger, tmp_path, frames):
+    write_bvh(tmp_path / "a.bvh", stranger(frames))
+    poses = np.zeros((frames, 156))
+    poses[:, 0] = np.pi / 2
+    np.savez(tmp_path / "a.npz", poses=poses, trans=np.zeros((frames, 3)), mocap_framerate=30.0, dmpls=np.zeros(1))
+    for name in ("a.bvh", "a.npz"):
+        motion = read_motion(tmp_path / name, template)
+        assert len(motion) == frames and all(torch.isfinite(values).all() for values in motion.parameters()), name
+
+
+def test_a_rate_is_made(template, stranger, tmp_path):
+    clip = stranger(41)
+    write_bvh(tmp_path / "a.bvh", clip)
+    assert len(read_motion(tmp_path / "a.bvh", template, fps=50.0)) == 81
+    clip.fps = 120.0
+    write_bvh(tmp_path / "fast.bvh", clip)
+    assert read_motion(tmp_path / "fast.bvh", template).fps == 30.0
+    assert read_motion(tmp_path / "fast.bvh", template, fps=120.0).fps == 120.0
+    with pytest.raises(UserError, match=r"a\.bvh: .*too many frames"):
+        read_motion(tmp_path / "a.bvh", template, fps=1e8)
+
+
+def test_a_strange_skeleton_is_told_with_its_file(template, stranger, tmp_path):
+    clip = stranger()
+    clip.names[clip.joint("LeftForeArm")] = "Tentacle"
+    write_bvh(tmp_path / "odd.bvh", clip)
+    with pytest.raises(UserError, match=r"odd\.bvh: .*no joint was found for forearm\.L") as error:
+        read_motion(tmp_path / "odd.bvh", template)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bone_without_length_is_told_with_its_file(template, stranger, tmp_path):
+    clip = stranger()
+    for name in ("lowerleg02.R", "RightFoot"):  # between knee and ankle
+        if name in clip.names:
+            clip.offsets[clip.joint(name)] = 0.0
+    write_bvh(tmp_path / "flat.bvh", clip)
+    with pytest.raises(UserError, match=r"flat\.bvh: .*'LeftLeg' or its other side has no length"):
+        read_motion(tmp_path / "flat.bvh", template)
+
+
+def test_other_templates_and_sizes_are_refused(template, random_motion, tmp_path):
+    motion = random_motion(2)
+    replace(motion, pose=motion.pose[:, :50]).save(tmp_path / "few.npz")
+    with pytest.raises(UserError, match=r"few\.npz: not 58 joints"):
+        read_motion(tmp_path / "few.npz", template)
+    replace(motion, template="smpl").save(tmp_path / "other.npz")
+    with pytest.raises(UserError, match=r"other\.npz: a motion of template 'smpl'"):
+        read_motion(tmp_path / "other.npz", template)
+
+
+_FRAMES = 20_000
+_PEAK = """
+import resource, sys
+from ram_avatar.body import load_template
+from ram_avatar.motion.reading import read_motion
+template, peak = load_template(), lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_motion(sys.argv[1], template)
+before = peak()
+print(len(read_motion(sys.argv[2], template)), (peak() - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".bvh", ".npz"])
+def test_long_clips_take_bounded_memory(stranger, tmp_path, suffix):
+    """Under 20 kB a frame, so under 2 GB for 100,000 frames, an hour: BVH with 59 joints, AMASS with 52."""
+    for name, frames in (("short", 20), ("long", _FRAMES)):
+        if suffix == ".npz":
+            poses = np.zeros((frames, 156))
+            poses[:, 0] = np.pi / 2
+            arrays = {"poses": poses, "trans": np.zeros((frames, 3)), "dmpls": np.zeros(1)}
+            np.savez(tmp_path / f"{name}.npz", mocap_framerate=30.0, **arrays)
+        else:
+            write_bvh(tmp_path / "few.bvh", stranger(20))
+            head, rows = (tmp_path / "few.bvh").read_text().split("Frame Time: ")
+            time, *rows = rows.splitlines()
+            head = head.replace("Frames: 20", f"Frames: {frames}")
+            text = "\n".join([f"{head}Frame Time: {time}", *(rows * (frames // 20))])
+            (tmp_path / f"{name}.bvh").write_text(f"{text}\n")
+    files = [str(tmp_path / f"{name}{suffix}") for name in ("short", "long")]
+    done = subprocess.run([sys.executable, "-c", _PEAK, *files], capture_output=True, text=True, check=True)
+    frames, megabytes = map(int, done.stdout.split())
+    assert frames == _FRAMES and megabytes < _FRAMES * 20e3 / 2**20
 
 
 def test_real_bvh_and_amc_files_stand_upright(template, shared, tmp_path):

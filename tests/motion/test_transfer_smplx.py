@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from ram_avatar.motion.calibration import Reference
 from ram_avatar.motion.joint_map import JointMap
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.transfer import from_template, to_template
+from ram_avatar.motion.template_skeleton import TemplateSkeleton
+from ram_avatar.motion.transfer import to_template
 
 BONES = [
     (f"{start}.{side}", f"{end}.{side}")
@@ -45,8 +47,8 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def test_bones_point_where_annys_do(template, smplx):
     motion = _moving(template)
-    clip = from_template(motion, template)
-    there = to_template(clip, JointMap.find(clip.names), smplx)
+    clip = TemplateSkeleton(Reference(template)).clip(motion)
+    there = to_template(clip, JointMap.find(clip.names), Reference(smplx))
     assert there.template == smplx.name and there.pose.shape == (40, 53, 3)
     apart = _apart(_directions(template, motion), _directions(smplx, there))
     assert apart.max() < 2.0
@@ -55,10 +57,12 @@ def test_bones_point_where_annys_do(template, smplx):
 def test_there_and_back(smplx):
     """Its own skeleton carries a motion to other programs and back."""
     motion = _moving(smplx)
-    clip = from_template(motion, smplx)
+    clip = TemplateSkeleton(Reference(smplx)).clip(motion)
     assert len(clip.names) == 1 + 53 + 1 + 10  # with the ends of head and fingers; a foot ends in its toes
-    back = to_template(clip, JointMap.find(clip.names), smplx)
+    back = to_template(clip, JointMap.find(clip.names), Reference(smplx))
     assert _apart(_directions(smplx, motion), _directions(smplx, back)).max() < 1.0
+    own = TemplateSkeleton(Reference(smplx)).motion(clip)
+    assert _apart(_directions(smplx, motion), _directions(smplx, own)).max() < 0.01
 
 
 def test_a_twisted_hand_twists_the_forearm_too(template, smplx):
@@ -67,8 +71,8 @@ def test_a_twisted_hand_twists_the_forearm_too(template, smplx):
     body = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3]
     along = body[template.joint_of("hand.L")] - body[template.joint_of("forearm_twist.L")]
     motion.pose[:, template.pose_roles.index("hand.L")] = torch.linspace(0, 1, 8)[:, None] * along / along.norm()
-    clip = from_template(motion, template)
-    there = to_template(clip, JointMap.find(clip.names), smplx)
+    clip = TemplateSkeleton(Reference(template)).clip(motion)
+    there = to_template(clip, JointMap.find(clip.names), Reference(smplx))
     turned = lambda role: (there.pose[-1] - there.pose[0])[smplx.pose_roles.index(role)].norm()  # noqa: E731
     assert turned("forearm.L") == pytest.approx(0.5, abs=0.1) and turned("hand.L") == pytest.approx(0.5, abs=0.1)
     assert turned("forearm.R") < 0.05

@@ -241,6 +241,12 @@ class AnnyTemplate(BodyTemplate):
             found[name] = (used, weights[used])
         return found
 
+    @cached_property
+    def moved_by_actions(self) -> tuple[Tensor, Tensor]:
+        """The vertices [M] that a facial action moves, those of the head, and by how much [A, 3 M]."""
+        moved = (self.rig.action_shapes.abs().amax((0, 2)) > 1e-6).nonzero().flatten()
+        return moved, self.rig.action_shapes[:, moved].flatten(1)
+
     def points(self, regressor: Tensor) -> "AnnyTemplate":
         rig = self.rig
         mix = lambda shapes: torch.einsum("kv,avc->akc", regressor, shapes)  # noqa: E731
@@ -302,9 +308,7 @@ class AnnyBody(Body):
         used = rig.skin_weights.abs().sum(0) > 1e-6
         self._used = used.nonzero().flatten()  # joints that move anything
         self._skin = rig.skin_weights[:, self._used].T.contiguous()  # [J', V]
-        moved = rig.action_shapes.abs().amax((0, 2)) > 1e-6
-        self._moved = moved.nonzero().flatten()  # vertices that a facial action moves: the head
-        self._action_shapes = rig.action_shapes[:, self._moved].flatten(1)
+        self._moved, self._action_shapes = template.moved_by_actions
         self._chain = template.chain.to(rest_vertices.device)
 
     def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:

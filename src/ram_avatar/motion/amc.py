@@ -4,6 +4,7 @@ Format: J. Lander, "Working with Motion Capture File Formats", Game Developer, J
 mocap.cs.cmu.edu, "FAQs" and "Info".
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,12 +113,12 @@ def _lines(path: Path, largest: int) -> Iterator[_Line]:
 
 def _numbers(line: _Line, words: list[str], count: int) -> np.ndarray:
     try:
-        values = np.array([float(word) for word in words])
+        values = [float(word) for word in words]
     except ValueError:
         raise ValueError(f"line {line.number}: '{' '.join(line.words)[:60]}' should hold numbers") from None
-    if len(values) != count or not np.isfinite(values).all():
+    if len(values) != count or not all(map(math.isfinite, values)):
         raise ValueError(f"line {line.number}: needs {count} finite numbers, '{' '.join(line.words)[:60]}'")
-    return values
+    return np.array(values)
 
 
 def _parse_skeleton(lines: Iterator[_Line]) -> _Skeleton:

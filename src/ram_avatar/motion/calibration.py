@@ -13,18 +13,21 @@ from itertools import pairwise
 
 import roma
 import torch
+from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from ..body.template import Body, BodyTemplate
+from ..body.anatomy import anatomy_of
+from ..body.template import BodyTemplate
 from ..errors import UserError
 from .joint_map import FINGERS, JointMap
 from .skeleton import SkeletalClip
 
 _SAMPLED = 1000  # frames of a clip that its constants are read off
-_STANDING = 24  # frames that the soles' height is measured on
 _UPRIGHT = 0.9  # cosine of how far legs and trunk may be from the vertical in a pose that is known
 _BENT = 0.35  # sine of the bend (20 degrees) from which a limb's plane is trusted
 _LEAST_LENGTH = 0.01  # of the leg: a shorter bone points nowhere
+_FOOT_ALONE = 0.99  # weight of the foot's joints at vertices that move with it
+_SOLE = 0.03  # metres from the lowest vertex of a foot
 _UP = torch.tensor([0.0, 0.0, 1.0])
 _LEFT = torch.tensor([1.0, 0.0, 0.0])
 _LIMBS = (("upper_arm", "forearm", "hand"), ("thigh", "shin", "foot"))
@@ -41,19 +44,24 @@ class Limb:
 
 
 class Reference:
-    """The template's joints in the reference pose, the root at the origin, by their roles."""
+    """The template's joints in the reference pose, the root at the origin, by their roles.
 
-    def __init__(self, template: BodyTemplate, body: Body):
-        zeros = torch.zeros
-        posed = body.pose(
-            zeros(1, 3), zeros(1, 3), zeros(1, len(template.pose_joints), 3), zeros(1, len(template.action_names))
-        )
+    Args:
+        identity: [I] whose body it is; `template.default_identity()` without.
+    """
+
+    def __init__(self, template: BodyTemplate, identity: Tensor | None = None):
+        self.template = template
+        anatomy = anatomy_of(template)
+        self.at_rest = anatomy.to_pose(anatomy.relaxed)  # [P, 3] the pose of a person who stands at ease
+        posed = template.body(template.default_identity() if identity is None else identity).at_reference()
         self.at = {role: posed.joints[0, template.joint_of(role), :3, 3] for role in template.roles}
-        self._template = template
         tips = posed.vertices[0][template.fingertips].mean(1)  # [10, 3]
         self.ends = {f"foot.{side}": self.at[f"toes.{side}"] for side in "LR"}
         self.ends["head"] = torch.tensor([*self.at["head"][:2], posed.vertices[0, :, 2].max()])
         self.ends |= {f"{FINGERS[k % 5]}3.{'LR'[k // 5]}": tip for k, tip in enumerate(tips)}
+        # [K, 3] points of each sole, from the ankle; they move with the foot.
+        self.soles = [_sole(template, posed.vertices[0], side) - self.at[f"foot.{side}"] for side in "LR"]
         self.limbs = {}
         for side in "LR":
             for parts in _LIMBS:
@@ -87,12 +95,21 @@ class Reference:
 
     def ancestor(self, joint: str, among) -> str:
         """The role of the nearest joint above that has one of `among`."""
-        template = self._template
+        template = self.template
         role_of = {template.joint_of(role): role for role in among if role in template.roles}
         above = template.joint_parents[template.joint_of(joint)]
         while above not in role_of:
             above = template.joint_parents[above]
         return role_of[above]
+
+    def on_spine(self, below: float) -> Tensor:
+        """[3] the point of the spine that is this share of the trunk's length from the neck; 1 is between the hips."""
+        joints = [self.at[role] for role in ("neck1", "spine3", "spine2", "spine1")]
+        points = torch.stack([*joints, self.middle("thigh")])
+        away = (points - points[0]).norm(dim=-1)
+        where = int((away / away[-1] < below).sum().clamp(1, len(points) - 1))
+        share = (below * away[-1] - away[where - 1]) / (away[where] - away[where - 1])
+        return points[where - 1].lerp(points[where], share)
 
     def leg_length(self) -> float:
         """Hip to ankle; the shorter side's."""
@@ -209,7 +226,6 @@ class Calibration:
     constants: dict[str, Tensor]  # [3, 3] by part: a joint's turn times this is that of the template's joint
     hinges: dict[str, Tensor]  # [3] by the upper bone of a limb: the axis of its elbow or knee, in its axes
     scale: float  # lengths of the template by those of the source
-    standing: Tensor  # [F] frames in which the feet are lowest
 
     @classmethod
     def of(cls, source: Source, reference: Reference) -> "Calibration":
@@ -222,19 +238,24 @@ class Calibration:
             if length < _LEAST_LENGTH * leg or not leg:
                 name = source.mapping[f"{part}.L"]
                 raise UserError(f"the skeleton's bone at '{name}' or its other side has no length ({part})")
-        lowest = torch.stack([pose.at(f"foot.{side}")[:, 2] for side in "LR"]).amin(0)
         if source.upright:
             constants = {part: torch.eye(3) for part in _turned_by_file(source)}
         else:
-            constants = _trunk(pose) | {f"foot.{side}": _foot(pose, side, reference) for side in "LR"}
+            constants = _trunk(pose, reference) | {f"foot.{side}": _foot(pose, side, reference) for side in "LR"}
         hinges = {}
         for parts in _LIMBS:
             for side in "LR":
                 hinges[f"{parts[0]}.{side}"] = _hinge(pose, side, parts, reference, constants)
         for side in "LR":
             constants[f"hand.{side}"] = _hand(pose, side, reference, hinges)
-        standing = frames[lowest.argsort()[: max(1, min(_STANDING, len(frames) // 3))]]
-        return cls(constants, hinges, reference.leg_length() / leg, standing)
+        return cls(constants, hinges, reference.leg_length() / leg)
+
+
+def _sole(template: BodyTemplate, vertices: Tensor, side: str) -> Tensor:
+    """[K, 3] the vertices of a foot near the floor in the reference pose [V, 3]; of them, those that can touch one."""
+    foot = vertices[template.role_weight(f"foot.{side}", f"toes.{side}") > _FOOT_ALONE]
+    sole = foot[foot[:, 2] < foot[:, 2].min() + _SOLE]
+    return sole[torch.from_numpy(ConvexHull(sole.numpy()).vertices).long()]
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -264,6 +285,15 @@ def _mean(turns: Tensor) -> Tensor:
     return roma.special_procrustes(turns.mean(0))
 
 
+def _usual(turns: Tensor) -> Tensor:
+    """[3, 3] the rotation that most of [N, 3, 3] are near to: a foot that is down also rolls, and that is no mean."""
+    usual = _mean(turns)
+    for _ in range(3):
+        away = roma.rotmat_geodesic_distance(turns, usual.expand_as(turns))
+        usual = _mean(turns[away <= away.median()])
+    return usual
+
+
 def _at_rest(clip: SkeletalClip) -> Tensor:
     """[J, 3] positions in the rest pose, the root at the origin."""
     positions = [torch.zeros(3)]
@@ -284,7 +314,7 @@ def _turned_by_file(source: Source) -> list[str]:
     return [part for part in parts if part in source.joints]
 
 
-def _trunk(pose: Pose) -> dict[str, Tensor]:
+def _trunk(pose: Pose, reference: Reference) -> dict[str, Tensor]:
     """Constants of pelvis, chest, neck, head and collarbones of a skeleton that is never seen upright."""
     source = pose.source
     top = "neck" if "neck" in source.joints else "head"
@@ -294,8 +324,9 @@ def _trunk(pose: Pose) -> dict[str, Tensor]:
     spine = "spine" if source.joints.get("spine", source.joints["hips"]) != source.joints["hips"] else top
     if (pose.at(spine) - pose.at("hips")).norm(dim=-1).median() < 1e-3:
         spine = top
-    pelvis = turn_between((_LEFT, _UP), (pose.across("thigh"), pose.direction("hips", spine)))
-    chest = turn_between((_LEFT, _UP), (shoulders, pose.direction("chest", top)))
+    up = lambda start, end: reference.on_spine(_below(pose, end, top)) - reference.on_spine(_below(pose, start, top))  # noqa: E731
+    pelvis = turn_between((_LEFT, up("hips", spine)), (pose.across("thigh"), pose.direction("hips", spine)))
+    chest = turn_between((_LEFT, up("chest", top)), (shoulders, pose.direction("chest", top)))
     constants = {"hips": _mean(pose.turn("hips").mT @ pelvis), "chest": _mean(pose.turn("chest").mT @ chest)}
     chest = pose.turn("chest") @ constants["chest"]
     for part in _turned_by_file(source):
@@ -304,8 +335,14 @@ def _trunk(pose: Pose) -> dict[str, Tensor]:
     return constants
 
 
+def _below(pose: Pose, part: str, top: str) -> float:
+    """How far a joint is from the top of the trunk, as a share of the trunk's length."""
+    trunk = (pose.at(top) - pose.middle("thigh")).norm(dim=-1).median()
+    return float((pose.at(top) - pose.at(part)).norm(dim=-1).median() / trunk)
+
+
 def _foot(pose: Pose, side: str, reference: Reference) -> Tensor:
-    """So that the sole is level in the fifth of the frames in which this foot is lowest."""
+    """So that the sole is usually level in the fifth of the frames in which this foot is lowest."""
     key = f"foot.{side}"
     height = pose.at(key)[:, 2]
     down = height <= height.quantile(0.2)
@@ -316,7 +353,7 @@ def _foot(pose: Pose, side: str, reference: Reference) -> Tensor:
         else pose.across("thigh").cross(-_UP.expand(len(pose), 3), dim=-1)
     )
     flat = turn_between((_UP, reference.ends[key] - reference.at[key]), (_UP.expand(len(pose), 3), ahead))
-    return _mean((pose.turn(key).mT @ flat)[down])
+    return _usual((pose.turn(key).mT @ flat)[down])
 
 
 def _hinge(

@@ -1,4 +1,4 @@
-"""Anybody's skeleton onto the body template, and the template's onto a skeleton of its own.
+"""Anybody's skeleton onto the body template.
 
 Rest poses of files mean little: arms hang or are spread, and in some data sets every bone lies along one axis.
 So limbs, hands and fingers are matched by where their bones point in the posed skeleton, and roll about a limb by
@@ -6,30 +6,26 @@ the plane in which its elbow or knee bends. What positions do not show (the turn
 without fingers) is the file's own rotation of the joint, times a constant of the clip (`calibration`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import roma
 import torch
 from torch import Tensor
 
-from ..body.anatomy import anatomy_of
-from ..body.template import BodyTemplate
 from .calibration import Calibration, Pose, Reference, Source, swing, turn_between, unit
+from .ground import find_floor, lift_toes
 from .joint_map import FINGERS, JointMap
 from .motion import Motion
 from .skeleton import SkeletalClip
 
 _FRAMES_AT_ONCE = 2048
-_POSED_AT_ONCE = 16
 _STRAIGHT, _BENT = np.radians([8.0, 30.0])  # between these a limb's own plane takes over from the clip's
 _SPINE = {"spine1": 1 / 3, "spine2": 2 / 3, "spine3": 1.0}  # how far from the pelvis' turn to the chest's
 
 
 @torch.no_grad()
-def to_template(
-    clip: SkeletalClip, mapping: JointMap, template: BodyTemplate, identity: Tensor | None = None
-) -> Motion:
+def to_template(clip: SkeletalClip, mapping: JointMap, reference: Reference) -> Motion:
     """The motion that makes the template do what the skeleton does.
 
     Upper arms, forearms, thighs, shins and fingers point where the skeleton's point. The pelvis and the chest turn
@@ -38,16 +34,14 @@ def to_template(
     have are those of a hand at rest, and the confidence of such hands and of the face is 0.
 
     Args:
-        identity: [I] the body that is moved (`template.default_identity()` without).
+        reference: of the body that is moved.
 
     Raises:
         UserError: bones that are needed have no length.
     """
-    identity = template.default_identity() if identity is None else identity
-    reference = Reference(template, template.body(identity))
-    source = Source(clip, mapping)
+    template, source = reference.template, Source(clip, mapping)
     calibration = Calibration.of(source, reference)
-    transfer = _Transfer(template, reference, calibration)
+    transfer = _Transfer(reference, calibration)
     parts = [transfer(source.pose(part)) for part in clip.batches(_FRAMES_AT_ONCE)]
     root_rotation, root_translation, pose = (torch.cat(each) for each in zip(*parts, strict=True))
     hands = [float(source.has_fingers(side)) for side in "LR"]
@@ -60,48 +54,17 @@ def to_template(
         facial_actions=torch.zeros(len(clip), len(template.action_names)),
         confidence=torch.tensor([1.0, *hands, 0.0]).repeat(len(clip), 1),
     )
-    motion.root_translation[:, 2] -= _sole_height(motion, template, identity, calibration.standing)
-    return motion
-
-
-@torch.no_grad()
-def from_template(motion: Motion, template: BodyTemplate, identity: Tensor | None = None) -> SkeletalClip:
-    """The template's own skeleton, for other programs: the root, the joints that a motion turns, and the ends of
-    feet, head and fingers (`NAME_end`). Its rest pose is the template's reference pose. The face stays behind."""
-    identity = template.default_identity() if identity is None else identity
-    reference = Reference(template, template.body(identity))
-    kept = sorted(("hips", *template.pose_roles), key=template.joint_of)
-    names = [template.roles[role] for role in kept]
-    parents = [-1, *(kept.index(reference.ancestor(role, kept)) for role in kept[1:])]
-    positions = [reference.at[role] for role in kept]
-    for role, position in reference.ends.items():
-        if role.startswith("foot") and role.replace("foot", "toes") in kept:
-            continue  # it ends in a joint
-        names.append(f"{template.roles[role]}_end")
-        parents.append(kept.index(role))
-        positions.append(position)
-    offsets = torch.stack(
-        [p - positions[parent] if parent >= 0 else 0 * p for p, parent in zip(positions, parents, strict=True)]
-    )
-    rotations = torch.eye(3).repeat(len(motion), len(names), 1, 1)
-    rotations[:, 0] = roma.rotvec_to_rotmat(motion.root_rotation)
-    joints = [names.index(name) for name in template.pose_joints]
-    rotations[:, joints] = roma.rotvec_to_rotmat(motion.pose)
-    return SkeletalClip(names, parents, offsets, rotations, motion.root_translation, motion.fps)
+    motion.root_translation[:, 2] -= find_floor(motion, reference)
+    return lift_toes(motion, reference)
 
 
 @dataclass
 class _Transfer:
     """Frames of a source to the template's parameters, batch after batch."""
 
-    template: BodyTemplate
     reference: Reference
     calibration: Calibration
-
-    def __post_init__(self):
-        anatomy = anatomy_of(self.template)
-        self.at_rest = anatomy.to_pose(anatomy.relaxed)
-        self.twists: dict[str, float] = {}  # of the last frame before, so that none jumps by a whole turn
+    twists: dict[str, float] = field(default_factory=dict)  # of the last frame before: none jumps by a whole turn
 
     def __call__(self, pose: Pose) -> tuple[Tensor, Tensor, Tensor]:
         """Root rotation [N, 3], root translation [N, 3] and pose [N, P, 3]."""
@@ -113,8 +76,8 @@ class _Transfer:
         turns |= self._spine(pose, pelvis, chest)
         for side in "LR":
             turns |= self._arm(pose, side, chest) | self._leg(pose, side, pelvis)
-        rotations = self.at_rest.repeat(len(pose), 1, 1)
-        for index, role in enumerate(self.template.pose_roles):
+        rotations = self.reference.at_rest.repeat(len(pose), 1, 1)
+        for index, role in enumerate(self.reference.template.pose_roles):
             if role in turns:
                 parent = turns[self.reference.ancestor(role, turns)]
                 rotations[:, index] = roma.rotmat_to_rotvec(parent.mT @ turns[role])
@@ -227,10 +190,3 @@ def between(start: Tensor, end: Tensor, share: float) -> Tensor:
 def _about(axis: Tensor, angle: Tensor) -> Tensor:
     """[N, 3, 3] turns by angles [N] about an axis [3]."""
     return roma.rotvec_to_rotmat(angle[:, None] * axis)
-
-
-def _sole_height(motion: Motion, template: BodyTemplate, identity: Tensor, frames: Tensor) -> float:
-    """Height of the lowest vertex in the frames in which the person stands."""
-    body = template.body(identity)
-    posed = (body.pose(*part.parameters()) for part in motion[frames].batches(_POSED_AT_ONCE))
-    return float(torch.cat([each.vertices[..., 2].amin(1) for each in posed]).median())
