@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from ram_avatar.cli import COMMANDS, main
+from ram_avatar.cli import COMMANDS, MOTION_COMMANDS, main
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess:
@@ -21,14 +21,15 @@ def _fails(capsys, *arguments: str) -> tuple[int, str]:
     return stopped.value.code, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS, *(f"motion {name}" for name in MOTION_COMMANDS)])
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])
     assert stopped.value.code == 0
     said = capsys.readouterr().out
     assert len(said) > 200
-    assert command != "" or all(name in said for name in COMMANDS)
+    nested = {"": COMMANDS, "motion": MOTION_COMMANDS}
+    assert all(name in said for name in nested.get(command, ()))
 
 
 @pytest.mark.parametrize(

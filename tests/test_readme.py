@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ram_avatar.cli import COMMANDS, main
+from ram_avatar.cli import COMMANDS, MOTION_COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -27,7 +27,9 @@ def test_commands_and_their_options_exist(command, rest, capsys):
 
 
 def test_every_command_is_in_the_table():
-    assert set(re.findall(r"^\| `ram-avatar (\w+)", README, re.M)) == set(COMMANDS)
+    rows = re.findall(r"^\| `ram-avatar (\w+)( [a-z]\w+)?", README, re.M)
+    assert {command for command, _ in rows} == set(COMMANDS)
+    assert {nested.strip() for command, nested in rows if command == "motion"} == set(MOTION_COMMANDS)
 
 
 def test_linked_files_are_there():

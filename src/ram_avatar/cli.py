@@ -4,10 +4,10 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Union
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, arg, subcommand
 
 from .errors import UserError
 
@@ -20,6 +20,7 @@ Preset = Annotated[
 ]
 Devices = Annotated[int, arg(help="GPUs (on a CPU: processes) that share every batch")]
 FaceModel = Annotated[Path | None, arg(help="MediaPipe's face_landmarker.task; sought in the cache or downloaded")]
+JointNames = Annotated[Path | None, arg(help="a .yaml that names the joints of an unknown skeleton")]
 Template = Annotated[
     Literal["anny", "smplx"], arg(help="the body: anny, free and built in, or smplx, whose model file you have")
 ]
@@ -122,7 +123,7 @@ def animate(
     background: Annotated[str | None, arg(help="a picture's file, or 'transparent' (.mov and .webm)")] = None,
     side_by_side: Annotated[bool, arg(help="show the driver on the left")] = False,
     keep_place: Annotated[bool, arg(help="the avatar does not walk with the driver")] = False,
-    joint_names: Annotated[Path | None, arg(help="a .yaml that names the joints of an unknown skeleton")] = None,
+    joint_names: JointNames = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
     smplx_model: SmplxModel = None,
     face_model: FaceModel = None,
@@ -287,6 +288,71 @@ def demo(
         run_demo(out, video=video, preset=preset, overwrite=overwrite, progress=progress)
 
 
+def convert(
+    source: Positional[Path],
+    out: Positional[Path],
+    fps: Annotated[float | None, arg(help="frames a second of the result; default: the source's own, up to 60")] = None,
+    template: Template = "anny",
+    smplx_model: SmplxModel = None,
+    joint_names: JointNames = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a motion in another format.
+
+    A source is a capture folder or a motion file: our own .npz, .npz of AMASS or SMPL-X, .bvh, .amc with its .asf,
+    .csv of Live Link Face. OUT is .npz, .bvh (the body) or .csv (the face).
+    """
+    from .motion_files import convert as run
+
+    with _progress() as progress:
+        made = run(
+            source,
+            out,
+            fps=fps,
+            template=_template(template, smplx_model, progress),
+            joint_names=joint_names,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        progress.note(f"{out}: {len(made)} frames at {made.fps:g} a second")
+
+
+def show(
+    source: Positional[Path],
+    out: Positional[Path],
+    size: Annotated[int, arg(help="side of the square pictures, pixels")] = 512,
+    template: Template = "anny",
+    smplx_model: SmplxModel = None,
+    joint_names: JointNames = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw any motion as a shaded body on a floor: OUT is .mp4, .mov or .webm. For sources see `convert`."""
+    from .motion_files import show as run
+
+    with _progress() as progress:
+        run(
+            source,
+            out,
+            size=size,
+            template=_template(template, smplx_model, progress),
+            joint_names=joint_names,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        progress.note(f"{out}: ready")
+
+
+MOTION_COMMANDS = {
+    "convert": convert,
+    "show": show,
+}
+_MOTION = Union[tuple(Annotated[Any, subcommand(name, constructor=run)] for name, run in MOTION_COMMANDS.items())]  # noqa: UP007
+
+
+def motion(command: Annotated[_MOTION, arg(name="")]) -> None:
+    """What to do with motions that are files: convert them, look at them."""
+
+
 COMMANDS = {
     "create": create,
     "track": track,
@@ -295,6 +361,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "export": export,
     "live": live,
+    "motion": motion,
     "demo": demo,
     "synth": synth,
 }

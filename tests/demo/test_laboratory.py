@@ -13,8 +13,8 @@ from ram_avatar.errors import UserError
 from ram_avatar.motion.motion import Motion
 from ram_avatar.motion.retarget import Placement, retarget
 from ram_avatar.progress import Silent
+from ram_avatar.rendering.shading import shaded
 from ram_avatar.tracking.capture import Capture
-from ram_avatar.tracking.track import shaded
 from ram_avatar.video import read_frames
 
 SIZE, FRAMES = 128, 5

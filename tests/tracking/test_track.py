@@ -37,7 +37,7 @@ def test_the_stored_frames_are_the_films(capture, film):
 
 def test_the_template_lies_on_the_person(capture, template):
     """The fitted mesh and the detector's mask cover much the same pixels."""
-    from ram_avatar.tracking.track import shaded
+    from ram_avatar.rendering.shading import shaded
 
     overlap = []
     frames = capture.frames(128)

@@ -1,6 +1,5 @@
 """From a video to a capture."""
 
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -10,14 +9,12 @@ import numpy as np
 import torch
 
 from ..body import BodyTemplate, load_template
-from ..camera import Camera
 from ..errors import UserError
 from ..files import atomic_folder
-from ..motion.motion import Motion
 from ..pictures import write_picture
 from ..progress import Progress, Silent, follow
 from ..rendering.compositing import background_plate
-from ..rendering.rasterizer import rasterize, vertex_normals
+from ..rendering.shading import shaded
 from ..video import VideoInfo, VideoWriter, probe, read_frames
 from .capture import CAPTURE_FILE, Capture
 from .correspondence import Correspondence
@@ -200,19 +197,3 @@ def _preview(capture: Capture, template: BodyTemplate, path: Path, progress: Pro
             over = frame.copy()
             over[mask] = (0.45 * frame[mask] + 0.55 * shading[mask]).astype(np.uint8)
             video.write(np.concatenate([frame, over], 1))
-
-
-@torch.no_grad()
-def shaded(
-    template: BodyTemplate, identity: torch.Tensor, motion: Motion, camera: Camera
-) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """A motion as a shaded body: pictures [H, W, 3] uint8 RGB with their masks [H, W] bool."""
-    body = template.body(identity)
-    light = torch.tensor([-0.35, -0.8, 0.5])
-    tint = torch.tensor([110.0, 190.0, 250.0])
-    for part in motion.batches(_POSED_AT_ONCE):
-        vertices = body.pose(*part.parameters()).vertices
-        drawn = rasterize(camera.project(vertices), template.faces, camera.height, camera.width)
-        normals = drawn.interpolate(vertex_normals(vertices, template.faces), template.faces)
-        pictures = (0.3 + 0.7 * (normals @ light).clamp(0, 1))[..., None] * tint
-        yield from zip(pictures.byte().numpy(), drawn.mask.numpy(), strict=True)
