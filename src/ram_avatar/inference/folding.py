@@ -157,23 +157,18 @@ class FoldedNetwork(nn.Module):
 
     def _read(self, position: Tensor, readers: list[nn.Linear], windows: Windows | None) -> list[Tensor]:
         """Layers on the body features of a position map: of each [1, outputs, H/2, W/2]."""
-        weight = torch.cat([reader.weight for reader in readers])
-        height, width = self.size // 2, self.size // 2
+        half, dtype = self.size // 2, self.body.weight.dtype
         if windows is None:
-            features = sample(self.planes, fold(position)).to(weight.dtype)
-            read = F.linear(features.permute(0, 2, 3, 1), weight)
-        else:  # a person covers a fifth of a picture: all other squares of four pixels give zero
-            pixels = fold(position).permute(0, 2, 3, 1).reshape(height * width, 4, 4)
-            covered = pixels[:, :, 3].amax(1).nonzero().squeeze(1)  # [N]
-            squares = pixels.index_select(0, covered).flatten(0, 1)  # [4 N, 4]
-            features = (
-                (look_up(self.planes, squares) * squares[:, 3:]).reshape(len(covered), weight.shape[1]).to(weight.dtype)
-            )
-            read = features.new_zeros(height * width, len(weight)).index_copy_(0, covered, F.linear(features, weight))
-            read = read.view(1, height, width, -1)
-        parts = read.split([len(reader.weight) for reader in readers], 3)
-        with_bias = [y if r.bias is None else y + r.bias for y, r in zip(parts, readers, strict=True)]
-        return [y.permute(0, 3, 1, 2) for y in with_bias]
+            features = sample(self.planes, fold(position)).to(dtype).permute(0, 2, 3, 1)
+            return [reader(features).permute(0, 3, 1, 2) for reader in readers]
+        # A person covers a fifth of a picture: of all other squares of four pixels the layers give their bias.
+        pixels = fold(position).permute(0, 2, 3, 1).reshape(half * half, 4, 4)
+        covered = pixels[:, :, 3].amax(1).nonzero().squeeze(1)  # [N]
+        squares = pixels.index_select(0, covered).flatten(0, 1)  # [4 N, 4]
+        features = look_up(self.planes, squares) * squares[:, 3:]
+        features = features.reshape(len(covered), self.body.in_features).to(dtype)
+        read = [r.bias.repeat(half * half, 1).index_copy_(0, covered, r(features)) for r in readers]
+        return [y.view(1, half, half, -1).permute(0, 3, 1, 2) for y in read]
 
 
 class FoldedPart(nn.Module):
