@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from ram_avatar.errors import UserError
-from ram_avatar.live.access import COOKIE, Access, RateLimit, is_loopback, reachable_address
+from ram_avatar.live.access import Access, RateLimit, is_loopback, reachable_address
 from ram_avatar.live.certificate import check_certificate, fingerprint, own_certificate
 from ram_avatar.live.run import Address, grant, listen
 from ram_avatar.progress import Silent
@@ -61,7 +61,7 @@ def test_only_pages_of_this_server_may_open_the_websocket(origin, fine):
 
 @pytest.mark.parametrize(("given", "fine"), [("sesame", True), ("Sesame", False), ("", False), (None, False)])
 def test_elsewhere_a_token_is_asked_for(given, fine):
-    cookies = {} if given is None else {COOKIE: given}
+    cookies = {} if given is None else {AWAY.cookie: given}
     assert (AWAY.refusal({"host": "192.168.1.5:8642"}, cookies, from_page=False) is None) is fine
 
 

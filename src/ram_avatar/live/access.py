@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-COOKIE = "ram-avatar-token"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
@@ -29,6 +28,11 @@ class Access:
     @property
     def local(self) -> bool:
         return is_loopback(self.host)
+
+    @property
+    def cookie(self) -> str:
+        """Its name; cookies know hosts, but no ports."""
+        return f"ram-avatar-{self.port}"
 
     @property
     def link(self) -> str:
@@ -66,7 +70,7 @@ class Access:
         host = headers.get("host")
         if not self.allows_host(host):
             return f"open {self.link}; this server does not answer to '{host}'"
-        if not self.allows_token(cookies.get(COOKIE)):
+        if not self.allows_token(cookies.get(self.cookie)):
             return "open the link that `ram-avatar live` printed; it carries the key to this server"
         if from_page and not self.allows_origin(headers.get("origin"), host):
             return "only pages of this server may ask for this"

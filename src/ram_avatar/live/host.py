@@ -13,7 +13,7 @@ from ..avatar import Avatar
 from ..create import generated_by
 from ..errors import UserError
 from .films import Decoder, read_untrusted_picture
-from .outlets import Mailbox, PageOutlet, Recorder, ViewOutlet, VirtualCamera
+from .outlets import LONGEST_RECORDING, Mailbox, PageOutlet, Recorder, ViewOutlet, VirtualCamera
 from .pipeline import Pipeline
 from .protocol import CameraFrame
 from .session import Outlet, Session
@@ -304,6 +304,13 @@ class Host:
         self._recording_since = time.monotonic()
         self.session.add(self._recorder)
         self.tell({"type": "recording"})
+
+    async def end_long_recording(self) -> None:
+        """A recording that is too long, or cannot be written on, ends by itself."""
+        if self._recorder is not None:
+            long = time.monotonic() - self._recording_since > LONGEST_RECORDING
+            if long or self._recorder.error is not None:
+                await self.stop_recording()
 
     async def stop_recording(self) -> None:
         """Close the file; the page is told where to get it."""

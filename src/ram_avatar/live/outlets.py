@@ -19,7 +19,7 @@ from .protocol import Answer, CameraFrame, Coding, Status
 _MOST_WAITING = 256  # answers that nobody fetches
 DRIVING_SIDE = 320  # pixels of the driving picture that the page shows small
 RECORDED_FPS = 25
-LONGEST_RECORDING = 30 * 60  # seconds
+LONGEST_RECORDING = 30 * 60  # seconds; then it is ended
 
 
 class Mailbox:
@@ -184,7 +184,7 @@ class Recorder:
             while True:
                 following = self._frames.get()
                 until = time.monotonic() if following is None else following[0]
-                due = min(round((until - started) * RECORDED_FPS), LONGEST_RECORDING * RECORDED_FPS)
+                due = round((until - started) * RECORDED_FPS)
                 for _ in range(max(due, 1 if following is None else 0) - written):
                     video.write(latest)
                     written += 1

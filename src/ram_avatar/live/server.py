@@ -16,7 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import UserError
-from .access import COOKIE, Access, RateLimit
+from .access import Access, RateLimit
 from .decoding import MAX_FILM_BYTES, MAX_PICTURE_BYTES
 from .host import Host, Page
 from .outlets import Mailbox, ViewOutlet
@@ -42,6 +42,7 @@ _HEADERS = {
 }
 _MESSAGES, _BURST = 200.0, 400  # of a page, a second and at once
 _UPLOADS, _UPLOAD_BURST = 0.2, 5
+_UPLOAD_TIME = 600  # seconds that one may take
 _FIGURES_EVERY = 1.0  # seconds
 BUSY, TAKEN, REFUSED, TOO_MUCH, ENDED = 4409, 4410, 4403, 4429, 4000
 """Codes that close a websocket: another page drives; it took over; not allowed; too many messages or views; the
@@ -104,7 +105,7 @@ def _keep_token(request: Request, access: Access) -> Response:
     """The key moves from the address, which is seen and kept in histories, into a cookie."""
     rest = request.url.remove_query_params("token")
     answer = RedirectResponse(f"{rest.path}?{rest.query}" if rest.query else rest.path, 303, _HEADERS)
-    answer.set_cookie(COOKIE, access.token or "", httponly=True, samesite="strict", secure=access.tls, path="/")
+    answer.set_cookie(access.cookie, access.token or "", httponly=True, samesite="strict", secure=access.tls, path="/")
     return answer
 
 
@@ -132,8 +133,11 @@ async def _upload(request: Request) -> Response:
     async with state.uploading:
         path = host.scratch()
         try:
-            await _receive(request, path, MAX_FILM_BYTES if kind == "film" else MAX_PICTURE_BYTES, name)
+            async with asyncio.timeout(_UPLOAD_TIME):
+                await _receive(request, path, MAX_FILM_BYTES if kind == "film" else MAX_PICTURE_BYTES, name)
             await (host.take_film if kind == "film" else host.take_picture)(path, name)
+        except TimeoutError:
+            return JSONResponse({"text": f"{name} took longer than {_UPLOAD_TIME // 60} minutes"}, 408, _HEADERS)
         except UserError as error:
             return JSONResponse({"text": str(error)}, 400, _HEADERS)
     return JSONResponse({"name": name}, 200, _HEADERS)
@@ -275,6 +279,7 @@ async def _send_waiting(socket: WebSocket, mailbox: Mailbox) -> None:
 async def _report(host: Host, page: Page) -> None:
     while True:
         await asyncio.sleep(_FIGURES_EVERY)
+        await host.end_long_recording()
         page.tell({"type": "figures", "stages": STAGES, **host.session.figures.summary()})
 
 

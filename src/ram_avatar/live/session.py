@@ -90,7 +90,7 @@ class Session:
         self._commands: deque[Callable[[Pipeline], None]] = deque()
         self._outlets: tuple[Outlet, ...] = ()
         self._changed = threading.Condition()
-        self._stopping = False
+        self._stopping = self._ended = False
         self._clock = 0.0  # seconds, of the latest frame
         self._worker = threading.Thread(target=self._run, name="live-worker", daemon=True)
 
@@ -108,12 +108,14 @@ class Session:
             self._tell({"type": "keyframe"})
 
     def call(self, command: Callable[[Pipeline], None]) -> None:
-        """Let the worker do something with the pipeline, before its next frame.
+        """Let the worker do something with the pipeline, before its next frame. After its end that is nothing.
 
         Raises:
             UserError: too much is waiting already.
         """
         with self._changed:
+            if self._ended:
+                return
             if len(self._commands) >= _MOST_COMMANDS:
                 raise UserError("the server is busy; wait a moment")
             self._commands.append(command)
@@ -155,6 +157,8 @@ class Session:
             log.exception("the session ended")
             self._tell({"type": "failed", "text": f"unexpected {type(error).__name__}: {error}"})
         finally:
+            with self._changed:
+                self._ended = True
             if pipeline is not None:
                 pipeline.close()
 

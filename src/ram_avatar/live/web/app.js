@@ -63,8 +63,8 @@ const EVENTS = {
   },
   figures: showServerFigures,
   keyframe: () => packer.startOver(),
-  trouble: ({ text }) => trouble(`${text[0].toUpperCase()}${text.slice(1)}.`),
-  refused: ({ text }) => trouble(`${text[0].toUpperCase()}${text.slice(1)}.`),
+  trouble: ({ text }) => trouble(text),
+  refused: ({ text }) => trouble(text),
   failed: ({ text }) => {
     stop();
     link("ended", "Stopped");
@@ -73,8 +73,8 @@ const EVENTS = {
   recording: () => showRecording(true),
   recorded: ({ text, recording, seconds }) => {
     showRecording(false);
-    if (text) trouble(`${text[0].toUpperCase()}${text.slice(1)}.`);
-    else offerRecording(recording, seconds);
+    if (text) trouble(text);
+    else offerRecording(recording, `A recording of ${Math.round(seconds)} s is ready. `).click();
   },
 };
 
@@ -88,6 +88,9 @@ function welcomed(event) {
   document.title = `${event.avatar}, live`;
   $("picture").setAttribute("aria-label", `The avatar ${event.avatar}`);
   showRecording(event.recording);
+  if (event.recordings.length) offerRecording(event.recordings.at(-1), "Your last recording is still there. ");
+  $("virtual").hidden = !event.virtual_camera;
+  $("virtual").textContent = `Other programs find the avatar as the camera “${event.virtual_camera}”.`;
   if ($("coding").value === "h264") connection.request("coding", { h264: true });
   if (running) {
     state("running");
@@ -320,14 +323,14 @@ setInterval(() => {
   $("recorded-for").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }, 500);
 
-function offerRecording(recording, seconds) {
+function offerRecording(recording, text) {
   const anchor = document.createElement("a");
   anchor.href = `recordings/${recording}.mp4`;
   anchor.download = "";
   anchor.textContent = "Save it";
-  $("saved").replaceChildren(`A recording of ${Math.round(seconds)} s is ready. `, anchor);
+  $("saved").replaceChildren(text, anchor);
   $("saved").hidden = false;
-  anchor.click();
+  return anchor;
 }
 
 // Controls --------------------------------------------------------------------------------------------------
