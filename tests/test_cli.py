@@ -47,6 +47,21 @@ def test_what_is_no_video_is_one_line_and_code_2(tmp_path, capsys, name, content
     assert set(tmp_path.iterdir()) == before  # nothing half-written
 
 
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ((), "the body template smplx needs its model file: get SMPLX_NEUTRAL.npz"),
+        (("--smplx-model", "absent.npz"), "absent.npz: no such file (the model of SMPL-X"),
+        (("--smplx-model", "SMPLX_NEUTRAL.pkl"), "a pickle, which is not opened here"),
+    ],
+)
+def test_smplx_without_its_file_says_where_to_get_it(tmp_path, film, capsys, monkeypatch, options, cause):
+    monkeypatch.setenv("RAM_AVATAR_SMPLX", "")  # restored afterwards, whatever the command sets
+    code, said = _fails(capsys, "track", film, tmp_path / "c", "--template", "smplx", *options)
+    assert code == 2 and cause in said.strip().splitlines()[-1] and "non-commercial" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_existing_output_is_told_before_any_work(tmp_path, film, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("precious")

@@ -410,10 +410,11 @@ def _use_smplx(model: Path | None) -> None:
 
 
 def _template(name: str, smplx_model: Path | None, progress):
+    """The template that was asked for; None for the default, which is loaded where it is needed."""
     from .body import load_template
 
     _use_smplx(smplx_model)
-    return load_template(name, progress.wait)
+    return None if name == "anny" else load_template(name, progress.wait)
 
 
 def _progress():

@@ -168,7 +168,7 @@ def create(
     The capture lies beside the avatar, in `AVATAR-capture`. Where a run was stopped, the same call goes on.
 
     Args:
-        template: the body; Anny without.
+        template: the body; without, Anny, or what the capture has that is gone on with.
         finished_is_fine: return an avatar that is trained to its end already, where it would be refused.
 
     Raises:
