@@ -17,7 +17,7 @@ from ram_avatar.body import load_template
 from ram_avatar.config import load_preset
 from ram_avatar.demo.performances import performance
 from ram_avatar.demo.performer import Performer, write_performance
-from ram_avatar.motion.retarget import Placement, retarget
+from ram_avatar.motion.retarget import Person, retarget
 from ram_avatar.networks.avatar_network import ConditionMaps
 from ram_avatar.progress import Silent
 from ram_avatar.rendering.condition_maps import ConditionMapper
@@ -35,7 +35,7 @@ def main() -> None:
             capture = track(Path(scratch) / "film.mp4", Path(scratch) / "capture", template=template)
             avatar = first_avatar(capture, template, load_preset("lite"), Silent())
         motion = performance("driving", template, 64, 25.0)
-        motion = retarget(motion, Placement.of(motion, template, avatar.identity), avatar.placement)
+        motion = retarget(motion, template, Person.of(motion, template, avatar.identity), avatar.person)
         rates = []
         for _ in range(3):
             started = time.perf_counter()

@@ -17,7 +17,7 @@ from .config import NetworkConfig
 from .errors import UserError
 from .files import disk_errors, read_description, temporary_sibling
 from .motion.motion import Motion
-from .motion.retarget import Placement
+from .motion.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork, ConditionMaps, Rendering
 from .pictures import fill_square, read_picture, resize, to_array, to_tensor, to_uint8, write_picture
 from .rendering.condition_maps import ConditionMapper
@@ -48,6 +48,11 @@ class Avatar:
     fps: float
     training: dict = field(default_factory=dict)  # step, steps, seconds, capture
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def person(self) -> Person:
+        """Who is to move, for `motion.retarget`; on the CPU."""
+        return Person(self.identity.cpu(), self.placement)
 
     @torch.no_grad()
     def render(

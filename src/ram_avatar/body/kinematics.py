@@ -84,10 +84,23 @@ class Kinematics:
             root_translation: [3] position of the root, metres.
             pose: [P, 3] rotation vectors of the template's pose joints, as for `Body.pose`.
         """
+        return self.chain(self.turns(root_rotation, pose), root_translation)
+
+    def turns(self, root_rotation: Array, pose: Array) -> Array:
+        """What `chain` takes, [n, 3, 3], of rotation vectors as for `pose`."""
         vectors = np.zeros((len(self.names), 3))
         vectors[0] = root_rotation
         vectors[self.pose_indices] = pose
-        return self.chain(Rotation.from_rotvec(vectors).as_matrix(), root_translation)
+        return Rotation.from_rotvec(vectors).as_matrix()
+
+    def changed(self, pose: Array, before: Array, after: Array) -> Array:
+        """`pose` [P, 3] with the rotation vectors of those joints whose turns [n, 3, 3] are no longer the same."""
+        rows = (before[self.pose_indices] != after[self.pose_indices]).any((1, 2)).nonzero()[0]
+        if len(rows) == 0:
+            return pose
+        pose = pose.copy()
+        pose[rows] = Rotation.from_matrix(after[self.pose_indices[rows]]).as_rotvec()
+        return pose
 
     def chain(self, turns: Array, root_translation: Array) -> PosedJoints:
         """The kept joints, given the turns [n, 3, 3] of each relative to its parent (of the root: in the world)."""
