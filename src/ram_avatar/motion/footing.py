@@ -38,7 +38,7 @@ _FLOATS = 0.008  # metres that a standing foot may be farther over the other tha
 _LOWER, _LOWER_MOST = 0.1, 0.08  # seconds (time constant) and metres: how a foot that floats is lowered
 _JUMP = 0.6  # seconds: what is off the floor for longer is no jump
 _LEVEL = 0.3  # seconds: time constant of the driver's floor
-_LANDS, _LEAVES = 0.15, 0.05  # seconds: time constants of taking the avatar for standing, or not
+_LANDS, _LEAVES = 0.15, 0.03  # seconds: time constants of taking the avatar for standing, or not
 
 
 class Footing:
@@ -135,6 +135,8 @@ class _Ground:
             stands: whether a foot does.
         """
         self._time += seconds
+        if len(self._recent) == 1:  # the first frame: nobody was ever lower
+            self.height = min(self.height, lowest)
         self._recent.append((self._time, lowest))
         while self._recent[0][0] < self._time - _JUMP:
             self._recent.popleft()
