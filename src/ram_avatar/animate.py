@@ -55,7 +55,9 @@ def animate(
     with _opened(Path(driver), avatar, face_model, joint_names, progress) as (motion, source, shown, sound):
         if side_by_side and shown is None:
             raise UserError(f"{driver}: a motion file has no pictures to show beside the avatar")
-        driven = retarget(motion, avatar.template.to("cpu"), source, avatar.person, keep_place=keep_place)
+        driven = retarget(
+            motion, avatar.template.to("cpu"), source, avatar.person, keep_place=keep_place, progress=progress
+        )
         size = avatar.camera.width
         frames = avatar.render(driven, background=plate)
         beside = (fit_square(frame, size) for frame in shown) if side_by_side else None

@@ -26,7 +26,7 @@ from .limbs import LEG, Limb, norm
 
 Array = NDArray[np.float64]
 _SOLE = 0.02  # metres over the lowest vertex of a foot: its sole
-_BODY_POINTS = 60  # of the body, which are sought for its lowest
+_BODY_POINTS = 100  # of the body, which are sought for its lowest
 _STANDS, _GOES = 0.35, 0.60  # metres a second, of a leg of one metre: a point that stands, and one that goes again
 _HIGHEST = 0.15  # of the leg's length: a point higher over the floor does not stand on it
 _STILL = 0.04  # seconds: time constant of the speeds
@@ -62,7 +62,7 @@ class Footing:
     ):
         self._target, self._scale, self._lock = target, scale, lock
         self._ground, self._floor = _Ground(floors[0]), floors[1]
-        groups = heels_and_balls(template) + _lowest_candidates(template)
+        groups = heels_and_balls(template) + lowest_candidates(template)
         self._source_points, self._target_points = source.vertices(groups), target.vertices(groups)
         leg_length = abs(float(source.reference[source.index(template.roles["foot.L"]), 2]))
         self._feet = [_Foot(Limb(target, template, LEG, side), scale, leg_length) for side in SIDES]
@@ -239,7 +239,7 @@ def heels_and_balls(template: BodyTemplate) -> list[list[int]]:
     return groups
 
 
-def _lowest_candidates(template: BodyTemplate) -> list[list[int]]:
+def lowest_candidates(template: BodyTemplate) -> list[list[int]]:
     """Single vertices, one of which is about the lowest in any pose."""
     vertices = _reference(template)
     skin = np.flatnonzero((template.skin_weights > 0).any(1).cpu().numpy())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..body.kinematics import Kinematics
 from ..body.template import Body, BodyTemplate
+from ..progress import Progress, Silent, follow
 from .contact import Contacts
 from .fallback import Fallback
 from .footing import Footing
@@ -17,6 +18,8 @@ from .neutral_face import NeutralFace, neutral_face
 from .proportions import Proportions
 
 _POSED_AT_ONCE = 32
+_SAMPLED = 1000  # frames of a clip that its floor is read off
+_SHORTEST = 1e-3  # seconds between two frames that a clock may say
 _FACE_SEEN = 0.3  # confidence
 
 Align = Callable[[Frame], Frame]
@@ -42,7 +45,7 @@ class Placement:
         """Read off a motion that was tracked with this identity."""
         body = template.body(identity)
         middle = motion.root_translation.median(0).values
-        lowest = _lowest(body, motion)
+        lowest = _lowest(body, motion[:: max(1, len(motion) // _SAMPLED)])
         return cls(
             x=float(middle[0]),
             y=float(middle[1]),
@@ -111,7 +114,7 @@ class Retargeter:
         Args:
             seconds: since the last frame, where they do not come at a constant rate.
         """
-        seconds = self._seconds if seconds is None else seconds
+        seconds = self._seconds if seconds is None else max(seconds, _SHORTEST)
         driven = self._fallback.step(frame, seconds, self._face.driver_at_rest)
         seen = frame.confidence[PARTS.index("face")] > _FACE_SEEN
         posed = replace(
@@ -142,10 +145,12 @@ def retarget(
     *,
     keep_place: bool = False,
     align: Align | None = None,
+    progress: Progress | None = None,
 ) -> Motion:
     """A whole clip through a `Retargeter`, which says what the arguments are."""
     retargeter = Retargeter(template, source, target, driver.fps, keep_place=keep_place, align=align)
-    return Motion.of_frames(driver.template, driver.fps, map(retargeter.step, driver.frames()))
+    frames = follow(map(retargeter.step, driver.frames()), progress or Silent(), "Retargeting", len(driver))
+    return Motion.of_frames(driver.template, driver.fps, frames)
 
 
 def resample(motion: Motion, fps: float) -> Motion:
