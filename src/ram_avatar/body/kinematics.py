@@ -10,7 +10,7 @@ only the others are kept.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -177,17 +177,24 @@ class SurfacePoints:
     weights: Array  # [K, n] by kept joint, rows sum to 1
     offsets: Array  # [K, n, 3] from the joint, in axes of the reference pose, times the weight
     actions: Array | None  # [A, K, 3] what a facial action adds, in the reference pose
+    _holding: NDArray[np.intp] = field(init=False)  # [u] the joints that hold any of them
+    _mix: Array = field(init=False)  # [K, 4u] of their turns and positions
+
+    def __post_init__(self):
+        holding = np.flatnonzero((self.weights != 0).any(0))
+        turned = self.offsets[:, holding].reshape(len(self.weights), -1)
+        object.__setattr__(self, "_holding", holding)
+        object.__setattr__(self, "_mix", np.concatenate([turned, self.weights[:, holding]], 1))
 
     def at(self, joints: PosedJoints, actions: Array | None = None) -> Array:
         """[K, 3] where they are; `actions` [A] count if the points were made with them.
 
         A facial action's shift turns with the joints of the point: exact where one joint holds it, as in the face.
         """
-        count = len(joints.positions)
-        turned = self.offsets.reshape(-1, 3 * count) @ joints.turns.transpose(0, 2, 1).reshape(-1, 3)
-        where = self.weights @ joints.positions + turned
+        turns = joints.turns[self._holding].transpose(0, 2, 1).reshape(-1, 3)
+        where = self._mix @ np.concatenate([turns, joints.positions[self._holding]])
         if actions is not None and self.actions is not None:
-            mixed = (self.weights @ joints.turns.reshape(count, 9)).reshape(-1, 3, 3)
+            mixed = (self.weights @ joints.turns.reshape(-1, 9)).reshape(-1, 3, 3)
             shift = np.tensordot(actions, self.actions, 1)
             where = where + (mixed @ shift[..., None])[..., 0]
         return where

@@ -62,8 +62,8 @@ class Footing:
     ):
         self._target, self._scale, self._lock = target, scale, lock
         self._ground, self._floor = _Ground(floors[0]), floors[1]
-        groups = heels_and_balls(template) + lowest_candidates(template)
-        self._source_points, self._target_points = source.vertices(groups), target.vertices(groups)
+        groups = [heels_and_balls(template), *lowest_candidates(template)]
+        self._source_points, self._target_points = ([k.vertices(group) for group in groups] for k in (source, target))
         leg_length = abs(float(source.reference[source.index(template.roles["foot.L"]), 2]))
         self._feet = [_Foot(Limb(target, template, LEG, side), scale, leg_length) for side in SIDES]
         self._root = np.zeros(2)
@@ -77,14 +77,14 @@ class Footing:
             place: [2] where the avatar's root is to be, x and y.
             seconds: since the last frame.
         """
-        points = self._source_points.at(driver)
+        points = np.concatenate([points.at(driver) for points in self._source_points])
         lowest = float(points[:, 2].min())
         for k, foot in enumerate(self._feet):
             foot.look(points[2 * k : 2 * k + 2], self._ground.height, seconds)
         above = self._ground.step(lowest, any(foot.stands for foot in self._feet), seconds)
         root = np.array([*place, 0.0])
         joints = self._target.chain(local, root)
-        here = self._target_points.at(joints)
+        here = np.concatenate([points.at(joints) for points in self._target_points])
         root[2] = self._floor + self._scale * above - here[:, 2].min()
         if not self._lock:
             joints.positions[:, 2] += root[2]
@@ -239,14 +239,13 @@ def heels_and_balls(template: BodyTemplate) -> list[list[int]]:
     return groups
 
 
-def lowest_candidates(template: BodyTemplate) -> list[list[int]]:
-    """Single vertices, one of which is about the lowest in any pose."""
+def lowest_candidates(template: BodyTemplate) -> tuple[list[list[int]], list[list[int]]]:
+    """Single vertices, one of which is about the lowest in any pose: of the feet, and of the whole body."""
     vertices = _reference(template)
+    feet = [foot[ConvexHull(vertices[foot]).vertices] for foot in _feet(template)]  # rigid, but for toes, which rest
     skin = np.flatnonzero((template.skin_weights > 0).any(1).cpu().numpy())
-    chosen = spread(vertices, skin, _BODY_POINTS)
-    for foot in _feet(template):  # rigid, but for the toes, which no motion turns
-        chosen += foot[ConvexHull(vertices[foot]).vertices].tolist()
-    return [[vertex] for vertex in chosen]
+    body = spread(vertices, skin, _BODY_POINTS) + template.fingertips[:, 0].tolist()
+    return [[vertex] for vertex in np.concatenate(feet).tolist()], [[vertex] for vertex in body]
 
 
 def _feet(template: BodyTemplate) -> list[NDArray[np.intp]]:
