@@ -28,7 +28,7 @@ from ram_avatar.inference.engine import CapturedNetwork, Engine, Timings
 from ram_avatar.inference.export import export
 from ram_avatar.inference.folding import FoldedNetwork, Windows
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.retarget import Placement, retarget
+from ram_avatar.motion.retarget import Person, Placement, retarget
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 from ram_avatar.networks.cost import frame_flops
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
@@ -59,7 +59,8 @@ def main() -> None:
     print(table([(f"`{name}`, a frame", f"{cost / 1e9:.1f} GFLOP", "") for name, cost in costs.items()]), "\n")
     avatar = Avatar.load(sys.argv[1]) if len(sys.argv) > 1 else untrained("lite", template)
     motion = performance("driving", template, FRAMES, 25.0)
-    motion = retarget(motion, Placement.of(motion, template, avatar.identity), avatar.placement)
+    driver = Person.of(motion, template, avatar.identity)
+    motion = retarget(motion, template, driver, avatar.person)
     with torch.no_grad():
         print(f"`{avatar.preset}` at {avatar.camera.width}, on the CPU\n")
         print(on_cpu(avatar, motion), "\n")

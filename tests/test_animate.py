@@ -4,8 +4,7 @@ import pytest
 from ram_avatar.animate import animate
 from ram_avatar.avatar import Avatar
 from ram_avatar.errors import UserError
-from ram_avatar.motion.bvh import write_bvh
-from ram_avatar.motion.transfer import from_template
+from ram_avatar.motion.writing import write_motion
 from ram_avatar.video import VideoWriter, probe, read_frames
 
 
@@ -34,7 +33,7 @@ def test_a_motion_file_drives(avatar, capture, tmp_path):
 
 def test_a_bvh_file_drives(avatar, capture, template, tmp_path):
     """The film's own motion by way of another program's file: the avatar is about where its own motion puts it."""
-    write_bvh(tmp_path / "m.bvh", from_template(capture.motion, template, capture.identity))
+    write_motion(tmp_path / "m.bvh", capture.motion, template, capture.identity)
     animate(avatar, tmp_path / "m.bvh", tmp_path / "bvh.mp4")
     animate(avatar, capture.folder, tmp_path / "own.mp4")
     shown, own = (list(read_frames(tmp_path / name)) for name in ("bvh.mp4", "own.mp4"))

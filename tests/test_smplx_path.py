@@ -10,8 +10,7 @@ from ram_avatar.body.template import SIDES
 from ram_avatar.create import train
 from ram_avatar.errors import UserError
 from ram_avatar.evaluation.control import expected_landmarks
-from ram_avatar.motion.bvh import write_bvh
-from ram_avatar.motion.transfer import from_template
+from ram_avatar.motion.writing import write_motion
 from ram_avatar.progress import Silent
 from ram_avatar.rendering.rasterizer import rasterize
 from ram_avatar.tracking.correspondence import FACE_ROWS, Correspondence
@@ -87,7 +86,7 @@ def test_boxes_hold_face_and_hands(tracked, smplx):
 def test_an_avatar_is_driven_by_a_motion_file(learned, tracked, smplx, template, capture, tmp_path):
     avatar = Avatar.load(learned)
     assert avatar.template.name == smplx.name and avatar.training["step"] == 12
-    write_bvh(tmp_path / "drive.bvh", from_template(capture.motion, template, capture.identity))
+    write_motion(tmp_path / "drive.bvh", capture.motion, template, capture.identity)
     animate(avatar, tmp_path / "drive.bvh", tmp_path / "out.mp4")
     frames = list(read_frames(tmp_path / "out.mp4"))
     assert len(frames) == 30 and np.abs(frames[0].astype(int) - frames[15]).mean() > 0.5

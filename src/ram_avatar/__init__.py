@@ -14,6 +14,7 @@ _HOMES = {
     "Avatar": "avatar",
     "Capture": "tracking.capture",
     "Motion": "motion.motion",
+    "Person": "motion.retarget",
     "UserError": "errors",
     "animate": "animate",
     "create": "create",

@@ -13,7 +13,7 @@ from .errors import UserError
 from .files import check_output
 from .motion.motion import Motion
 from .motion.reading import SUFFIXES, read_motion
-from .motion.retarget import Placement, retarget
+from .motion.retarget import Person, retarget
 from .pictures import fit_square, read_picture
 from .progress import Progress, Silent, follow
 from .tracking.capture import Capture, is_capture
@@ -55,7 +55,9 @@ def animate(
     with _opened(Path(driver), avatar, face_model, joint_names, progress) as (motion, source, shown, sound):
         if side_by_side and shown is None:
             raise UserError(f"{driver}: a motion file has no pictures to show beside the avatar")
-        driven = retarget(motion, source, avatar.placement, keep_place)
+        driven = retarget(
+            motion, avatar.template.to("cpu"), source, avatar.person, keep_place=keep_place, progress=progress
+        )
         size = avatar.camera.width
         frames = avatar.render(driven, background=plate)
         beside = (fit_square(frame, size) for frame in shown) if side_by_side else None
@@ -79,25 +81,25 @@ def _opened(
     face_model: str | Path | None,
     joint_names: str | Path | None,
     progress: Progress,
-) -> Iterator[tuple[Motion, Placement, Iterator[np.ndarray] | None, Path | None]]:
-    """The driver's motion and placement, its pictures and the file with its sound where there are any."""
+) -> Iterator[tuple[Motion, Person, Iterator[np.ndarray] | None, Path | None]]:
+    """The driver's motion and body, its pictures and the file with its sound where there are any."""
     template = avatar.template
     if is_capture(driver):
         capture = Capture.load(driver)
         check_template(capture.motion, avatar, driver)
         shown = capture.inside(capture.camera.width)[..., None]
         pictures = (frame * shown for frame, _ in capture.frames())
-        yield capture.motion, Placement.of(capture.motion, template, capture.identity), pictures, None
+        yield capture.motion, Person.of(capture.motion, template.to("cpu"), capture.identity), pictures, None
     elif driver.suffix.lower() in SUFFIXES:
         # A motion file has no body of its own: it is taken to be the avatar's.
         body, identity = template.to("cpu"), avatar.identity.cpu()
         motion = read_motion(driver, body, identity, joint_names=joint_names, progress=progress)
-        yield motion, Placement.of(motion, body, identity), None, None
+        yield motion, Person.of(motion, body, identity), None, None
     else:
         with TemporaryDirectory() as scratch:
             on_cpu, folder = template.to("cpu"), Path(scratch) / "capture"
             capture = track(driver, folder, template=on_cpu, face_model=face_model, progress=progress)
-            source = Placement.of(capture.motion, on_cpu, capture.identity)
+            source = Person.of(capture.motion, on_cpu, capture.identity)
             yield capture.motion, source, read_frames(driver), driver
 
 

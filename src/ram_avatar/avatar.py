@@ -18,7 +18,7 @@ from .errors import UserError
 from .files import disk_errors, read_description, temporary_sibling
 from .inference.engine import Engine
 from .motion.motion import Motion
-from .motion.retarget import Placement
+from .motion.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork
 from .pictures import read_picture, resize, to_tensor, to_uint8, write_picture
 
@@ -48,6 +48,11 @@ class Avatar:
     fps: float
     training: dict = field(default_factory=dict)  # step, steps, seconds, capture
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def person(self) -> Person:
+        """Who is to move, for `motion.retarget`; on the CPU."""
+        return Person(self.identity.cpu(), self.placement)
 
     def render(self, motion: Motion, *, background: np.ndarray | str | None = None) -> Iterator[np.ndarray]:
         """Pictures of the avatar in a motion of its own template, one per frame.

@@ -19,7 +19,7 @@ from ..body import Body, BodyTemplate, load_template
 from ..errors import UserError
 from ..files import atomic_folder
 from ..motion.motion import PARTS, Motion
-from ..motion.retarget import Placement, retarget
+from ..motion.retarget import Person, retarget
 from ..pictures import write_picture
 from ..progress import Progress, Silent, follow
 from ..tracking.capture import CAPTURE_FILE, Capture, is_capture
@@ -148,12 +148,12 @@ def stage(path: Path, template: BodyTemplate, identity: Tensor, frames: int, pro
     if len(moved) < 2:
         raise UserError(f"{path}: a motion of {len(moved)} frames; at least 2 make a video")
     body = template.body(identity)
-    source = Placement.of(moved, template, mover)
-    place = Placement.of(performance("training", template, 1, moved.fps), template, identity)
-    shown = _grounded(retarget(moved, source, place), body)
+    source = Person.of(moved, template, mover)
+    place = Person.of(performance("training", template, 1, moved.fps), template, identity)
+    shown = _grounded(retarget(moved, template, source, place), body)
     if _out_of_view(shown, body):
         progress.note(f"{path}: walks out of the picture; the performer stays at one place")
-        shown = _grounded(retarget(moved, source, place, keep_place=True), body)
+        shown = _grounded(retarget(moved, template, source, place, keep_place=True), body)
         if left := _out_of_view(shown, body):
             progress.note(f"{path}: a part of the performer is out of the picture in {left} of {len(shown)} frames")
     return replace(shown, confidence=torch.ones_like(shown.confidence))

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..files import atomic_folder
 from ..hardware import describe_machine, describe_versions
 from ..motion.motion import PARTS, Motion
-from ..motion.retarget import Placement, retarget
+from ..motion.retarget import Person, retarget
 from ..pictures import fit_square, to_array, to_tensor
 from ..progress import Progress, Silent, follow
 from ..tracking.capture import Capture
@@ -174,8 +174,8 @@ def judge_own(
 def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple[Evaluation, Frames]:
     """Another person's motion: there is no true picture, but there is what the avatar was told to do."""
     on_cpu = avatar.template.to("cpu")
-    source = Placement.of(capture.motion, on_cpu, capture.identity)
-    motion = retarget(capture.motion, source, avatar.placement)
+    source = Person.of(capture.motion, on_cpu, capture.identity)
+    motion = retarget(capture.motion, on_cpu, source, avatar.person)
     size = avatar.camera.width
     frames = {
         "avatar": np.stack(list(follow(avatar.render(motion), progress, "Rendering", len(motion)))),

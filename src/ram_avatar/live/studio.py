@@ -9,7 +9,7 @@ from ..avatar import Avatar, is_avatar
 from ..errors import UserError
 from ..hardware import choose_device
 from ..motion.reading import SUFFIXES, read_motion
-from ..motion.retarget import Placement, retarget
+from ..motion.retarget import Person, retarget
 from ..tracking.capture import Capture, is_capture
 from .backdrop import Backdrop
 from .films import Film, FilmDriver
@@ -129,4 +129,5 @@ class Studio:
             check_template(motion, avatar, source)
         else:
             motion = read_motion(source, template, identity)
-        return PlayedMotion(retarget(motion, Placement.of(motion, template, identity), avatar.placement))
+        driver = Person.of(motion, template, identity)
+        return PlayedMotion(retarget(motion, template, driver, avatar.person))

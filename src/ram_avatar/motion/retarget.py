@@ -1,56 +1,156 @@
-"""A driver's motion on somebody else's body and place."""
+"""A driver's motion on somebody else's body and place, frame by frame, without seeing the future."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..body.kinematics import Kinematics
 from ..body.template import Body, BodyTemplate
-from .motion import Motion
+from ..progress import Progress, Silent, follow
+from .contact import Contacts
+from .fallback import Fallback
+from .footing import Footing
+from .motion import PARTS, Frame, Motion
+from .neutral_face import NeutralFace, neutral_face
+from .proportions import Proportions
 
 _POSED_AT_ONCE = 32
-_SHARE = 0.05  # of the frames: extremes that do not count as the floor
+_SAMPLED = 1000  # frames of a clip that its floor is read off
+_SHORTEST = 1e-3  # seconds between two frames that a clock may say
+_FACE_SEEN = 0.3  # confidence
+
+Align = Callable[[Frame], Frame]
+"""Maps a pose on the avatar's body to another one; it changes `root_rotation` and `pose` only."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a person stands in their video, and how tall they are; metres, world axes."""
+    """Where a person stands in their video, how tall they are, and how they look at rest; metres, world axes."""
 
     x: float
     y: float
-    floor: float  # height (z) of the soles when they stand
+    floor: float  # height (z) of the soles when they stand: most of the time
     leg_length: float  # hip to ankle, at the reference pose
+    neutral_face: tuple[float, ...] | None = None  # [A] facial actions of the face at rest, where it is known
+
+    def __post_init__(self):
+        if self.neutral_face is not None:
+            object.__setattr__(self, "neutral_face", tuple(float(value) for value in self.neutral_face))
 
     @classmethod
     def of(cls, motion: Motion, template: BodyTemplate, identity: Tensor) -> "Placement":
         """Read off a motion that was tracked with this identity."""
         body = template.body(identity)
         middle = motion.root_translation.median(0).values
-        lowest = _lowest(body, motion)
+        lowest = _lowest(body, motion[:: max(1, len(motion) // _SAMPLED)])
         return cls(
             x=float(middle[0]),
             y=float(middle[1]),
-            floor=float(lowest.quantile(_SHARE)),
+            floor=float(lowest.median()),
             leg_length=_leg_length(template, body),
+            neutral_face=neutral_face(motion),
         )
 
 
-def retarget(driver: Motion, source: Placement, target: Placement, keep_place: bool = False) -> Motion:
-    """The driver's pose, hands, face and way through the room, at the target's scale and place.
+@dataclass(frozen=True)
+class Person:
+    """A body and its place: whose motion it is, or who is to move."""
 
-    Angles carry over, since both bodies are of one template. The way is scaled by the legs, so that a step
-    stays a step, and measured from where each of the two stands; feet go to the target's floor.
+    identity: Tensor  # [I]
+    placement: Placement
+
+    @classmethod
+    def of(cls, motion: Motion, template: BodyTemplate, identity: Tensor) -> "Person":
+        """Who was tracked with this identity in this motion."""
+        return cls(identity, Placement.of(motion, template, identity))
+
+
+class Retargeter:
+    """The driver's pose, hands, face and way through the room, at the avatar's scale and place.
+
+    In two stages. Of the pose: what of the driver is not seen comes to rest (`fallback`), the face goes from rest to
+    rest (`neutral_face`), bones point where the driver's do (`proportions`), and `align` may change the pose. Of the
+    place: the way is scaled by the legs, so that a step stays a step, and measured from where each of the two stands;
+    feet stand on the avatar's floor (`footing`); hands touch what the driver's touch (`contact`).
 
     Args:
-        source: the driver's own placement (`Placement.of`).
-        keep_place: stay where the target stands: the height changes, but there is no walking.
+        template: of both bodies.
+        source: the driver.
+        target: the avatar.
+        fps: frames a second; `step` can be told otherwise.
+        keep_place: stay where the target stands: the height changes, but there is no walking, and feet slide.
+        align: see `Align`.
     """
-    scale = target.leg_length / source.leg_length
-    way = (driver.root_translation - driver.root_translation.new_tensor([source.x, source.y, source.floor])) * scale
-    if keep_place:
-        way = way * way.new_tensor([0.0, 0.0, 1.0])
-    here = way.new_tensor([target.x, target.y, target.floor])
-    return replace(driver, root_translation=way + here)
+
+    def __init__(
+        self,
+        template: BodyTemplate,
+        source: Person,
+        target: Person,
+        fps: float,
+        *,
+        keep_place: bool = False,
+        align: Align | None = None,
+    ):
+        driver, avatar = (Kinematics(template, person.identity) for person in (source, target))
+        here, there = target.placement, source.placement
+        self._source, self._target = driver, avatar
+        self._seconds, self._align = 1.0 / fps, align
+        self._scale = here.leg_length / there.leg_length
+        self._from, self._to = np.array([there.x, there.y]), np.array([here.x, here.y])
+        self._keep_place = keep_place
+        self._fallback = Fallback(template, driver)
+        self._face = NeutralFace(there.neutral_face, here.neutral_face)
+        self._proportions = Proportions(template, driver, avatar)
+        self._footing = Footing(template, driver, avatar, self._scale, (there.floor, here.floor), lock=not keep_place)
+        self._contacts = Contacts(template, driver, avatar)
+
+    def step(self, frame: Frame, seconds: float | None = None) -> Frame:
+        """The avatar's next frame, of the driver's.
+
+        Args:
+            seconds: since the last frame, where they do not come at a constant rate.
+        """
+        seconds = self._seconds if seconds is None else max(seconds, _SHORTEST)
+        driven = self._fallback.step(frame, seconds, self._face.driver_at_rest)
+        seen = frame.confidence[PARTS.index("face")] > _FACE_SEEN
+        posed = replace(
+            driven,
+            pose=self._proportions.carry(driven.pose),
+            facial_actions=self._face.carry(driven.facial_actions, seen, seconds),
+        )
+        if self._align is not None:
+            posed = self._align(posed)
+        return self._put(driven, posed, seconds)
+
+    def _put(self, driven: Frame, posed: Frame, seconds: float) -> Frame:
+        """The avatar in a pose, in its room."""
+        driver = self._source.pose(driven.root_rotation, driven.root_translation, driven.pose)
+        local = self._target.turns(posed.root_rotation, posed.pose)
+        before = local.copy()
+        way = self._scale * (driven.root_translation[:2] - self._from)
+        joints, root = self._footing.step(driver, local, self._to + (0.0 if self._keep_place else way), seconds)
+        self._contacts.step(driver, local, joints)
+        return replace(posed, pose=self._target.changed(posed.pose, before, local), root_translation=root)
+
+
+def retarget(
+    driver: Motion,
+    template: BodyTemplate,
+    source: Person,
+    target: Person,
+    *,
+    keep_place: bool = False,
+    align: Align | None = None,
+    progress: Progress | None = None,
+) -> Motion:
+    """A whole clip through a `Retargeter`, which says what the arguments are."""
+    retargeter = Retargeter(template, source, target, driver.fps, keep_place=keep_place, align=align)
+    frames = follow(map(retargeter.step, driver.frames()), progress or Silent(), "Retargeting", len(driver))
+    return Motion.of_frames(driver.template, driver.fps, frames)
 
 
 @torch.no_grad()

@@ -1,0 +1,239 @@
+"""How well a motion is put on other bodies, and how fast: `python benchmarks/retargeting.py [DRIVER ...]`.
+
+Drivers are capture folders and motion files (which are put on the built-in performer's body first); without any, the
+performer's two performances. Each is put on a child, on a very tall person and on the performer.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from machine import describe
+
+from ram_avatar.body import BodyTemplate, load_template
+from ram_avatar.body.template import FINGERS, SIDES
+from ram_avatar.demo.choreography import PERFORMANCES
+from ram_avatar.demo.performances import performance, performer_identity
+from ram_avatar.errors import UserError
+from ram_avatar.motion.footing import heels_and_balls
+from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.proportions import bones
+from ram_avatar.motion.reading import read_motion
+from ram_avatar.motion.retarget import Person, Placement, Retargeter
+from ram_avatar.tracking.capture import Capture, is_capture
+
+STANDS = 0.005  # metres within which a foot of the driver stays while it stands
+SHORTEST = 0.2  # seconds that it does so
+LOW = 0.15  # of the leg: higher feet do not stand
+TOUCHES = 0.015  # metres between a hand and what it touches
+BODIES = {
+    "child": {"age": 0.33},
+    "tall": {"height": 0.55, "gender": 0.0, "proportions": 0.8},
+    "performer": None,
+}
+HEADINGS = (
+    "driver",
+    "onto",
+    "frames",
+    "ms a frame",
+    "bones that nothing corrects, 99 %, degrees",
+    "all bones, median / 95 / 99 %",
+    "worst slide, mm",
+    "if plainly scaled",
+    "deepest under the floor, mm",
+    "longest step, of the driver's, in the clip / at the time",
+    "touching spots apart, mm",
+    "in the driver / plainly posed",
+)
+
+
+@dataclass
+class Arguments:
+    drivers: tyro.conf.Positional[tuple[Path, ...]] = ()
+    frames: int = 600
+    """At most so many of each."""
+
+
+def main(wanted: Arguments) -> None:
+    template = load_template()
+    print(f"{describe()}\n\n| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}", flush=True)
+    for name, motion, person in drivers(wanted, template):
+        for body, chosen in BODIES.items():
+            identity = performer_identity(template) if chosen is None else changed(template, chosen)
+            place = Placement.of(performance("training", template, 1, 25.0), template, identity)
+            row = judge(template, motion, person, Person(identity, place))
+            print(f"| {name} | {body} | {len(motion)} | {' | '.join(row)} |", flush=True)
+
+
+def drivers(wanted: Arguments, template: BodyTemplate) -> Iterator[tuple[str, Motion, Person]]:
+    own = performer_identity(template)
+    for name in () if wanted.drivers else PERFORMANCES:
+        motion = performance(name, template, wanted.frames, 25.0)
+        yield name, motion, Person.of(motion, template, own)
+    for path in wanted.drivers:
+        if is_capture(path):
+            capture = Capture.load(path)
+            motion, identity = capture.motion[: wanted.frames], capture.identity
+        else:
+            motion, identity = read_motion(path, template, own)[: wanted.frames], own
+        yield path.stem, motion, Person.of(motion, template, identity)
+
+
+def changed(template: BodyTemplate, chosen: dict[str, float]) -> torch.Tensor:
+    identity = template.default_identity()
+    for name, value in chosen.items():
+        identity[template.identity_names.index(name)] = value
+    return identity
+
+
+def judge(template: BodyTemplate, motion: Motion, source: Person, target: Person) -> list[str]:
+    """The figures of one row."""
+    retargeter = Retargeter(template, source, target, motion.fps)
+    made, durations = [], []
+    for frame in motion.frames():
+        started = time.process_time_ns()
+        made.append(retargeter.step(frame))
+        durations.append(time.process_time_ns() - started)
+    driven = Motion.of_frames(motion.template, motion.fps, made)
+    before = Seen(template, motion, source)
+    after = Seen(template, driven, target, before)
+    plain = Seen(template, plainly(motion, source, target), target, before)
+    scale = target.placement.leg_length / source.placement.leg_length
+    free, every = directions(template, motion, before, after, plain)
+    stands = standing(before, motion.fps)
+    touched = before.apart < TOUCHES
+    return [
+        f"{1e-6 * np.median(durations):.2f}",
+        f"{np.quantile(free, 0.99):.1f}" if len(free) else "",
+        " / ".join(f"{np.quantile(every, share):.1f}" for share in (0.5, 0.95, 0.99)),
+        *(f"{1e3 * slide(way.soles, stands):.1f}" if stands else "" for way in (after, plain)),
+        f"{1e3 * max(0.0, float((target.placement.floor - after.lowest).max())):.1f}",
+        jumps(before, after, scale),
+        f"{1e3 * after.apart[touched].mean():.0f}" if touched.any() else "",
+        " / ".join(f"{1e3 * way.apart[touched].mean():.0f}" for way in (before, plain)) if touched.any() else "",
+    ]
+
+
+def plainly(motion: Motion, source: Person, target: Person) -> Motion:
+    """The same angles on the other body, its way scaled by the legs."""
+    here, there = target.placement, source.placement
+    way = motion.root_translation - torch.tensor([there.x, there.y, there.floor])
+    place = torch.tensor([here.x, here.y, here.floor])
+    return Motion(**vars(motion) | {"root_translation": place + way * here.leg_length / there.leg_length})
+
+
+class Seen:
+    """A motion on a body, by the slow way: the whole mesh in every frame.
+
+    Args:
+        spots: of another body in the same motion, whose pairs of spots are watched; its own nearest ones without.
+    """
+
+    @torch.no_grad()
+    def __init__(self, template: BodyTemplate, motion: Motion, person: Person, spots: "Seen | None" = None):
+        body, self.floor = template.body(person.identity), person.placement.floor
+        self.leg = person.placement.leg_length
+        feet, (left, right, head) = heels_and_balls(template), parts(template)
+        joints, turns, soles, lowest, apart, self.spots = [], [], [], [], [], []
+        for few in motion.batches(16):
+            posed = body.pose(*few.parameters())
+            joints.append(posed.joints[..., :3, 3])
+            turns.append(posed.turns)
+            soles.append(torch.stack([posed.vertices[:, group].mean(1) for group in feet], 1))
+            lowest.append(posed.vertices[..., 2].amin(1))
+            for vertices in posed.vertices:
+                pairs = [nearest(vertices, *p) for p in ((left, head), (right, head), (left, right))]
+                self.spots.append(torch.stack(pairs))  # [3, 2]
+                watched = self.spots[-1] if spots is None else spots.spots[len(self.spots) - 1]
+                apart.append((vertices[watched[:, 0]] - vertices[watched[:, 1]]).norm(dim=1))
+        self.joints, self.turns, self.soles, self.lowest = (
+            torch.cat(each).double().numpy() for each in (joints, turns, soles, lowest)
+        )  # [N, J, 3], [N, J, 3, 3], [N, 4, 3], [N]
+        self.apart = torch.stack(apart).numpy()  # [N, 3] left hand and head, right hand and head, the hands
+
+
+def parts(template: BodyTemplate) -> list[torch.Tensor]:
+    """Every sixth vertex of the left hand, the right hand and the head."""
+    hand = lambda side: [f"hand.{side}", *(f"{finger}{k}.{side}" for finger in FINGERS for k in (1, 2, 3))]  # noqa: E731
+    groups = (hand("L"), hand("R"), ["head"])
+    return [(template.role_weight(*roles) > 0.5).nonzero().flatten()[::6] for roles in groups]
+
+
+def nearest(vertices: torch.Tensor, some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """[2] the nearest two vertices of two groups."""
+    one, other = divmod(int(torch.cdist(vertices[some], vertices[others]).argmin()), len(others))
+    return torch.stack([some[one], others[other]])
+
+
+def directions(
+    template: BodyTemplate, motion: Motion, before: Seen, after: Seen, plain: Seen
+) -> tuple[np.ndarray, np.ndarray]:
+    """Angles between the two bodies' bones, degrees: of those that no foot or hand corrected, and of all.
+
+    Hands are left out where they are not seen, and for as long after as they take to come back.
+    """
+    index, roles = template.joint_names.index, {joint: role for role, joint in template.roles.items()}
+    lost = motion.confidence[:, 1:3].numpy() < 0.3
+    lag = round(1.5 * motion.fps)
+    lost = np.stack([lost[max(0, i - lag) : i + 1].any(0) for i in range(len(motion))])
+    free, every = [], []
+    for carriers, end in bones(template):
+        start, end = index(carriers[0]), index(end)
+        units = [seen.joints[:, end] - seen.joints[:, start] for seen in (before, after)]
+        units = [u / np.linalg.norm(u, axis=1, keepdims=True) for u in units]
+        angle = np.degrees(2 * np.arcsin(np.clip(np.linalg.norm(units[0] - units[1], axis=1) / 2, 0, 1)))
+        # What is not corrected is turned by a constant of the two builds.
+        change = np.einsum("nji,njk->nik", plain.turns[:, start], after.turns[:, start])
+        same = np.abs(change - np.median(change, 0)).max((1, 2)) < 2e-3
+        shown = np.ones(len(motion), bool)
+        role = roles[carriers[0]]
+        if role.startswith(FINGERS):
+            shown = ~lost[:, SIDES.index(role[-1])]
+        free.append(angle[same & shown])
+        every.append(angle[shown])
+    return np.concatenate(free), np.concatenate(every)
+
+
+def standing(driver: Seen, fps: float) -> list[tuple[int, int, int]]:
+    """Heel or ball, first frame and the one after the last, of each time that it stands."""
+    found, count = [], len(driver.soles)
+    for point in range(driver.soles.shape[1]):
+        way, start = driver.soles[:, point], 0
+        while start < count:
+            end = start
+            while (
+                end < count
+                and np.linalg.norm(way[end] - way[start]) <= STANDS
+                and way[end, 2] - driver.floor < LOW * driver.leg
+            ):
+                end += 1
+            if end - start >= max(2, SHORTEST * fps):
+                found.append((point, start, end))
+            start = max(end, start + 1)
+    return found
+
+
+def slide(soles: np.ndarray, stands: list[tuple[int, int, int]]) -> float:
+    """The worst way from where a foot came down, metres, over the floor."""
+    ways = [soles[start:end, point, :2] - soles[start, point, :2] for point, start, end in stands]
+    return max(float(np.linalg.norm(way, axis=1).max()) for way in ways)
+
+
+def jumps(before: Seen, after: Seen, scale: float) -> str:
+    """The longest step of any joint from a frame to the next, by the driver's longest: over the clip, and at the time
+    (a frame earlier or later, or a centimetre)."""
+    steps = [np.linalg.norm(np.diff(seen.joints, axis=0), axis=-1).max(1) for seen in (before, after)]
+    driver, avatar = steps[0], steps[1] / scale
+    near = np.maximum(np.max([np.roll(driver, k) for k in (-1, 0, 1)], 0), 0.01)
+    return f"{avatar.max() / driver.max():.2f} / {(avatar / near).max():.2f}"
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Arguments, description=__doc__))
+    except UserError as error:
+        raise SystemExit(str(error)) from None
