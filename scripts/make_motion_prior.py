@@ -18,8 +18,8 @@ from ram_avatar.training.motion_prior import fit_prior
 
 IMPROVISATIONS, FRAMES, FPS = 8, 2700, 30.0
 LICENCE = (
-    "Free for all uses. The CMU motions may be copied, modified and redistributed, also in products that are sold, only "
-    "not resold as they are; the improvisations are this project's own."
+    "Free for all uses. The CMU motions may be copied, modified and redistributed, also in products that are sold, "
+    "only not resold as they are; the improvisations are this project's own."
 )
 
 

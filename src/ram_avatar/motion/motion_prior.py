@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 HISTORY = 4  # poses that decoder B goes on from
-_SLOPE = 0.1  # of LeakyReLU below zero: with 0, units that no pose of a short clip wakes stay asleep
+SLOPE = 0.1  # of LeakyReLU below zero: with 0, units that no pose of a short clip wakes stay asleep
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,11 @@ class PriorConfig:
     width: int = 162
     """Features of a pose."""
     hidden: int = 512
-    """Units of every hidden layer."""
+    """Units of a hidden layer of encoder and decoder A, which know anybody's poses."""
     latent: int = 48
     """Dimensions of the latent."""
+    own_hidden: int = 256
+    """Units of the hidden layer of decoder B, which knows one avatar's."""
 
 
 class PoseEncoder(nn.Module):
@@ -47,8 +49,8 @@ class PoseEncoder(nn.Module):
     def forward(self, pose: Tensor) -> tuple[Tensor, Tensor]:
         """Poses [B, W] to mean and log variance, [B, Z] each."""
         first, second, third = self.layers
-        hidden = F.leaky_relu(first(self.entry(pose)), _SLOPE)
-        hidden = F.leaky_relu(second(hidden), _SLOPE)
+        hidden = F.leaky_relu(first(self.entry(pose)), SLOPE)
+        hidden = F.leaky_relu(second(hidden), SLOPE)
         return self.exit(third(hidden)).chunk(2, 1)
 
 
@@ -62,11 +64,9 @@ class PoseDecoder(nn.Module):
     def __init__(self, config: PriorConfig, history: int):
         super().__init__()
         self.history = history
+        hidden = config.own_hidden if history else config.hidden
         self.layers = nn.ModuleList(
-            [
-                nn.Linear(config.latent + history * config.width, config.hidden),
-                nn.Linear(config.hidden, config.width),
-            ]
+            [nn.Linear(config.latent + history * config.width, hidden), nn.Linear(hidden, config.width)]
         )
         self.register_buffer("mean", torch.zeros(config.width))
         self.register_buffer("deviation", torch.ones(config.width))
@@ -77,7 +77,7 @@ class PoseDecoder(nn.Module):
         if self.history:
             known.append(((before - self.mean) / self.deviation).flatten(1))
         first, second = self.layers
-        return second(F.leaky_relu(first(torch.cat(known, 1)), _SLOPE)) * self.deviation + self.mean
+        return second(F.leaky_relu(first(torch.cat(known, 1)), SLOPE)) * self.deviation + self.mean
 
     def normalize_by(self, poses: Tensor, least: float) -> None:
         """Take mean and deviation from poses [N, W]; a feature that hardly varies counts as varying by `least`."""

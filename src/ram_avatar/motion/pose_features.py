@@ -15,6 +15,7 @@ Array = np.ndarray
 _LEFT_OUT = ("finger", "eye")
 _MIRRORED = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])  # the columns of a rotation reflected in the plane x = 0
 _UPSIDE_DOWN = 1e-9
+_NEXT, _AFTER = [1, 2, 0], [2, 0, 1]
 
 
 class PoseFeatures:
@@ -41,7 +42,10 @@ class PoseFeatures:
             root_rotation: [..., 3] rotation vector, radians.
             pose: [..., P, 3] rotation vectors of the template's pose joints, radians.
         """
-        tilt, _ = split_heading(root_rotation)
+        return self.turns(split_heading(root_rotation)[0], pose)
+
+    def turns(self, tilt: Array, pose: Array) -> Array:
+        """`rotations` where the tilt [..., 3] is known already."""
         vectors = np.concatenate([tilt[..., None, :], pose[..., self.joints, :]], -2)
         return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
 
@@ -49,22 +53,22 @@ class PoseFeatures:
         """[..., 6 K] features; see `rotations`."""
         return to_features(self.rotations(root_rotation, pose))
 
-    def put(self, features: Array, root_rotation: Array, pose: Array) -> tuple[Array, Array]:
-        """The pose with the body that the features tell of; its heading, fingers and eyes stay.
+    def put(self, rotations: Array, heading: Array, pose: Array) -> tuple[Array, Array]:
+        """The pose with another body: its fingers and eyes stay.
 
         Args:
-            features: [..., 6 K], which need not be those of exact rotations.
+            rotations: [..., K, 3, 3], which must be rotations.
+            heading: [..., 3] what goes before the tilt (`split_heading`).
 
         Returns:
             root_rotation: [..., 3]; pose: [..., P, 3], both new.
         """
-        rotations = to_rotations(features)
-        vectors = Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_rotvec().reshape(rotations.shape[:-1])
-        _, heading = split_heading(root_rotation)
-        turned = _turns(heading) * _turns(vectors[..., 0, :])
+        turns = Rotation.from_matrix(rotations.reshape(-1, 3, 3))
+        vectors = turns.as_rotvec().reshape(rotations.shape[:-1])
         changed = pose.copy()
         changed[..., self.joints, :] = vectors[..., 1:, :]
-        return turned.as_rotvec().reshape(root_rotation.shape), changed
+        turned = _turns(heading) * _turns(vectors[..., 0, :])
+        return turned.as_rotvec().reshape(heading.shape), changed
 
     def blocks(self, joints: list[str]) -> Array:
         """Indices of the features of some of `names`."""
@@ -72,15 +76,15 @@ class PoseFeatures:
 
 
 def split_heading(root_rotation: Array) -> tuple[Array, Array]:
-    """A rotation [..., 3] as a heading after a tilt: rotation vectors [..., 3] about a level and an upright axis."""
+    """A rotation [..., 3] as a heading after a tilt: tilt and heading, rotation vectors [..., 3]; the heading is about
+    the vertical, the tilt about a level axis."""
     turn = _turns(root_rotation)
     quaternion = turn.as_quat()
-    heading = np.zeros_like(quaternion)
-    heading[:, 2:] = quaternion[:, 2:]
-    heading[np.linalg.norm(heading, axis=-1) < _UPSIDE_DOWN, 3] = 1.0
-    heading = Rotation.from_quat(heading)
-    shape = root_rotation.shape
-    return (heading.inv() * turn).as_rotvec().reshape(shape), heading.as_rotvec().reshape(shape)
+    upright = np.hypot(quaternion[:, 2], quaternion[:, 3]) > _UPSIDE_DOWN
+    heading = np.zeros((len(quaternion), 3))
+    heading[:, 2] = np.where(upright, 2 * np.arctan2(quaternion[:, 2], quaternion[:, 3]), 0.0)
+    tilt = Rotation.from_rotvec(-heading) * turn
+    return tilt.as_rotvec().reshape(root_rotation.shape), heading.reshape(root_rotation.shape)
 
 
 def to_features(rotations: Array) -> Array:
@@ -90,11 +94,13 @@ def to_features(rotations: Array) -> Array:
 
 def to_rotations(features: Array) -> Array:
     """[..., 6 K] to the rotation matrices [..., K, 3, 3] whose columns these are most nearly (Gram-Schmidt)."""
-    first, second = np.moveaxis(features.reshape(*features.shape[:-1], -1, 2, 3), -2, 0)
-    first = first / np.linalg.norm(first, axis=-1, keepdims=True)
-    second = second - (first * second).sum(-1, keepdims=True) * first
-    second = second / np.linalg.norm(second, axis=-1, keepdims=True)
-    return np.stack([first, second, np.cross(first, second)], -1)
+    columns = features.reshape(*features.shape[:-1], -1, 2, 3)
+    x, second = columns[..., 0, :], columns[..., 1, :]
+    x = x / np.sqrt(np.square(x).sum(-1, keepdims=True))
+    y = second - (x * second).sum(-1, keepdims=True) * x
+    y = y / np.sqrt(np.square(y).sum(-1, keepdims=True))
+    z = x[..., _NEXT] * y[..., _AFTER] - x[..., _AFTER] * y[..., _NEXT]  # their cross product
+    return np.stack([x, y, z], -1)
 
 
 def angles_between(a: Array, b: Array) -> Array:

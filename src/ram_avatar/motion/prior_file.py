@@ -86,7 +86,13 @@ def load_prior(path: str | Path | None, template: str, joints: list[str]) -> tup
         raise UserError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
 
 
-def config_of(tensors: dict[str, Tensor], encoder: str) -> PriorConfig:
-    """Sizes of the networks, read off an encoder's own tensors, so that a file cannot ask for more than it holds."""
+def config_of(tensors: dict[str, Tensor], encoder: str, decoder: str | None = None) -> PriorConfig:
+    """Sizes of the networks, read off their own tensors, so that a file cannot ask for more than it holds.
+
+    Args:
+        encoder: name under which the encoder's tensors are.
+        decoder: that of decoder B's.
+    """
     hidden, width = tensors[f"{encoder}.layers.0.weight"].shape
-    return PriorConfig(width, hidden, len(tensors[f"{encoder}.layers.2.bias"]) // 2)
+    sizes = {"own_hidden": len(tensors[f"{decoder}.layers.0.bias"])} if decoder else {}
+    return PriorConfig(width, hidden, len(tensors[f"{encoder}.layers.2.bias"]) // 2, **sizes)

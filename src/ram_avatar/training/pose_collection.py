@@ -70,7 +70,7 @@ class PoseCollection:
     """Features [N, W] float32 in a file without a name, which goes when this does: memory does not grow with N."""
 
     def __init__(self, width: int):
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the collection
         self.width = width
 
     def add(self, features: np.ndarray) -> None:
