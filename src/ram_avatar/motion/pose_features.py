@@ -67,7 +67,8 @@ class PoseFeatures:
         vectors = turns.as_rotvec().reshape(rotations.shape[:-1])
         changed = pose.copy()
         changed[..., self.joints, :] = vectors[..., 1:, :]
-        turned = _turns(heading) * _turns(vectors[..., 0, :])
+        tilt, _ = split_heading(vectors[..., 0, :])  # what is decoded may have a little of a heading in it
+        turned = _turns(heading) * _turns(tilt)
         return turned.as_rotvec().reshape(heading.shape), changed
 
     def blocks(self, joints: list[str]) -> Array:
