@@ -5,6 +5,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +23,7 @@ _IN_ARCHIVES = ".bvh"
 _MAX_ENTRY = 1 << 28  # bytes of a motion in an archive, unpacked
 _FACE_ALONE = ".csv"
 _TOLD = 3  # broken files that are named
+_WORTH_A_PROCESS = 8  # motions: so many are read while another process starts
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,19 @@ class PoseCollection:
 
 
 def collect_poses(
-    sources: list[Source], kept: PoseCollection, held_out: PoseCollection, share: float, progress: Progress
+    sources: list[Source],
+    kept: PoseCollection,
+    held_out: PoseCollection,
+    share: float,
+    progress: Progress,
+    workers: int | None = None,
 ) -> int:
     """Read motions on all cores, and append their poses in the order of the sources.
 
     Args:
         share: of each motion's frames, at its end, that go to `held_out`.
+        workers: processes that read; by default one for every core, or none beside this one where there is little to
+            read.
 
     Returns:
         how many of the sources were read. Those that cannot be are told of and left out.
@@ -102,9 +111,15 @@ def collect_poses(
         UserError: none could be read.
     """
     read, broken = 0, []
-    workers = min(os.cpu_count() or 1, len(sources))
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare) as pool:
-        results = pool.map(_read, sources)
+    workers = workers or (os.cpu_count() or 1 if len(sources) > _WORTH_A_PROCESS else 1)
+    with ExitStack() as stack:
+        if workers > 1:
+            context = get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, context, initializer=_prepare_process))
+            results = pool.map(_read, sources)
+        else:
+            _prepare()
+            results = map(_read, sources)
         for poses, problem in follow(results, progress, "Reading motions", len(sources)):
             if poses is None:
                 broken.append(problem)
@@ -122,8 +137,12 @@ def collect_poses(
     return read
 
 
-def _prepare() -> None:
+def _prepare_process() -> None:
     torch.set_num_threads(1)  # there is a process for every core
+    _prepare()
+
+
+def _prepare() -> None:
     _worker["template"] = load_template()
     _worker["features"] = PoseFeatures(_worker["template"])
 
