@@ -2,8 +2,8 @@
 
 How far a driver's motion is outside of what a capture's training frames show, with alignment and without, and what
 alignment does to it. Drivers are clips of the Bandai-Namco Research Motiondataset (BVH, in a .zip), kicks, runs,
-slashes and dances, and the capture's own held-out frames. With --avatar and --truth, the built-in performer does the drivers'
-motions as they are and as they are aligned, and the avatar's pictures are judged against these true ones.
+slashes and dances, and the capture's own held-out frames. With --avatar and --truth, the built-in performer does the
+drivers' motions as they are and as they are aligned, and the avatar's pictures are judged against these true ones.
 
     ram-avatar synth studio
     ram-avatar train studio/truth avatar

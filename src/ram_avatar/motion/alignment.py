@@ -27,7 +27,8 @@ MODES = ("off", "auto", "on")
 _FREE, _INSIDE = 0.85, 0.98
 _LEAST_GAIN = 0.1  # of the threshold: what aligning must gain in score to count in full
 _STEPS = 2
-_RISE, _FALL = 0.03, 0.15  # seconds in which the alignment comes and goes
+_RISE, _FALL = 0.03, 0.4  # seconds in which the alignment comes and goes
+_FOLLOW = 0.1  # seconds in which its target follows decoder B: haste is the driver's, who moves the rest of the pose
 _NOTHING = 1e-4
 
 
@@ -114,8 +115,10 @@ class Aligner:
         mean = to_features(to_rotations(alignment.decoder.mean.double().numpy()))
         self._history = np.tile(mean.astype(np.float32), HISTORY)
         self._mode, self._strength = mode, strength
-        self._rise, self._fall = (1 - np.exp(-1 / (fps * seconds)) for seconds in (_RISE, _FALL))
+        passed = lambda seconds: 1 - float(np.exp(-1 / (fps * seconds)))  # noqa: E731 - a low-pass filter's share
+        self._rise, self._fall, self._follow = map(passed, (_RISE, _FALL, _FOLLOW))
         self._measure: float | None = None
+        self._target: Array | None = None
 
     def __call__(self, frame: Frame) -> Frame:
         """The frame with its body aligned: root rotation and pose change, but neither heading, fingers nor eyes."""
@@ -124,7 +127,10 @@ class Aligner:
         tilt, heading = split_heading(frame.root_rotation)
         pose = self._features.turns(tilt, frame.pose)
         aligned = self.decode(to_features(pose))
-        measure = self._strength * (self._smooth(self._needed(pose, aligned)) if self._mode == "auto" else 1.0)
+        measure = self._strength
+        if self._mode == "auto":
+            aligned = self._steady(aligned)
+            measure *= self._smooth(self._needed(pose, aligned))
         if measure < _NOTHING:
             return frame
         root_rotation, changed = self._features.put(between(pose, aligned, measure), heading, frame.pose)
@@ -150,6 +156,11 @@ class Aligner:
             if step + 1 < _STEPS:
                 score = float(self._score(between(pose, aligned, share)))
         return share
+
+    def _steady(self, aligned: Array) -> Array:
+        """What decoder B made in the last fraction of a second, weighted by how long ago it was."""
+        self._target = aligned if self._target is None else between(self._target, aligned, self._follow)
+        return self._target
 
     def _smooth(self, needed: float) -> float:
         if self._measure is None:
