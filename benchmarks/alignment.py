@@ -66,8 +66,8 @@ class Arguments:
     """An avatar of the built-in performer, trained on --truth."""
     truth: Path | None = None
     """Its capture, that `ram-avatar synth` left."""
-    frames: int = 80
-    """Of each driver, for the pictures."""
+    frames: int = 40
+    """From the middle of a clip of each kind, for the pictures."""
 
 
 def main(wanted: Arguments) -> None:
@@ -166,9 +166,10 @@ def judge_motions(capture: Capture, drivers: dict[str, list[Motion]], template: 
     for kind, motions in (drivers | {"its own held-out frames": [own]}).items():
         figures: dict[str, list[tuple[dict[str, float], int]]] = {}
         for motion in motions:
-            given, started = judge.poses(motion), time.process_time()
-            aligned = judge.poses(align(motion, judge.alignment, template))
+            started = time.process_time()
+            moved = align(motion, judge.alignment, template)
             spent, frames = spent + time.process_time() - started, frames + len(motion)
+            given, aligned = judge.poses(motion), judge.poses(moved)
             change = angles_between(aligned.features, given.features).mean()
             ways = {"as it is": given, "aligned": aligned}
             if motion is not own:
@@ -185,7 +186,7 @@ def judge_motions(capture: Capture, drivers: dict[str, list[Motion]], template: 
     return (
         f"Own motion: {capture.source}, {capture.train_frames} training frames; outside is farther than "
         f"{1000 * judge.alignment.outside:.0f} mm from all of them, or turned by more than {judge.most_turned:.1f} "
-        f"degrees; {1000 * spent / frames:.2f} ms a frame (reading of markers included)\n\n"
+        f"degrees; {1000 * spent / frames:.2f} ms a frame\n\n"
         + _table(("driver", "way", *FIGURES.values()), rows)
         + "\n"
     )
@@ -238,16 +239,17 @@ def judge_pictures(wanted: Arguments, drivers: dict[str, list[Motion]], scratch:
         raise UserError(f"{wanted.avatar}: has no alignment; `ram-avatar train` adds it")
     judge, rows = StLpips(), []
     for kind, motions in drivers.items():
-        motion = motions[0][: wanted.frames]
-        ways = {"as it is": motion, "aligned": align(motion, avatar.alignment, avatar.template)}
-        errors = {}
+        aligned = align(motions[0], avatar.alignment, avatar.template)
+        start = max(0, (len(aligned) - wanted.frames) // 2)
+        middle = slice(start, start + wanted.frames)
+        ways, errors = {"as it is": motions[0][middle], "aligned": aligned[middle]}, {}
         for way, shown in ways.items():
             path = scratch / f"{kind} {way}.npz"
             shown.save(path)
             size, seed = known.camera.width, known.report["performer_seed"]
             truth = synthesize(scratch / f"{kind} {way}", motion=path, size=size, seed=seed, progress=progress)
             errors[way] = judge_frames(avatar, truth, slice(None), known, judge, progress).avatar["st_lpips_person"]
-        rows.append((kind, str(len(motion)), *(f"{errors[way].mean():.4f}" for way in ways)))
+        rows.append((kind, str(len(aligned[middle])), *(f"{errors[way].mean():.4f}" for way in ways)))
     return (
         f"Person ST-LPIPS of {avatar.name} against the performer's true pictures of the same motion, "
         f"{avatar.camera.width} pixels\n\n" + _table(("driver", "frames", "as it is", "aligned"), rows)
