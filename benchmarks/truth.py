@@ -103,7 +103,7 @@ def judge_avatar(wanted: Arguments, scratch: Path, progress) -> str:
         )
         motions[Path(name).stem] = (truth, slice(None))
     for name, (truth, chosen) in motions.items():
-        judged = _judge(avatar, truth, chosen, known, judge, progress)
+        judged = judge_frames(avatar, truth, chosen, known, judge, progress)
         everything.append(judged)
         means = (f"{of[key].mean():.4g}" for key in FIGURES for of in (judged.avatar, judged.mesh))
         rows.append((name, str(len(judged.distance)), f"{judged.distance.mean():.1f}", *means))
@@ -122,7 +122,7 @@ def judge_avatar(wanted: Arguments, scratch: Path, progress) -> str:
 
 
 @torch.no_grad()
-def _judge(avatar: Avatar, truth: Capture, chosen: slice, known: Capture, judge: StLpips, progress) -> Judged:
+def judge_frames(avatar: Avatar, truth: Capture, chosen: slice, known: Capture, judge: StLpips, progress) -> Judged:
     size = avatar.camera.width
     data = CaptureDataset(truth, avatar.template, avatar.texture, size, avatar.device, progress)
     figures = {way: {key: [] for key in FIGURES} for way in ("avatar", "mesh")}

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ram_avatar.animate import animate
 from ram_avatar.avatar import Avatar
+from ram_avatar.demo.improvisation import improvised
+from ram_avatar.demo.performances import perform
 from ram_avatar.errors import UserError
 from ram_avatar.motion.writing import write_motion
 from ram_avatar.video import VideoWriter, probe, read_frames
@@ -119,3 +123,28 @@ def test_head_and_shoulders_are_enough(film, template, tmp_path):
     legs = [i for i, name in enumerate(template.pose_joints) if name.startswith(("upperleg", "lowerleg"))]
     assert capture.motion.pose[:, legs].norm(dim=-1).mean() < 0.35
     assert capture.report["fit_errors"]["face"] < 0.02
+
+
+def test_a_strange_motion_is_aligned_unless_it_shall_not_be(avatar, template, tmp_path):
+    """What the avatar's short film never showed: by default it is led towards what it did show."""
+    perform(improvised(3), template, 12, 4.0, seed=3).save(tmp_path / "m.npz")
+    shown = {}
+    for align in ("off", "auto", "on"):
+        animate(avatar, tmp_path / "m.npz", tmp_path / f"{align}.mp4", align=align)
+        shown[align] = np.stack(list(read_frames(tmp_path / f"{align}.mp4"))).astype(int)
+    for align in ("auto", "on"):
+        assert np.abs(shown[align] - shown["off"]).mean() > 0.2
+    animate(avatar, tmp_path / "m.npz", tmp_path / "none.mp4", align="on", align_strength=0.0)
+    assert np.array_equal(np.stack(list(read_frames(tmp_path / "none.mp4"))), shown["off"])
+
+
+def test_alignment_that_cannot_be(avatar, capture, tmp_path):
+    without = replace(avatar, alignment=None)
+    with pytest.raises(UserError, match="ram-avatar train CAPTURE AVATAR"):
+        animate(without, capture.folder, tmp_path / "out.mp4", align="on")
+    for wrong in ({"align": "sometimes"}, {"align_strength": 1.5}):
+        with pytest.raises(UserError, match="align"):
+            animate(avatar, capture.folder, tmp_path / "out.mp4", **wrong)
+    assert not (tmp_path / "out.mp4").exists()
+    animate(without, capture.folder, tmp_path / "out.mp4")  # "auto" does without
+    assert probe(tmp_path / "out.mp4").frames == 30

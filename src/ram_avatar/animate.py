@@ -1,6 +1,6 @@
 """An avatar driven by somebody else's motion, into a video file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,8 @@ from .avatar import Avatar
 from .create import generated_by
 from .errors import UserError
 from .files import check_output
-from .motion.motion import Motion
+from .motion.alignment import ALIGNMENT_FILE, MODES, Aligner
+from .motion.motion import Frame, Motion
 from .motion.reading import SUFFIXES, read_motion
 from .motion.retarget import Person, retarget
 from .pictures import fit_square, read_picture
@@ -29,6 +30,8 @@ def animate(
     background: str | Path | None = None,
     side_by_side: bool = False,
     keep_place: bool = False,
+    align: str = "auto",
+    align_strength: float = 1.0,
     face_model: str | Path | None = None,
     joint_names: str | Path | None = None,
     overwrite: bool = False,
@@ -43,11 +46,15 @@ def animate(
         side_by_side: show the driver's video on the left.
         joint_names: a YAML file for a skeleton with joint names of its own, see `motion.joint_map`.
         keep_place: the avatar stays where it stands; see `motion.retarget`.
+        align: "auto" leads poses that the avatar's video never showed towards those that it did, "on" every pose,
+            "off" none; see `motion.alignment`.
+        align_strength: share of the way, 0 to 1.
 
     Raises:
-        UserError: a driver that cannot be read, or of another template; `out` exists.
+        UserError: a driver that cannot be read, or of another template; `out` exists; `align` asked for and not there.
     """
     progress, out = progress or Silent(), check_output(out, overwrite)
+    check_alignment(avatar, align, align_strength, progress)
     transparent = background == "transparent"
     if transparent and side_by_side:
         raise UserError("a transparent video has no place for the driver beside it; choose one of the two")
@@ -55,8 +62,15 @@ def animate(
     with _opened(Path(driver), avatar, face_model, joint_names, progress) as (motion, source, shown, sound):
         if side_by_side and shown is None:
             raise UserError(f"{driver}: a motion file has no pictures to show beside the avatar")
+        aligner = make_aligner(avatar, motion.fps, align, align_strength)
         driven = retarget(
-            motion, avatar.template.to("cpu"), source, avatar.person, keep_place=keep_place, progress=progress
+            motion,
+            avatar.template.to("cpu"),
+            source,
+            avatar.person,
+            keep_place=keep_place,
+            align=aligner,
+            progress=progress,
         )
         size = avatar.camera.width
         frames = avatar.render(driven, background=plate)
@@ -72,6 +86,29 @@ def animate(
         ) as video:
             for frame in follow(frames, progress, "Rendering", len(driven)):
                 video.write(np.concatenate([next(beside), frame], 1) if beside else frame)
+
+
+def check_alignment(avatar: Avatar, align: str, strength: float, progress: Progress) -> None:
+    """Raises UserError where the avatar cannot be aligned as it is asked for; says so where "auto" does nothing."""
+    if align not in MODES:
+        raise UserError(f"align is {', '.join(MODES)}, not '{align}'")
+    if not 0 <= strength <= 1:
+        raise UserError(f"the strength of the alignment is between 0 and 1, not {strength:g}")
+    if align == "off" or avatar.alignment:
+        return
+    if align == "on":
+        raise UserError(
+            f"avatar '{avatar.name}' has no {ALIGNMENT_FILE}: it does not know its own motion, so that nothing can be "
+            "aligned to it; `ram-avatar train CAPTURE AVATAR` adds it to a finished avatar, and makes it with a new one"
+        )
+    progress.note(f"Poses are not aligned: the avatar has no {ALIGNMENT_FILE}; `ram-avatar train` adds it")
+
+
+def make_aligner(avatar: Avatar, fps: float, align: str, strength: float) -> Callable[[Frame], Frame] | None:
+    """What aligns a driver's frames, one after the other; None where nothing is to be aligned."""
+    if align == "off" or not avatar.alignment:
+        return None
+    return Aligner(avatar.alignment, avatar.template.to("cpu"), fps, align, strength)
 
 
 @contextmanager

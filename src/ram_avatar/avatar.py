@@ -17,6 +17,7 @@ from .config import NetworkConfig
 from .errors import UserError
 from .files import disk_errors, read_description, temporary_sibling
 from .inference.engine import Engine
+from .motion.alignment import ALIGNMENT_FILE, Alignment
 from .motion.motion import Motion
 from .motion.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork
@@ -47,6 +48,7 @@ class Avatar:
     placement: Placement
     fps: float
     training: dict = field(default_factory=dict)  # step, steps, seconds, capture
+    alignment: Alignment | None = None  # what motion it knows; there once it is trained to its end
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -85,7 +87,8 @@ class Avatar:
     # Files --------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
-        """Write avatar.json, weights.safetensors and background.png into a folder that exists.
+        """Write avatar.json, weights.safetensors, background.png and, where there is an alignment,
+        motion_prior.safetensors into a folder that exists.
 
         Each file is replaced whole, so that a run that is killed leaves an avatar that loads.
         """
@@ -107,6 +110,8 @@ class Avatar:
             packed = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
             _replace(folder / WEIGHTS_FILE, lambda path: path.write_bytes(save(packed)))
             _replace(folder / "background.png", lambda path: write_picture(path, self.background))
+            if self.alignment:
+                self.alignment.save(folder / ALIGNMENT_FILE, self.template)
             text = json.dumps(described, indent=2) + "\n"
             _replace(folder / AVATAR_FILE, lambda path: path.write_text(text))
 
@@ -153,6 +158,7 @@ class Avatar:
             placement=placement,
             fps=fps,
             training=training,
+            alignment=Alignment.load(known, template) if (known := folder / ALIGNMENT_FILE).is_file() else None,
         )
         return avatar.to(device)
 

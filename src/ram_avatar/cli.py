@@ -123,6 +123,11 @@ def animate(
     background: Annotated[str | None, arg(help="a picture's file, or 'transparent' (.mov and .webm)")] = None,
     side_by_side: Annotated[bool, arg(help="show the driver on the left")] = False,
     keep_place: Annotated[bool, arg(help="the avatar does not walk with the driver")] = False,
+    align: Annotated[
+        str,
+        arg(help="lead poses that the avatar's video never showed towards those it did: auto, on (all poses) or off"),
+    ] = "auto",
+    align_strength: Annotated[float, arg(help="share of the way that poses are led, 0 to 1")] = 1.0,
     joint_names: JointNames = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
     smplx_model: SmplxModel = None,
@@ -148,6 +153,8 @@ def animate(
             background=background,
             side_by_side=side_by_side,
             keep_place=keep_place,
+            align=align,
+            align_strength=align_strength,
             joint_names=joint_names,
             face_model=face_model,
             overwrite=overwrite,
@@ -342,15 +349,53 @@ def show(
         progress.note(f"{out}: ready")
 
 
+def prior(
+    paths: Annotated[
+        Positional[list[Path]],
+        arg(metavar="MOTIONS... PRIOR", help="what to learn from, and the .safetensors file to make"),
+    ],
+    epochs: Annotated[int, arg(help="how often every pose is seen")] = 50,
+    seed: Annotated[int, arg(help="of everything that is random")] = 0,
+    licence: Annotated[str, arg(help="of the motions, for the prior's card")] = "unknown: that of the motions",
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit a motion prior, what alignment knows of anybody's poses, to many motions: files, folders, .zip of .bvh."""
+    import shlex
+
+    from .body import load_template
+    from .training.motion_prior import PriorTraining, fit_prior
+
+    # One list of paths: a list of motions would leave nothing for a path after it.
+    if len(paths) < 2:
+        raise UserError("ram-avatar motion prior MOTIONS... PRIOR: name at least one motion and the file to make")
+    *motions, out = paths
+    with _progress() as progress:
+        card = fit_prior(
+            motions,
+            out,
+            template=load_template(status=progress.wait),
+            training=PriorTraining(epochs=epochs, seed=seed),
+            licence=licence,
+            command=shlex.join(["ram-avatar", *sys.argv[1:]]),
+            overwrite=overwrite,
+            progress=progress,
+        )
+        progress.note(
+            f"{out}: {card['poses']} poses of {card['files']} motions; held-out poses come back within "
+            f"{card['held_out_error_degrees']:.1f} degrees a joint"
+        )
+
+
 MOTION_COMMANDS = {
     "convert": convert,
     "show": show,
+    "prior": prior,
 }
 _MOTION = Union[tuple(Annotated[Any, subcommand(name, constructor=run)] for name, run in MOTION_COMMANDS.items())]  # noqa: UP007
 
 
 def motion(command: Annotated[_MOTION, arg(name="")]) -> None:
-    """What to do with motions that are files: convert them, look at them."""
+    """What to do with motions that are files: convert them, look at them, learn from them."""
 
 
 COMMANDS = {

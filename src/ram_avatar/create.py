@@ -18,9 +18,13 @@ from .evaluation.metrics import StLpips
 from .files import atomic_folder, check_output, disk_errors
 from .hardware import check_devices, choose_device, choose_precision
 from .model_card import model_card
+from .motion.alignment import ALIGNMENT_FILE
+from .motion.pose_features import PoseFeatures
+from .motion.prior_file import load_prior
 from .progress import Progress, Silent, follow
 from .tracking.capture import Capture, is_capture
 from .tracking.track import track
+from .training.alignment import fit_alignment
 from .training.dataset import CaptureDataset
 from .training.first_avatar import first_avatar
 from .training.launch import launched
@@ -50,7 +54,8 @@ def train(
     precision: str = "auto",
     progress: Progress | None = None,
 ) -> Avatar:
-    """Learn an avatar from a capture. A folder that holds an unfinished one of this capture is gone on with.
+    """Learn an avatar from a capture. A folder that holds an unfinished one of this capture is gone on with; one that
+    is finished but for its motion (`learn_motion`) gets that.
 
     The textured template comes first: it is a driveable avatar within seconds, saved before training starts.
 
@@ -75,7 +80,12 @@ def train(
         if made.preset != preset.name:
             raise UserError(f"{folder}: holds an avatar of preset '{made.preset}'; train with it, or --overwrite")
         if made.training["step"] >= made.training["steps"]:
-            raise UserError(f"{folder}: this avatar is trained to its end; choose another name or pass --overwrite")
+            if made.alignment:
+                raise UserError(f"{folder}: this avatar is trained to its end; choose another name or pass --overwrite")
+            if made.training["source"] != capture.source:
+                raise UserError(f"{folder}: learned from '{made.training['source']}', not from '{capture.source}'")
+            learn_motion(made, capture, folder, progress)
+            return made
         data = _dataset(made, capture, device, progress)
     else:
         with atomic_folder(folder, overwrite, marker=AVATAR_FILE) as fresh:
@@ -91,6 +101,7 @@ def train(
         if trainer.resume():
             progress.note(f"Going on from step {trainer.step} of {preset.training.steps}")
         trainer.run(progress)
+    learn_motion(made, capture, folder, progress)
     finish(made, data, folder, progress)
     (folder / CHECKPOINT_FILE).unlink()  # twice the size of the avatar, and of no use any more
     return made
@@ -103,6 +114,19 @@ def _take_share(fabric: Fabric, folder: Path, capture: Path, preset: Preset) -> 
     trainer = Trainer(made.to(fabric.device), data, preset, folder, fabric)
     trainer.resume()
     trainer.run(Silent())
+
+
+def learn_motion(avatar: Avatar, capture: Capture, folder: Path, progress: Progress) -> None:
+    """Let an avatar know its own motion, that of the training frames, so that others can be aligned to it."""
+    template, split = avatar.template.to("cpu"), capture.train_frames
+    try:
+        prior, _ = load_prior(None, template.name, PoseFeatures(template).names)
+        motion, held_out = capture.motion[:split], capture.motion[split:]
+        avatar.alignment = fit_alignment(motion, held_out, template, prior, progress)
+    except UserError as error:  # an avatar that cannot be aligned is an avatar all the same
+        progress.note(f"Poses that drive this avatar will not be aligned to its own: {error}")
+    else:
+        avatar.alignment.save(folder / ALIGNMENT_FILE, template)
 
 
 def finish(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> None:

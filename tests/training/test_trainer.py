@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,9 @@ from safetensors.torch import load_file
 from ram_avatar.avatar import Avatar
 from ram_avatar.create import train
 from ram_avatar.errors import UserError
+from ram_avatar.motion.alignment import ALIGNMENT_FILE, Alignment, Score
+from ram_avatar.motion.pose_features import PoseFeatures
+from ram_avatar.motion.posture import Posture
 from ram_avatar.progress import Silent
 from ram_avatar.tracking.capture import Capture
 from ram_avatar.training.dataset import CaptureDataset
@@ -139,12 +143,38 @@ def test_a_trained_avatar_is_whole(avatar_folder, tiny):
             assert figures[name] > 0
     names = {path.name for path in avatar_folder.iterdir()}
     assert {"avatar.json", "weights.safetensors", "background.png", "preview.mp4", "README.md", "curves"} <= names
+    assert ALIGNMENT_FILE in names
     assert CHECKPOINT_FILE not in names
     card = (avatar_folder / "README.md").read_text()
     assert "consent" in card and f"{metrics['psnr']:.2f}" in card
     avatar = Avatar.load(avatar_folder)
     assert avatar.training["step"] == tiny.training.steps
     assert avatar.network.styles.style_trained.sum() == 24  # the training frames, and no held-out one
+
+
+def test_its_own_motion_is_learned_from_the_training_frames(avatar_folder, capture, template):
+    """With the last fifth held out, one frame of which may count as outside; and it can be asked for later."""
+    known = Alignment.load(avatar_folder / ALIGNMENT_FILE, template)
+    assert (known.card["frames"], known.card["held_out_frames"]) == (capture.train_frames, len(capture) - 24)
+    features = PoseFeatures(template)
+    root, pose = (t.double().numpy() for t in (capture.motion.root_rotation, capture.motion.pose))
+    score = Score(known, Posture(template, features))(features.rotations(root, pose))
+    assert (score[:24] < 0.05).all() and (score[24:] > 1).sum() <= 1
+
+
+def test_an_avatar_of_before_gets_its_motion_alone(avatar_folder, capture, tiny, tmp_path):
+    """A finished avatar without it: the same command adds it and touches nothing else."""
+    folder = tmp_path / "a"
+    shutil.copytree(avatar_folder, folder)
+    (folder / ALIGNMENT_FILE).unlink()
+    weights = (folder / "weights.safetensors").read_bytes()
+    made = train(capture, folder, preset=tiny, accelerator="cpu")
+    assert made.alignment and Avatar.load(folder).alignment
+    assert (folder / ALIGNMENT_FILE).read_bytes() == (avatar_folder / ALIGNMENT_FILE).read_bytes()
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    (folder / ALIGNMENT_FILE).unlink()
+    with pytest.raises(UserError, match="learned from"):
+        train(Capture(**{**vars(capture), "source": "other.mp4"}), folder, preset=tiny, accelerator="cpu")
 
 
 def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):

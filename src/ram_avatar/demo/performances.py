@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from ..body.template import BodyTemplate
 from ..errors import UserError
 from ..motion.motion import Motion
-from .choreography import AT_EASE, PERFORMANCES, STANCE, Beat, Expression
+from .choreography import AT_EASE, PERFORMANCES, STANCE, Beat, Expression, Script
 from .posing import ARM_JOINTS, FINGER_JOINTS, LEG_JOINTS, Array, Skeleton, mirrored
 
 DISTANCE = 3.7  # metres from the camera
@@ -36,12 +36,20 @@ def performance(name: str, template: BodyTemplate, frames: int, fps: float) -> M
     """
     if name not in PERFORMANCES:
         raise UserError(f"performance '{name}' is not known; there are: {', '.join(PERFORMANCES)}")
-    script = PERFORMANCES[name]
+    return perform(PERFORMANCES[name], template, frames, fps, seed=len(name))
+
+
+def perform(script: Script, template: BodyTemplate, frames: int, fps: float, seed: int) -> Motion:
+    """Any script, as `performance` has its own performed.
+
+    Args:
+        seed: of breathing, sway, gaze and blinks.
+    """
     skeleton = Skeleton(template, template.body(performer_identity(template)))
     seconds = np.arange(frames) / fps
     body = _Timeline(STANCE, script.beats, skeleton)
     channels = {channel: body.at(channel, seconds) for channel in STANCE}
-    noise = _Drift(seconds, seed=len(name))
+    noise = _Drift(seconds, seed)
     pose = _Pose(template, frames)
 
     head, torso, root = channels["head"], channels["torso"], channels["root"]
@@ -123,7 +131,7 @@ def _face(
     actions = np.zeros((len(seconds), len(index)))
     for name, weight in Expression(0, 0, AT_EASE).weights():
         actions[:, index[name]] = weight
-    period = max(e.start + e.seconds for e in expressions)
+    period = max((e.start + e.seconds for e in expressions), default=1.0)
     time = seconds % period
     for expression in expressions:
         rise = np.clip((time - expression.start) / expression.ease, 0, 1)

@@ -1,0 +1,118 @@
+"""What a motion prior sees of a pose: the turns of the body's joints and its tilt, as numbers without jumps.
+
+A rotation is told by the first two columns of its matrix (Zhou et al. 2019, "On the Continuity of Rotation
+Representations in Neural Networks"): every rotation has one such code, and near rotations have near codes, which no
+three or four numbers can do. Fingers, eyes and the face are not in it: they are not what a body's pose is made of, and
+an avatar's network draws each of them by itself. Nor is the heading: a person who turns around has the same pose.
+"""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..body.template import BodyTemplate
+
+Array = np.ndarray
+_LEFT_OUT = ("finger", "eye")
+_MIRRORED = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])  # the columns of a rotation reflected in the plane x = 0
+_UPSIDE_DOWN = 1e-9
+_NEXT, _AFTER = [1, 2, 0], [2, 0, 1]
+
+
+class PoseFeatures:
+    """Poses of a template to features and back. All arrays are float64; leading dimensions are free.
+
+    The features of a pose are K blocks of 6, the root's tilt first, then the body's joints in the order of
+    `pose_joints`. The tilt is what is left of the root's rotation without the heading, its part about the vertical; a
+    person who stands on their hands has no heading, and next to that it may jump.
+    """
+
+    def __init__(self, template: BodyTemplate):
+        names = template.pose_joints
+        self.joints = [i for i, name in enumerate(names) if not name.startswith(_LEFT_OUT)]
+        self.names = ["root"] + [names[i] for i in self.joints]
+        self.width = 6 * len(self.names)
+        self.mirror = self.blocks([_other_side(name) for name in self.names])
+        """A pose with left and right exchanged: `features[..., mirror] * mirror_signs`."""
+        self.mirror_signs = np.tile(_MIRRORED, len(self.names))
+
+    def rotations(self, root_rotation: Array, pose: Array) -> Array:
+        """[..., K, 3, 3]: the tilt, and the turns of the body's joints relative to their parents.
+
+        Args:
+            root_rotation: [..., 3] rotation vector, radians.
+            pose: [..., P, 3] rotation vectors of the template's pose joints, radians.
+        """
+        return self.turns(split_heading(root_rotation)[0], pose)
+
+    def turns(self, tilt: Array, pose: Array) -> Array:
+        """`rotations` where the tilt [..., 3] is known already."""
+        vectors = np.concatenate([tilt[..., None, :], pose[..., self.joints, :]], -2)
+        return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
+
+    def of(self, root_rotation: Array, pose: Array) -> Array:
+        """[..., 6 K] features; see `rotations`."""
+        return to_features(self.rotations(root_rotation, pose))
+
+    def put(self, rotations: Array, heading: Array, pose: Array) -> tuple[Array, Array]:
+        """The pose with another body: its fingers and eyes stay.
+
+        Args:
+            rotations: [..., K, 3, 3], which must be rotations.
+            heading: [..., 3] what goes before the tilt (`split_heading`).
+
+        Returns:
+            root_rotation: [..., 3]; pose: [..., P, 3], both new.
+        """
+        turns = Rotation.from_matrix(rotations.reshape(-1, 3, 3))
+        vectors = turns.as_rotvec().reshape(rotations.shape[:-1])
+        changed = pose.copy()
+        changed[..., self.joints, :] = vectors[..., 1:, :]
+        tilt, _ = split_heading(vectors[..., 0, :])  # what is decoded may have a little of a heading in it
+        turned = _turns(heading) * _turns(tilt)
+        return turned.as_rotvec().reshape(heading.shape), changed
+
+    def blocks(self, joints: list[str]) -> Array:
+        """Indices of the features of some of `names`."""
+        return np.concatenate([np.arange(6 * k, 6 * k + 6) for k in map(self.names.index, joints)])
+
+
+def split_heading(root_rotation: Array) -> tuple[Array, Array]:
+    """A rotation [..., 3] as a heading after a tilt: tilt and heading, rotation vectors [..., 3]; the heading is about
+    the vertical, the tilt about a level axis."""
+    turn = _turns(root_rotation)
+    quaternion = turn.as_quat()
+    upright = np.hypot(quaternion[:, 2], quaternion[:, 3]) > _UPSIDE_DOWN
+    heading = np.zeros((len(quaternion), 3))
+    heading[:, 2] = np.where(upright, 2 * np.arctan2(quaternion[:, 2], quaternion[:, 3]), 0.0)
+    tilt = Rotation.from_rotvec(-heading) * turn
+    return tilt.as_rotvec().reshape(root_rotation.shape), heading.reshape(root_rotation.shape)
+
+
+def to_features(rotations: Array) -> Array:
+    """Rotation matrices [..., K, 3, 3] as [..., 6 K]: the first column of each, then its second."""
+    return rotations[..., :2].swapaxes(-1, -2).reshape(*rotations.shape[:-3], -1)
+
+
+def to_rotations(features: Array) -> Array:
+    """[..., 6 K] to the rotation matrices [..., K, 3, 3] whose columns these are most nearly (Gram-Schmidt)."""
+    columns = features.reshape(*features.shape[:-1], -1, 2, 3)
+    x, second = columns[..., 0, :], columns[..., 1, :]
+    x = x / np.sqrt(np.square(x).sum(-1, keepdims=True))
+    y = second - (x * second).sum(-1, keepdims=True) * x
+    y = y / np.sqrt(np.square(y).sum(-1, keepdims=True))
+    z = x[..., _NEXT] * y[..., _AFTER] - x[..., _AFTER] * y[..., _NEXT]  # their cross product
+    return np.stack([x, y, z], -1)
+
+
+def angles_between(a: Array, b: Array) -> Array:
+    """[..., K] degrees between the rotations that two features tell of."""
+    cosine = (np.einsum("...kij,...kij->...k", to_rotations(a), to_rotations(b)) - 1) / 2
+    return np.degrees(np.arccos(cosine.clip(-1, 1)))
+
+
+def _turns(vectors: Array) -> Rotation:
+    return Rotation.from_rotvec(vectors.reshape(-1, 3))
+
+
+def _other_side(name: str) -> str:
+    return {".L": name[:-2] + ".R", ".R": name[:-2] + ".L"}.get(name[-2:], name)

@@ -1,0 +1,70 @@
+"""How a body looks in a pose: markers on it, and how far its posture is from known ones."""
+
+import numpy as np
+
+from ..body.template import BodyTemplate
+from .pose_features import Array, PoseFeatures
+
+# Where each bone ends, and what shows how hands, feet and head are turned about their bones.
+_MARKED = (
+    "spine01", "neck01", "head", "eye",
+    "upperarm01", "lowerarm01", "wrist", "finger2-1", "finger3-1", "finger5-1",
+    "lowerleg01", "foot", "toe1-1", "toe5-1",
+)  # fmt: skip
+
+
+class Posture:
+    """Markers of a template's default body in a pose, relative to its root and heading.
+
+    They follow from where a pose's turns leave the body, however its joints share them: a twist of the upper arm may be
+    in its first half or in its second. NumPy; leading dimensions are free.
+    """
+
+    def __init__(self, template: BodyTemplate, features: PoseFeatures):
+        at = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3].double().numpy()
+        turning = {name: k for k, name in enumerate(features.names)}
+        turning[template.joint_names[template.joint_parents.index(-1)]] = 0
+        carrier: list[int] = []  # of every joint of the skeleton: the turning joint that moves what hangs on it
+        place = np.zeros((len(features.names), 3))  # of the turning joints, at the reference pose
+        parents = np.zeros(len(features.names), int)
+        depth = np.zeros(len(features.names), int)
+        markers: dict[str, tuple[int, Array]] = {}
+        for joint, (name, parent) in enumerate(zip(template.joint_names, template.joint_parents, strict=True)):
+            hung = carrier[parent] if parent >= 0 else 0
+            k = turning.get(name)
+            if k is not None:
+                place[k] = at[joint]
+                parents[k], depth[k] = hung, depth[hung] + (parent >= 0)
+            carrier.append(hung if k is None else k)
+            if name.split(".")[0] in _MARKED:
+                markers[name] = hung, at[joint]
+        self.names = list(markers)
+        self._carriers = np.array([hung for hung, _ in markers.values()])
+        self._offsets = np.stack([where - place[hung] for hung, where in markers.values()])[..., None]  # [M, 3, 1]
+        levels = [np.flatnonzero(depth == level) for level in range(1, depth.max() + 1)]
+        self._levels = [(level, parents[level], (place[level] - place[parents[level]])[..., None]) for level in levels]
+
+    def markers(self, rotations: Array) -> Array:
+        """[..., M, 3] metres, of rotations [..., K, 3, 3] (`PoseFeatures.rotations`)."""
+        turns, places = rotations.copy(), np.zeros(rotations.shape[:-1] + (1,))
+        for joints, parents, ways in self._levels:
+            hung = turns[..., parents, :, :]
+            places[..., joints, :, :] = places[..., parents, :, :] + hung @ ways
+            turns[..., joints, :, :] = hung @ rotations[..., joints, :, :]
+        return (places[..., self._carriers, :, :] + turns[..., self._carriers, :, :] @ self._offsets)[..., 0]
+
+
+class Distance:
+    """How far postures are from the nearest of the known ones: root mean square over the markers, metres."""
+
+    def __init__(self, known: Array):
+        """known: [N, M, 3] markers."""
+        self._known = known.reshape(len(known), -1).astype(np.float32)
+        self._squares = np.square(self._known).sum(1)
+        self._markers = known.shape[1]
+
+    def __call__(self, markers: Array) -> Array:
+        """[...] of markers [..., M, 3]."""
+        points = markers.reshape(*markers.shape[:-2], -1).astype(np.float32)
+        square = np.square(points).sum(-1) + (self._squares - 2 * points @ self._known.T).min(-1)
+        return np.sqrt(square.clip(min=0) / self._markers)
