@@ -8,7 +8,6 @@ from ram_avatar.live.backdrop import Backdrop
 from ram_avatar.live.manual import ManualControl
 from ram_avatar.live.marking import mark
 from ram_avatar.live.mirroring import Mirror
-from ram_avatar.live.painting import NetworkRenderer
 from ram_avatar.live.pipeline import AvatarPipeline, Driven
 from ram_avatar.live.playing import PlayedMotion, Standing, standing
 from ram_avatar.live.protocol import Status
@@ -25,12 +24,6 @@ def _pose(avatar, frame: Frame):
 @pytest.fixture()
 def frames(random_motion) -> list[Frame]:
     return list(random_motion(4).frames())
-
-
-def test_frame_by_frame_is_the_same_as_all_at_once(avatar, random_motion):
-    motion, renderer = random_motion(4), NetworkRenderer(avatar)
-    for frame, whole in zip(motion.frames(), avatar.render(motion, background="transparent"), strict=True):
-        assert np.abs(renderer.render(frame).astype(int) - whole).max() <= 1
 
 
 def test_a_mirror_shows_the_body_on_the_other_side(avatar, frames):

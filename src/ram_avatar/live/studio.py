@@ -8,6 +8,7 @@ from ..animate import check_template
 from ..avatar import Avatar, is_avatar
 from ..errors import UserError
 from ..hardware import choose_device
+from ..inference.engine import Engine
 from ..motion.reading import SUFFIXES, read_motion
 from ..motion.retarget import Person, retarget
 from ..tracking.capture import Capture, is_capture
@@ -15,7 +16,6 @@ from .backdrop import Backdrop
 from .films import Film, FilmDriver
 from .manual import ManualControl
 from .mirroring import Mirror
-from .painting import NetworkRenderer
 from .pipeline import AvatarPipeline, Driver
 from .playing import PlayedMotion, Standing, standing
 
@@ -91,8 +91,9 @@ class Studio:
         return avatar, facts
 
     def pipeline(self, avatar: Avatar, driver: Driver) -> AvatarPipeline:
+        background = "transparent" if avatar.network.config.alpha else None
         return AvatarPipeline(
-            NetworkRenderer(avatar),
+            Engine(avatar, background=background, exact=False),
             driver,
             start=standing(avatar),
             backdrop=Backdrop(avatar.background),
