@@ -105,7 +105,8 @@ def judge(template: BodyTemplate, motion: Motion, source: Person, target: Person
     scale = target.placement.leg_length / source.placement.leg_length
     free, every = directions(template, motion, before, after, plain)
     stands = standing(before, motion.fps)
-    touched = before.apart < TOUCHES
+    lost = unseen(motion) if with_fingers(motion) else np.zeros((len(motion), 2), bool)
+    touched = (before.apart < TOUCHES) & ~np.stack([lost[:, 0], lost[:, 1], lost.any(1)], 1)
     return [
         f"{1e-6 * np.median(durations):.2f}",
         f"{np.quantile(free, 0.99):.1f}" if len(free) else "",
@@ -174,12 +175,10 @@ def directions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Angles between the two bodies' bones, degrees: of those that no foot or hand corrected, and of all.
 
-    Hands are left out where they are not seen, and for as long after as they take to come back.
+    Hands are left out where they are not seen.
     """
     index, roles = template.joint_names.index, {joint: role for role, joint in template.roles.items()}
-    lost = motion.confidence[:, 1:3].numpy() < 0.3
-    lag = round(1.5 * motion.fps)
-    lost = np.stack([lost[max(0, i - lag) : i + 1].any(0) for i in range(len(motion))])
+    lost = unseen(motion)
     free, every = [], []
     for carriers, end in bones(template):
         start, end = index(carriers[0]), index(end)
@@ -196,6 +195,17 @@ def directions(
         free.append(angle[same & shown])
         every.append(angle[shown])
     return np.concatenate(free), np.concatenate(every)
+
+
+def with_fingers(motion: Motion) -> bool:
+    """Whether the driver has any: hands of a skeleton without are at rest in both bodies."""
+    return bool((motion.confidence[:, 1:3] > 0).any())
+
+
+def unseen(motion: Motion) -> np.ndarray:
+    """[N, 2] whether the left and the right hand are not seen, or have not come back yet."""
+    lost, lag = motion.confidence[:, 1:3].numpy() < 0.3, round(1.5 * motion.fps)
+    return np.stack([lost[max(0, i - lag) : i + 1].any(0) for i in range(len(motion))])
 
 
 def standing(driver: Seen, fps: float) -> list[tuple[int, int, int]]:
