@@ -44,7 +44,8 @@ class Sample:
 
     maps: MeshMaps
     before: MeshMaps  # of the frame before
-    windows: Windows | None
+    windows: Windows | None  # of the exact engine
+    live: Windows | None  # of the live one
 
     @property
     def given(self) -> ConditionMaps:
@@ -90,25 +91,26 @@ def untrained(preset: str, template: BodyTemplate) -> Avatar:
     )
 
 
-def sample(engine: Engine, motion: Motion, index: int) -> Sample:
-    """A frame of a motion on the engine's device."""
-    now, before = (
-        engine.mapper.draw(motion[[i]].map(lambda t: t.to(engine.avatar.device))) for i in (index, index - 1)
-    )
-    return Sample(now[0], before[0], engine.windows(now[1]))
+def sample(avatar: Avatar, motion: Motion, index: int) -> Sample:
+    """A frame of a motion on the avatar's device."""
+    exact, live = Engine(avatar), Engine(avatar, exact=False)
+    draw = lambda i: exact.mapper.draw(motion[[i]].map(lambda t: t.to(avatar.device)))  # noqa: E731
+    (maps, places), (before, _) = draw(index), draw(index - 1)
+    return Sample(maps, before, exact.windows(places), live.windows(places))
 
 
 def on_cpu(avatar: Avatar, motion: Motion) -> str:
     """The network in all its forms, in turns, so that what else the machine does slows all alike."""
-    engine, folded = Engine(avatar), FoldedNetwork(avatar.network)
+    folded = FoldedNetwork(avatar.network)
     half = deepcopy(folded).in_bf16()
-    samples = [sample(engine, motion, i) for i in range(4, FRAMES, FRAMES // 4)]
+    samples = [sample(avatar, motion, i) for i in range(4, FRAMES, FRAMES // 4)]
     previous = folded(samples[0].before)[1]
     forms: dict[str, Callable[[Sample], object]] = {
         "training network": lambda s: avatar.network(s.given),
         "folded": lambda s: folded(s.maps, previous),
-        "folded, in windows: **the engine, exact**": lambda s: folded(s.maps, previous, s.windows),
-        "folded, in windows, bf16: **the engine, live**": lambda s: half(s.maps, previous, s.windows),
+        "and face and hands where they are: **the engine, exact**": lambda s: folded(s.maps, previous, s.windows),
+        "and the person where it is": lambda s: folded(s.maps, previous, s.live),
+        "and bf16: **the engine, live**": lambda s: half(s.maps, previous, s.live),
     }
     if find_spec("onnxruntime") and find_spec("onnxscript"):
         forms["exported, ONNX Runtime"] = onnx_runtime(avatar, previous)
@@ -175,7 +177,7 @@ def on_gpu(preset: str, template: BodyTemplate, cost: int, peak: dict[torch.dtyp
     """Frames a second of the network alone, and of motion to pixels."""
     avatar = untrained(preset, template).to("cuda")
     engine, motion = Engine(avatar, exact=False), performance("driving", template, FRAMES, 25.0)
-    given, folded = sample(engine, motion, 4), FoldedNetwork(avatar.network).to("cuda")
+    given, folded = sample(avatar, motion, 4), FoldedNetwork(avatar.network).to("cuda")
     half = deepcopy(folded).in_bf16()
     previous = folded(given.before)[1]
     exact_graph, half_graph = CapturedNetwork(folded, given.maps), CapturedNetwork(half, given.maps)
