@@ -17,6 +17,18 @@ BODY_JOINTS = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
 MAX_WRIST_GAP = 0.06
 # Of the person's height: the longer side of a hand's bounding box.
 HAND_SIZE = (0.015, 0.22)
+# Camera axes (x right, y down, z forward) to world axes (x right of the picture, y forward, z up).
+TO_WORLD = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32)
+# Bones as shares of the body's height, of an average adult: (from, to), pose landmarks.
+HEIGHT_SHARES = {
+    (LEFT_SHOULDER, RIGHT_SHOULDER): 0.20,
+    (LEFT_SHOULDER, LEFT_HIP): 0.29,
+    (RIGHT_SHOULDER, RIGHT_HIP): 0.29,
+    (23, 25): 0.25,
+    (24, 26): 0.25,
+    (25, 27): 0.24,
+    (26, 28): 0.24,
+}
 
 
 @dataclass
@@ -41,26 +53,11 @@ class Observations:
     @property
     def person_height(self) -> float:
         """The upright person's height in pixels, from the bones that are seen: robust to what is cut off."""
-        pose, visible = self.pose[self.seen["body"]], self.visibility[self.seen["body"]]
-        shares = {  # of body height, an average adult seen from the front
-            (LEFT_SHOULDER, RIGHT_SHOULDER): 0.20,
-            (LEFT_SHOULDER, LEFT_HIP): 0.29,
-            (RIGHT_SHOULDER, RIGHT_HIP): 0.29,
-            (23, 25): 0.25,
-            (24, 26): 0.25,
-            (25, 27): 0.24,
-            (26, 28): 0.24,
-        }
-        heights = []
-        for (a, b), share in shares.items():
-            both = (visible[:, a] > 0.6) & (visible[:, b] > 0.6)
-            if both.float().mean() > 0.3:
-                # Foreshortening only ever shortens: the long end of a bone's lengths is its true one.
-                heights.append(float((pose[both][:, a] - pose[both][:, b]).norm(dim=-1).quantile(0.85)) / share)
-        if not heights:
-            span = pose.amax(1) - pose.amin(1)
-            return float(span[:, 1].median())
-        return float(np.median(heights))
+        pose, visibility = self.pose[self.seen["body"]].numpy(), self.visibility[self.seen["body"]].numpy()
+        heights = bone_heights(pose, visibility)
+        # Foreshortening only ever shortens: the long end of a bone's lengths is its true one.
+        told = [np.nanquantile(bone, 0.85) for bone in heights.T if np.isfinite(bone).mean() > 0.3]
+        return float(np.median(told if told else np.ptp(pose[..., 1], 1)))
 
     def rates(self) -> dict[str, float]:
         """Share of the frames in which each part was seen."""
@@ -73,9 +70,7 @@ def observe(clip: Sequence[Landmarks], width: int, height: int, fps: float) -> O
     def stack(name: str) -> Tensor:
         return torch.from_numpy(np.stack([getattr(frame, name) for frame in clip]).astype(np.float32))
 
-    world = stack("pose_world")
-    # Camera axes (x right, y down, z forward) to world axes (x right of the picture, y forward, z up).
-    world = torch.stack([world[..., 0], world[..., 2], -world[..., 1]], -1)
+    world = stack("pose_world") @ torch.from_numpy(TO_WORLD).T
     seen = {
         "body": torch.isfinite(stack("pose")[:, 0, 0]),
         **{part: torch.isfinite(stack(part)[:, 0, 0]) for part in ("left_hand", "right_hand", "face")},
@@ -100,16 +95,45 @@ def observe(clip: Sequence[Landmarks], width: int, height: int, fps: float) -> O
 
 
 def _gate_faces(observations: Observations) -> None:
-    """Seen from behind, faces are imagined: keep those whose nose is nearer to the camera than the ears."""
-    nose, ears = observations.pose_world[:, 0], observations.pose_world[:, [7, 8]].mean(1)
-    observations.seen["face"] &= observations.seen["body"] & (nose[:, 1] < ears[:, 1])
+    observations.seen["face"] &= observations.seen["body"] & torch.from_numpy(
+        looks_here(observations.pose_world.numpy())
+    )
 
 
 def _gate_hands(observations: Observations) -> None:
     height = observations.person_height
     for part, wrist in WRISTS.items():
-        hand = getattr(observations, part)[..., :2]
-        gap = (hand[:, 0] - observations.pose[:, wrist]).norm(dim=-1) / height
-        size = (hand.amax(1) - hand.amin(1)).amax(-1) / height
-        plausible = (gap < MAX_WRIST_GAP) & (size > HAND_SIZE[0]) & (size < HAND_SIZE[1])
-        observations.seen[part] &= observations.seen["body"] & plausible
+        hand = getattr(observations, part)[..., :2].numpy()
+        plausible = belongs(hand, observations.pose[:, wrist].numpy(), height)
+        observations.seen[part] &= observations.seen["body"] & torch.from_numpy(plausible)
+
+
+# What holds for a frame as for a clip, in NumPy; [...] is any number of frames ------------------------------------
+
+
+def bone_heights(pose: np.ndarray, visibility: np.ndarray) -> np.ndarray:
+    """[..., 7] the person's height as each bone of `HEIGHT_SHARES` tells it, pixels; NaN where it is not seen.
+
+    Args:
+        pose: [..., 33, 2] pixels.
+        visibility: [..., 33].
+    """
+    start, end = np.array(list(HEIGHT_SHARES)).T
+    length = np.linalg.norm(pose[..., start, :] - pose[..., end, :], axis=-1)
+    both = (visibility[..., start] > 0.6) & (visibility[..., end] > 0.6)
+    return np.where(both, length / np.array(list(HEIGHT_SHARES.values())), np.nan)
+
+
+def looks_here(pose_world: np.ndarray) -> np.ndarray:
+    """[...] bool: whether a face can be seen at all, of [..., 33, 3] in world axes.
+
+    Seen from behind, faces are imagined: those are kept whose nose is nearer to the camera than the ears.
+    """
+    return pose_world[..., 0, 1] < pose_world[..., [7, 8], 1].mean(-1)
+
+
+def belongs(hand: np.ndarray, wrist: np.ndarray, height: float) -> np.ndarray:
+    """[...] bool: whether a hand [..., 21, 2] is of a plausible size and at the pose's wrist [..., 2]; pixels."""
+    gap = np.linalg.norm(hand[..., 0, :] - wrist, axis=-1) / height
+    size = (hand.max(-2) - hand.min(-2)).max(-1) / height
+    return (gap < MAX_WRIST_GAP) & (size > HAND_SIZE[0]) & (size < HAND_SIZE[1])
