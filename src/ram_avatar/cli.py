@@ -250,9 +250,10 @@ def live(
     listening = None if bench else listen(address)  # a port in use is told before seconds of loading
     from .live.bench import measure
     from .live.studio import Studio
+    from .live.tracker import LiveTracker
 
     with _progress() as progress:
-        studio = Studio(avatar, source=source, accelerator=accelerator, marked=visible_mark)
+        studio = Studio(avatar, source=source, camera=LiveTracker, accelerator=accelerator, marked=visible_mark)
         if bench:
             measure(studio, progress)
         else:

@@ -1,82 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detector
 
 from ram_avatar.body.anatomy import anatomy_of
 from ram_avatar.camera import Camera
-from ram_avatar.motion.motion import Motion
-from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
 from ram_avatar.tracking.fitting import FitSettings, fit, geman_mcclure
-from ram_avatar.tracking.landmarks import Landmarks
 from ram_avatar.tracking.observations import observe
-
-FRAMES, WIDTH, HEIGHT = 24, 480, 640
-
-
-def _performance(template) -> tuple[Motion, torch.Tensor]:
-    """A person of another shape who waves, turns, bends fingers and opens the mouth."""
-    anatomy, time = anatomy_of(template), torch.linspace(0, 2, FRAMES)
-    angles = anatomy.relaxed.repeat(FRAMES, 1, 1)
-    turn = lambda name, axis, values: angles[:, template.pose_joints.index(name), axis].add_(values)  # noqa: E731
-    turn("upperarm01.L", 1, -0.6 * torch.sin(time))
-    turn("lowerarm01.R", 0, 0.5 + 0.4 * torch.sin(2 * time))
-    turn("spine03", 2, 0.2 * torch.sin(time))
-    turn("finger2-1.R", 0, 0.8 * torch.sin(time).abs())
-    actions = torch.zeros(FRAMES, len(template.action_names))
-    actions[:, template.action_names.index("jawOpen")] = 0.6 * torch.sin(3 * time).abs()
-    identity = template.default_identity()
-    identity[: template.phenotype_count] += torch.tensor([0.2, 0.0, 0.1, -0.1, 0.2, 0.1])
-    motion = Motion(
-        template=template.name,
-        fps=25.0,
-        root_rotation=torch.stack([torch.zeros(FRAMES), torch.zeros(FRAMES), 0.3 * torch.sin(time)], 1),
-        root_translation=torch.tensor([0.1, 3.4, 0.05]) + 0.1 * torch.sin(time)[:, None] * torch.tensor([1.0, 0, 0]),
-        pose=anatomy.to_pose(angles),
-        facial_actions=actions,
-        confidence=torch.ones(FRAMES, 4),
-    )
-    return motion, identity
-
-
-def _seen_by_a_perfect_detector(template, motion, identity, camera: Camera) -> list[Landmarks]:
-    map_ = Correspondence.load(template)
-    with torch.no_grad():
-        posed = template.points(map_.regressor).body(identity).pose(*motion.parameters())
-    points, joints = posed.vertices, posed.joints[..., :3, 3]
-    pose = torch.zeros(len(motion), 33, 3)
-    pose[:, map_.joint_landmarks] = map_.pose_joints(joints, posed.turns)
-    pose[:, map_.surface_landmarks] = points[:, SURFACE_ROWS]
-    hips = pose[:, [23, 24]].mean(1, keepdim=True)
-
-    def project(x: torch.Tensor) -> np.ndarray:
-        return camera.project(x)[..., :2].numpy()
-
-    def spatial(x: torch.Tensor) -> np.ndarray:
-        depth = (x[:, 1:2] - x[:1, 1:2]) * camera.focal / x[:1, 1:2]
-        return np.concatenate([project(x), depth.numpy()], 1)
-
-    seen = []
-    for i in range(len(motion)):
-        metric = (pose[i] - hips[i]).numpy()
-        seen.append(
-            Landmarks(
-                pose=project(pose[i]),
-                visibility=np.ones(33, np.float32),
-                pose_world=np.stack([metric[:, 0], -metric[:, 2], metric[:, 1]], 1),
-                left_hand=spatial(map_.hand(points, joints, "left")[i]),
-                right_hand=spatial(map_.hand(points, joints, "right")[i]),
-                face=spatial(points[i, FACE_ROWS]),
-                mask=np.zeros((HEIGHT // 4, WIDTH // 4), np.uint8),
-            )
-        )
-    return seen
 
 
 @pytest.fixture(scope="module")
 def recovered(template):
-    motion, identity = _performance(template)
+    motion, identity = performance(template)
     camera = Camera.default(WIDTH, HEIGHT)
-    observed = observe(_seen_by_a_perfect_detector(template, motion, identity, camera), WIDTH, HEIGHT, 25.0)
+    observed = observe(seen_by_a_perfect_detector(template, motion, identity, camera), WIDTH, HEIGHT, 25.0)
     return motion, identity, observed, fit(template, observed, settings=FitSettings(100, 200))
 
 
@@ -112,8 +49,8 @@ def test_the_result_is_whole(recovered):
 
 def test_gaps_are_filled_smoothly(template):
     """Ten frames without anything seen: the motion goes on through them without a jump."""
-    motion, identity = _performance(template)
-    clip = _seen_by_a_perfect_detector(template, motion, identity, Camera.default(WIDTH, HEIGHT))
+    motion, identity = performance(template)
+    clip = seen_by_a_perfect_detector(template, motion, identity, Camera.default(WIDTH, HEIGHT))
     for frame in clip[8:16]:
         for part in ("pose", "pose_world", "left_hand", "right_hand", "face"):
             getattr(frame, part)[:] = np.nan

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import UserError
 from .decoding import HEAD, MAX_SIDE
 from .pipeline import Driven, Driver
+from .settings import Settings
 
 _PATIENCE = 20.0  # seconds without a picture, then the process is given up
 
@@ -146,8 +147,8 @@ class FilmDriver:
         driven.picture = picture
         return driven
 
-    def smooth(self, strength: float) -> None:
-        self._driver.smooth(strength)
+    def adjust(self, settings: Settings) -> None:
+        self._driver.adjust(settings)
 
     def calibrate(self) -> None:
         self._driver.calibrate()

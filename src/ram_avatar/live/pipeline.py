@@ -1,7 +1,6 @@
 """From a camera frame to a picture of the avatar: what the worker of a session calls, once per frame."""
 
 import time
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,7 +11,6 @@ from ..motion.motion import Frame
 from .backdrop import Backdrop
 from .manual import ManualControl
 from .marking import mark
-from .mirroring import Mirror
 from .protocol import Status
 from .settings import Settings
 
@@ -38,8 +36,8 @@ class Driver(Protocol):
         """
         ...
 
-    def smooth(self, strength: float) -> None:
-        """How calm the motion shall be, 0 to 1 (`Settings.smoothing`)."""
+    def adjust(self, settings: Settings) -> None:
+        """What the controls say of mirroring, smoothing and alignment, from the next frame on."""
         ...
 
     def calibrate(self) -> None:
@@ -63,10 +61,6 @@ class Renderer(Protocol):
     def reset(self) -> None:
         """Another clip begins: the next frame has none before it."""
         ...
-
-
-Align = Callable[[Frame, float], Frame]
-"""A frame, brought towards what the avatar has learned, with a strength between 0 and 1."""
 
 
 @dataclass
@@ -96,12 +90,11 @@ class Pipeline(Protocol):
 
 
 class AvatarPipeline:
-    """A driver, mirroring, alignment, the sliders, a renderer and a background.
+    """A driver, the sliders, a renderer and a background.
 
     Args:
         driver: may be exchanged by `use` while the session runs.
         start: the frame to show until the driver gives one.
-        align: None for an avatar without a motion prior.
         marked: draw a small mark on every picture, see `marking`.
     """
 
@@ -113,13 +106,11 @@ class AvatarPipeline:
         start: Frame,
         backdrop: Backdrop,
         manual: ManualControl,
-        mirror: Mirror,
-        align: Align | None = None,
         marked: bool = False,
     ):
         self.backdrop = backdrop
-        self._renderer, self._driver, self._align = renderer, driver, align
-        self._manual, self._mirror, self._marked = manual, mirror, marked
+        self._renderer, self._driver = renderer, driver
+        self._manual, self._marked = manual, marked
         self._start = self._last = start
         self._settings = Settings()
 
@@ -130,24 +121,21 @@ class AvatarPipeline:
     @settings.setter
     def settings(self, settings: Settings) -> None:
         self._settings = settings
-        self._driver.smooth(settings.smoothing)
+        self._driver.adjust(settings)
 
     def use(self, driver: Driver) -> None:
         """Another driver from the next frame on; the one so far is closed."""
         self._driver.close()
         self._driver = driver
-        self._driver.smooth(self._settings.smoothing)
+        self._driver.adjust(self._settings)
 
     def step(self, rgb: np.ndarray | None, seconds: float) -> Shown:
         """The avatar at one moment. While the person is lost it keeps its last pose."""
         driven = self._driver.drive(rgb, seconds)
         timings, settings = dict(driven.timings), self._settings
-        with _timed(timings, "align"):
-            if driven.frame is not None:
-                self._last = self._mirror(driven.frame) if settings.mirror else driven.frame
-                if self._align is not None and settings.alignment > 0:
-                    self._last = self._align(self._last, settings.alignment)
-            frame = self._manual(self._last, settings)
+        if driven.frame is not None:
+            self._last = driven.frame
+        frame = self._manual(self._last, settings)
         with _timed(timings, "render"):
             rgba = _with_opacity(self._renderer.render(frame))
             if self._marked:

@@ -1,22 +1,31 @@
 """Drivers that need no camera: a motion, over and over, and an avatar that stands."""
 
+import time
+
 import numpy as np
 import torch
 
 from ..avatar import Avatar
 from ..body.anatomy import anatomy_of
 from ..motion.motion import Frame, Motion
+from ..motion.retarget import Person
+from .carrying import Carrier
 from .pipeline import Driven
 from .protocol import Status
+from .settings import Settings
 
 
 class PlayedMotion:
-    """A motion that is on the avatar's own place already (`motion.retarget`), from its start to its end, again and
-    again, at its own pace."""
+    """A motion from its start to its end, again and again, at its own pace.
 
-    def __init__(self, motion: Motion):
-        self._motion = motion
-        self._started: float | None = None
+    Args:
+        source: whose motion it is.
+    """
+
+    def __init__(self, motion: Motion, source: Person, avatar: Avatar):
+        self._motion, self._source, self._avatar = motion, source, avatar
+        self._settings = Settings()
+        self.reset()
 
     def index(self, seconds: float) -> int:
         """The frame that is due at a time."""
@@ -25,16 +34,30 @@ class PlayedMotion:
         return int((seconds - self._started) * self._motion.fps) % len(self._motion)
 
     def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
-        return Driven(self._motion.frame(self.index(seconds)), Status.PLAYING)
+        index = self.index(seconds)
+        if index != self._index:
+            if self._index is None or index < self._index:  # from the end to the start no foot slides along
+                self._carrier = Carrier(self._avatar, self._source, self._motion.fps, self._settings)
+            passed = 1 if self._index is None else max(1, index - self._index)
+            started = time.perf_counter()
+            self._frame = self._carrier.step(self._motion.frame(index), passed / self._motion.fps)
+            self._index, spent = index, time.perf_counter() - started
+            return Driven(self._frame, Status.PLAYING, timings={"align": 1e3 * spent})
+        return Driven(self._frame, Status.PLAYING)
 
-    def smooth(self, strength: float) -> None:
-        pass  # a file is calm as it is
+    def adjust(self, settings: Settings) -> None:
+        self._settings = settings
+        if self._carrier is not None:
+            self._carrier.adjust(settings)
 
     def calibrate(self) -> None:
         pass
 
     def reset(self) -> None:
-        self._started = None
+        self._started: float | None = None
+        self._index: int | None = None
+        self._frame: Frame | None = None
+        self._carrier: Carrier | None = None
 
     def close(self) -> None:
         pass
@@ -49,7 +72,7 @@ class Standing:
     def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
         return Driven(self._frame, Status.PLAYING)
 
-    def smooth(self, strength: float) -> None:
+    def adjust(self, settings: Settings) -> None:
         pass
 
     def calibrate(self) -> None:

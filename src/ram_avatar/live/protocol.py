@@ -44,7 +44,7 @@ from ..errors import UserError
 FRAME, ANSWER = 1, 2
 STAGES = ("wait", "decode", "detect", "solve", "align", "render", "encode")
 """Where a frame's time goes on the server: in the slot, unpacking the picture, finding landmarks, solving for the
-pose, alignment, rendering with the background, packing the picture."""
+pose, retargeting with alignment, rendering with the background, packing the picture."""
 MAX_FRAME = 2 << 20  # bytes of a message from the page
 MAX_TEXT = 64 << 10
 _FRAME_HEAD, _ANSWER_HEAD = struct.Struct("<BBHId"), struct.Struct("<BBBBIdHHI")

@@ -10,12 +10,11 @@ from ..errors import UserError
 from ..hardware import choose_device
 from ..inference.engine import Engine
 from ..motion.reading import SUFFIXES, read_motion
-from ..motion.retarget import Person, retarget
+from ..motion.retarget import Person
 from ..tracking.capture import Capture, is_capture
 from .backdrop import Backdrop
 from .films import Film, FilmDriver
 from .manual import ManualControl
-from .mirroring import Mirror
 from .pipeline import AvatarPipeline, Driver
 from .playing import PlayedMotion, Standing, standing
 
@@ -86,7 +85,7 @@ class Studio:
             size=avatar.camera.width,
             transparent=avatar.network.config.alpha,
             actions=tuple(avatar.template.action_names),
-            alignment=False,
+            alignment=avatar.alignment is not None,
         )
         return avatar, facts
 
@@ -98,7 +97,6 @@ class Studio:
             start=standing(avatar),
             backdrop=Backdrop(avatar.background),
             manual=ManualControl(avatar.template),
-            mirror=Mirror(avatar.template, avatar.placement.x),
             marked=self._marked,
         )
 
@@ -130,5 +128,4 @@ class Studio:
             check_template(motion, avatar, source)
         else:
             motion = read_motion(source, template, identity)
-        driver = Person.of(motion, template, identity)
-        return PlayedMotion(retarget(motion, template, driver, avatar.person))
+        return PlayedMotion(motion, Person.of(motion, template, identity), avatar)

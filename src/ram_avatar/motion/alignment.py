@@ -96,6 +96,9 @@ class Aligner:
     makes of it as brings its score below the threshold, as a limiter does with sound: more the farther outside it is,
     and without a jump anywhere, since score, decoder and limiter are continuous. The measure of this comes and goes
     within fractions of a second.
+
+    Attributes:
+        strength: share of the way, 0 to 1; may be changed at any time.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class Aligner:
         # As before its first frame: the avatar in its mean pose.
         mean = to_features(to_rotations(alignment.decoder.mean.double().numpy()))
         self._history = np.tile(mean.astype(np.float32), HISTORY)
-        self._mode, self._strength = mode, strength
+        self._mode, self.strength = mode, strength
         passed = lambda seconds: 1 - float(np.exp(-1 / (fps * seconds)))  # noqa: E731 - a low-pass filter's share
         self._rise, self._fall, self._follow = map(passed, (_RISE, _FALL, _FOLLOW))
         self._measure: float | None = None
@@ -122,12 +125,12 @@ class Aligner:
 
     def __call__(self, frame: Frame) -> Frame:
         """The frame with its body aligned: root rotation and pose change, but neither heading, fingers nor eyes."""
-        if self._strength == 0:
+        if self.strength == 0:
             return frame
         tilt, heading = split_heading(frame.root_rotation)
         pose = self._features.turns(tilt, frame.pose)
         aligned = self.decode(to_features(pose))
-        measure = self._strength
+        measure = self.strength
         if self._mode == "auto":
             aligned = self._steady(aligned)
             measure *= self._smooth(self._needed(pose, aligned))

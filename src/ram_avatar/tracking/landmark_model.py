@@ -36,12 +36,12 @@ class State:
     """What is solved for."""
 
     angles: Array  # [P, 3] about the anatomical axes, radians
-    root: Array  # [3, 3] rotation of the root in the world
+    root: Rotation  # of the root in the world
     place: Array  # [3] of the root, metres
     actions: Array  # [A] in [0, 1]
 
     def copy(self) -> "State":
-        return State(self.angles.copy(), self.root.copy(), self.place.copy(), self.actions.copy())
+        return State(self.angles.copy(), self.root, self.place.copy(), self.actions.copy())
 
 
 class LandmarkModel:
@@ -158,7 +158,7 @@ class LandmarkModel:
         pose = self.pose(state)
         turns = np.tile(np.eye(3), (len(self.kinematics.names), 1, 1))
         turns[self.kinematics.pose_indices] = Rotation.from_rotvec(pose).as_matrix()
-        turns[0] = state.root
+        turns[0] = state.root.as_matrix()
         joints = self.kinematics.chain(turns, state.place)
         # The turn exp(v) changes by exp(J dv) from the left, in axes of the joint's parent.
         row, axis = self.free.T

@@ -73,7 +73,7 @@ class SolverSettings:
     steady_root: float = 2.0
     steady_place: tuple[float, float, float] = (20.0, 320.0, 20.0)
     """Of the root's x, y and z; depth is the least certain of the three."""
-    steady_actions: float = 0.1
+    steady_actions: float = 0.3
     sparse_actions: float = 0.015
     net_weight: float = 1.0
 
@@ -111,7 +111,8 @@ class LiveSolver:
         self._net = [template.action_names.index(n) for n in NET_ACTIONS if n in template.action_names]
         self._state: State | None = None
         self._gap = 0
-        self._heights = np.full(len(HEIGHT_SHARES), np.nan)
+        self._heights = np.full(len(HEIGHT_SHARES), np.nan)  # as each bone tells it
+        self._height = np.nan  # of the person, pixels: the unit of residuals
 
     def solve(self, landmarks: Landmarks, net_actions: Array | None = None) -> Frame:
         """The next frame of the person's motion.
@@ -140,11 +141,6 @@ class LiveSolver:
             self._gap = _LONGEST_GAP + 1  # to be looked for anew
         return self._frame(confidence)
 
-    @property
-    def _height(self) -> float:
-        """Of the person, pixels: the unit of residuals."""
-        return float(np.nanmedian(self._heights))
-
     # What is seen ---------------------------------------------------------------------------------------------------
 
     def _look(self, landmarks: Landmarks) -> "_Targets":
@@ -154,6 +150,7 @@ class LiveSolver:
         if np.isnan(self._heights).all() and np.isnan(heights).all():
             heights[:] = np.ptp(landmarks.pose[:, 1])
         self._heights = np.fmax(self._heights * (1 - _SHRINKS), heights)
+        self._height = float(np.nanmedian(self._heights))
         world = landmarks.pose_world @ TO_WORLD.T
         size = np.array([self.camera.width, self.camera.height])
         inside = ((landmarks.pose >= 0) & (landmarks.pose <= size)).all(-1)
@@ -208,7 +205,7 @@ class LiveSolver:
         free = len(self._model.free)
         step *= min(1.0, _LARGEST_STEP / max(np.abs(step[: free + 3]).max(), 1e-9))
         state.angles[tuple(self._model.free.T)] += step[:free]
-        state.root = Rotation.from_rotvec(step[free : free + 3]).as_matrix() @ state.root
+        state.root = Rotation.from_rotvec(step[free : free + 3]) * state.root
         state.place = state.place + step[free + 3 :]
 
     def _picture(self, points: Array, moves: Array, targets: "_Targets") -> tuple[Array, Array, Array]:
@@ -237,7 +234,7 @@ class LiveSolver:
     def _steadiness(self, state: State, last: State) -> tuple[Array, Array]:
         """The same of the changes since the last frame."""
         settings, free = self.settings, tuple(self._model.free.T)
-        turned = Rotation.from_matrix(state.root @ last.root.T).as_rotvec()
+        turned = (state.root * last.root.inv()).as_rotvec()
         change = np.concatenate([state.angles[free] - last.angles[free], turned, state.place - last.place])
         weights = np.full(len(change), settings.steady)
         weights[-6:-3], weights[-3:] = settings.steady_root, settings.steady_place
@@ -290,7 +287,7 @@ class LiveSolver:
     def _frame(self, confidence: Array) -> Frame:
         state = self._state if self._state is not None else self._start.at_rest()
         return Frame(
-            root_rotation=Rotation.from_matrix(state.root).as_rotvec(),
+            root_rotation=state.root.as_rotvec(),
             root_translation=state.place.copy(),
             pose=self._model.pose(state),
             facial_actions=state.actions.copy(),
@@ -330,7 +327,7 @@ class Start:
 
     def at_rest(self) -> State:
         """Relaxed, in front of nobody's camera."""
-        return State(self._rest.copy(), np.eye(3), np.zeros(3), np.zeros(self._actions))
+        return State(self._rest.copy(), Rotation.identity(), np.zeros(3), np.zeros(self._actions))
 
     def guess(self, landmarks: Landmarks, camera: Camera, height: float) -> State:
         """Relaxed, in the place and the direction of a person that is `height` pixels high."""
@@ -340,11 +337,11 @@ class Start:
             left_shoulder + left_hip - right_shoulder - right_hip, left_shoulder + right_shoulder - left_hip - right_hip
         )
         state = self.at_rest()
-        state.root = turned @ self._upright.T
+        state.root = Rotation.from_matrix(turned @ self._upright.T)
         distance = camera.focal * self._stature / height
         x, y = landmarks.pose[TORSO].mean(0)
         middle = np.array([(x - camera.center_x) / camera.focal, 1.0, (camera.center_y - y) / camera.focal]) * distance
-        state.place = middle - state.root @ (self._hips + self._chest) / 2
+        state.place = middle - state.root.apply(self._hips + self._chest) / 2
         return state
 
 
