@@ -37,6 +37,7 @@ bench: install
 	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/render.py
+	$(BIN)/python benchmarks/retargeting.py
 
 clean:
 	rm -rf $(VENV) demo

@@ -56,6 +56,20 @@ def test_facial_actions_move_points_of_the_head(template, identity, kinematics, 
         assert np.abs(points.at(joints) - wanted[i]).max() > 1e-3
 
 
+def test_joints_of_another_template(smplx):
+    """SMPL-X's skeleton is a chain of turns likewise."""
+    generator = torch.Generator().manual_seed(0)
+    identity = smplx.default_identity() + 0.5 * torch.randn(len(smplx.identity_names), generator=generator)
+    pose = 0.4 * torch.randn(1, len(smplx.pose_joints), 3, generator=generator)
+    turn, place = torch.tensor([[0.3, -0.2, 0.9]]), torch.tensor([[0.1, 3.0, -0.2]])
+    slow = smplx.body(identity).pose(turn, place, pose, torch.zeros(1, len(smplx.action_names)))
+    kinematics = Kinematics(smplx, identity)
+    fast = kinematics.pose(turn[0].double().numpy(), place[0].double().numpy(), pose[0].double().numpy())
+    kept = [smplx.joint(name) for name in kinematics.names]
+    assert np.abs(fast.positions - slow.joints[0, kept, :3, 3].numpy()).max() < 1e-5
+    assert np.abs(fast.turns - slow.turns[0, kept].numpy()).max() < 1e-5
+
+
 def test_turning_a_joint_moves_its_descendants_alone(kinematics, random_motion):
     """What `ancestors` says, against turning each joint a little."""
     frame = random_motion(1).frame(0)

@@ -269,6 +269,35 @@ def test_the_place_can_be_kept(template, performer, child):
     assert _soles(template, child, driven).abs().max() < 0.005
 
 
+def test_bodies_of_another_template_are_retargeted_too(smplx):
+    """An SMPL-X driver on a shorter person of SMPL-X: on their floor, bones as the driver's."""
+    generator = torch.Generator().manual_seed(0)
+    sway = (
+        0.1 * torch.randn(1, len(smplx.pose_joints), 3, generator=generator) * torch.linspace(0, 1, 20)[:, None, None]
+    )
+    motion = Motion(
+        template=smplx.name,
+        fps=FPS,
+        root_rotation=torch.zeros(20, 3),
+        root_translation=torch.tensor([[0.0, 3.0, 0.0]]).repeat(20, 1),
+        pose=sway,
+        facial_actions=torch.zeros(20, len(smplx.action_names)),
+        confidence=torch.ones(20, 4),
+    )
+    source, other = smplx.default_identity(), smplx.default_identity()
+    other[0] -= 1.5
+    people = [Person.of(motion, smplx, identity) for identity in (source, other)]
+    assert people[0].placement.leg_length != pytest.approx(people[1].placement.leg_length, rel=0.01)
+    driven = retarget(motion, smplx, *people)
+    assert _soles(smplx, people[1], driven).abs().max() < 0.01
+    a, b = smplx.joint_of("upper_arm.L"), smplx.joint_of("forearm.L")
+    ways = [
+        joints[:, b, :3, 3] - joints[:, a, :3, 3]
+        for joints in (_posed(smplx, who, m).joints for who, m in zip(people, (motion, driven), strict=True))
+    ]
+    assert torch.nn.functional.cosine_similarity(*ways).min() > np.cos(np.radians(1.0))
+
+
 # Hands ----------------------------------------------------------------------------------------------------------
 
 
