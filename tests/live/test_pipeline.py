@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from ram_avatar.live.playing import PlayedMotion, Standing, standing
 from ram_avatar.live.protocol import Status
 from ram_avatar.live.settings import FINGERS, Settings
 from ram_avatar.motion.motion import Frame, Motion
+from ram_avatar.motion.retarget import Person
 
 
 def _pose(avatar, frame: Frame):
@@ -104,11 +103,24 @@ def test_the_mark_is_small_opaque_and_on_a_copy(size):
     assert ys.min() > 0.7 * size and xs.min() > 0.3 * size
 
 
-def test_a_motion_plays_at_its_own_pace_over_and_over(random_motion):
-    played = PlayedMotion(random_motion(10))  # 25 frames a second
+def test_a_motion_plays_at_its_own_pace_over_and_over(avatar, random_motion):
+    motion = random_motion(10)  # 25 frames a second
+    played = PlayedMotion(motion, Person.of(motion, avatar.template, avatar.identity), avatar)
     assert [played.index(100 + t) for t in (0.0, 0.041, 0.2, 0.399, 0.4, 0.85)] == [0, 1, 5, 9, 0, 1]
     played.reset()
     assert played.index(7.0) == 0
+
+
+def test_a_played_motion_is_mirrored_where_the_page_says_so(avatar, random_motion):
+    motion = random_motion(4, turn=0.05)
+    played = PlayedMotion(motion, Person.of(motion, avatar.template, avatar.identity), avatar)
+    mirror = Mirror(avatar.template, 0.0)
+    plain, mirrored = (
+        (played.adjust(Settings(mirror=on)), played.reset(), played.drive(None, 0.0))[2].frame for on in (False, True)
+    )
+    arms = [avatar.template.pose_joints.index(f"upperarm01.{side}") for side in "LR"]
+    assert np.allclose(mirrored.pose[arms], mirror(plain).pose[arms], atol=0.02)
+    assert not np.allclose(mirrored.pose[arms], plain.pose[arms], atol=0.02)
 
 
 class Scripted:
@@ -120,8 +132,8 @@ class Scripted:
     def drive(self, rgb, seconds):
         return self.driven.pop(0)
 
-    def smooth(self, strength):
-        self.noted.append(strength)
+    def adjust(self, settings):
+        self.noted.append(settings.smoothing)
 
     def calibrate(self):
         self.noted.append("calibrate")
@@ -157,10 +169,8 @@ def make(avatar):
             start=standing(avatar),
             backdrop=Backdrop(np.zeros((8, 8, 3), np.uint8)),
             manual=ManualControl(avatar.template),
-            mirror=Mirror(avatar.template, avatar.placement.x),
             **options,
         )
-        pipeline.settings = Settings(mirror=False, alignment=0.5)
         return pipeline, renderer
 
     return build
@@ -192,22 +202,13 @@ def test_an_avatar_without_opacity_hides_what_is_behind(make, avatar):
     assert (shown.rgba[..., 3] == 255).all() and (shown.rgb == 9).all()
 
 
-def test_order_and_strength_of_what_is_done_to_a_frame(make, frames):
-    """Mirrored, aligned, then by hand: what a slider holds is held on the side that it names."""
-    asked = []
-
-    def align(frame, strength):
-        asked.append((frame, strength))
-        return dataclasses.replace(frame, facial_actions=frame.facial_actions * 0)
-
-    pipeline, renderer = make(Scripted(*[Driven(frames[1], Status.SEEN)] * 2), align=align)
-    pipeline.settings = Settings(mirror=True, alignment=0.7, face={"eyeBlinkLeft": 1.0})
+def test_sliders_have_the_last_word(make, frames):
+    """What a slider holds is held on the side that it names, whatever the driver says."""
+    pipeline, renderer = make(Scripted(Driven(frames[1], Status.SEEN)))
+    pipeline.settings = Settings(face={"eyeBlinkLeft": 1.0})
     pipeline.step(None, 0.0)
-    assert asked[0][1] == 0.7 and not np.array_equal(asked[0][0].pose, frames[1].pose)
-    assert renderer.frames[0].facial_actions.sum() == 1.0
-    pipeline.settings = Settings(alignment=0.0)
-    pipeline.step(None, 1.0)
-    assert len(asked) == 1
+    changed = renderer.frames[0].facial_actions != frames[1].facial_actions
+    assert changed.sum() == 1 and renderer.frames[0].facial_actions[changed] == 1.0
 
 
 def test_drivers_are_exchanged_and_told_of_the_smoothing(make):
@@ -217,7 +218,7 @@ def test_drivers_are_exchanged_and_told_of_the_smoothing(make):
     pipeline.use(second)
     pipeline.calibrate()
     pipeline.close()
-    assert first.noted == [0.5, 0.9, "close"] and second.noted == [0.9, "calibrate", "close"]
+    assert first.noted == [0.9, "close"] and second.noted == [0.9, "calibrate", "close"]
 
 
 def test_stages_are_timed_and_marked_where_asked(make, avatar):

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -58,11 +59,9 @@ class BuildFit:
     def __init__(self, template: BodyTemplate, clip: Sequence[Landmarks], width: int, height: int, fps: float):
         self._template, self._seen = template, observe(clip, width, height, fps)
         self._identity: Tensor | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._unwanted = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="build")
         self._thread.start()
-
-    def _run(self) -> None:
-        self._identity = fit(self._template, self._seen, settings=_FIT).identity
 
     @property
     def running(self) -> bool:
@@ -73,5 +72,19 @@ class BuildFit:
         """[I], once it is found."""
         return None if self.running else self._identity
 
-    def wait(self) -> None:
+    def close(self) -> None:
+        """Give it up; returns when the thread has ended, after the step that it is at."""
+        self._unwanted.set()
         self._thread.join()
+
+    def _run(self) -> None:
+        with suppress(_Unwanted):
+            self._identity = fit(self._template, self._seen, settings=_FIT, on_step=self._go_on).identity
+
+    def _go_on(self, done: int, total: int) -> None:
+        if self._unwanted.is_set():
+            raise _Unwanted
+
+
+class _Unwanted(Exception):
+    """Nobody waits for the result any more."""

@@ -78,6 +78,7 @@ class LiveTracker:
 
     def calibrate(self) -> None:
         """Learn the person's build from the next seconds, and where they stand."""
+        self._forget()
         self._learning = _Learning()
 
     def reset(self) -> None:
@@ -85,7 +86,14 @@ class LiveTracker:
         self._begin()
 
     def close(self) -> None:
+        self._forget()
         self._detector.close()
+
+    def _forget(self) -> None:
+        """Give up what is being learned."""
+        if self._learning is not None and self._learning.fit is not None:
+            self._learning.fit.close()
+        self._learning = None
 
     def _begin(self) -> None:
         """As before the first frame, with the build that is known."""
