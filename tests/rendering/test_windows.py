@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ram_avatar.networks.layers import upsample
-from ram_avatar.rendering.windows import Window, apart, box, crop
+from ram_avatar.rendering.windows import Window, apart, crop
 
 SIZE = 32
 
@@ -31,13 +31,6 @@ def test_a_fitted_window_holds_the_other_and_lies_within_the_map(window):
 def test_growing_ends_at_the_edges_and_shrinking_leaves_them():
     assert Window(2, 10, 20, 31).grown(4, SIZE) == Window(0, 6, 24, 32)
     assert Window(0, 6, 24, 32).inner(4, SIZE) == Window(0, 10, 20, 32)
-
-
-def test_the_box_about_what_is_shown():
-    shown = torch.zeros(SIZE, SIZE, dtype=torch.bool)
-    assert box(shown) is None
-    shown[4, 9] = shown[7, 3] = True
-    assert box(shown) == Window(4, 3, 8, 10)
 
 
 def test_windows_that_meet_become_one_by_chains_too():

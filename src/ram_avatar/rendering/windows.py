@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -101,12 +100,6 @@ def crop(x: Tensor, window: Window, of: Window) -> Tensor:
         return x
     rows, columns = window.top - of.top, window.left - of.left
     return x[:, :, rows : rows + window.height, columns : columns + window.width]
-
-
-def box(shown: Tensor) -> Window | None:
-    """The smallest window about what is true in [H, W]; None where nothing is."""
-    rows, columns = (torch.nonzero(shown.any(axis)).flatten().tolist() for axis in (1, 0))
-    return Window(rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if rows else None
 
 
 def apart(windows: list[Window]) -> list[Window]:
