@@ -2,7 +2,6 @@
 
 import json
 import time
-from base64 import b64decode
 
 import av
 import cv2
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
 from conftest import SIZE, running, until
+from wiretap import LISTEN, exchanged
 
 from ram_avatar.live import host as hosting
 from ram_avatar.live.codecs import FrameDecoder
@@ -127,35 +127,6 @@ def _pixels(tab) -> np.ndarray:
     return np.array(data, np.uint8).reshape(height, -1, 4)
 
 
-# Keeps what goes up and what comes down, by the number of the frame.
-_LISTEN = """
-  window.sent = {}; window.got = {};
-  const number = (message) => new DataView(message.buffer).getUint32(4, true);
-  const packed = (message) => btoa(Array.from(message, (byte) => String.fromCharCode(byte)).join(""));
-  const send = WebSocket.prototype.send;
-  WebSocket.prototype.send = function (message) {
-    if (typeof message !== "string") sent[number(message)] = packed(message);
-    return send.call(this, message);
-  };
-  const Plain = WebSocket;
-  window.WebSocket = class extends Plain {
-    constructor(...all) {
-      super(...all);
-      this.addEventListener("message", ({ data }) => {
-        if (typeof data !== "string") got[number(new Uint8Array(data))] = packed(new Uint8Array(data));
-      });
-    }
-  };
-"""
-
-
-def _exchanged(tab) -> list[tuple[CameraFrame, Answer]]:
-    """Camera frames that went up, each with the picture that came back for it."""
-    sent, got = (tab.evaluate(f"({{...{name}}})") for name in ("sent", "got"))
-    pairs = [(CameraFrame.unpack(b64decode(sent[n])), Answer.unpack(b64decode(got[n]))) for n in sent if n in got]
-    return [(up, down) for up, down in pairs if Coding.NONE not in (up.coding, down.coding)]
-
-
 def _top(mask: np.ndarray) -> float:
     """The height of the topmost pixel, as a share of the picture's."""
     return np.nonzero(mask.any(1))[0].min(initial=len(mask)) / len(mask)
@@ -165,7 +136,7 @@ def test_the_avatar_on_the_page_moves_as_the_camera_does(browser, server):
     """Its hand is as high as the square is in the very frame that it was made for."""
     tab = browser.tab()
     tab.call("Page.enable")
-    tab.call("Page.addScriptToEvaluateOnNewDocument", source=_LISTEN)
+    tab.call("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)
     tab.open(server.url)
     tab.wait("document.body.dataset.state === 'idle'")
     _click(tab, "#mirror")  # the arm on the right of the picture is the left one, as it is
@@ -175,7 +146,7 @@ def test_the_avatar_on_the_page_moves_as_the_camera_does(browser, server):
     _click(tab, "#start")  # stop: what is shown now stays
     time.sleep(1.0)
     decode, square, hand, shown = FrameDecoder(), [], [], {}
-    for up, down in _exchanged(tab):
+    for up, down in exchanged(tab):
         film = decode(up.coding, up.picture).astype(int)
         shown[down.number] = decode(down.coding, down.picture)
         square.append(_top((film[..., 0] > 150) & (film[..., 1] < 100)))

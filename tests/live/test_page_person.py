@@ -1,0 +1,77 @@
+"""The whole way with nothing in the place of anything: a person before the camera of a real browser, the real detector
+and solver, an avatar on the page."""
+
+import cv2
+import numpy as np
+import pytest
+from chromium import CHROMIUM, Chromium
+from conftest import running
+from wiretap import LISTEN, exchanged
+
+from ram_avatar.create import train
+from ram_avatar.evaluation.control import detect_frames
+from ram_avatar.live.builds import remember_build
+from ram_avatar.live.codecs import FrameDecoder
+from ram_avatar.live.studio import Studio
+from ram_avatar.live.tracker import LiveTracker
+from ram_avatar.video import read_frames
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)"),
+]
+WRISTS, HIPS, SHOULDERS = [15, 16], [23, 24], [11, 12]
+
+
+@pytest.fixture(scope="module")
+def person(shared, tmp_path_factory):
+    """A real person's video as a camera's film."""
+    path = tmp_path_factory.mktemp("camera") / "person.mjpeg"
+    with path.open("wb") as film:
+        for frame in read_frames(shared / "videos" / "bedroom_dance.mp4"):
+            small = cv2.resize(frame, (400, 640), interpolation=cv2.INTER_AREA)
+            film.write(cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def avatar(capture, tmp_path_factory):
+    """The textured template of the built-in performer, 256 pixels."""
+    folder = tmp_path_factory.mktemp("people") / "performer"
+    train(capture, folder, preset="lite", instant=True)
+    return folder
+
+
+def _arms(landmarks) -> np.ndarray:
+    """[4] where the wrists are from the hips, in lengths of the trunk."""
+    hips, shoulders = landmarks.pose[HIPS].mean(0), landmarks.pose[SHOULDERS].mean(0)
+    return ((landmarks.pose[WRISTS] - hips) / np.linalg.norm(hips - shoulders)).ravel()
+
+
+def test_the_avatar_on_the_page_moves_as_the_person_before_the_camera(person, avatar, template, tmp_path, monkeypatch):
+    """The detector finds the wrists of the avatar where it finds those of the person, frame for frame."""
+    monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
+    remember_build(template, template.default_identity())
+    with Chromium(person) as browser, running(Studio(avatar, camera=LiveTracker)) as live:
+        tab = browser.tab()
+        tab.call("Page.enable")
+        tab.call("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)
+        tab.open(live.url)
+        tab.wait("document.body.dataset.state === 'idle'")
+        tab.evaluate("document.querySelector('#mirror').click()")
+        tab.wait("document.querySelector('#mirror').getAttribute('aria-pressed') === 'false'")
+        tab.evaluate("document.querySelector('#start').click()")
+        tab.wait("Object.keys(got).length > 130", 240)
+        tab.evaluate("document.querySelector('#start').click()")
+        pairs = exchanged(tab)
+        tab.close()
+    decode = FrameDecoder()
+    pairs = [pair for pair in pairs if pair[1].status == 1]  # once it is known where the person stands
+    films = [decode(up.coding, up.picture) for up, _ in pairs]
+    shown = [decode(down.coding, down.picture) for _, down in pairs]
+    people, avatars = detect_frames(films), detect_frames(shown)
+    both = [(_arms(a), _arms(b)) for a, b in zip(people, avatars, strict=True) if a.found and b.found]
+    assert len(both) > 25
+    wanted, made = (np.array(side) for side in zip(*both, strict=True))
+    assert wanted.std(0).max() > 0.3  # the arms do move
+    assert np.corrcoef((wanted - wanted.mean(0)).ravel(), (made - made.mean(0)).ravel())[0, 1] > 0.8
