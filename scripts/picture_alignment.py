@@ -21,15 +21,14 @@ from ram_avatar.motion.pose_features import PoseFeatures
 from ram_avatar.motion.prior_file import load_prior
 from ram_avatar.motion.reading import read_motion
 from ram_avatar.motion.retarget import Placement, retarget
+from ram_avatar.rendering.shading import BLUE, Color, shaded
 from ram_avatar.terminal import TerminalProgress
 from ram_avatar.tracking.capture import Capture
-from ram_avatar.tracking.track import shaded
 from ram_avatar.training.alignment import fit_alignment
 
 SIZE, CUT, COLUMNS = 300, 56, 4  # pixels of a picture, what is cut off its sides, moments of a row
 PLACE = Placement(x=0.0, y=3.6, floor=-1.0, leg_length=0.8)
-WHITE = np.array([236.0, 236.0, 236.0])
-BLUE = np.array([110.0, 190.0, 250.0])  # what `shaded` draws in
+WHITE: Color = (236.0, 236.0, 236.0)
 GROUND = np.uint8(38)
 
 
@@ -50,29 +49,26 @@ def main() -> None:
         aligner = Aligner(alignment, template, motion.fps)
         aligned = Motion.of_frames(motion.template, motion.fps, map(aligner, motion.frames()))
         moments = np.linspace(0.2, 0.93, COLUMNS) * len(motion)
-        shown = [_drawn(each[moments.astype(int).tolist()], template, capture.identity) for each in (motion, aligned)]
-        cells = [np.concatenate([_tinted(white), blue], 1) for white, blue in zip(*shown, strict=True)]
+        shown = [
+            _drawn(each[moments.astype(int).tolist()], template, capture.identity, tint)
+            for each, tint in ((motion, WHITE), (aligned, BLUE))
+        ]
+        cells = [np.concatenate(pair, 1) for pair in zip(*shown, strict=True)]
         rows.append(np.concatenate(cells, 1))
     picture = np.concatenate(rows, 0)
     cv2.imwrite(str(out), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
-def _drawn(motion: Motion, template, identity: torch.Tensor) -> list[np.ndarray]:
+def _drawn(motion: Motion, template, identity: torch.Tensor, tint: Color) -> list[np.ndarray]:
     """Pictures [S, S - 2 CUT, 3] on a dark ground, everybody at one place."""
     source = Placement.of(motion, template, identity)
     placed = retarget(motion, source, PLACE, keep_place=True)
     camera = Camera(1.45 * SIZE, SIZE / 2, SIZE / 2, SIZE, SIZE)
     pictures = []
-    for shading, mask in shaded(template, identity, placed, camera):
+    for shading, mask in shaded(template, identity, placed, camera, tint):
         picture = np.where(mask[..., None], shading, GROUND)
         pictures.append(picture[:, CUT:-CUT])
     return pictures
-
-
-def _tinted(picture: np.ndarray) -> np.ndarray:
-    """The same body in white."""
-    body = (picture != GROUND).any(-1, keepdims=True)
-    return np.where(body, (picture / BLUE * WHITE).clip(0, 255), picture).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from ram_avatar.evaluation.control import expected_landmarks
 from ram_avatar.motion.writing import write_motion
 from ram_avatar.progress import Silent
 from ram_avatar.rendering.rasterizer import rasterize
+from ram_avatar.rendering.shading import shaded
 from ram_avatar.tracking.correspondence import FACE_ROWS, Correspondence
 from ram_avatar.tracking.fitting import FitSettings
-from ram_avatar.tracking.track import shaded, track
+from ram_avatar.tracking.track import track
 from ram_avatar.training.dataset import CaptureDataset
 from ram_avatar.video import read_frames
 
