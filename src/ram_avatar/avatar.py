@@ -15,7 +15,7 @@ from .body import BodyTemplate, load_template
 from .camera import Camera
 from .config import NetworkConfig
 from .errors import UserError
-from .files import disk_errors, read_description, temporary_sibling
+from .files import atomic_file, disk_errors, read_description
 from .inference.engine import Engine
 from .motion.alignment import ALIGNMENT_FILE, Alignment
 from .motion.motion import Motion
@@ -108,12 +108,14 @@ class Avatar:
         }
         with disk_errors(folder):
             packed = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-            _replace(folder / WEIGHTS_FILE, lambda path: path.write_bytes(save(packed)))
-            _replace(folder / "background.png", lambda path: write_picture(path, self.background))
+            with atomic_file(folder / WEIGHTS_FILE) as path:
+                path.write_bytes(save(packed))
+            with atomic_file(folder / "background.png") as path:
+                write_picture(path, self.background)
             if self.alignment:
                 self.alignment.save(folder / ALIGNMENT_FILE, self.template)
-            text = json.dumps(described, indent=2) + "\n"
-            _replace(folder / AVATAR_FILE, lambda path: path.write_text(text))
+            with atomic_file(folder / AVATAR_FILE) as path:
+                path.write_text(json.dumps(described, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str = "cpu", status=None) -> "Avatar":
@@ -165,15 +167,6 @@ class Avatar:
 
 def is_avatar(path: str | Path) -> bool:
     return (Path(path) / AVATAR_FILE).is_file()
-
-
-def _replace(path: Path, write) -> None:
-    partial = temporary_sibling(path)
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

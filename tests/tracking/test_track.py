@@ -135,7 +135,9 @@ def test_the_blendshape_net_reads_a_real_face(shared, template):
     landmarks = detector.detect(frame)
     scores = net.detect(frame, landmarks)
     landmarks.face[:] = np.nan
-    assert np.isfinite(scores).all() and scores.min() >= 0 and scores.max() > 0.2
+    told = np.isfinite(scores)  # the net says nothing of the tongue
+    assert told.sum() == 51 and not told[template.action_names.index("tongueOut")]
+    assert scores[told].min() >= 0 and scores[told].max() > 0.2
     assert np.isnan(net.detect(frame, landmarks)).all()  # no face, no opinion
     detector.close()
     net.close()

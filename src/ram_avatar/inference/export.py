@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..avatar import Avatar
 from ..errors import UserError
-from ..files import check_output, disk_errors, temporary_sibling
+from ..files import atomic_file, check_output
 from ..motion.motion import Motion
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper
@@ -68,8 +68,10 @@ def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, ove
     check_output(out, overwrite)
     if motion is not None:
         check_output(out.with_suffix(".npz"), overwrite)
-        _write(out.with_suffix(".npz"), lambda path: _save_maps(path, avatar, motion))
-    _write(out, lambda path: path.write_bytes(_graph(avatar)))
+        with atomic_file(out.with_suffix(".npz")) as path:
+            _save_maps(path, avatar, motion)
+    with atomic_file(out) as path:
+        path.write_bytes(_graph(avatar))
 
 
 def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> dict:
@@ -125,16 +127,6 @@ def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
     maps = MeshMaps.cat([mapper(frame.map(lambda t: t.to(avatar.device))) for frame in motion.batches(1)])
     with path.open("wb") as file:
         np.savez_compressed(file, **{name: tensor.cpu().numpy() for name, tensor in vars(maps).items()})
-
-
-def _write(path: Path, write) -> None:
-    partial = temporary_sibling(path)
-    try:
-        with disk_errors(path):
-            write(partial)
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import disk_errors, temporary_sibling
+from ..files import atomic_file
 from .motion_prior import MotionPrior, PriorConfig
 
 FORMAT_VERSION = 1
@@ -21,13 +21,8 @@ SHIPPED = Path(__file__).parent / "data" / "motion_prior.safetensors"
 def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], facts: dict) -> None:
     """Write a file whole, or not at all. `facts` is JSON."""
     described = {"format_version": str(FORMAT_VERSION), "kind": kind, "facts": json.dumps(facts)}
-    partial = temporary_sibling(path)
-    with disk_errors(path):
-        try:
-            partial.write_bytes(save({name: t.detach().contiguous() for name, t in tensors.items()}, described))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with atomic_file(path) as partial:
+        partial.write_bytes(save({name: t.detach().contiguous() for name, t in tensors.items()}, described))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
