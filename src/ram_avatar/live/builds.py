@@ -16,7 +16,7 @@ from ..tracking.landmarks import Landmarks
 from ..tracking.observations import observe
 
 BUILD_FILE = "live-build.json"
-_FIT = FitSettings(body_iterations=80, full_iterations=120)
+_FIT = FitSettings(body_iterations=50, full_iterations=70)
 _MAX_BYTES = 1 << 20
 
 
