@@ -11,25 +11,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from ram_avatar.body import load_template
-from ram_avatar.camera import Camera
 from ram_avatar.motion.alignment import Aligner
-from ram_avatar.motion.motion import Motion
 from ram_avatar.motion.pose_features import PoseFeatures
 from ram_avatar.motion.prior_file import load_prior
 from ram_avatar.motion.reading import read_motion
-from ram_avatar.motion.retarget import Placement, retarget
-from ram_avatar.rendering.shading import BLUE, Color, shaded
+from ram_avatar.motion.retarget import Person, retarget
+from ram_avatar.rendering.shading import BLUE, Color
+from ram_avatar.rendering.stage import Stage
 from ram_avatar.terminal import TerminalProgress
 from ram_avatar.tracking.capture import Capture
 from ram_avatar.training.alignment import fit_alignment
 
-SIZE, CUT, COLUMNS = 300, 56, 4  # pixels of a picture, what is cut off its sides, moments of a row
-PLACE = Placement(x=0.0, y=3.6, floor=-1.0, leg_length=0.8)
-WHITE: Color = (236.0, 236.0, 236.0)
-GROUND = np.uint8(38)
+SIZE, CUT, COLUMNS = 300, 48, 4  # pixels of a picture, what is cut off its sides, moments of a row
+WHITE: Color = (232.0, 232.0, 232.0)
 
 
 def main() -> None:
@@ -41,34 +37,20 @@ def main() -> None:
     template, capture = load_template(), Capture.load(arguments.capture)
     split = capture.train_frames
     prior, _ = load_prior(None, template.name, PoseFeatures(template).names)
+    person, rows = Person.of(capture.motion, template, capture.identity), []
     with TerminalProgress() as progress:
         alignment = fit_alignment(capture.motion[:split], capture.motion[split:], template, prior, progress)
-    rows = []
     for path in motions:
-        motion = read_motion(path, template)
+        motion = read_motion(path, template, capture.identity)
+        driver = Person.of(motion, template, capture.identity)
         aligner = Aligner(alignment, template, motion.fps)
-        aligned = Motion.of_frames(motion.template, motion.fps, map(aligner, motion.frames()))
-        moments = np.linspace(0.2, 0.93, COLUMNS) * len(motion)
-        shown = [
-            _drawn(each[moments.astype(int).tolist()], template, capture.identity, tint)
-            for each, tint in ((motion, WHITE), (aligned, BLUE))
-        ]
-        cells = [np.concatenate(pair, 1) for pair in zip(*shown, strict=True)]
-        rows.append(np.concatenate(cells, 1))
-    picture = np.concatenate(rows, 0)
-    cv2.imwrite(str(out), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-
-
-def _drawn(motion: Motion, template, identity: torch.Tensor, tint: Color) -> list[np.ndarray]:
-    """Pictures [S, S - 2 CUT, 3] on a dark ground, everybody at one place."""
-    source = Placement.of(motion, template, identity)
-    placed = retarget(motion, source, PLACE, keep_place=True)
-    camera = Camera(1.45 * SIZE, SIZE / 2, SIZE / 2, SIZE, SIZE)
-    pictures = []
-    for shading, mask in shaded(template, identity, placed, camera, tint):
-        picture = np.where(mask[..., None], shading, GROUND)
-        pictures.append(picture[:, CUT:-CUT])
-    return pictures
+        moments = (np.linspace(0.2, 0.93, COLUMNS) * len(motion)).astype(int).tolist()
+        driven = [retarget(motion, template, driver, person, align=each)[moments] for each in (None, aligner)]
+        stage = Stage.around(driven[0], template, capture.identity, SIZE)
+        drawn = [list(stage.draw(each, tint)) for each, tint in zip(driven, (WHITE, BLUE), strict=True)]
+        pairs = (picture[:, CUT:-CUT] for pair in zip(*drawn, strict=True) for picture in pair)
+        rows.append(np.concatenate(list(pairs), 1))
+    cv2.imwrite(str(out), np.concatenate(rows, 0)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def test_sources_are_found_wherever_they_are(motions):
         find_sources([Path(__file__).parent])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_poses_are_collected_on_disk_and_broken_files_left_out(motions, features, template, workers):
     kept, held_out, notes = PoseCollection(features.width), PoseCollection(features.width), Notes()
     assert collect_poses(find_sources([motions]), kept, held_out, 0.25, notes, workers) == 2

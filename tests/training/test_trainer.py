@@ -170,7 +170,8 @@ def test_an_avatar_of_before_gets_its_motion_alone(avatar_folder, capture, tiny,
     weights = (folder / "weights.safetensors").read_bytes()
     made = train(capture, folder, preset=tiny, accelerator="cpu")
     assert made.alignment and Avatar.load(folder).alignment
-    assert (folder / ALIGNMENT_FILE).read_bytes() == (avatar_folder / ALIGNMENT_FILE).read_bytes()
+    before, again = (load_file(each / ALIGNMENT_FILE) for each in (avatar_folder, folder))
+    assert before.keys() == again.keys() and all(torch.equal(before[name], again[name]) for name in before)
     assert (folder / "weights.safetensors").read_bytes() == weights
     (folder / ALIGNMENT_FILE).unlink()
     with pytest.raises(UserError, match="learned from"):

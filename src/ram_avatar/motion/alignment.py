@@ -27,7 +27,7 @@ MODES = ("off", "auto", "on")
 _FREE, _INSIDE = 0.85, 0.98
 _LEAST_GAIN = 0.1  # of the threshold: what aligning must gain in score to count in full
 _STEPS = 2
-_RISE, _FALL = 0.03, 0.4  # seconds in which the alignment comes and goes
+_FALL = 0.4  # seconds in which the alignment goes again
 _FOLLOW = 0.1  # seconds in which its target follows decoder B: haste is the driver's, who moves the rest of the pose
 _NOTHING = 1e-4
 
@@ -94,8 +94,8 @@ class Aligner:
 
     With `auto`, a pose stays as it is within the avatar's distribution. Beyond, it is led as far towards what decoder B
     makes of it as brings its score below the threshold, as a limiter does with sound: more the farther outside it is,
-    and without a jump anywhere, since score, decoder and limiter are continuous. The measure of this comes and goes
-    within fractions of a second.
+    and without a jump anywhere, since score, decoder and limiter are continuous. The measure of this is
+    there when it is needed, and goes within fractions of a second.
 
     Attributes:
         strength: share of the way, 0 to 1; may be changed at any time.
@@ -119,8 +119,8 @@ class Aligner:
         self._history = np.tile(mean.astype(np.float32), HISTORY)
         self._mode, self.strength = mode, strength
         passed = lambda seconds: 1 - float(np.exp(-1 / (fps * seconds)))  # noqa: E731 - a low-pass filter's share
-        self._rise, self._fall, self._follow = map(passed, (_RISE, _FALL, _FOLLOW))
-        self._measure: float | None = None
+        self._fall, self._follow = passed(_FALL), passed(_FOLLOW)
+        self._measure = 0.0
         self._target: Array | None = None
 
     def __call__(self, frame: Frame) -> Frame:
@@ -166,9 +166,7 @@ class Aligner:
         return self._target
 
     def _smooth(self, needed: float) -> float:
-        if self._measure is None:
-            self._measure = needed
-        self._measure += (self._rise if needed > self._measure else self._fall) * (needed - self._measure)
+        self._measure = max(needed, self._measure + self._fall * (needed - self._measure))
         return self._measure
 
 

@@ -9,10 +9,10 @@ an avatar's network draws each of them by itself. Nor is the heading: a person w
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..body.template import BodyTemplate
+from ..body.template import FINGERS, BodyTemplate
 
 Array = np.ndarray
-_LEFT_OUT = ("finger", "eye")
+_LEFT_OUT = (*FINGERS, "eye")
 _MIRRORED = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])  # the columns of a rotation reflected in the plane x = 0
 _UPSIDE_DOWN = 1e-9
 _NEXT, _AFTER = [1, 2, 0], [2, 0, 1]
@@ -27,13 +27,14 @@ class PoseFeatures:
     """
 
     def __init__(self, template: BodyTemplate):
-        names = template.pose_joints
-        self.joints = [i for i, name in enumerate(names) if not name.startswith(_LEFT_OUT)]
-        self.names = ["root"] + [names[i] for i in self.joints]
-        self.width = 6 * len(self.names)
-        self.mirror = self.blocks([_other_side(name) for name in self.names])
+        roles = template.pose_roles
+        self.joints = [i for i, role in enumerate(roles) if not role.startswith(_LEFT_OUT)]
+        self.roles = ["hips"] + [roles[i] for i in self.joints]
+        self.names = [template.roles[role] for role in self.roles]
+        self.width = 6 * len(self.roles)
+        self.mirror = self.blocks([_other_side(role) for role in self.roles])
         """A pose with left and right exchanged: `features[..., mirror] * mirror_signs`."""
-        self.mirror_signs = np.tile(_MIRRORED, len(self.names))
+        self.mirror_signs = np.tile(_MIRRORED, len(self.roles))
 
     def rotations(self, root_rotation: Array, pose: Array) -> Array:
         """[..., K, 3, 3]: the tilt, and the turns of the body's joints relative to their parents.
@@ -71,9 +72,9 @@ class PoseFeatures:
         turned = _turns(heading) * _turns(tilt)
         return turned.as_rotvec().reshape(heading.shape), changed
 
-    def blocks(self, joints: list[str]) -> Array:
-        """Indices of the features of some of `names`."""
-        return np.concatenate([np.arange(6 * k, 6 * k + 6) for k in map(self.names.index, joints)])
+    def blocks(self, roles: list[str]) -> Array:
+        """Indices of the features of some of `roles`."""
+        return np.concatenate([np.arange(6 * k, 6 * k + 6) for k in map(self.roles.index, roles)])
 
 
 def split_heading(root_rotation: Array) -> tuple[Array, Array]:
@@ -114,5 +115,5 @@ def _turns(vectors: Array) -> Rotation:
     return Rotation.from_rotvec(vectors.reshape(-1, 3))
 
 
-def _other_side(name: str) -> str:
-    return {".L": name[:-2] + ".R", ".R": name[:-2] + ".L"}.get(name[-2:], name)
+def _other_side(role: str) -> str:
+    return {".L": role[:-2] + ".R", ".R": role[:-2] + ".L"}.get(role[-2:], role)

@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from ..body.template import BodyTemplate
+from ..body.template import SIDES, BodyTemplate
 from .pose_features import Array, PoseFeatures
 
-# Where each bone ends, and what shows how hands, feet and head are turned about their bones.
-_MARKED = (
-    "spine01", "neck01", "head", "eye",
-    "upperarm01", "lowerarm01", "wrist", "finger2-1", "finger3-1", "finger5-1",
-    "lowerleg01", "foot", "toe1-1", "toe5-1",
-)  # fmt: skip
+# Where each bone ends, and what shows how hands and the head are turned about their bones.
+_MARKED = ("spine3", "neck1", "head")
+_MARKED_TWICE = ("eye", "upper_arm", "forearm", "hand", "index1", "middle1", "little1", "shin", "foot")
 
 
 class Posture:
@@ -23,7 +20,7 @@ class Posture:
     def __init__(self, template: BodyTemplate, features: PoseFeatures):
         at = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3].double().numpy()
         turning = {name: k for k, name in enumerate(features.names)}
-        turning[template.joint_names[template.joint_parents.index(-1)]] = 0
+        marked = _marked(template)
         carrier: list[int] = []  # of every joint of the skeleton: the turning joint that moves what hangs on it
         place = np.zeros((len(features.names), 3))  # of the turning joints, at the reference pose
         parents = np.zeros(len(features.names), int)
@@ -36,7 +33,7 @@ class Posture:
                 place[k] = at[joint]
                 parents[k], depth[k] = hung, depth[hung] + (parent >= 0)
             carrier.append(hung if k is None else k)
-            if name.split(".")[0] in _MARKED:
+            if joint in marked:
                 markers[name] = hung, at[joint]
         self.names = list(markers)
         self._carriers = np.array([hung for hung, _ in markers.values()])
@@ -52,6 +49,17 @@ class Posture:
             places[..., joints, :, :] = places[..., parents, :, :] + hung @ ways
             turns[..., joints, :, :] = hung @ rotations[..., joints, :, :]
         return (places[..., self._carriers, :, :] + turns[..., self._carriers, :, :] @ self._offsets)[..., 0]
+
+
+def _marked(template: BodyTemplate) -> set[int]:
+    """Joints of a template that are markers; the outermost of those that hang on a foot show how it is turned."""
+    marked = {template.joint_of(role) for role in _MARKED}
+    for side in SIDES:
+        marked |= {template.joint_of(f"{role}.{side}") for role in _MARKED_TWICE}
+        foot = template.joint_of(f"foot.{side}")
+        toes = [joint for joint, parent in enumerate(template.joint_parents) if parent == foot]
+        marked |= {*toes[:1], *toes[-1:]}
+    return marked
 
 
 class Distance:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..body.template import BodyTemplate
+from ..body.template import SIDES, BodyTemplate
 from ..errors import UserError
 from ..files import check_output
 from ..motion.motion_prior import MotionPrior, PriorConfig, divergence, rotation_error
@@ -21,6 +21,7 @@ from .pose_collection import PoseCollection, collect_poses, find_sources
 LEAST_DEVIATION = 0.05  # of a feature, in decoding
 _JUDGED = 4096  # held-out poses at most
 _MIN_POSES = 256
+_LEG = ("thigh", "shin", "foot", "toes")
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,12 @@ class Augmentation:
         self.config, self.generator = config, generator
         self.mirror = torch.from_numpy(features.mirror)
         self.signs = torch.from_numpy(features.mirror_signs).float()
-        legs = ("upperleg", "lowerleg", "foot")
         groups = [
-            [n for n in features.names if n.endswith(f".{side}") and n.startswith(legs) == leg]
-            for side in "LR"
+            [role for role in features.roles if role.endswith(f".{side}") and role.startswith(_LEG) == leg]
+            for side in SIDES
             for leg in (False, True)
         ]
-        groups.append([n for n in features.names if not n.endswith((".L", ".R"))])
+        groups.append([role for role in features.roles if not role.endswith((".L", ".R"))])
         self.groups = [torch.from_numpy(features.blocks(group)) for group in groups]
 
     def __call__(self, poses: Tensor) -> tuple[Tensor, Tensor]:
