@@ -237,6 +237,8 @@ def live(
     virtual_camera: Annotated[bool, arg(help="be a camera for other programs, too")] = False,
     visible_mark: Annotated[bool, arg(help="draw a small mark on every picture")] = False,
     browser: Annotated[bool, arg(help="open the page")] = True,
+    profile: Annotated[str | None, arg(help="a name under which your build is remembered")] = "default",
+    face_model: FaceModel = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Be the avatar: a page takes your camera and shows the avatar moving as you do. Ctrl-C ends it.
@@ -250,10 +252,11 @@ def live(
     listening = None if bench else listen(address)  # a port in use is told before seconds of loading
     from .live.bench import measure
     from .live.studio import Studio
-    from .live.tracker import LiveTracker
+    from .live.tracker import tracker_maker
 
     with _progress() as progress:
-        studio = Studio(avatar, source=source, camera=LiveTracker, accelerator=accelerator, marked=visible_mark)
+        camera = tracker_maker(face_model, profile, progress)
+        studio = Studio(avatar, source=source, camera=camera, accelerator=accelerator, marked=visible_mark)
         if bench:
             measure(studio, progress)
         else:

@@ -10,10 +10,11 @@ from wiretap import LISTEN, exchanged
 
 from ram_avatar.create import train
 from ram_avatar.evaluation.control import detect_frames
-from ram_avatar.live.builds import remember_build
 from ram_avatar.live.codecs import FrameDecoder
+from ram_avatar.live.protocol import Status
 from ram_avatar.live.studio import Studio
-from ram_avatar.live.tracker import LiveTracker
+from ram_avatar.live.tracker import tracker_maker
+from ram_avatar.progress import Silent
 from ram_avatar.video import read_frames
 
 pytestmark = [
@@ -48,11 +49,10 @@ def _arms(landmarks) -> np.ndarray:
     return ((landmarks.pose[WRISTS] - hips) / np.linalg.norm(hips - shoulders)).ravel()
 
 
-def test_the_avatar_on_the_page_moves_as_the_person_before_the_camera(person, avatar, template, tmp_path, monkeypatch):
+def test_the_avatar_on_the_page_moves_as_the_person_before_the_camera(shared, person, avatar):
     """The detector finds the wrists of the avatar where it finds those of the person, frame for frame."""
-    monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
-    remember_build(template, template.default_identity())
-    with Chromium(person) as browser, running(Studio(avatar, camera=LiveTracker)) as live:
+    maker = tracker_maker(shared / "models" / "face_landmarker.task", None, Silent())
+    with Chromium(person) as browser, running(Studio(avatar, camera=maker)) as live:
         tab = browser.tab()
         tab.call("Page.enable")
         tab.call("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)
@@ -61,12 +61,12 @@ def test_the_avatar_on_the_page_moves_as_the_person_before_the_camera(person, av
         tab.evaluate("document.querySelector('#mirror').click()")
         tab.wait("document.querySelector('#mirror').getAttribute('aria-pressed') === 'false'")
         tab.evaluate("document.querySelector('#start').click()")
-        tab.wait("Object.keys(got).length > 130", 240)
+        tab.wait("Object.keys(got).length > 100", 240)
         tab.evaluate("document.querySelector('#start').click()")
         pairs = exchanged(tab)
         tab.close()
     decode = FrameDecoder()
-    pairs = [pair for pair in pairs if pair[1].status == 1]  # once it is known where the person stands
+    pairs = [pair for pair in pairs if pair[1].status == Status.SEEN]
     films = [decode(up.coding, up.picture) for up, _ in pairs]
     shown = [decode(down.coding, down.picture) for _, down in pairs]
     people, avatars = detect_frames(films), detect_frames(shown)

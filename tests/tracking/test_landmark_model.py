@@ -26,22 +26,31 @@ def _state(model, frame) -> State:
 
 
 def test_landmarks_are_where_the_template_has_them(template, identity, model, random_motion):
-    """The plain forward model: the torch template, posed, and the correspondence applied to it."""
+    """The plain forward model: the whole mesh, posed, and the correspondence applied to it."""
     motion = random_motion(3, seed=1, turn=0.5)
     map_ = Correspondence.load(template)
-    posed = template.points(map_.regressor).body(identity).pose(*motion.parameters())
-    points, joints = posed.vertices, posed.joints[..., :3, 3]
+    posed = template.body(identity).pose(*motion.parameters())
+    points, joints = map_.regressor @ posed.vertices, posed.joints[..., :3, 3]
     parts = [map_.pose_joints(joints, posed.turns), points[:, SURFACE_ROWS]]
     parts += [map_.hand(points, joints, side) for side in ("left", "right")]
     wanted = torch.cat([*parts, points[:, FACE_ROWS][:, HEAD]], 1).numpy()
     for i, frame in enumerate(motion.frames()):
         state = _state(model, frame)
         assert np.abs(model.pose(state) - frame.pose).max() < 1e-6
-        # Eyeballs and lids: an action moves them before their joint turns them, not after.
-        assert np.abs(model.at(state) - wanted[i]).max() < 1e-3
+        # All actions at once: where a landmark's vertices are held by eye and head, their shifts are mixed.
+        assert np.abs(model.at(state) - wanted[i]).max() < 3e-3
         assert np.median(np.abs(model.at(state) - wanted[i])) < 1e-5
         told = model.telling(state).at(frame.facial_actions)
-        assert np.abs(told - points[i, FACE_ROWS][TELLING].numpy()).max() < 1e-3
+        assert np.abs(told - points[i, FACE_ROWS][TELLING].numpy()).max() < 3e-3
+
+
+def test_landmarks_of_a_calm_face_are_exact(template, identity, model, random_motion):
+    motion = random_motion(2, seed=7, turn=0.5)
+    motion.facial_actions.zero_()
+    points = Correspondence.load(template).regressor @ template.body(identity).pose(*motion.parameters()).vertices
+    for i, frame in enumerate(motion.frames()):
+        at = model.at(_state(model, frame))[model.parts["face"]]
+        assert np.abs(at - points[i, FACE_ROWS][HEAD].numpy()).max() < 1e-5
 
 
 def test_the_jacobian_is_that_of_finite_differences(model, random_motion):

@@ -67,7 +67,7 @@ class Fallback:
             if presence.present and gain == 1.0:
                 continue
             goal = frame.pose if presence.present else rest.pose
-            pose[joints] = _toward(self._last.pose[joints], goal[joints], gain)
+            pose[joints] = toward(self._last.pose[joints], goal[joints], gain)
         made = replace(frame, pose=pose)
         for part, names in ((0, ("root_rotation", "root_translation")), (3, ("facial_actions",))):
             presence, gain = self._presence[part], gains[part]
@@ -75,7 +75,7 @@ class Fallback:
                 continue
             goal = frame if presence.present else rest
             for name in names:
-                mix = _toward if name == "root_rotation" else _mixed
+                mix = toward if name == "root_rotation" else mixed
                 setattr(made, name, mix(getattr(self._last, name), getattr(goal, name), gain))
         self._last = made
         return made
@@ -114,12 +114,12 @@ class _Presence:
             self._follow = max(0.0, self._follow - seconds / _FORGET)
             self._gone += seconds
             # Sets in softly, over as long again as it held still.
-            onset = _smooth(min(max(self._gone / self._patience - 1.0, 0.0), 1.0))
+            onset = eased(min(max(self._gone / self._patience - 1.0, 0.0), 1.0))
             return onset * (1.0 - math.exp(-seconds / _REST))
         self._gone = 0.0
-        left = 1.0 - _smooth(self._follow)
+        left = 1.0 - eased(self._follow)
         self._follow = min(1.0, self._follow + seconds / _RETURN)
-        return 1.0 if left == 0.0 else 1.0 - (1.0 - _smooth(self._follow)) / left
+        return 1.0 if left == 0.0 else 1.0 - (1.0 - eased(self._follow)) / left
 
 
 def at_ease(template: BodyTemplate, kinematics: Kinematics) -> Array:
@@ -138,11 +138,12 @@ def at_ease(template: BodyTemplate, kinematics: Kinematics) -> Array:
     return pose
 
 
-def _smooth(fraction: float) -> float:
+def eased(fraction: float) -> float:
+    """From 0 to 1, setting in and ending softly."""
     return fraction * fraction * (3.0 - 2.0 * fraction)
 
 
-def _toward(start: Array, end: Array, share: float) -> Array:
+def toward(start: Array, end: Array, share: float) -> Array:
     """Rotation vectors [..., 3], a share of the way from one turn to another."""
     if share == 0.0:
         return start
@@ -151,5 +152,5 @@ def _toward(start: Array, end: Array, share: float) -> Array:
     return (first * Rotation.from_rotvec(share * way)).as_rotvec()
 
 
-def _mixed(start: Array, end: Array, share: float) -> Array:
+def mixed(start: Array, end: Array, share: float) -> Array:
     return start + share * (end - start)

@@ -6,6 +6,7 @@ way from there that is carried over.
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .motion import PARTS, Motion
 
@@ -23,7 +24,12 @@ def neutral_face(motion: Motion) -> tuple[float, ...] | None:
     seen = motion.confidence[:, PARTS.index("face")] > _SEEN
     if int(seen.sum()) < _SECONDS * motion.fps:
         return None
-    neutral = motion.facial_actions[seen].quantile(_SHARE, dim=0).clamp(0, _HIGHEST)
+    return at_rest(motion.facial_actions[seen])
+
+
+def at_rest(actions: Tensor) -> tuple[float, ...]:
+    """[A] what a face does at rest, of what it did in some frames [N, A]."""
+    neutral = actions.quantile(_SHARE, dim=0).clamp(0, _HIGHEST)
     return tuple(round(value, 4) for value in neutral.tolist())
 
 

@@ -51,6 +51,8 @@ class FitSettings:
     refit_iterations: int = 80
     surface_scale: float = 0.03
     surface_weight: float = 128_000.0
+    steadiness: float = 1.0
+    """Share of the temporal terms; 0 for frames that do not follow each other."""
 
 
 DEFAULTS = FitSettings()
@@ -294,7 +296,7 @@ class _Problem:
         robust = geman_mcclure(residuals["pose"], settings.body_scale) * self.pose_weight
         energy = 400 * robust.sum() / frames
         energy = energy + (0.6 if full else 2.0) * (turned * self.limb_weight).sum() / frames
-        energy = energy + self._prior(v) + self._smoothness(v, full)
+        energy = energy + self._prior(v) + settings.steadiness * self._smoothness(v, full)
         if not full:
             return energy
 
@@ -306,7 +308,7 @@ class _Problem:
         robust = (geman_mcclure(residuals["face"], settings.face_scale) * self.face_weight).sum(1) * self.face_seen
         energy = energy + 120 * robust.sum() / frames
         actions = v.actions.sigmoid()
-        energy = energy + 0.015 * actions.sum() / frames + 0.3 * _change(actions)
+        energy = energy + 0.015 * actions.sum() / frames + 0.3 * settings.steadiness * _change(actions)
         if self.net_mask is not None:
             energy = energy + ((actions[:, self.net_columns] - self.net_target).square() * self.net_mask).sum() / frames
         return energy + self._surface(predicted["surface"]) if self.surface else energy

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ..body.anatomy import anatomy_of
-from ..body.kinematics import Kinematics, PosedJoints
+from ..body.kinematics import Kinematics, PosedJoints, SurfacePoints
 from ..body.template import BodyTemplate
 from .correspondence import FACE_ROWS, SIDES, SURFACE_ROWS, TIP_ROWS, Correspondence
 from .landmarks import HAND
@@ -76,10 +76,11 @@ class LandmarkModel:
         self.hinges = anatomy.hinges.numpy()[self.free[:, 0]] & flexion
         self.fingers = anatomy.fingers.numpy()[self.free[:, 0]] & flexion
         self.pose_landmarks = map_.joint_landmarks + map_.surface_landmarks
-        self._attach(template, map_, head)
-        self._telling = self._points_of_the_face(map_, telling)
+        skin = self.kinematics.points(map_.regressor, with_actions=True)
+        self._attach(template, map_, skin, head)
+        self._telling = _of_the_face(skin, telling)
 
-    def _attach(self, template: BodyTemplate, map_: Correspondence, head: list[int]) -> None:
+    def _attach(self, template: BodyTemplate, map_: Correspondence, skin: SurfacePoints, head: list[int]) -> None:
         """Weights, offsets and facial actions of all landmarks."""
         kept = len(self.kinematics.names)
         index = lambda j: self.kinematics.index(template.joint_names[j])  # noqa: E731
@@ -91,7 +92,6 @@ class LandmarkModel:
             moved[rows, [index(j) for j in frames]] = offsets
             return weights, moved
 
-        skin = self.kinematics.points(map_.regressor)
         surface = lambda rows: (skin.weights[rows], skin.offsets[rows])  # noqa: E731
         groups = [joints(map_.joints, map_.joint_frames, map_.joint_offsets.double().numpy()), surface(SURFACE_ROWS)]
         for side in SIDES:
@@ -100,7 +100,7 @@ class LandmarkModel:
             for finger in range(5):
                 chain, tip = chains[3 * finger : 3 * finger + 3], TIP_ROWS[side].start + finger
                 groups += [joints(chain, chain, 0.0), surface(slice(tip, tip + 1))]
-        weights, offsets, self._shifts = self._points_of_the_face(map_, head)
+        weights, offsets, self._shifts = _of_the_face(skin, head)
         self._weights = np.concatenate([*(w.T for w, _ in groups), weights], 1)  # [n, K]
         self._offsets = np.concatenate([*(o.transpose(1, 0, 2) for _, o in groups), offsets], 1)  # [n, K, 3]
         self.points = self._weights.shape[1]
@@ -111,12 +111,6 @@ class LandmarkModel:
         self._mass = self._below @ self._weights
         turning = self.kinematics.pose_indices[self.free[:, 0]]
         self._turning = np.concatenate([turning, [0, 0, 0]])  # [D + 3] kept joint of every angle, and of the root's
-
-    def _points_of_the_face(self, map_: Correspondence, chosen: list[int]) -> tuple[Array, Array, Array]:
-        """Weights [n, F], offsets [n, F, 3] and what facial actions add [A, F, 3]."""
-        rows = np.arange(FACE_ROWS.start, FACE_ROWS.stop)[chosen]
-        skin = self.kinematics.points(map_.regressor[rows], with_actions=True)
-        return skin.weights.T.copy(), skin.offsets.transpose(1, 0, 2).copy(), skin.actions
 
     # What the landmarks are -----------------------------------------------------------------------------------------
 
@@ -182,6 +176,12 @@ class Telling:
 
     def at(self, actions: Array) -> Array:
         return self.still + np.tensordot(actions, self.moves, 1)
+
+
+def _of_the_face(skin: SurfacePoints, chosen: list[int]) -> tuple[Array, Array, Array]:
+    """Weights [n, F], offsets [n, F, 3] and what facial actions add [A, F, 3] of some landmarks of the face."""
+    rows = np.arange(FACE_ROWS.start, FACE_ROWS.stop)[chosen]
+    return skin.weights[rows].T.copy(), skin.offsets[rows].transpose(1, 0, 2).copy(), skin.actions[:, rows]
 
 
 def _carried(joints: PosedJoints, weights: Array, offsets: Array) -> Array:

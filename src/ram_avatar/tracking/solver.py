@@ -18,7 +18,7 @@ from ..body.template import BodyTemplate
 from ..camera import Camera
 from ..motion.motion import PARTS, Frame
 from .boxed import minimize_in_box
-from .expressions import NET_ACTIONS
+from .expressions import read_by_net
 from .fitting import EXPRESSIVE, HAND_BONES, LIMBS, POSE_WEIGHT
 from .landmark_model import LandmarkModel, State
 from .landmarks import Landmarks
@@ -108,7 +108,7 @@ class LiveSolver:
         self._bones = np.concatenate([np.array([(place_of[a], place_of[b]) for a, b in LIMBS]), *hands])  # [L, 2]
         self._pose_weight = np.array([POSE_WEIGHT.get(i, 1.0) for i in self._model.pose_landmarks])
         self._expressive = np.where(np.isin(self._telling, EXPRESSIVE), 3.0, 1.0)
-        self._net = [template.action_names.index(n) for n in NET_ACTIONS if n in template.action_names]
+        self._net = read_by_net(template.action_names)
         self._state: State | None = None
         self._gap = 0
         self._heights = np.full(len(HEIGHT_SHARES), np.nan)  # as each bone tells it
@@ -140,6 +140,11 @@ class LiveSolver:
         if error > _ASTRAY:
             self._gap = _LONGEST_GAP + 1  # to be looked for anew
         return self._frame(confidence)
+
+    def go_on_from(self, other: "LiveSolver") -> None:
+        """Take over from a solver of the same person with another build, in the midst of a motion."""
+        self._state, self._gap = None if other._state is None else other._state.copy(), max(other._gap, 1)
+        self._heights, self._height = other._heights.copy(), other._height
 
     # What is seen ---------------------------------------------------------------------------------------------------
 
