@@ -60,6 +60,8 @@ class HolisticDetector:
                 smooth_segmentation=masks,
                 refine_face_landmarks=True,
             )
+            # Its threads complain while they open; by the first picture they have.
+            self._model.process(np.zeros((64, 64, 3), np.uint8))
 
     def detect(self, frame: np.ndarray) -> Landmarks:
         height, width = frame.shape[:2]
