@@ -104,6 +104,34 @@ def test_nobody_lost_and_found(avatar, clip):
     assert _jumps(shown) < 0.25  # back to the person without a jump
 
 
+def test_somebody_at_a_desk(template, avatar):
+    """Head and shoulders are all that is ever seen: the avatar stands upright in its place, the build is learned."""
+    motion, identity = performance(template, frames=80)
+    motion.root_translation = torch.tensor([0.0, 1.1, -0.55]).repeat(80, 1)
+    clip = seen_by_a_perfect_detector(template, motion, identity, Camera.default(WIDTH, HEIGHT))
+    for landmarks in clip:
+        outside = (landmarks.pose[:, 1] > HEIGHT) | (landmarks.pose[:, 0] > WIDTH) | (landmarks.pose[:, 0] < 0)
+        assert outside[[23, 24, 25, 26, 27, 28]].all() and not outside[[0, 11, 12]].any()
+        landmarks.visibility[outside] = 0.1
+        landmarks.left_hand[:] = landmarks.right_hand[:] = np.nan
+    tracker = _tracker(avatar, Script(clip))
+    driven = _drive(tracker, 80)
+    assert tracker._learner._thread is not None
+    tracker.close()
+    assert all(each.status == Status.SEEN for each in driven)
+    frames = [each.frame for each in driven]
+    made = Motion.of_frames(template.name, 25.0, frames)
+    joints = template.body(avatar.identity).pose(*made.parameters()).joints[..., :3, 3]
+    upright = joints[:, template.joint_of("neck1")] - joints[:, 0]
+    assert (upright[:, 2] / upright.norm(dim=-1)).min() > 0.9
+    assert (joints[:, 0, :2] - torch.tensor([avatar.placement.x, avatar.placement.y])).norm(dim=-1).max() < 0.4
+    feet = joints[:, [template.joint_of("foot.L"), template.joint_of("foot.R")], 2]
+    assert (feet - avatar.placement.floor).abs().max() < 0.25
+    assert _jumps(frames[2:]) < 0.35  # an elbow comes into the picture
+    turned = np.array([frame.root_rotation[2] for frame in frames])
+    assert np.corrcoef(turned, motion.root_rotation[:, 2])[0, 1] > 0.9
+
+
 def test_no_camera_gives_nothing_new(avatar, clip):
     detector = Script(clip)
     tracker = _tracker(avatar, detector)

@@ -13,12 +13,12 @@ from ..motion.neutral_face import at_rest
 from ..motion.retarget import Person
 from ..tracking.fitting import FitSettings, fit
 from ..tracking.landmarks import Landmarks
-from ..tracking.observations import BODY_JOINTS, observe
+from ..tracking.observations import LEFT_SHOULDER, RIGHT_SHOULDER, observe
 
 LOOKS = 12  # frames
 SPACING = 0.2  # seconds between them: what a person shows changes
 _CALIBRATION_SPACING = 0.1
-_VISIBLE = 0.7  # mean visibility of the body's joints: less tells little of its build
+_VISIBLE = 0.7  # of both shoulders: of somebody at a desk, more may never be seen
 _SETTINGS = FitSettings(body_iterations=60, full_iterations=90, steadiness=0.0)
 _CALIBRATION = FitSettings(body_iterations=60, full_iterations=90)  # they stand still
 
@@ -57,7 +57,7 @@ class BuildLearner(Generic[Prepared]):
         spacing = _CALIBRATION_SPACING if self.calibrating else SPACING
         if self._thread is not None or seconds - self._last < spacing:
             return
-        if landmarks.visibility[BODY_JOINTS].mean() < _VISIBLE or np.isnan(landmarks.face[0, 0]):
+        if landmarks.visibility[[LEFT_SHOULDER, RIGHT_SHOULDER]].min() < _VISIBLE or np.isnan(landmarks.face[0, 0]):
             return
         self._looks.append(landmarks)
         self._last = seconds

@@ -40,9 +40,9 @@ class Cutoff:
 
 
 # At half strength, by what stays of the trembling and how late the landmarks are followed.
-ROTATIONS = Cutoff(2.0, 2.0)  # per radian a second
-PLACE = Cutoff(2.0, 10.0)  # per metre a second
-DEPTH = Cutoff(0.7, 5.0)
+ROTATIONS = Cutoff(2.5, 5.0)  # per radian a second
+PLACE = Cutoff(2.5, 40.0)  # per metre a second
+DEPTH = Cutoff(0.7, 10.0)
 ACTIONS = Cutoff(3.0, 5.0)  # an action goes from 0 to 1
 
 

@@ -121,7 +121,8 @@ class LiveSolver:
             net_actions: [A] facial actions of the blendshape net, NaN where it says nothing.
 
         Returns:
-            Confidence as the offline fit gives it: 0 for what is not seen. Without a person, the pose of before.
+            Confidence as the offline fit gives it, that of the body by the joints that are within the picture; 0 for
+            what is not seen. Without a person, the pose of before.
         """
         if not landmarks.found:
             self._gap += 1
@@ -157,9 +158,7 @@ class LiveSolver:
         self._heights = np.fmax(self._heights * (1 - _SHRINKS), heights)
         self._height = float(np.nanmedian(self._heights))
         world = landmarks.pose_world @ TO_WORLD.T
-        size = np.array([self.camera.width, self.camera.height])
-        inside = ((landmarks.pose >= 0) & (landmarks.pose <= size)).all(-1)
-        shown = landmarks.visibility * (inside & (landmarks.visibility > 0.2))
+        shown = landmarks.visibility * (self._inside(landmarks) & (landmarks.visibility > 0.2))
 
         places, weights = np.zeros((model.points, 2)), np.zeros(model.points)
         scales = np.full(model.points, settings.body_scale)
@@ -190,6 +189,11 @@ class LiveSolver:
         return _Targets(
             met, places[met], weights[met], scales[met], self._bones[bent], directions[bent], bone_weights[bent], seen
         )
+
+    def _inside(self, landmarks: Landmarks) -> NDArray[np.bool_]:
+        """[33] whether the picture holds them."""
+        size = np.array([self.camera.width, self.camera.height])
+        return ((landmarks.pose >= 0) & (landmarks.pose <= size)).all(-1)
 
     # The pose -------------------------------------------------------------------------------------------------------
 
@@ -283,7 +287,8 @@ class LiveSolver:
         off = np.zeros(self._model.points)
         seen_at = project(self._model.at(self._state)[targets.met], self.camera)
         off[targets.met] = np.linalg.norm(seen_at - targets.places, axis=1) / self._height
-        confidence = [landmarks.visibility[BODY_JOINTS].mean()]
+        inside = self._inside(landmarks)[BODY_JOINTS]  # of somebody at a desk, a few joints are all that can be seen
+        confidence = [landmarks.visibility[BODY_JOINTS][inside].mean() if inside.any() else 0.0]
         for part, scale in zip(PARTS[1:], (settings.hand_scale, settings.hand_scale, settings.face_scale), strict=True):
             confidence.append(targets.seen[part] * np.exp(-((off[parts[part]].mean() / scale) ** 2)))
         judged = targets.met[parts["pose"]][: len(BODY_JOINTS)]
