@@ -223,7 +223,8 @@ def export(
 def live(
     avatar: Positional[Path],
     source: Annotated[
-        Path | None, arg(help="a motion file, a capture or a video that drives in the place of a camera")
+        str | None,
+        arg(help="a motion file, a capture or a video, or vmc://:39539 to listen to another program, drives"),
     ] = None,
     host: Annotated[
         str, arg(help="address to listen on; any but loopback asks for the token in the link")
@@ -251,12 +252,12 @@ def live(
     address = Address(host, port, token, certificate)
     listening = None if bench else listen(address)  # a port in use is told before seconds of loading
     from .live.bench import measure
-    from .live.studio import Studio
+    from .live.studio import Studio, source_of
     from .live.tracker import tracker_maker
 
     with _progress() as progress:
         camera = tracker_maker(face_model, profile, progress)
-        studio = Studio(avatar, source=source, camera=camera, accelerator=accelerator, marked=visible_mark)
+        studio = Studio(avatar, source=source_of(source), camera=camera, accelerator=accelerator, marked=visible_mark)
         if bench:
             measure(studio, progress)
         else:

@@ -129,7 +129,7 @@ def test_somebody_at_a_desk(template, avatar):
     assert (feet - avatar.placement.floor).abs().max() < 0.25
     assert _jumps(frames[2:]) < 0.35  # an elbow comes into the picture
     turned = np.array([frame.root_rotation[2] for frame in frames])
-    assert np.corrcoef(turned, motion.root_rotation[:, 2])[0, 1] > 0.9
+    assert np.corrcoef(turned, motion.root_rotation[:, 2])[0, 1] > 0.8
 
 
 def test_no_camera_gives_nothing_new(avatar, clip):

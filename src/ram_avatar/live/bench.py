@@ -39,7 +39,7 @@ def measure(studio: Studio, progress: Progress, seconds: float = LONGEST) -> dic
     Raises:
         UserError: no source, or it cannot be read.
     """
-    if studio.source is None:
+    if not isinstance(studio.source, Path):
         raise UserError("--bench wants a --source: a video, or a motion file")
     rate, frames = _camera(studio.source, seconds)
     taken: list[float] = []

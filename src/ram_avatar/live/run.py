@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from .studio import Studio  # takes seconds to import, with torch
 
 DEFAULT_PORT = 8642
-_NEEDS = ("starlette", "uvicorn", "websockets", "cryptography")
+_NEEDS = {
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "websockets": "websockets",
+    "cryptography": "cryptography",
+    "pythonosc": "python-osc",
+}  # modules, and what they are installed by
 _MOST_CONNECTIONS = 64
 _PING = 20.0  # seconds
 
@@ -36,7 +42,7 @@ class Address:
 
 def check_extra() -> None:
     """Raises UserError where the packages of the extra are missing."""
-    missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
+    missing = [package for module, package in _NEEDS.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(f"ram-avatar live needs {', '.join(missing)}: pip install 'ram-avatar[live]'")
 

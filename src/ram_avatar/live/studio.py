@@ -17,8 +17,16 @@ from .films import Film, FilmDriver
 from .manual import ManualControl
 from .pipeline import AvatarPipeline, Driver
 from .playing import PlayedMotion, Standing, standing
+from .vmc import SCHEME, VmcAddress, VmcDriver, VmcReceiver
 
 MakeDriver = Callable[[Avatar], Driver]
+
+
+def source_of(text: str | None) -> Path | VmcAddress | None:
+    """What `--source` names; raises UserError where an address is none."""
+    if text is None:
+        return None
+    return VmcAddress.parse(text) if text.startswith(SCHEME) else Path(text)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Studio:
 
     Args:
         avatar: the folder of the avatar to begin with; the others that lie beside it can be chosen.
-        source: a motion file, a capture or a video that drives in the place of a camera.
+        source: a motion file, a capture, a video or another program that drives in the place of a camera.
         camera: makes what drives from a camera's pictures.
         marked: see `AvatarPipeline`.
 
@@ -49,14 +57,14 @@ class Studio:
         self,
         avatar: Path,
         *,
-        source: Path | None = None,
+        source: Path | VmcAddress | None = None,
         camera: MakeDriver | None = None,
         accelerator: str = "auto",
         marked: bool = False,
     ):
         if not is_avatar(avatar):
             raise UserError(f"{avatar}: not an avatar folder (it has no avatar.json); `ram-avatar create` makes one")
-        if source is not None and not source.exists():
+        if isinstance(source, Path) and not source.exists():
             raise UserError(f"{source}: no such file")
         self.current = avatar.resolve().name
         self.source = source
@@ -116,7 +124,9 @@ class Studio:
             return FilmDriver(Film(*film), self._camera(avatar))
         return self._from_source(avatar, self.source)
 
-    def _from_source(self, avatar: Avatar, source: Path) -> Driver:
+    def _from_source(self, avatar: Avatar, source: Path | VmcAddress) -> Driver:
+        if isinstance(source, VmcAddress):
+            return VmcDriver(avatar, VmcReceiver(source))
         if not is_capture(source) and source.suffix.lower() not in SUFFIXES:
             if self._camera is None:
                 raise UserError(f"{source}: not a motion file ({', '.join(SUFFIXES)}) and not a capture")

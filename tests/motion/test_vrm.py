@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.vrm import BONES, FromHumanoid, Humanoid
+
+TURN = math.sqrt(0.5)  # sine and cosine of 45 degrees: quaternions of quarter turns
+LEFT_ARM_DOWN = (0.0, 0.0, TURN, TURN)  # a quarter about Unity's z takes -x, where a left arm points, to -y
+RIGHT_ARM_FORWARD = (0.0, -TURN, 0.0, TURN)  # and about y, backwards, +x, where a right arm points, to +z
+
+
+@pytest.fixture(scope="module")
+def convert(template):
+    return FromHumanoid(template, template.default_identity())
+
+
+@pytest.fixture(scope="module")
+def joints_of(template, convert):
+    """A function: positions by role of what the template does for rotations of bones in Unity."""
+
+    def pose(rotations=None, **others):
+        everything = {bone: (0.0, 0.0, 0.0, 1.0) for bone in BONES} | (rotations or {})
+        frame = convert.frame(Humanoid(rotations=everything, **others))
+        motion = Motion.of_frames(template.name, 25.0, [frame])
+        with torch.no_grad():
+            posed = template.body(template.default_identity()).pose(*motion.parameters())
+        joints = posed.joints[0, :, :3, 3].numpy()
+        return {role: joints[template.joint_of(role)] for role in template.roles}
+
+    return pose
+
+
+def _direction(joints, start: str, end: str) -> np.ndarray:
+    along = joints[end] - joints[start]
+    return along / np.linalg.norm(along)
+
+
+def test_no_rotation_is_a_t_pose(joints_of):
+    joints = joints_of()
+    for side, out in (("L", 1.0), ("R", -1.0)):
+        for start, end in (("upper_arm", "forearm"), ("forearm", "hand"), ("hand", "middle1"), ("index1", "index3")):
+            assert _direction(joints, f"{start}.{side}", f"{end}.{side}") @ [out, 0, 0] > 0.995, (start, side)
+        palm = out * np.cross(
+            _direction(joints, f"hand.{side}", f"middle1.{side}"),
+            _direction(joints, f"little1.{side}", f"index1.{side}"),
+        )
+        assert palm[2] < -0.9
+        assert _direction(joints, f"little1.{side}", f"index1.{side}")[1] < -0.9
+        for start, end in (("thigh", "shin"), ("shin", "foot")):
+            assert _direction(joints, f"{start}.{side}", f"{end}.{side}") @ [0, 0, -1] > 0.995
+        thumb = _direction(joints, f"thumb1.{side}", f"thumb3.{side}")
+        assert thumb @ [out, 0, 0] > 0.6 and thumb[1] < -0.6
+    assert _direction(joints, "hips", "neck1")[2] > 0.9
+
+
+def test_bones_turn_as_unity_turns_them(joints_of):
+    joints = joints_of({"leftupperarm": LEFT_ARM_DOWN, "rightupperarm": RIGHT_ARM_FORWARD})
+    assert _direction(joints, "upper_arm.L", "hand.L") @ [0, 0, -1] > 0.995
+    assert _direction(joints, "upper_arm.R", "hand.R") @ [0, -1, 0] > 0.995
+    joints = joints_of({"rightlowerarm": RIGHT_ARM_FORWARD, "leftindexproximal": LEFT_ARM_DOWN})
+    assert _direction(joints, "upper_arm.R", "forearm.R") @ [-1, 0, 0] > 0.995
+    assert _direction(joints, "forearm.R", "hand.R") @ [0, -1, 0] > 0.995
+    assert _direction(joints, "index1.L", "index3.L") @ [0, 0, -1] > 0.97
+    assert _direction(joints, "middle1.L", "middle3.L") @ [1, 0, 0] > 0.97
+    # A quarter about y turns whoever looks along z to their right, which is -x here.
+    joints = joints_of({"hips": (0.0, TURN, 0.0, TURN)})
+    assert _direction(joints, "foot.L", "toes.L")[0] < -0.9
+    # The head nods: a turn about x takes z to -y.
+    joints = joints_of({"head": (0.3, 0.0, 0.0, math.sqrt(1 - 0.09))})
+    assert joints["eye.L"][2] < joints_of()["eye.L"][2] - 0.02
+
+
+def test_the_forearm_takes_the_twist_of_the_hand(template, convert):
+    """A hand turned by 60 degrees about the arm: the wrist itself bends by nothing."""
+    twisted = Humanoid(rotations={"lefthand": (0.5, 0.0, 0.0, math.sqrt(0.75))})
+    still = convert.frame(Humanoid(rotations={"lefthand": (0.0, 0.0, 0.0, 1.0)}))
+    frame = convert.frame(twisted)
+    rows = [template.pose_roles.index(role) for role in ("forearm_twist.L", "hand.L")]
+    change = np.linalg.norm(frame.pose[rows] - still.pose[rows], axis=1)
+    assert abs(change[0] - math.radians(60)) < 0.1 and change[1] < 0.15
+
+
+def test_places_are_scaled_by_the_legs(template, convert):
+    """A humanoid with legs half as long stands half as far away, and twice as near it is at the template's height."""
+    legs = {"leftlowerleg": (0.0, -0.2, 0.0), "leftfoot": (0.0, -0.2, 0.0)}
+    here, there = (
+        convert.frame(Humanoid({"hips": (x, 0.5, z)} | legs, {"hips": (0.0, 0.0, 0.0, 1.0)}))
+        for x, z in ((0.0, 0.0), (0.1, 0.2))
+    )
+    joints = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3]
+    hip, knee, ankle = (joints[template.joint_of(f"{role}.L")] for role in ("thigh", "shin", "foot"))
+    scale = float((hip - knee).norm() + (knee - ankle).norm()) / 0.4
+    assert np.allclose(there.root_translation - here.root_translation, [-0.1 * scale, -0.2 * scale, 0.0], atol=1e-3)
+    root = Humanoid({"hips": (0.0, 0.5, 0.0)} | legs, {"hips": (0.0, 0.0, 0.0, 1.0)}, root=((0.3, 0, 0), (0, 0, 0, 1)))
+    assert np.allclose(convert.frame(root).root_translation - here.root_translation, [-0.3 * scale, 0, 0], atol=1e-3)
+
+
+def test_faces(template, convert):
+    def face(**blends):
+        frame = convert.frame(Humanoid(rotations={"hips": (0, 0, 0, 1)}, blends=blends))
+        return dict(zip(template.action_names, frame.facial_actions, strict=True)), frame.confidence[3]
+
+    actions, seen = face(jawopen=0.4, eyeblinkleft=1.0, a=1.0)  # perfect sync: presets beside it are not added
+    assert actions["jawOpen"] == 0.4 and actions["eyeBlinkLeft"] == 1.0 and seen == 1
+    actions, _ = face(blink=1.0, aa=0.5, joy=1.0)
+    assert actions["eyeBlinkLeft"] == actions["eyeBlinkRight"] == 1.0
+    assert 0.2 < actions["jawOpen"] < 0.4 and actions["mouthSmileLeft"] > 0.5
+    actions, seen = face()
+    assert max(actions.values()) == 0 and seen == 0
+
+
+def test_what_is_not_told_has_no_confidence_and_rests(template, convert):
+    frame = convert.frame(Humanoid(rotations={"hips": (0.0, 0.0, 0.0, 1.0), "leftthumbproximal": (0.0, 0.0, 0.0, 1.0)}))
+    assert frame.confidence.tolist() == [1.0, 1.0, 0.0, 0.0]
+    row = template.pose_roles.index("index1.R")
+    assert np.linalg.norm(frame.pose[row]) > 0.2  # relaxed
