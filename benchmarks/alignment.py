@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from machine import describe
+from machine import describe, table
 from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 from truth import judge_frames
@@ -187,7 +187,7 @@ def judge_motions(capture: Capture, drivers: dict[str, list[Motion]], template: 
         f"Own motion: {capture.source}, {capture.train_frames} training frames; outside is farther than "
         f"{1000 * judge.alignment.outside:.0f} mm from all of them, or turned by more than {judge.most_turned:.1f} "
         f"degrees; {1000 * spent / frames:.2f} ms a frame\n\n"
-        + _table(("driver", "way", *FIGURES.values()), rows)
+        + table(rows, ("driver", "way", *FIGURES.values()))
         + "\n"
     )
 
@@ -252,13 +252,8 @@ def judge_pictures(wanted: Arguments, drivers: dict[str, list[Motion]], scratch:
         rows.append((kind, str(len(aligned[middle])), *(f"{errors[way].mean():.4f}" for way in ways)))
     return (
         f"Person ST-LPIPS of {avatar.name} against the performer's true pictures of the same motion, "
-        f"{avatar.camera.width} pixels\n\n" + _table(("driver", "frames", "as it is", "aligned"), rows)
+        f"{avatar.camera.width} pixels\n\n" + table(rows, ("driver", "frames", "as it is", "aligned"))
     )
-
-
-def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [headings, ("---",) * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

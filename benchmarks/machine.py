@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ram_avatar.hardware import describe_machine, describe_versions
 
@@ -24,7 +24,7 @@ def seconds(work: Callable[[], object], runs: int = 7, warm_up: int = 2) -> floa
     return statistics.median(durations)
 
 
-def table(rows: list[tuple[str, str, str]]) -> str:
-    """Markdown: what, how much, the goal."""
-    body = [f"| {what} | {measured} | {goal} |" for what, measured, goal in rows]
-    return "\n".join(["| what | measured | goal |", "| --- | --- | --- |", *body])
+def table(rows: Sequence[tuple[str, ...]], headings: tuple[str, ...] = ("what", "measured", "goal")) -> str:
+    """Markdown."""
+    lines = [headings, ("---",) * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

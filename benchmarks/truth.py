@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from machine import describe
+from machine import describe, table
 from scipy.stats import spearmanr
 
 from ram_avatar.avatar import Avatar
@@ -67,7 +67,7 @@ def judge_tracking(wanted: Arguments, scratch: Path, progress) -> str:
         for figure in fields(TrackingError)
     ]
     title = f"Tracking against the truth, {wanted.frames} frames, {wanted.size} pixels"
-    return f"{title}\n\n{_table(('error', 'unit', *PERFORMANCES), rows)}"
+    return f"{title}\n\n{table(rows, ('error', 'unit', *PERFORMANCES))}"
 
 
 # Avatars --------------------------------------------------------------------------------------------------------
@@ -115,9 +115,9 @@ def judge_avatar(wanted: Arguments, scratch: Path, progress) -> str:
         for key, label in FIGURES.items()
     ]
     return (
-        f"{wanted.avatar.name}, trained on {held_out} frames of the truth\n\n{_table(headings, rows)}\n\n"
+        f"{wanted.avatar.name}, trained on {held_out} frames of the truth\n\n{table(rows, headings)}\n\n"
         f"Rank correlation (Spearman) with the distance from the training poses, over all {len(distance)} frames\n\n"
-        f"{_table(('figure', 'avatar', 'textured mesh'), related)}"
+        f"{table(related, ('figure', 'avatar', 'textured mesh'))}"
     )
 
 
@@ -147,11 +147,6 @@ def judge_frames(avatar: Avatar, truth: Capture, chosen: slice, known: Capture, 
 
 def _correlation(distance: np.ndarray, everything: list[Judged], way: str, key: str) -> float:
     return float(spearmanr(distance, np.concatenate([getattr(judged, way)[key] for judged in everything])).statistic)
-
-
-def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [headings, ("---",) * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":
