@@ -34,6 +34,8 @@ CORNER = "picture.getContext('2d').getImageData(3, 3, 1, 1).data"
 class RedSquare:
     """Follows a red square: the higher it is in the picture, the higher goes the avatar's arm."""
 
+    takes_long = True
+
     def __init__(self, avatar):
         self.frame = standing(avatar)
         self.joint = avatar.template.pose_joints.index("upperarm01.L")

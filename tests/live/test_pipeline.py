@@ -14,6 +14,10 @@ from ram_avatar.motion.motion import Frame, Motion
 from ram_avatar.motion.retarget import Person
 
 
+def _step(pipeline, seconds: float):
+    return pipeline.paint(pipeline.drive(None, seconds))
+
+
 def _pose(avatar, frame: Frame):
     """The posed body of one frame."""
     motion = Motion.of_frames(avatar.template.name, 25.0, [frame])
@@ -126,6 +130,8 @@ def test_a_played_motion_is_mirrored_where_the_page_says_so(avatar, random_motio
 class Scripted:
     """A driver that gives what it was told to, and notes what it is asked."""
 
+    takes_long = False
+
     def __init__(self, *driven: Driven):
         self.driven, self.noted = list(driven), []
 
@@ -179,7 +185,7 @@ def make(avatar):
 def test_who_is_lost_stays_as_they_were(make, avatar, frames):
     lost = Driven(None, Status.LOST)
     pipeline, renderer = make(Scripted(lost, Driven(frames[1], Status.SEEN), lost))
-    shown = [pipeline.step(None, t) for t in range(3)]
+    shown = [_step(pipeline, t) for t in range(3)]
     assert [s.status for s in shown] == [Status.LOST, Status.SEEN, Status.LOST]
     assert np.array_equal(renderer.frames[0].pose, standing(avatar).pose)
     assert renderer.frames[1] is frames[1] and renderer.frames[2] is frames[1]
@@ -188,9 +194,9 @@ def test_who_is_lost_stays_as_they_were(make, avatar, frames):
 def test_after_a_reset_the_pose_is_the_first(make, avatar, frames):
     driver = Scripted(Driven(frames[1], Status.SEEN), Driven(None, Status.WAITING))
     pipeline, renderer = make(driver)
-    pipeline.step(None, 0.0)
+    _step(pipeline, 0.0)
     pipeline.reset()
-    pipeline.step(None, 1.0)
+    _step(pipeline, 1.0)
     assert renderer.frames[1] is None and "reset" in driver.noted
     assert np.array_equal(renderer.frames[2].pose, standing(avatar).pose)
 
@@ -198,7 +204,7 @@ def test_after_a_reset_the_pose_is_the_first(make, avatar, frames):
 def test_an_avatar_without_opacity_hides_what_is_behind(make, avatar):
     pipeline, renderer = make(Standing(avatar))
     renderer.render = lambda frame: np.full((8, 8, 3), 9, np.uint8)
-    shown = pipeline.step(None, 0.0)
+    shown = _step(pipeline, 0.0)
     assert (shown.rgba[..., 3] == 255).all() and (shown.rgb == 9).all()
 
 
@@ -206,7 +212,7 @@ def test_sliders_have_the_last_word(make, frames):
     """What a slider holds is held on the side that it names, whatever the driver says."""
     pipeline, renderer = make(Scripted(Driven(frames[1], Status.SEEN)))
     pipeline.settings = Settings(face={"eyeBlinkLeft": 1.0})
-    pipeline.step(None, 0.0)
+    _step(pipeline, 0.0)
     changed = renderer.frames[0].facial_actions != frames[1].facial_actions
     assert changed.sum() == 1 and renderer.frames[0].facial_actions[changed] == 1.0
 
@@ -223,5 +229,5 @@ def test_drivers_are_exchanged_and_told_of_the_smoothing(make):
 
 def test_stages_are_timed_and_marked_where_asked(make, avatar):
     pipeline, _ = make(Standing(avatar), marked=True)
-    shown = pipeline.step(None, 0.0)
+    shown = _step(pipeline, 0.0)
     assert shown.timings["render"] > 0 and shown.rgba[..., 3].max() == 255 and shown.rgb.max() > 0

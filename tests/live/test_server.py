@@ -29,6 +29,8 @@ BODY = 50, 64  # a pixel of the avatar that stands
 class Brightness:
     """A tracker of sorts: sees somebody in bright pictures, and tells how bright as a landmark."""
 
+    takes_long = True
+
     def __init__(self, avatar):
         self.noted = []
 

@@ -7,17 +7,20 @@ import pytest
 from ram_avatar.errors import UserError
 from ram_avatar.live.codecs import PictureEncoder
 from ram_avatar.live.outlets import Mailbox, PageOutlet, ViewOutlet
-from ram_avatar.live.pipeline import Shown
+from ram_avatar.live.pipeline import Driven, Shown
 from ram_avatar.live.protocol import Answer, CameraFrame, Coding, Status
 from ram_avatar.live.session import Session, Slot
 from ram_avatar.live.settings import Settings
 
 
 class Gated:
-    """A pipeline that shows what it is given, one frame for every `go`."""
+    """A pipeline that shows what it is given, one frame for every `go`; painting waits for `painting` to be set."""
 
-    def __init__(self):
+    def __init__(self, side_by_side: bool = False):
         self.settings = Settings()
+        self.side_by_side = side_by_side
+        self.painting = threading.Event()
+        self.painting.set()
         self.seen: list[tuple[np.ndarray | None, float]] = []
         self.gate = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
@@ -27,14 +30,18 @@ class Gated:
     def go(self, frames: int = 1) -> None:
         self.gate.release(frames)
 
-    def step(self, rgb, seconds):
+    def drive(self, rgb, seconds):
         self.begun.release()
         assert self.gate.acquire(timeout=20)
         if self.fault:
             raise self.fault
         self.seen.append((rgb, seconds))
+        return Driven(None, Status.SEEN)
+
+    def paint(self, driven):
+        assert self.painting.wait(20)
         rgba = np.full((32, 32, 4), 255, np.uint8)
-        return Shown(rgba, rgba[..., :3], Status.SEEN, np.zeros((0, 2)), {"render": 1.0})
+        return Shown(rgba, rgba[..., :3], driven.status, driven.landmarks, driven.timings | {"render": 1.0})
 
     def calibrate(self): ...
 
@@ -228,16 +235,108 @@ def test_one_that_cannot_take_its_picture_does_not_harm_the_others(running):
     assert _answers(view)[0].opacity_below
 
 
-def test_closing_does_not_wait_for_ever():
+@pytest.mark.parametrize("painting", [False, True])
+def test_closing_does_not_wait_for_ever(painting):
+    """Neither for what drives nor for what paints."""
     pipeline = Gated()
     session = Session(lambda: pipeline, lambda event: None)
     session.start()
+    if painting:
+        pipeline.painting.clear()
+        pipeline.go()
     session.offer(_tick(0))
     assert pipeline.begun.acquire(timeout=20)
     started = time.monotonic()
     assert session.close(timeout=0.2) is False and time.monotonic() - started < 5
     pipeline.go(10)
+    pipeline.painting.set()
     assert session.close()
+
+
+# Side by side ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture()
+def painter_at_work():
+    """A function that makes a session whose first frame is being painted, and offers a second one."""
+    sessions = []
+
+    def make(side_by_side: bool):
+        pipeline, mailbox, told = Gated(side_by_side), Mailbox(lambda: None), []
+        session = Session(lambda: pipeline, told.append)
+        sessions.append((session, pipeline))
+        session.add(PageOutlet(mailbox))
+        session.start()
+        pipeline.painting.clear()
+        pipeline.go(100)
+        session.offer(_tick(0))
+        _wait(lambda: len(pipeline.seen) == 1)
+        session.offer(_tick(1))
+        return session, pipeline, mailbox, told
+
+    yield make
+    for session, pipeline in sessions:
+        pipeline.painting.set()
+        assert session.close()
+
+
+def test_the_next_frame_is_driven_while_one_is_painted(painter_at_work):
+    session, pipeline, mailbox, _ = painter_at_work(True)
+    _wait(lambda: len(pipeline.seen) == 2)
+    assert session.figures.frames == 0
+    session.offer(_tick(2))
+    session.offer(_tick(3))
+    time.sleep(0.1)
+    assert len(pipeline.seen) == 2  # no third one: only as many as can be painted soon
+    pipeline.painting.set()
+    _wait(lambda: session.figures.frames == 3)
+    assert [(a.number, a.dropped) for a in _answers(mailbox) if a.number != 2] == [(0, False), (1, True), (3, True)]
+    assert session.figures.summary()["latency"]["wait"]["p95"] > 50  # milliseconds, for the painter
+
+
+def test_one_after_the_other_where_following_takes_no_time(painter_at_work):
+    session, pipeline, *_ = painter_at_work(False)
+    time.sleep(0.1)
+    assert len(pipeline.seen) == 1
+    pipeline.painting.set()
+    _wait(lambda: session.figures.frames == 2)
+
+
+def test_a_command_waits_for_the_painter(painter_at_work):
+    session, pipeline, *_ = painter_at_work(True)
+    painted = []
+    _wait(lambda: len(pipeline.seen) == 2)
+    session.call(lambda _: painted.append(session.figures.frames))
+    time.sleep(0.1)
+    assert painted == []
+    pipeline.painting.set()
+    _wait(lambda: painted)
+    assert painted == [2]
+
+
+def test_a_picture_that_cannot_be_painted_is_told_and_the_session_goes_on(painter_at_work):
+    session, pipeline, mailbox, told = painter_at_work(True)
+    paint, pipeline.paint = pipeline.paint, lambda driven: 1 / 0
+    _wait(lambda: len(pipeline.seen) == 2)
+    pipeline.painting.set()  # the first one is painted as it was; the second is not
+    _wait(lambda: session.figures.dropped == 1)
+    assert "ZeroDivisionError" in told[-1]["text"]
+    pipeline.paint = paint
+    session.offer(_tick(2))
+    _wait(lambda: session.figures.frames == 2)
+    assert [a.number for a in _answers(mailbox)] == [0, 1, 2]
+
+
+def test_painting_that_always_fails_ends_the_session(painter_at_work):
+    session, pipeline, _, told = painter_at_work(True)
+    pipeline.paint = lambda driven: 1 / 0
+    pipeline.painting.set()
+    for number in range(2, 100):
+        session.offer(_tick(number))
+        time.sleep(0.01)
+        if told[-1]["type"] == "failed":
+            break
+    assert told[-1]["type"] == "failed" and pipeline.closed
 
 
 # H.264: pictures build on each other -------------------------------------------------------------------------

@@ -116,13 +116,26 @@ class FoldedNetwork(nn.Module):
         image = self.unet(x, person).float()
         color, alpha = image[:, :3], torch.ones_like(image[:, :1])
         if self.smooth_hands:
-            color = smooth_near_bones(color, crop(maps.hands, person, whole), self.size)
+            color = self._smooth(color, maps.hands, person, windows)
         if self.warm_start:
             color = color + crop(maps.color, person, whole)
         if self.alpha:
             mask = crop(maps.position[:, 3:], person, whole)
             alpha = torch.sigmoid(4 * (image[:, 3:] + self.belief * (2 * mask - 1)))
         return torch.cat([color, alpha], 1), features
+
+    def _smooth(self, color: Tensor, hands: Tensor, person: Window, windows: Windows | None) -> Tensor:
+        """Colours of the window `person`, smoothed where the hands are; see `smooth_near_bones`."""
+        whole = Window.whole(self.size)
+        if windows is None:
+            return smooth_near_bones(color, hands, self.size)
+        for window in windows.parts["hands"]:
+            if not window.meets(person):
+                continue
+            here = window.shared(person)
+            smoothed = smooth_near_bones(crop(color, here, person), crop(hands, here, whole), self.size)
+            crop(color, here, person).copy_(smoothed)
+        return color
 
     def _enter(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None) -> tuple[Tensor, Tensor | None]:
         """The StyleUNet's input [1, widths[0], H/2, W/2], and the features for the next frame."""

@@ -138,6 +138,8 @@ class FilmDriver:
         driver: what drives from a camera's pictures.
     """
 
+    takes_long = True
+
     def __init__(self, film: Film, driver: Driver):
         self._film, self._driver = film, driver
 

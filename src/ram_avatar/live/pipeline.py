@@ -1,11 +1,13 @@
-"""From a camera frame to a picture of the avatar: what the worker of a session calls, once per frame."""
+"""From a camera frame to a picture of the avatar, in two halves: what a session calls, once per frame."""
 
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from ..motion.motion import Frame
 from .backdrop import Backdrop
@@ -27,7 +29,13 @@ class Driven:
 
 
 class Driver(Protocol):
-    """Says how the avatar shall stand, moment by moment: a tracker, a motion file, nobody."""
+    """Says how the avatar shall stand, moment by moment: a tracker, a motion file, nobody.
+
+    Attributes:
+        takes_long: about as long as painting does, so that it is worth following one frame while another is painted.
+    """
+
+    takes_long: bool
 
     def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
         """The frame for a camera picture [H, W, 3] uint8, taken at `seconds` of a clock that only goes forward.
@@ -76,11 +84,21 @@ class Shown:
 
 
 class Pipeline(Protocol):
-    """All that lies between the two pictures. One thread calls it."""
+    """All that lies between the two pictures.
+
+    `drive` and `paint` may run side by side, each for another frame; nothing else runs beside either of them.
+    """
 
     settings: Settings
 
-    def step(self, rgb: np.ndarray | None, seconds: float) -> Shown: ...
+    @property
+    def side_by_side(self) -> bool:
+        """Whether to drive the next frame while one is painted: more frames, each of them a little later."""
+        ...
+
+    def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven: ...
+
+    def paint(self, driven: Driven) -> Shown: ...
 
     def calibrate(self) -> None: ...
 
@@ -113,6 +131,7 @@ class AvatarPipeline:
         self._manual, self._marked = manual, marked
         self._start = self._last = start
         self._settings = Settings()
+        self._threads = torch.get_num_threads()
 
     @property
     def settings(self) -> Settings:
@@ -129,13 +148,22 @@ class AvatarPipeline:
         self._driver = driver
         self._driver.adjust(self._settings)
 
-    def step(self, rgb: np.ndarray | None, seconds: float) -> Shown:
+    @property
+    def side_by_side(self) -> bool:
+        return self._driver.takes_long and (os.cpu_count() or 1) > 1
+
+    def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
+        """How the avatar shall stand at one moment, see `Driver.drive`."""
+        return self._driver.drive(rgb, seconds)
+
+    def paint(self, driven: Driven) -> Shown:
         """The avatar at one moment. While the person is lost it keeps its last pose."""
-        driven = self._driver.drive(rgb, seconds)
         timings, settings = dict(driven.timings), self._settings
         if driven.frame is not None:
             self._last = driven.frame
         frame = self._manual(self._last, settings)
+        # In a thread of its own this is that thread's alone: what drives keeps a core to itself.
+        torch.set_num_threads(max(1, self._threads - self.side_by_side))
         with _timed(timings, "render"):
             rgba = _with_opacity(self._renderer.render(frame))
             if self._marked:

@@ -22,6 +22,8 @@ class PlayedMotion:
         source: whose motion it is.
     """
 
+    takes_long = False
+
     def __init__(self, motion: Motion, source: Person, avatar: Avatar):
         self._motion, self._source, self._avatar = motion, source, avatar
         self._settings = Settings()
@@ -65,6 +67,8 @@ class PlayedMotion:
 
 class Standing:
     """Stands, for what the sliders do."""
+
+    takes_long = False
 
     def __init__(self, avatar: Avatar):
         self._frame = standing(avatar)

@@ -1,4 +1,4 @@
-"""A session: the newest camera frame, one worker, and those who get its pictures."""
+"""A session: the newest camera frame, a worker and a painter, and those who get their pictures."""
 
 import logging
 import threading
@@ -7,10 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from threadpoolctl import threadpool_limits
+
 from ..errors import UserError
+from .beside import Beside
 from .codecs import FrameDecoder, NeedsKey
 from .figures import Figures
-from .pipeline import Pipeline, Shown
+from .pipeline import Driven, Pipeline, Shown
 from .protocol import CameraFrame, Coding
 
 log = logging.getLogger(__name__)
@@ -21,7 +24,10 @@ _MOST_FAULTS = 10  # in a row; then the session is given up
 
 
 class Outlet(Protocol):
-    """Somebody who gets the pictures. Called by the worker, in order; must not block it."""
+    """Somebody who gets the pictures, in order. Called by the session's threads; must not block them.
+
+    `drop` may be called while `show` runs.
+    """
 
     def show(self, frame: CameraFrame, shown: Shown) -> None:
         """A picture for a frame. Time that is spent on it goes into `shown.timings`."""
@@ -75,7 +81,11 @@ class Slot:
 
 
 class Session:
-    """Runs a pipeline in a thread of its own. All methods return at once; any thread may call them.
+    """Runs a pipeline in threads of its own. All methods return at once; any thread may call them.
+
+    The worker takes the newest frame and drives the avatar by it; the painter paints what came of it and hands it out,
+    while the worker is at the next frame already, where that is worth it. Nothing waits between the two but what
+    the worker holds, so that at most two frames are under way and one waits.
 
     Args:
         open_pipeline: called by the worker, since it may take a while.
@@ -91,6 +101,8 @@ class Session:
         self._outlets: tuple[Outlet, ...] = ()
         self._changed = threading.Condition()
         self._stopping = self._ended = False
+        self._faults = 0  # frames in a row that failed
+        self._fatal: Exception | None = None  # what the last of too many failed with
         self._clock = 0.0  # seconds, of the latest frame
         self._worker = threading.Thread(target=self._run, name="live-worker", daemon=True)
 
@@ -163,28 +175,40 @@ class Session:
                 pipeline.close()
 
     def _work(self, pipeline: Pipeline) -> None:
-        faults = 0
-        while (work := self._next()) is not None:
-            try:
-                if callable(work):
-                    work(pipeline)
-                else:
-                    self._step(pipeline, *work)
-                faults = 0
-            except NeedsKey:
-                self._drop(work[0])
-                self._tell({"type": "keyframe"})
-            except Exception as error:
-                faults += 1
-                if not callable(work):
-                    self._drop(work[0])
-                if faults >= _MOST_FAULTS:
-                    raise
-                known = isinstance(error, UserError)
-                if not known:
-                    log.exception("a frame failed")
-                text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-                self._tell({"type": "trouble", "text": text})
+        painter = Beside("live-painter")
+        try:
+            # BLAS is used for matrices too small to share; its threads, waiting for more, would take a core.
+            with threadpool_limits(1, user_api="blas"):
+                while (work := self._next()) is not None:
+                    if callable(work):
+                        painter.finish()
+                        self._try(None, lambda command=work: command(pipeline))
+                    else:
+                        self._try(work[0], lambda taken=work: self._step(pipeline, painter, *taken))
+                    if self._fatal is not None:
+                        raise self._fatal
+        finally:
+            painter.close()
+
+    def _try(self, frame: CameraFrame | None, work: Callable[[], None]) -> None:
+        """Do something; if it fails, that is told, and the frame that it was for is dropped."""
+        try:
+            work()
+        except NeedsKey:
+            self._drop(frame)
+            self._tell({"type": "keyframe"})
+        except Exception as error:
+            if frame is not None:
+                self._drop(frame)
+            self._faults += 1
+            if self._faults >= _MOST_FAULTS:
+                self._fatal = error
+                return
+            known = isinstance(error, UserError)
+            if not known:
+                log.exception("a frame failed")
+            text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+            self._tell({"type": "trouble", "text": text})
 
     def _next(self):
         """A command, or a frame as `Slot.take` gives it; None when all is over."""
@@ -197,7 +221,14 @@ class Session:
                 self._changed.wait()
         return None
 
-    def _step(self, pipeline: Pipeline, frame: CameraFrame, arrived: float, skipped: list[CameraFrame]) -> None:
+    def _step(
+        self,
+        pipeline: Pipeline,
+        painter: Beside,
+        frame: CameraFrame,
+        arrived: float,
+        skipped: list[CameraFrame],
+    ) -> None:
         started = time.perf_counter()
         for passed in skipped:
             self._decoder(passed.coding, passed.picture)
@@ -205,13 +236,24 @@ class Session:
         decoded = time.perf_counter()
         # The page's clock tells how far frames are apart; it has to go forward whatever the page says.
         self._clock = max(self._clock + 1e-3, frame.captured / 1e3)
-        shown = pipeline.step(rgb, self._clock)
-        shown.timings |= {"wait": 1e3 * (started - arrived), "decode": 1e3 * (decoded - started)}
+        driven = pipeline.drive(rgb, self._clock)
+        driven.timings |= {"wait": 1e3 * (started - arrived), "decode": 1e3 * (decoded - started)}
+        ready = time.perf_counter()
+        paint = lambda: self._paint(pipeline, frame, driven, arrived, ready)  # noqa: E731
+        painter.start(lambda: self._try(frame, paint))
+        if not pipeline.side_by_side:
+            painter.finish()
+
+    def _paint(self, pipeline: Pipeline, frame: CameraFrame, driven: Driven, arrived: float, ready: float) -> None:
+        """The painter's: what came of a frame that arrived, and was driven by, at these times."""
+        driven.timings["wait"] += 1e3 * (time.perf_counter() - ready)
+        shown = pipeline.paint(driven)
         for outlet in self._outlets:
             try:
                 outlet.show(frame, shown)
             except Exception:  # one of them is no reason to leave the others without their picture
                 log.exception("a picture was not delivered")
+        self._faults = 0
         self.figures.done(shown.timings, 1e3 * (time.perf_counter() - arrived))
 
     def _drop(self, frame: CameraFrame) -> None:

@@ -46,6 +46,8 @@ class LiveTracker:
         profile: a name under which the person's build is remembered; without, nothing is kept.
     """
 
+    takes_long = True
+
     def __init__(
         self,
         avatar: Avatar,

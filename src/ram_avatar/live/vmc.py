@@ -148,6 +148,8 @@ class VmcDriver:
         receiver: closed by `close`.
     """
 
+    takes_long = False
+
     def __init__(self, avatar: Avatar, receiver: VmcReceiver):
         self._avatar, self._template = avatar, avatar.template.to("cpu")
         self._convert = FromHumanoid(self._template, avatar.person.identity)

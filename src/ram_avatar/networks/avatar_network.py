@@ -185,13 +185,23 @@ def smooth_near_bones(color: Tensor, hands: Tensor, size: int) -> Tensor:
         size: of the whole picture, of which these may be a part.
     """
     reach, width = _odd(NEAR_BONES * size), _odd(SHADED_OVER * size)
-    near = _box(F.max_pool2d(hands.amax(1, keepdim=True), reach, 1, reach // 2), 3)
-    return torch.lerp(color, _box(_box(color, width), width), near)
+    near = hands.amax(1, keepdim=True)
+    for kernel, padding in _lines(reach):
+        near = F.max_pool2d(near, kernel, 1, padding)
+    return torch.lerp(color, _box(_box(color, width), width), _box(near, 3))
 
 
 def _box(x: Tensor, width: int) -> Tensor:
-    """Means over squares of an odd width."""
-    return F.avg_pool2d(x, width, 1, width // 2, count_include_pad=False)
+    """Means over squares of an odd width, or what of them is in the picture."""
+    for kernel, padding in _lines(width):
+        x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
+    return x
+
+
+def _lines(width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Kernels and paddings that make one square of an odd width, one after the other."""
+    half = width // 2
+    return [((1, width), (0, half)), ((width, 1), (half, 0))]
 
 
 def _odd(width: float) -> int:

@@ -77,6 +77,15 @@ class Window:
         rows = self.top < other.bottom and other.top < self.bottom
         return rows and self.left < other.right and other.left < self.right
 
+    def shared(self, other: "Window") -> "Window":
+        """What two that meet have in common."""
+        return Window(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
     def joined(self, other: "Window") -> "Window":
         """The smallest one about both."""
         return Window(

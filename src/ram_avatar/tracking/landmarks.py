@@ -1,5 +1,6 @@
 """What a detector sees in a frame, behind one small interface; MediaPipe Holistic is the default."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,11 +63,14 @@ class HolisticDetector:
             )
             # Its threads complain while they open; by the first picture they have.
             self._model.process(np.zeros((64, 64, 3), np.uint8))
+        self._unused = {"pose_landmarks", "left_hand_landmarks", "right_hand_landmarks", "face_landmarks"}
 
     def detect(self, frame: np.ndarray) -> Landmarks:
         height, width = frame.shape[:2]
-        with silent_stderr():  # every part warns when it is first used
+        # Every part warns when it is first used; from then on others may speak meanwhile.
+        with silent_stderr() if self._unused else nullcontext():
             result = self._model.process(np.ascontiguousarray(frame))
+        self._unused = {part for part in self._unused if getattr(result, part) is None}
         scale = np.array([width, height, width], np.float32)  # depth comes in units of the width
 
         def points(landmarks, count: int) -> np.ndarray:

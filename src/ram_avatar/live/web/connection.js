@@ -1,9 +1,12 @@
-// The websocket to the server: comes back by itself, and counts the frames that are under way.
+// The websocket to the server: comes back by itself, and sends frames no sooner than the server has use for them.
 
 import { unpackAnswer } from "./protocol.js";
 
 export const BUSY = 4409, TAKEN = 4410, REFUSED = 4403;
-const EARLY = 0.8; // of the server's work on a frame, after which the next one is sent: it arrives as that one is done
+const MOST_UNDER_WAY = 4; // frames
+const SPARE = 8; // ms that a frame may wait at the server: then it is not the server that waits
+const TOWARDS = 0.3; // of what a frame waited too long, by which the next one is sent later
+const HASTE = 0.9; // of the server's pace, as long as no frame has to wait
 const PATIENCE = 4000; // ms without an answer, then frames are given up
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10000; // ms between two tries
 
@@ -11,7 +14,9 @@ export class Connection extends EventTarget {
   #socket = null;
   #underWay = new Map();
   #lastSent = 0;
-  #work = 0; // ms that the server works on a frame, lately
+  #lastShown = 0;
+  #pace = 0; // ms between two pictures, lately
+  #interval = 0; // ms from one frame to the next
   #tries = 0;
   #timer = 0;
 
@@ -55,12 +60,13 @@ export class Connection extends EventTarget {
     socket?.close();
   }
 
-  // Whether one more frame may go up now: at most one is worked on and one is on its way.
+  // Whether one more frame may go up now. Those that are sent too soon only grow old at the server.
   get ready() {
     if (!this.open) return false;
     const now = performance.now();
     for (const [number, sent] of this.#underWay) if (now - sent > PATIENCE) this.#underWay.delete(number);
-    return this.#underWay.size === 0 || (this.#underWay.size === 1 && now - this.#lastSent > EARLY * this.#work);
+    const { size } = this.#underWay;
+    return size === 0 || (size < MOST_UNDER_WAY && now - this.#lastSent > this.#interval);
   }
 
   reserve(number) {
@@ -89,11 +95,17 @@ export class Connection extends EventTarget {
     }
     const answer = unpackAnswer(data);
     this.release(answer.number);
-    if (!answer.dropped) {
-      const work = answer.timings.slice(1).reduce((sum, spent) => sum + spent, 0); // all but the wait
-      this.#work += 0.2 * (work - this.#work);
-    }
+    if (!answer.dropped) this.#adapt(answer.timings[0]);
     this.#emit("answer", answer);
+  }
+
+  // To what the frame that was just shown waited for, ms.
+  #adapt(waited) {
+    const now = performance.now();
+    const passed = Math.min(1000, now - this.#lastShown);
+    this.#lastShown = now;
+    this.#pace = this.#pace ? this.#pace + 0.3 * (passed - this.#pace) : passed;
+    this.#interval = waited < SPARE ? HASTE * this.#pace : this.#pace + TOWARDS * (waited - SPARE);
   }
 
   #closed(code, reason) {
