@@ -35,6 +35,15 @@ def test_a_motion_file_drives(avatar, capture, tmp_path):
     assert probe(tmp_path / "out.mp4").frames == 30
 
 
+def test_a_mark_is_in_every_picture_where_asked(avatar, capture, tmp_path):
+    """In the lower right corner, and nowhere else."""
+    for name, marked in (("plain.mp4", False), ("marked.mp4", True)):
+        animate(avatar, capture.folder / "motion.npz", tmp_path / name, visible_mark=marked)
+    plain, marked = (np.stack(list(read_frames(tmp_path / name))).astype(int) for name in ("plain.mp4", "marked.mp4"))
+    changed = np.abs(marked - plain).max(-1) > 40  # more than the codec does
+    assert changed[:, 32:, 32:].any((1, 2)).all() and not changed[:, :32].any()
+
+
 def test_a_bvh_file_drives(avatar, capture, template, tmp_path):
     """The film's own motion by way of another program's file: the avatar is about where its own motion puts it."""
     write_motion(tmp_path / "m.bvh", capture.motion, template, capture.identity)

@@ -17,6 +17,7 @@ from .motion.reading import SUFFIXES, read_motion
 from .motion.retarget import Person, retarget
 from .pictures import fit_square, read_picture
 from .progress import Progress, Silent, follow
+from .rendering.marking import mark
 from .tracking.capture import Capture, is_capture
 from .tracking.track import track
 from .video import VideoWriter, read_frames
@@ -32,6 +33,7 @@ def animate(
     keep_place: bool = False,
     align: str = "auto",
     align_strength: float = 1.0,
+    visible_mark: bool = False,
     face_model: str | Path | None = None,
     joint_names: str | Path | None = None,
     overwrite: bool = False,
@@ -49,6 +51,7 @@ def animate(
         align: "auto" leads poses that the avatar's video never showed towards those that it did, "on" every pose,
             "off" none; see `motion.alignment`.
         align_strength: share of the way, 0 to 1.
+        visible_mark: say in a corner of every picture that it is generated; the file's metadata always do.
 
     Raises:
         UserError: a driver that cannot be read, or of another template; `out` exists; `align` asked for and not there.
@@ -85,7 +88,8 @@ def animate(
             alpha=transparent,
         ) as video:
             for frame in follow(frames, progress, "Rendering", len(driven)):
-                video.write(np.concatenate([next(beside), frame], 1) if beside else frame)
+                picture = np.concatenate([next(beside), frame], 1) if beside else frame
+                video.write(mark(picture) if visible_mark else picture)
 
 
 def check_alignment(avatar: Avatar, align: str, strength: float, progress: Progress) -> None:

@@ -27,6 +27,7 @@ Template = Annotated[
 SmplxModel = Annotated[
     Path | None, arg(help="SMPL-X's model file, SMPLX_NEUTRAL.npz; without, the environment's RAM_AVATAR_SMPLX")
 ]
+VisibleMark = Annotated[bool, arg(help="a small mark on every picture says that it is generated")]
 Overwrite = Annotated[bool, arg(help="replace an output that exists")]
 
 
@@ -128,6 +129,7 @@ def animate(
         arg(help="lead poses that the avatar's video never showed towards those it did: auto, on (all poses) or off"),
     ] = "auto",
     align_strength: Annotated[float, arg(help="share of the way that poses are led, 0 to 1")] = 1.0,
+    visible_mark: VisibleMark = False,
     joint_names: JointNames = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
     smplx_model: SmplxModel = None,
@@ -155,6 +157,7 @@ def animate(
             keep_place=keep_place,
             align=align,
             align_strength=align_strength,
+            visible_mark=visible_mark,
             joint_names=joint_names,
             face_model=face_model,
             overwrite=overwrite,
@@ -203,6 +206,7 @@ def export(
     motion: Annotated[
         Path | None, arg(help="a motion .npz whose condition maps are written beside OUT, as .npz")
     ] = None,
+    smplx_model: SmplxModel = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write an avatar's network as one ONNX graph, for programs without torch: condition maps to RGBA.
@@ -213,6 +217,7 @@ def export(
     from .inference.export import export as run
     from .motion.motion import Motion
 
+    _use_smplx(smplx_model)
     with _progress() as progress:
         loaded = Avatar.load(avatar, status=progress.wait)
         with progress.wait("Writing the graph"):
@@ -236,10 +241,11 @@ def live(
     ] = None,
     bench: Annotated[bool, arg(help="no page: drive by --source once, and print how fast it went")] = False,
     virtual_camera: Annotated[bool, arg(help="be a camera for other programs, too")] = False,
-    visible_mark: Annotated[bool, arg(help="draw a small mark on every picture")] = False,
+    visible_mark: VisibleMark = False,
     browser: Annotated[bool, arg(help="open the page")] = True,
     profile: Annotated[str | None, arg(help="a name under which your build is remembered")] = "default",
     face_model: FaceModel = None,
+    smplx_model: SmplxModel = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Be the avatar: a page takes your camera and shows the avatar moving as you do. Ctrl-C ends it.
@@ -249,6 +255,7 @@ def live(
     from .live.run import Address, check_extra, listen, serve
 
     check_extra()
+    _use_smplx(smplx_model)
     address = Address(host, port, token, certificate)
     listening = None if bench else listen(address)  # a port in use is told before seconds of loading
     from .live.bench import measure

@@ -4,7 +4,6 @@ import torch
 
 from ram_avatar.live.backdrop import Backdrop
 from ram_avatar.live.manual import ManualControl
-from ram_avatar.live.marking import mark
 from ram_avatar.live.mirroring import Mirror
 from ram_avatar.live.pipeline import AvatarPipeline, Driven
 from ram_avatar.live.playing import PlayedMotion, Standing, standing
@@ -12,6 +11,7 @@ from ram_avatar.live.protocol import Status
 from ram_avatar.live.settings import FINGERS, Settings
 from ram_avatar.motion.motion import Frame, Motion
 from ram_avatar.motion.retarget import Person
+from ram_avatar.rendering.marking import mark
 
 
 def _step(pipeline, seconds: float):

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ..motion.motion import Frame
+from ..rendering.marking import mark
 from .backdrop import Backdrop
 from .manual import ManualControl
-from .marking import mark
 from .protocol import Status
 from .settings import Settings
 
@@ -113,7 +113,7 @@ class AvatarPipeline:
     Args:
         driver: may be exchanged by `use` while the session runs.
         start: the frame to show until the driver gives one.
-        marked: draw a small mark on every picture, see `marking`.
+        marked: draw a small mark on every picture, see `rendering.marking`.
     """
 
     def __init__(

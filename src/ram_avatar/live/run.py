@@ -25,6 +25,7 @@ _NEEDS = {
     "websockets": "websockets",
     "cryptography": "cryptography",
     "pythonosc": "python-osc",
+    "threadpoolctl": "threadpoolctl",
 }  # modules, and what they are installed by
 _MOST_CONNECTIONS = 64
 _PING = 20.0  # seconds

@@ -5,13 +5,13 @@ import numpy as np
 
 _TEXT, _SHORT = "AI GENERATED", "AI"
 _NARROW = 160  # pixels, below which only the short one is small
-_WHITE = (240, 240, 240, 255)
+_WHITE, _SHADE = (240, 240, 240, 255), (30, 30, 34, 255)
 
 
-def mark(rgba: np.ndarray) -> np.ndarray:
-    """A copy of a picture [H, W, 4] uint8 with a small opaque label in its lower right corner."""
-    marked = np.ascontiguousarray(rgba).copy()
-    height, width = marked.shape[:2]
+def mark(picture: np.ndarray) -> np.ndarray:
+    """A copy of a picture [H, W, 3 or 4] uint8 with a small opaque label in its lower right corner."""
+    marked = np.array(picture, order="C")
+    height, width, channels = marked.shape
     text = _TEXT if width >= _NARROW else _SHORT
     scale = max(0.28, width / 1100)
     thickness = max(1, round(scale * 1.6))
@@ -19,8 +19,7 @@ def mark(rgba: np.ndarray) -> np.ndarray:
     pad = max(3, round(high * 0.6))
     left, bottom = width - wide - 2 * pad, height - pad
     top = bottom - high - below - pad
-    shade = marked[top:bottom, left - pad : width - pad]
-    shade[:] = (30, 30, 34, 255)
+    marked[top:bottom, left - pad : width - pad] = _SHADE[:channels]
     place = (left, bottom - below - pad // 2)
-    cv2.putText(marked, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, _WHITE, thickness, cv2.LINE_AA)
+    cv2.putText(marked, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, _WHITE[:channels], thickness, cv2.LINE_AA)
     return marked
