@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Threads that spin while they wait slow each other many times on small machines.
 export OMP_WAIT_POLICY ?= PASSIVE
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: install demo test test-fast browser lint bench clean
 

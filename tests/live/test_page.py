@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
 from conftest import SIZE, running, until
-from wiretap import LISTEN, exchanged
+from wiretap import LISTEN, PICTURES, exchanged
 
 from ram_avatar.live import host as hosting
 from ram_avatar.live.codecs import FrameDecoder
@@ -151,7 +151,7 @@ def test_the_avatar_on_the_page_moves_as_the_camera_does(blank, server):
     tab.wait("document.querySelector('#mirror').getAttribute('aria-pressed') === 'false'")
     _start(tab)
     time.sleep(PERIOD / RATE)  # the whole way of the square, however fast the machine is
-    tab.wait("Object.keys(got).length > 40", 120)
+    tab.wait(f"{PICTURES} > 40", 120)
     _click(tab, "#start")  # stop: what is shown now stays
     time.sleep(1.0)
     decode, square, hand, shown = FrameDecoder(), [], [], {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
 from conftest import running
-from wiretap import LISTEN, exchanged
+from wiretap import LISTEN, PICTURES, exchanged
 
 from ram_avatar.create import train
 from ram_avatar.evaluation.control import detect_frames
@@ -61,7 +61,7 @@ def test_the_avatar_on_the_page_moves_as_the_person_before_the_camera(shared, pe
         tab.evaluate("document.querySelector('#mirror').click()")
         tab.wait("document.querySelector('#mirror').getAttribute('aria-pressed') === 'false'")
         tab.evaluate("document.querySelector('#start').click()")
-        tab.wait("Object.keys(got).length > 100", 240)
+        tab.wait(f"{PICTURES} > 60", 240)
         tab.evaluate("document.querySelector('#start').click()")
         pairs = exchanged(tab)
         tab.close()

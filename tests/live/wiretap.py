@@ -26,6 +26,10 @@ LISTEN = """
 """
 
 
+# How many of the answers hold a picture: without one they are a few hundred bytes.
+PICTURES = "Object.values(got).filter((message) => message.length > 1500).length"
+
+
 def exchanged(tab) -> list[tuple[CameraFrame, Answer]]:
     """Camera frames that went up, each with the picture that came back for it."""
     sent, got = (tab.evaluate(f"({{...{name}}})") for name in ("sent", "got"))

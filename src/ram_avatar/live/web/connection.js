@@ -47,6 +47,7 @@ export class Connection extends EventTarget {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.#underWay.clear();
+      this.#pace = 0;
       this.#emit("open");
     };
     socket.onmessage = ({ data }) => this.#received(data);
@@ -66,7 +67,7 @@ export class Connection extends EventTarget {
     const now = performance.now();
     for (const [number, sent] of this.#underWay) if (now - sent > PATIENCE) this.#underWay.delete(number);
     const { size } = this.#underWay;
-    return size === 0 || (size < MOST_UNDER_WAY && now - this.#lastSent > this.#interval);
+    return size === 0 || (this.#pace > 0 && size < MOST_UNDER_WAY && now - this.#lastSent > this.#interval);
   }
 
   reserve(number) {
