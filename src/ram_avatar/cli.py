@@ -14,7 +14,7 @@ from .errors import UserError
 Preset = Annotated[
     str,
     arg(
-        help="lite (256 pixels, minutes on a CPU), standard (512), paper (1024), as-published, or the path of a "
+        help="lite (256 pixels, minutes on a CPU), live (half the work in a frame), standard (512), paper (1024), as-published, or the path of a "
         ".yaml recipe"
     ),
 ]

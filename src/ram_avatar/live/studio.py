@@ -99,10 +99,13 @@ class Studio:
 
     def pipeline(self, avatar: Avatar, driver: Driver) -> AvatarPipeline:
         background = "transparent" if avatar.network.config.alpha else None
+        engine, start = Engine(avatar, background=background, exact=False), standing(avatar)
+        engine.render(start)  # the first frame takes a second: better now than before somebody who moves
+        engine.reset()
         return AvatarPipeline(
-            Engine(avatar, background=background, exact=False),
+            engine,
             driver,
-            start=standing(avatar),
+            start=start,
             backdrop=Backdrop(avatar.background),
             manual=ManualControl(avatar.template),
             marked=self._marked,
