@@ -5,8 +5,9 @@ import { unpackAnswer } from "./protocol.js";
 export const BUSY = 4409, TAKEN = 4410, REFUSED = 4403;
 const MOST_UNDER_WAY = 4; // frames
 const SPARE = 8; // ms that a frame may wait at the server: then it is not the server that waits
-const TOWARDS = 0.3; // of what a frame waited too long, by which the next one is sent later
-const HASTE = 0.9; // of the server's pace, as long as no frame has to wait
+const LATER = 0.3; // of what a frame waited too long, that the next ones are farther apart
+const CLOSER = 0.95, APART = 1.1; // how much, where no frame has to wait, or one had to give way to the next
+const WIDEST = 1000; // ms
 const PATIENCE = 4000; // ms without an answer, then frames are given up
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10000; // ms between two tries
 
@@ -14,9 +15,7 @@ export class Connection extends EventTarget {
   #socket = null;
   #underWay = new Map();
   #lastSent = 0;
-  #lastShown = 0;
-  #pace = 0; // ms between two pictures, lately
-  #interval = 0; // ms from one frame to the next
+  #interval = Infinity; // ms from one frame to the next, at least
   #tries = 0;
   #timer = 0;
 
@@ -47,7 +46,7 @@ export class Connection extends EventTarget {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.#underWay.clear();
-      this.#pace = 0;
+      this.#interval = Infinity; // one at a time, until it is known how long the server takes
       this.#emit("open");
     };
     socket.onmessage = ({ data }) => this.#received(data);
@@ -67,7 +66,7 @@ export class Connection extends EventTarget {
     const now = performance.now();
     for (const [number, sent] of this.#underWay) if (now - sent > PATIENCE) this.#underWay.delete(number);
     const { size } = this.#underWay;
-    return size === 0 || (this.#pace > 0 && size < MOST_UNDER_WAY && now - this.#lastSent > this.#interval);
+    return size === 0 || (size < MOST_UNDER_WAY && now - this.#lastSent > this.#interval);
   }
 
   reserve(number) {
@@ -96,17 +95,17 @@ export class Connection extends EventTarget {
     }
     const answer = unpackAnswer(data);
     this.release(answer.number);
-    if (!answer.dropped) this.#adapt(answer.timings[0]);
+    this.#adapt(answer);
     this.#emit("answer", answer);
   }
 
-  // To what the frame that was just shown waited for, ms.
-  #adapt(waited) {
-    const now = performance.now();
-    const passed = Math.min(1000, now - this.#lastShown);
-    this.#lastShown = now;
-    this.#pace = this.#pace ? this.#pace + 0.3 * (passed - this.#pace) : passed;
-    this.#interval = waited < SPARE ? HASTE * this.#pace : this.#pace + TOWARDS * (waited - SPARE);
+  #adapt({ dropped, timings }) {
+    const [waited, ...worked] = timings;
+    if (!dropped && this.#interval === Infinity) this.#interval = worked.reduce((sum, spent) => sum + spent, 0);
+    else if (dropped) this.#interval *= APART;
+    else if (waited < SPARE) this.#interval *= CLOSER;
+    else this.#interval += LATER * (waited - SPARE);
+    if (this.#interval > WIDEST && this.#interval < Infinity) this.#interval = WIDEST;
   }
 
   #closed(code, reason) {
