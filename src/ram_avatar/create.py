@@ -79,7 +79,7 @@ def train(
         made = Avatar.load(folder, status=progress.wait)
         if made.preset != preset.name:
             raise UserError(f"{folder}: holds an avatar of preset '{made.preset}'; train with it, or --overwrite")
-        if made.training["step"] >= made.training["steps"]:
+        if _is_finished(made, folder):
             if made.alignment:
                 raise UserError(f"{folder}: this avatar is trained to its end; choose another name or pass --overwrite")
             if made.training["source"] != capture.source:
@@ -105,6 +105,11 @@ def train(
     finish(made, data, folder, progress)
     (folder / CHECKPOINT_FILE).unlink()  # twice the size of the avatar, and of no use any more
     return made
+
+
+def _is_finished(avatar: Avatar, folder: Path) -> bool:
+    """Whether nothing is left to do: the checkpoint goes last, when the avatar is judged."""
+    return avatar.training["step"] >= avatar.training["steps"] and not (folder / CHECKPOINT_FILE).exists()
 
 
 def _take_share(fabric: Fabric, folder: Path, capture: Path, preset: Preset) -> None:
@@ -214,7 +219,7 @@ def create(
         raise UserError(f"{kept}: of body template '{capture.motion.template}'; remove it or pass --overwrite")
     if finished_is_fine and not overwrite and is_avatar(avatar):
         made = Avatar.load(avatar)
-        if made.training["step"] >= made.training["steps"]:
+        if _is_finished(made, avatar):
             return made
     return train(
         capture,

@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -206,6 +207,26 @@ def test_a_moving_camera_has_the_whole_frame_learned(capture, tiny, tmp_path):
     with pytest.raises(UserError, match="no alpha"):
         next(avatar.render(capture.motion[:1], background="transparent"))
     assert second.shape == (64, 64, 3)
+
+
+def test_a_run_killed_after_its_last_step_is_finished(capture, tiny, tmp_path, monkeypatch):
+    """What comes after the training is not lost: the same call does it."""
+    preset = replace(tiny, training=replace(tiny.training, steps=2))
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[train.__module__], "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(capture, tmp_path / "a", preset=preset, accelerator="cpu")
+    before = (tmp_path / "a" / "weights.safetensors").read_bytes()
+    assert not (tmp_path / "a" / "metrics.json").exists()
+    train(capture, tmp_path / "a", preset=preset, accelerator="cpu")
+    assert (tmp_path / "a" / "metrics.json").is_file() and not (tmp_path / "a" / "checkpoint.safetensors").exists()
+    assert (tmp_path / "a" / "weights.safetensors").read_bytes() == before
+    with pytest.raises(UserError, match="trained to its end"):
+        train(capture, tmp_path / "a", preset=preset, accelerator="cpu")
 
 
 def test_a_finished_avatar_is_not_trained_again(capture, tiny, avatar_folder):
