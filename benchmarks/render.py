@@ -1,6 +1,7 @@
-"""How fast an avatar renders: `python benchmarks/render.py [AVATAR]`.
+"""How fast an avatar renders: `python benchmarks/render.py [AVATAR [CAPTURE]]`.
 
-Without an avatar an untrained one of the built-in performer is used: the speed is the same. On a machine with a CUDA
+Without an avatar an untrained one of the built-in performer is used: the speed is the same. What is painted is as large
+as the person's gestures are wide: the performer drives, and then the person of the capture as well. On a machine with a CUDA
 GPU the presets for it are timed there too.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,9 @@ from ram_avatar.motion.retarget import Person, Placement, retarget
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 from ram_avatar.networks.cost import frame_flops
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
+from ram_avatar.tracking.capture import Capture
 
-PRESETS = ("lite", "standard", "paper")
+PRESETS = ("live", "lite", "standard", "paper")
 FRAMES = 48
 ROUNDS = 7
 
@@ -62,10 +65,15 @@ def main() -> None:
     motion = performance("driving", template, FRAMES, 25.0)
     driver = Person.of(motion, template, avatar.identity)
     motion = retarget(motion, template, driver, avatar.person)
+    motions = {"the performer": motion}
+    if len(sys.argv) > 2:
+        capture = Capture.load(sys.argv[2])
+        driver = Person.of(capture.motion, template, capture.identity)
+        motions[capture.folder.name] = retarget(capture.motion, template, driver, avatar.person)
     with torch.no_grad():
         print(f"`{avatar.preset}` at {avatar.camera.width}, on the CPU\n")
         print(on_cpu(avatar, motion), "\n")
-        print(motion_to_pixels(avatar, motion), "\n")
+        print(motion_to_pixels(avatar, motions), "\n")
         if torch.cuda.is_available():
             peak = {dtype: matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
             print("matrix products:", ", ".join(f"{rate / 1e12:.0f} TFLOP/s in {t}" for t, rate in peak.items()), "\n")
@@ -155,11 +163,11 @@ def onnx_runtime(avatar: Avatar, previous: torch.Tensor | None) -> Callable[[Sam
     return run
 
 
-def motion_to_pixels(avatar: Avatar, motion: Motion) -> str:
+def motion_to_pixels(avatar: Avatar, motions: dict[str, Motion]) -> str:
     """Frames a second and the stages of a frame, of the engine in both its precisions."""
     rows = []
-    for name, exact in (("exact", True), ("live", False)):
-        engine = Engine(avatar, exact=exact)
+    for (driver, motion), (form, exact) in product(motions.items(), (("exact", True), ("live", False))):
+        engine, name = Engine(avatar, exact=exact), f"{driver}, {form}"
         stages: list[Timings] = []
         for frame in list(motion.frames()) * 2:
             engine.render(frame)
@@ -169,7 +177,8 @@ def motion_to_pixels(avatar: Avatar, motion: Motion) -> str:
         parts = ", ".join(f"{stage} {1e3 * value:.1f} ms" for stage, value in took.items())
         rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames a second**: {parts}", "20"))
     slow = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
-    rows.append(("condition maps as training draws them", f"{1e3 * seconds(lambda: slow(motion[:1])):.1f} ms", ""))
+    frame = next(iter(motions.values()))[:1]
+    rows.append(("condition maps as training draws them", f"{1e3 * seconds(lambda: slow(frame)):.1f} ms", ""))
     return table(rows)
 
 
