@@ -1,8 +1,8 @@
 """How fast an avatar renders: `python benchmarks/render.py [AVATAR [CAPTURE]]`.
 
-Without an avatar an untrained one of the built-in performer is used: the speed is the same. What is painted is as large
-as the person's gestures are wide: the performer drives, and then the person of the capture as well. On a machine with a CUDA
-GPU the presets for it are timed there too.
+Without an avatar an untrained one of the built-in performer is used: the speed is the same. What is painted is
+as large as the person's gestures are wide: the performer drives, and then the person of the capture as well. On a
+machine with a CUDA GPU the presets for it are timed there too.
 """
 
 import statistics
@@ -36,7 +36,7 @@ from ram_avatar.networks.cost import frame_flops
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
 from ram_avatar.tracking.capture import Capture
 
-PRESETS = ("live", "lite", "standard", "paper")
+PRESETS = ("lite", "standard", "paper")
 FRAMES = 48
 ROUNDS = 7
 

@@ -95,7 +95,7 @@ def tiny():
         feature_widths=(4, 8),
         unet_widths=(8, 12, 16),
         style_dim=8,
-        smooth_hands=True,
+        keep_hands=True,
         discriminator_widths=(8, 12, 16),
     )
     training = TrainingConfig(

@@ -103,7 +103,7 @@ def test_as_published_is_paper_without_alpha_and_warm_start():
 
 def test_paper_costs_half_of_the_published_network_with_every_part_in_it():
     network = paper().network
-    parts = {field.name for field in fields(network)} - {"smooth_hands"}  # a help for small pictures, of our own
+    parts = {field.name for field in fields(network)} - {"keep_hands"}  # a help for small pictures, of our own
     assert all(getattr(network, name) for name in parts)
     assert frame_flops(network).total() <= PUBLISHED_FLOPS / 2
 

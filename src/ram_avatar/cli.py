@@ -14,8 +14,8 @@ from .errors import UserError
 Preset = Annotated[
     str,
     arg(
-        help="lite (256 pixels, minutes on a CPU), live (half of its work in a frame), standard (512), paper (1024), "
-        "as-published, or the path of a .yaml recipe"
+        help="lite (256 pixels, minutes on a CPU), standard (512), paper (1024), as-published, or the path of a "
+        ".yaml recipe"
     ),
 ]
 Devices = Annotated[int, arg(help="GPUs (on a CPU: processes) that share every batch")]

@@ -60,15 +60,16 @@ class NetworkConfig:
     warm_start: bool = True
     """Whether surface colours gathered from the video are given to the network, which then predicts what is
     to be added to them; if not, the picture comes from the neural texture alone, as published."""
-    smooth_hands: bool = False
-    """Whether hands keep the surface texture's detail, and what the network adds to their colours is smooth."""
+    keep_hands: bool = False
+    """Whether hands keep the surface texture's detail: what the network adds to their colours is smooth, and it takes
+    nothing from their opacity (`networks.hand_detail`)."""
 
     discriminator_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 512, 512)
     """Channels of the discriminator, from a half of the picture's size down, halving the size each time."""
 
     def __post_init__(self):
-        if self.smooth_hands and not self.warm_start:
-            raise ValueError("smooth_hands needs warm_start: without it there is no detail to keep")
+        if self.keep_hands and not self.warm_start:
+            raise ValueError("keep_hands needs warm_start: without it there is no detail to keep")
         if self.attention_distance_power < 0:
             raise ValueError(f"attention_distance_power is at least 0, not {self.attention_distance_power}")
         for name in ("attention_widths", "feature_widths"):

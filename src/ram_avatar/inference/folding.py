@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks.avatar_network import AvatarNetwork, smooth_near_bones
+from ..networks.avatar_network import AvatarNetwork
 from ..networks.dual_attention import AttentionBranch, CrissCrossAttention, distance_weight
 from ..networks.feature_unet import FeatureUNet
+from ..networks.hand_detail import keep_hands
 from ..networks.layers import SLOPE, EqualizedConv2d, ModulatedConv2d, activate, fold, haar, upsample
 from ..networks.neural_texture import look_up, sample
 from ..networks.style_unet import Decoder, StyleUNet
@@ -57,7 +58,7 @@ class FoldedNetwork(nn.Module):
         config, unet = network.config, network.style_unet
         enter = {name: layer.used_weight() for name, layer in unet.enter.items()}  # each [widths[0], 4 * inputs]
         self.size, self.alpha, self.warm_start = config.image_size, config.alpha, config.warm_start
-        self.smooth_hands = config.smooth_hands
+        self.keep_hands = config.keep_hands
         self.register_buffer("planes", network.neural_texture.planes.tanh())
         self.body = _linear(enter["body"], unet.enter["body"].bias)
         self.parts = nn.ModuleDict(
@@ -114,28 +115,28 @@ class FoldedNetwork(nn.Module):
         person = windows.person if windows else whole
         x, features = self._enter(maps, previous, windows)
         image = self.unet(x, person).float()
+        mask = crop(maps.position[:, 3:], person, whole)
+        if self.keep_hands:
+            image = self._with_hands_kept(image, mask, crop(maps.hands, person, whole), person, windows)
         color, alpha = image[:, :3], torch.ones_like(image[:, :1])
-        if self.smooth_hands:
-            color = self._smooth(color, maps.hands, person, windows)
         if self.warm_start:
             color = color + crop(maps.color, person, whole)
         if self.alpha:
-            mask = crop(maps.position[:, 3:], person, whole)
             alpha = torch.sigmoid(4 * (image[:, 3:] + self.belief * (2 * mask - 1)))
         return torch.cat([color, alpha], 1), features
 
-    def _smooth(self, color: Tensor, hands: Tensor, person: Window, windows: Windows | None) -> Tensor:
-        """Colours of the window `person`, smoothed where the hands are; see `smooth_near_bones`."""
-        whole = Window.whole(self.size)
+    def _with_hands_kept(
+        self, image: Tensor, mask: Tensor, hands: Tensor, person: Window, windows: Windows | None
+    ) -> Tensor:
+        """See `hand_detail`; all maps are of the window `person`. Elsewhere than in the hands' windows all stays."""
         if windows is None:
-            return smooth_near_bones(color, hands, self.size)
+            return keep_hands(image, mask, hands, self.size)
         for window in windows.parts["hands"]:
-            if not window.meets(person):
-                continue
-            here = window.shared(person)
-            smoothed = smooth_near_bones(crop(color, here, person), crop(hands, here, whole), self.size)
-            crop(color, here, person).copy_(smoothed)
-        return color
+            if window.meets(person):
+                here = window.shared(person)
+                shown, covered, bones = (crop(x, here, person) for x in (image, mask, hands))
+                shown.copy_(keep_hands(shown, covered, bones, self.size))
+        return image
 
     def _enter(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None) -> tuple[Tensor, Tensor | None]:
         """The StyleUNet's input [1, widths[0], H/2, W/2], and the features for the next frame."""

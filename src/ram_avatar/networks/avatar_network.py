@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
 from .dual_attention import AttentionBranch, DualAttention
 from .feature_unet import FeatureUNet
+from .hand_detail import keep_hands
 from .layers import fold
 from .neural_texture import NeuralTexture
 from .style_unet import StyleUNet
@@ -17,10 +17,6 @@ from .style_unet import StyleUNet
 FACE_MAP_CHANNELS = 3
 HAND_MAP_CHANNELS = 5
 SURFACE_CHANNELS = 4
-NEAR_BONES = 9 / 256
-"""Of the picture's size: what is within half of this of a finger's bone is near the hand."""
-SHADED_OVER = 9 / 256
-"""Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
 
 
 @dataclass
@@ -91,7 +87,7 @@ class AvatarNetwork(nn.Module):
         self.dual_attention = _dual_attention(config)
         self.part_networks = _part_networks(config)
         self.start = surface_color if config.warm_start else no_color
-        self.added = smooth_at_hands if config.smooth_hands else as_it_is
+        self.added = with_hands_kept if config.keep_hands else as_it_is
         self.alpha = PersonAlpha() if config.alpha else WholeFrame()
         self.styles = StyleCodes(config.styles if config.style_codes else 1, config.style_dim)
         channels = {
@@ -120,8 +116,8 @@ class AvatarNetwork(nn.Module):
         features |= {name: network(getattr(maps, name)) for name, network in self.part_networks.items()}
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
-        image = self.style_unet(features, self.styles(style)).float()
-        return Rendering(self.start(maps) + self.added(maps, image[:, :3]), self.alpha(maps, image[:, 3:]))
+        image = self.added(maps, self.style_unet(features, self.styles(style)).float())
+        return Rendering(self.start(maps) + image[:, :3], self.alpha(maps, image[:, 3:]))
 
     def mark_trained(self, frames: Iterable[int]) -> None:
         """Say which frames are trained on: only their style codes enter the mean code."""
@@ -165,47 +161,14 @@ def no_color(maps: ConditionMaps) -> Tensor:
     return torch.zeros_like(maps.color)
 
 
-def as_it_is(maps: ConditionMaps, color: Tensor) -> Tensor:
+def as_it_is(maps: ConditionMaps, image: Tensor) -> Tensor:
     """What the network adds is added everywhere."""
-    return color
+    return image
 
 
-def smooth_at_hands(maps: ConditionMaps, color: Tensor) -> Tensor:
-    """What the network adds is smoothed at the hands, see `smooth_near_bones`."""
-    return smooth_near_bones(color, maps.hands, maps.hands.shape[-1])
-
-
-def smooth_near_bones(color: Tensor, hands: Tensor, size: int) -> Tensor:
-    """Colours [B, 3, h, w], smoothed near what the hand map [B, 5, h, w] shows.
-
-    Where a hand is twenty pixels wide and a finger two, the fit is off by as much as a finger is wide, and what is
-    learned of fingers is noise. The surface texture has clean ones: the network then only shades them.
-
-    Args:
-        size: of the whole picture, of which these may be a part.
-    """
-    reach, width = _odd(NEAR_BONES * size), _odd(SHADED_OVER * size)
-    near = hands.amax(1, keepdim=True)
-    for kernel, padding in _lines(reach):
-        near = F.max_pool2d(near, kernel, 1, padding)
-    return torch.lerp(color, _box(_box(color, width), width), _box(near, 3))
-
-
-def _box(x: Tensor, width: int) -> Tensor:
-    """Means over squares of an odd width, or what of them is in the picture."""
-    for kernel, padding in _lines(width):
-        x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
-    return x
-
-
-def _lines(width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Kernels and paddings that make one square of an odd width, one after the other."""
-    half = width // 2
-    return [((1, width), (0, half)), ((width, 1), (half, 0))]
-
-
-def _odd(width: float) -> int:
-    return int(width) // 2 * 2 + 1
+def with_hands_kept(maps: ConditionMaps, image: Tensor) -> Tensor:
+    """At the hands less is added, see `hand_detail`."""
+    return keep_hands(image, maps.mask, maps.hands, maps.hands.shape[-1])
 
 
 class PersonAlpha(nn.Module):

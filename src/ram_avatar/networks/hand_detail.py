@@ -1,0 +1,59 @@
+"""Hands of small pictures: what the surface texture shows of them is kept.
+
+Where a hand is twenty pixels wide and a finger two, the fit is off by as much as a finger is wide, and what is learned
+of fingers is noise. The surface texture has clean ones: the network only shades them, and may paint more than their
+outline (a blur of motion), never less. Not of the paper.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NEAR_BONES = 9 / 256
+"""Of the picture's size: what is within half of this of a finger's bone is near the hand."""
+SHADED_OVER = 9 / 256
+"""Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
+
+
+def keep_hands(image: Tensor, mask: Tensor, hands: Tensor, size: int) -> Tensor:
+    """What a network adds to the surface colours and to the logit of alpha, as it may near finger bones.
+
+    Args:
+        image: [B, 3 or 4, h, w] added colours, and the logit where there is one.
+        mask: [B, 1, h, w] the coverage mask.
+        hands: [B, 5, h, w] the hand map.
+        size: of the whole picture, of which these may be a part.
+
+    Returns:
+        The image: far from bones as it was; near them with colours that are smooth, and nothing taken from the alpha
+        that the template has.
+    """
+    near, width = _near_bones(hands, size), _odd(SHADED_OVER * size)
+    color, logit = image[:, :3], image[:, 3:]
+    color = torch.lerp(color, _box(_box(color, width), width), near)
+    return torch.cat([color, torch.lerp(logit, logit.clamp(min=0), near * mask)], 1)
+
+
+def _near_bones(hands: Tensor, size: int) -> Tensor:
+    """[B, 1, h, w] in [0, 1], 1 near what a hand map shows."""
+    near = hands.amax(1, keepdim=True)
+    for kernel, padding in _lines(_odd(NEAR_BONES * size)):
+        near = F.max_pool2d(near, kernel, 1, padding)
+    return _box(near, 3)
+
+
+def _box(x: Tensor, width: int) -> Tensor:
+    """Means over squares of an odd width, or what of them is in the picture."""
+    for kernel, padding in _lines(width):
+        x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
+    return x
+
+
+def _lines(width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Kernels and paddings that make one square of an odd width, one after the other."""
+    half = width // 2
+    return [((1, width), (0, half)), ((width, 1), (half, 0))]
+
+
+def _odd(width: float) -> int:
+    return int(width) // 2 * 2 + 1

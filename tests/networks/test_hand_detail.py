@@ -1,0 +1,42 @@
+import torch
+
+from ram_avatar.networks.hand_detail import keep_hands
+
+NEAR, FAR = (30, 23), torch.ones(64, 64, dtype=torch.bool)
+FAR[28:33, 18:29] = False
+
+
+def _image() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a network adds, a mask that ends above the bone's row, and a hand map with one bone."""
+    image, mask, hands = torch.randn(1, 4, 64, 64), torch.zeros(1, 1, 64, 64), torch.zeros(1, 5, 64, 64)
+    hands[0, 2, 30, 20:26] = 1.0
+    mask[:, :, :31] = 1.0
+    return image, mask, hands
+
+
+def test_colours_are_smooth_near_bones():
+    """Against a plain twin there, and as they were elsewhere."""
+    image, mask, hands = _image()
+    kept = keep_hands(image, mask, hands, 64)
+    assert torch.equal(kept[..., FAR], image[..., FAR])
+    y, x = NEAR
+    twice = [(y + dy + ey, x + dx + ex) for dy, dx in _neighbours() for ey, ex in _neighbours()]
+    mean = sum(image[0, 1, row, column] for row, column in twice) / len(twice)
+    assert torch.isclose(kept[0, 1, y, x], mean, atol=1e-5)
+
+
+def test_opacity_is_added_but_not_taken_where_the_hand_is():
+    image, mask, hands = _image()
+    image[0, 3, 30, 22:24] = torch.tensor([-2.0, 2.0])
+    image[0, 3, 31, 22] = -2.0  # outside of the mask
+    kept = keep_hands(image, mask, hands, 64)
+    assert kept[0, 3, 30, 22:24].tolist() == [0.0, 2.0] and kept[0, 3, 31, 22] == -2.0
+
+
+def test_without_a_logit_there_is_only_colour():
+    image, mask, hands = _image()
+    assert torch.equal(keep_hands(image[:, :3], mask, hands, 64), keep_hands(image, mask, hands, 64)[:, :3])
+
+
+def _neighbours() -> list[tuple[int, int]]:
+    return [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
