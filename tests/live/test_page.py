@@ -233,6 +233,49 @@ def test_the_page_packs_and_unpacks_as_the_server_does(tab):
     assert got["timings"][STAGES.index("render")] == 12.5
 
 
+def test_frames_go_up_as_far_apart_as_the_server_needs_them(tab):
+    """One at a time until its pace is known; sooner where no frame waits, later where they do or are dropped."""
+
+    def answer(number: int, wait: float, dropped: bool = False) -> str:
+        timings = {"wait": wait, "detect": 60.0, "render": 40.0}
+        return str(list(Answer(number, 0.0, Status.SEEN, timings=timings, dropped=dropped).pack()))
+
+    ready = tab.evaluate(
+        """import('./connection.js').then(({ Connection }) => {
+          const [plain, clock] = [window.WebSocket, performance.now];
+          let socket, now = 1000;
+          window.WebSocket = class { static OPEN = 1; readyState = 1; constructor() { socket = this; } send() {} };
+          performance.now = () => now;
+          const connection = new Connection("socket", "test");
+          connection.connect();
+          socket.onopen();
+          const receive = (bytes) => socket.onmessage({ data: new Uint8Array(bytes).buffer });
+          // Milliseconds from a frame that is sent now until the next one may be.
+          const apart = (number) => {
+            connection.reserve(number);
+            const sent = now;
+            while (!connection.ready && now - sent < 3000) now += 1;
+            return now - sent;
+          };
+          const seen = [apart(1)];
+          receive(FIRST);
+          seen.push(apart(2));
+          receive(EARLY);
+          seen.push(apart(3));
+          receive(LATE);
+          seen.push(apart(4));
+          receive(DROPPED);
+          seen.push(apart(5));
+          [window.WebSocket, performance.now] = [plain, clock];
+          return seen;
+        })""".replace("FIRST", answer(1, 2.0))
+        .replace("EARLY", answer(2, 2.0))
+        .replace("LATE", answer(3, 108.0))
+        .replace("DROPPED", answer(4, 0.0, dropped=True))
+    )
+    assert ready == [3000, 101, 96, 126, 138]
+
+
 def test_backgrounds(tab):
     _start(tab)
     _set(tab, "#colour", "#ff0000")
