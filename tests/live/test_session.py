@@ -21,6 +21,7 @@ class Gated:
         self.side_by_side = side_by_side
         self.painting = threading.Event()
         self.painting.set()
+        self.at_the_easel = threading.Semaphore(0)
         self.seen: list[tuple[np.ndarray | None, float]] = []
         self.gate = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
@@ -39,6 +40,7 @@ class Gated:
         return Driven(None, Status.SEEN)
 
     def paint(self, driven):
+        self.at_the_easel.release()
         assert self.painting.wait(20)
         rgba = np.full((32, 32, 4), 255, np.uint8)
         return Shown(rgba, rgba[..., :3], driven.status, driven.landmarks, driven.timings | {"render": 1.0})
@@ -270,7 +272,7 @@ def painter_at_work():
         pipeline.painting.clear()
         pipeline.go(100)
         session.offer(_tick(0))
-        _wait(lambda: len(pipeline.seen) == 1)
+        assert pipeline.at_the_easel.acquire(timeout=20)
         session.offer(_tick(1))
         return session, pipeline, mailbox, told
 

@@ -9,6 +9,7 @@ from ..body.template import BodyTemplate
 from ..config import NetworkConfig, Preset
 from ..motion.retarget import Placement
 from ..networks.avatar_network import AvatarNetwork
+from ..pictures import to_uint8
 from ..progress import Progress, follow
 from ..rendering.surface_texture import SurfacePainter, choose_frames
 from ..tracking.capture import Capture
@@ -40,7 +41,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
         identity=capture.identity,
         template=template,
         network=network,
-        texture=texture,
+        texture=to_uint8(texture) / 127.5 - 1,  # as it is saved: what is trained on is what is loaded again
         background=capture.background(size),
         placement=Placement.of(capture.motion, template, capture.identity),
         fps=capture.motion.fps,
