@@ -164,7 +164,7 @@ class AvatarPipeline:
         frame = self._manual(self._last, settings)
         # In a thread of its own this is that thread's alone: what drives keeps a core to itself.
         torch.set_num_threads(max(1, self._threads - self.side_by_side))
-        with _timed(timings, "render"):
+        with timed(timings, "render"):
             rgba = _with_opacity(self._renderer.render(frame))
             if self._marked:
                 rgba = mark(rgba)
@@ -192,7 +192,8 @@ def _with_opacity(picture: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _timed(timings: dict[str, float], stage: str):
+def timed(timings: dict[str, float], stage: str):
+    """Add the milliseconds that its block takes to those of a stage."""
     started = time.perf_counter()
     yield
     timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)

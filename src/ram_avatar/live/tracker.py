@@ -1,8 +1,6 @@
 """A person before a camera drives an avatar: detector, live solve, smoothing, and onto the avatar's body."""
 
-import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from ..tracking.solver import LiveSolver
 from .carrying import Carrier
 from .learning import BuildLearner
 from .overlay import overlay
-from .pipeline import Driven
+from .pipeline import Driven, timed
 from .profiles import Profile
 from .protocol import Status
 from .settings import Settings
@@ -75,12 +73,12 @@ class LiveTracker:
         passed = min(max(seconds - self._last, _SHORTEST), _LONGEST) if self._last is not None else 1 / _FPS
         self._last = seconds
         timings: dict[str, float] = {}
-        with _timed(timings, "detect"):
+        with timed(timings, "detect"):
             landmarks = self._detector.detect(rgb)
             actions = self._read_face(rgb, landmarks)
-        with _timed(timings, "solve"):
+        with timed(timings, "solve"):
             solved = self._solve(landmarks, actions, seconds, passed)
-        with _timed(timings, "align"):
+        with timed(timings, "align"):
             frame = self._carry(solved, passed) if solved is not None else self._lose(passed)
         return Driven(frame, self._status, overlay(landmarks, width, height), timings)
 
@@ -264,10 +262,3 @@ def tracker_maker(
         return LiveTracker(avatar, HolisticDetector(masks=False), net, profile=profile)
 
     return make
-
-
-@contextmanager
-def _timed(timings: dict[str, float], stage: str):
-    started = time.perf_counter()
-    yield
-    timings[stage] = 1e3 * (time.perf_counter() - started)
