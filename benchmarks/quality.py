@@ -69,7 +69,7 @@ def main() -> None:
     print(describe())
     with TerminalProgress() as progress:
         if asked.ablations:
-            print_table(ablations(videos[0], asked.work, preset, progress), avatar="all parts")
+            print_table(ablations(videos[0], asked.work, preset, progress), avatar=preset.name)
         else:
             for video in videos:
                 print_table(compare(video, asked.work / video.stem, preset, progress))
@@ -92,7 +92,7 @@ def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
 def ablations(video: Path, work: Path, preset: Preset, progress) -> Evaluation:
     """Variants of the preset, each with a third of its steps."""
     variants = yaml.safe_load((Path(__file__).parent / "ablations.yaml").read_text())
-    whole = preset.with_changes(training={"steps": preset.training.steps // 3}).with_changes(**variants["all parts"])
+    whole = preset.with_changes(training={"steps": preset.training.steps // 3})
     folder = work / f"{video.stem}-ablations"
     folder.mkdir(exist_ok=True)
     capture = Capture.load(_capture(work / video.stem))

@@ -129,12 +129,10 @@ def test_standard_costs_40_to_60_gflop_a_frame():
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_every_ablation_changes_the_whole_and_draws(name):
-    whole = load_preset("lite").with_changes(**ABLATIONS["all parts"])
-    network = whole.network
-    assert all(getattr(network, field.name) for field in fields(network)) and whole.training.adversarial_weight
-    ablated = whole.with_changes(**ABLATIONS[name])
-    assert (ablated == whole) == (name == "all parts")
-    size = network.image_size
+def test_every_ablation_changes_lite_and_draws(name):
+    lite = load_preset("lite")
+    ablated = lite.with_changes(**ABLATIONS[name])
+    assert (ablated == lite) == (name == "lite")
+    size = lite.network.image_size
     with torch.device("meta"):
         assert AvatarNetwork(ablated.network)(full_maps(1, size)).color.shape == (1, 3, size, size)

@@ -18,7 +18,7 @@ def metered_step(preset, device: str, autocast) -> tuple[Meter, TrainingStep]:
     """A second step with everything in it: of the first one there are states of Adam."""
     with Meter(device) as meter, torch.device(device):
         step = TrainingStep(preset, meter, autocast)
-        meter.watch(parts(step.network) | {"VGG": step.perceptual, "discriminator": step.critic})
+        meter.watch(parts(step.network) | step.judges)
         step.run(penalty=True)
         meter.flops.clear()
         meter.peak_bytes = 0
@@ -54,8 +54,15 @@ class Everywhere:
         return torch.ones(len(index), 3, 3)
 
 
-def test_the_twin_does_what_the_trainer_does(tiny, tmp_path):
-    training = replace(tiny.training, steps=100, discriminator_start=0.0, attention_start=0.0)
+@pytest.mark.parametrize("adversarial_weight", [1e-3, 0.0])
+def test_the_twin_does_what_the_trainer_does(tiny, tmp_path, adversarial_weight):
+    training = replace(
+        tiny.training,
+        steps=100,
+        adversarial_weight=adversarial_weight,
+        discriminator_start=0.0,
+        attention_start=0.0,
+    )
     preset = replace(tiny, training=training)
     with Meter("cpu") as meter:
         avatar = SimpleNamespace(network=AvatarNetwork(tiny.network))
@@ -69,6 +76,7 @@ def test_the_twin_does_what_the_trainer_does(tiny, tmp_path):
             trainer.train_step()
             flops.append(meter.flops.total())
     twin = step_cost(preset, bf16=False)
+    assert ("discriminator" in twin.flops) == (adversarial_weight > 0)
     assert sum(twin.flops.values()) == pytest.approx(flops[0] + (flops[1] - flops[0]) / training.r1_every)
     assert twin.peak_bytes == pytest.approx(meter.peak_bytes, rel=0.02)
 

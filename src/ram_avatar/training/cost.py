@@ -21,7 +21,7 @@ _STATE_BYTES = 16  # of a trained parameter in float32: itself, its gradient, an
 
 @dataclass(frozen=True)
 class StepCost:
-    """Of a training step in which everything takes part: attention, texture and discriminator."""
+    """Of a training step in which everything that the preset has takes part."""
 
     parameters: dict[str, int]
     """By part."""
@@ -43,7 +43,7 @@ def step_cost(preset: Preset, bf16: bool) -> StepCost:
     """
     with Meter() as meter, torch.device("meta"):
         step = TrainingStep(preset, meter, MetaAutocast if bf16 else nullcontext)
-        modules = parts(step.network) | {"discriminator": step.critic, "VGG": step.perceptual}
+        modules = parts(step.network) | step.judges
         meter.watch(modules)
         step.run(penalty=False)  # from the second one on there are states of Adam
         meter.flops.clear()
@@ -54,7 +54,7 @@ def step_cost(preset: Preset, bf16: bool) -> StepCost:
         step.run(penalty=True)
     every = preset.training.r1_every
     counts = parameters(modules)
-    trained = [*step.network.parameters(), *step.critic.parameters()]
+    trained = [p for module in (step.network, *step.judges.values()) for p in module.parameters()]
     return StepCost(
         parameters=counts,
         flops={part: plain[part] + (meter.flops[part] - plain[part]) / every for part in [*modules, REST]},
@@ -80,10 +80,14 @@ class TrainingStep:
         self.size, batch = preset.network.image_size, preset.training.batch_size
         self.network = AvatarNetwork(preset.network)
         layout = torch.channels_last
-        self.critic = TemporalDiscriminator(preset.network).to(memory_format=layout)
         self.perceptual = PerceptualLoss(self.config.perceptual_layers).to(meter.device, memory_format=layout)
+        self.judges: dict[str, nn.Module] = {"VGG": self.perceptual}
+        self.adversarial = self.config.adversarial_weight > 0
+        if self.adversarial:
+            self.critic = TemporalDiscriminator(preset.network).to(memory_format=layout)
+            self.critic_optimizer = torch.optim.Adam(self.critic.parameters())
+            self.judges = {"discriminator": self.critic} | self.judges
         self.optimizer = torch.optim.Adam(parameter_groups(self.network, preset.training))
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters())
         picture = lambda *shape: torch.ones(*shape, self.size, self.size)  # noqa: E731
         self.maps = full_maps(batch, self.size)
         self.index = torch.zeros(batch, dtype=torch.long)
@@ -99,12 +103,17 @@ class TrainingStep:
             rendering = self.network(self.maps, style=self.index)
             shown = rendering.over(self.plate)
         loss = self._loss(rendering.alpha, shown)
-        self.critic.requires_grad_(False)
-        loss = loss + generator_loss(self._score(shown))
+        if self.adversarial:
+            self.critic.requires_grad_(False)
+            loss = loss + generator_loss(self._score(shown))
         self.activations = {part: size - before[part] for part, size in self.meter.alive.items()}
         self._descend(self.optimizer, self.network, loss, self.config.gradient_clip)
+        if self.adversarial:
+            self._train_critic(shown.detach(), penalty)
+
+    def _train_critic(self, shown: Tensor, penalty: bool) -> None:
         self.critic.requires_grad_(True)
-        loss = discriminator_loss(self._score(self.image), self._score(shown.detach()))
+        loss = discriminator_loss(self._score(self.image), self._score(shown))
         if penalty:
             loss = loss + r1_penalty(self.critic, self._triple(self.image))
         self._descend(self.critic_optimizer, self.critic, loss)

@@ -53,16 +53,18 @@ class Trainer:
         self.network = avatar.network.to(device, memory_format=torch.channels_last)
         self.texture = list(self.network.neural_texture.parameters())
         self.optimizer = torch.optim.Adam(parameter_groups(self.network, config), betas=config.betas)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            critic = TemporalDiscriminator(preset.network)
-        self.critic = critic.to(device, memory_format=torch.channels_last)
-        self.critic_optimizer = torch.optim.Adam(
-            self.critic.parameters(), config.discriminator_learning_rate, (0.0, 0.99)
-        )
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.modules = {"network": self.network, "critic": self.critic}
-        self.optimizers = {"network": self.optimizer, "critic": self.critic_optimizer}
+        self.modules: dict[str, nn.Module] = {"network": self.network}
+        self.optimizers = {"network": self.optimizer}
+        if config.adversarial_weight:
+            with torch.random.fork_rng():
+                torch.manual_seed(config.seed)
+                critic = TemporalDiscriminator(preset.network)
+            self.critic = critic.to(device, memory_format=torch.channels_last)
+            self.critic_optimizer = torch.optim.Adam(
+                self.critic.parameters(), config.discriminator_learning_rate, (0.0, 0.99)
+            )
+            self.modules["critic"], self.optimizers["critic"] = self.critic, self.critic_optimizer
         self.perceptual = PerceptualLoss(config.perceptual_layers).to(device, memory_format=torch.channels_last)
         # VGG's wide convolutions gain from bf16 wherever there are units for it, CPUs included.
         self.feature_precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=multiplies_bf16(device))
