@@ -47,6 +47,7 @@ COLUMNS = {  # heading: the regions and the figure that are averaged
     "flicker": (("time",), "perceptual_flicker"),
     "body PCK": (("control",), "body_pck"),
     "body error": (("control",), "body_error"),
+    "finger PCK": (("control",), "hand_pck"),
     "finger error": (("control",), "hand_error"),
     "hands found": (("control",), "hands_found"),
     "lips": (("control",), "lips_error"),

@@ -74,7 +74,7 @@ def judged(found: Landmarks, wanted: Landmarks | None = None) -> dict[str, float
 def test_what_is_as_it_was_told_has_no_error():
     figures = judged(person())
     perfect = dict.fromkeys(("body_error", "hand_error", "lips_error", "lids_error"), 0.0)
-    assert figures == perfect | {"body_pck": 1.0, "hands_found": 1.0} and set(figures) <= set(FIGURES)
+    assert figures == perfect | {"body_pck": 1.0, "hand_pck": 1.0, "hands_found": 1.0} and set(figures) <= set(FIGURES)
 
 
 def test_body_in_shares_of_the_persons_height():
@@ -100,7 +100,7 @@ def test_a_hidden_joint_is_not_asked_for():
 
 def test_nobody_found_counts_as_wrong_and_has_no_error():
     figures = judged(NOBODY)
-    assert figures["body_pck"] == 0 and figures["hands_found"] == 0
+    assert figures["body_pck"] == 0 and figures["hand_pck"] == 0 and figures["hands_found"] == 0
     assert all(np.isnan(figures[name]) for name in ("body_error", "hand_error", "lips_error", "lids_error"))
 
 
@@ -120,13 +120,16 @@ def test_fingers_are_measured_from_the_wrist():
     assert judged(shifted)["hand_error"] == pytest.approx(0, abs=1e-5)
     bent = changed(left_hand=moved((slice(1, 11), 0), 4.0))  # half of the fingers of one of the two hands
     assert judged(bent)["hand_error"] == pytest.approx(100 * 4 / HEIGHT / 2 / 2, rel=1e-5)
+    for by, right in ((3.9, 1), (4.1, 3 / 4)):  # 2 % of the height are 4 pixels
+        assert judged(changed(left_hand=moved((slice(1, 11), 0), by)))["hand_pck"] == right
 
 
 def test_a_lost_hand_counts_as_lost_and_not_as_an_error():
     figures = judged(changed(left_hand=lost, right_hand=moved((slice(1, None), 0), 4.0)))
     assert figures["hands_found"] == 0.5 and figures["hand_error"] == pytest.approx(2, rel=1e-5)
+    assert judged(changed(left_hand=lost))["hand_pck"] == 0.5
     figures = judged(person(), changed(left_hand=lost, right_hand=lost))
-    assert np.isnan(figures["hands_found"]) and np.isnan(figures["hand_error"])
+    assert all(np.isnan(figures[name]) for name in ("hands_found", "hand_pck", "hand_error"))
 
 
 def test_swapped_hands_are_not_found():

@@ -26,6 +26,7 @@ from .figures import Series
 # are found again at 256 enlarged to 512, and 78 % at 256 as it is.
 DETECTION_SIDE = 512
 PCK_TOLERANCE = 0.05  # of the person's height
+FINGER_TOLERANCE = 0.02  # of the person's height: a fifth of a hand's length
 MIN_VISIBILITY = 0.5  # joints below are hidden, and not asked for
 
 # A landmark this far (metres) behind the nearest surface is hidden; joints lie within the body.
@@ -188,13 +189,15 @@ def judge_control(found: list[Landmarks], wanted: list[Landmarks]) -> Series:
 
     Returns:
         [N] each, NaN where `wanted` does not have the part, and where the detector did not find it, except for
-        `body_pck` and `hands_found`, in which that counts as 0.
+        `body_pck`, `hand_pck` and `hands_found`, in which that counts as 0.
 
         - body_pck: share of the 12 joints `BODY_JOINTS` within 5 % of the height (PCK, Yang and Ramanan 2013); joints
           hidden in `wanted` (visibility below 0.5) are left out here and in body_error.
         - body_error: mean distance of those joints, % of the height.
         - hand_error: mean distance of the 20 finger landmarks of a hand from its wrist on, % of the height, over the
           hands found in both.
+        - hand_pck: share of the finger landmarks of the wanted hands within 2 % of the height of their places, likewise
+          from the wrist on. The one figure for hands: it sees both those that are lost and those that err.
         - hands_found: share of the wanted hands, 0, 1/2 or 1.
         - lips_error: mean absolute difference of the inner lips' opening and the mouth's width, each in % of the
           distance of the outer eye corners in its own picture.
@@ -230,12 +233,13 @@ def _judge_hands(shown: Observations, asked: Observations, height: float) -> dic
     for part in ("left_hand", "right_hand"):
         one, other = (getattr(clip, part)[..., :2] for clip in (shown, asked))
         apart = (one[:, 1:] - one[:, :1]) - (other[:, 1:] - other[:, :1])
-        distances.append(100 * apart.norm(dim=-1).mean(1) / height)
+        distances.append(apart.norm(dim=-1) / height)
         both.append(shown.seen[part] & asked.seen[part])
         wanted.append(asked.seen[part])
-    both, wanted = torch.stack(both, 1), torch.stack(wanted, 1)
+    distances, both, wanted = (torch.stack(each, 1) for each in (distances, both, wanted))
     return {
-        "hand_error": _mean_where(torch.stack(distances, 1), both),
+        "hand_error": _mean_where(100 * distances.mean(2), both),
+        "hand_pck": _mean_where((distances <= FINGER_TOLERANCE).float().mean(2) * both, wanted),
         "hands_found": _mean_where(both, wanted),
     }
 

@@ -38,6 +38,9 @@ FIGURES: dict[str, Figure] = {
     "hand_error": Figure(
         "finger error", "% height", False, 2, "mean distance of finger landmarks, measured from the wrist"
     ),
+    "hand_pck": Figure(
+        "finger PCK@0.02", "", True, 3, "share of the driver's finger landmarks within 2 % of the height"
+    ),
     "hands_found": Figure("hands found", "", True, 3, "share of the driver's hands that the detector finds again"),
     "lips_error": Figure("lips error", "% eye distance", False, 2, "difference of mouth opening and width"),
     "lids_error": Figure("lids error", "", False, 3, "difference of the lids' opening, height over width"),
