@@ -27,7 +27,7 @@ MAPS = {
     "expanded": "the same of the mesh pushed out along its normals by 1 cm",
     "face": "camera-space normals of the head in [-1, 1]; eyeballs +1 where white, -1 where the iris is; 0 elsewhere",
     "hands": "finger bones as lines, 0 to 1: a channel per finger, thumb first, both hands together",
-    "color": "colours of the surface texture in [-1, 1], 0 outside of the body",
+    "color": "colours of the surface texture in [-1, 1], spread beyond the outline of the body; 0 far from it",
 }
 PREVIOUS = "the output 'features' of the frame before; for the first frame, of a run of that same frame with zeros here"
 RGBA = "red, green, blue and straight alpha, 0 to 1"

@@ -34,7 +34,7 @@ class ConditionMaps:
     hands: Tensor
     """[B, 5, H, W]: the finger bones, a channel per finger."""
     color: Tensor
-    """[B, 3, H, W]: colours of the template's surface texture in [-1, 1], 0 outside."""
+    """[B, 3, H, W]: colours of the template's surface texture in [-1, 1], spread beyond its outline; 0 far from it."""
 
     @property
     def mask(self) -> Tensor:

@@ -9,7 +9,7 @@ from ..body.template import FINGERS, SIDES, BodyTemplate, Posed
 from ..camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import Fragments, draw_segments, rasterize, vertex_normals
-from .surface_texture import sample_texture
+from .surface_texture import sample_texture, spread_colors
 
 EXPANSION = 0.01  # metres the expanded mesh is pushed out: hair and loose clothing just outside the body
 _IRIS_CONE = 0.45  # radians about the forward axis of the eyeball
@@ -24,7 +24,7 @@ class MeshMaps:
     expanded: Tensor  # [N, 4, H, W] the same of the expanded mesh
     face: Tensor  # [N, 3, H, W] camera-space normals of the head in [-1, 1]; eyeballs +1 white, -1 iris
     hands: Tensor  # [N, 5, H, W] finger bones as lines, a channel per finger, both hands
-    color: Tensor  # [N, 3, H, W] colours of the surface texture in [-1, 1], 0 outside
+    color: Tensor  # [N, 3, H, W] colours of the surface texture in [-1, 1], spread beyond the outline; 0 far from it
 
     def __len__(self) -> int:
         return len(self.position)
@@ -81,7 +81,8 @@ class ConditionMapper:
         if self.texture is None:
             color = points.new_zeros(len(motion), 3, *size)
         else:
-            color = sample_texture(self.texture, drawn, self.uv, self.uv_faces)
+            sampled = sample_texture(self.texture, drawn, self.uv, self.uv_faces)
+            color = spread_colors(sampled, drawn.mask[:, None].float())
         return MeshMaps(
             position=self._position(drawn),
             expanded=self._position(grown),

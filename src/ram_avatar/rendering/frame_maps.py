@@ -15,6 +15,7 @@ from ..camera import Camera
 from ..motion.motion import Motion
 from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
 from .rasterizer import EMPTY, edge_functions, initialize_warp, launch, z_pass
+from .surface_texture import spread_colors
 from .windows import Window
 
 wp.set_module_options({"fuse_fp": False, "enable_backward": False})  # as in `rasterizer`
@@ -25,7 +26,7 @@ class Places:
     """Where in the picture the maps of a frame can be other than zero; None, or none, where nowhere."""
 
     person: Window | None
-    """Of the position maps, the expanded one too, and the colours."""
+    """Of the position maps, the expanded one too; colours go on beyond (`spread_colors`)."""
     face: Window | None
     hands: list[Window]
     """The left and the right one."""
@@ -97,6 +98,8 @@ class FrameMapper(ConditionMapper):
             hands=self.draw_fingers(chain),
             color=color[None].permute(0, 3, 1, 2),
         )
+        if self.texture is not None:
+            maps.color = spread_colors(maps.color, maps.position[:, 3:])
         return maps, self._places(person, points[0], chain[0])
 
     def nothing(self) -> MeshMaps:

@@ -1,5 +1,6 @@
 """The warm start: colours of the video gathered on the template's surface, as a UV texture."""
 
+import math
 from collections.abc import Iterable
 
 import cv2
@@ -17,7 +18,11 @@ from .rasterizer import Fragments, rasterize, vertex_normals
 
 VISIBLE_WITHIN = 0.015  # metres: a texel this close to the drawn surface is on it
 MIN_FACING = 0.2  # cosine: the surface seen from the side has smeared colours
-_SHRINK = 0.008  # of the picture: how far inside the mask a colour is taken
+SPREAD = 1 / 16  # of the picture: how far beyond the outline its colours go on
+_SHRINK = 0.008  # of the picture: how far inside an outline a colour is taken
+_OFTEN = 0.15  # of the frames: what is seen more rarely is seen badly, from the side or beside an outline
+_NEARBY = 0.05  # metres: and takes the colours of what is so near and seen more often
+_STEP = 0.1  # metres: where depth changes by so much within that, one part of the body hides another
 
 
 def sample_texture(texture: Tensor, drawn: Fragments, uv: Tensor, uv_faces: Tensor) -> Tensor:
@@ -37,6 +42,30 @@ def sample_texture(texture: Tensor, drawn: Fragments, uv: Tensor, uv_faces: Tens
     out = texture.new_zeros(batch * height * width, texture.shape[0])
     out[picked] = colors
     return out.view(batch, height, width, -1).permute(0, 3, 1, 2).contiguous()
+
+
+def spread_colors(color: Tensor, mask: Tensor) -> Tensor:
+    """Let colours [B, C, H, W] go on beyond the outline of a mask [B, 1, H, W] of 0 and 1, about `SPREAD` far.
+
+    What a network adds to them has no edge at the outline then, where the person's own is a few pixels off. What is
+    missing is taken from coarser and coarser means of what is there (push-pull, Gortler et al. 1996, "The lumigraph",
+    section 3.5); farther away it is 0.
+    """
+    level = torch.cat([color * mask, mask], 1)
+    finer = []
+    for _ in range(round(math.log2(max(mask.shape[-2:]) * SPREAD))):
+        finer.append(level)
+        level = F.avg_pool2d(level, 2, ceil_mode=True)
+    filled = _mean(level)
+    for level in reversed(finer):
+        coarser = _mean(F.interpolate(filled, level.shape[-2:], mode="bilinear", align_corners=False))
+        filled = torch.lerp(coarser, _mean(level), level[:, -1:])
+    return filled[:, :-1]
+
+
+def _mean(level: Tensor) -> Tensor:
+    """Sums and, last, their weight to means of weight 1, or 0 where there was none."""
+    return level / level[:, -1:].clamp(min=1e-6)
 
 
 class SurfacePainter:
@@ -65,10 +94,15 @@ class SurfacePainter:
         inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
         x, y = x.clamp(0, camera.width - 1), y.clamp(0, camera.height - 1)
         shown = (place[:, 2] - drawn.depth[0, y, x]).abs() < VISIBLE_WITHIN
-        # The mask's outline is coarse, and what lies just outside is background: keep clear of it.
+        # Outlines are off by some pixels, the mask's and the fit's; what lies just beyond is the background, or
+        # another part of the body: keep clear of them.
         width = max(3, round(_SHRINK * max(mask.shape))) | 1
-        person = torch.from_numpy(cv2.erode(mask, np.ones((width, width), np.uint8)))[y, x] > 160
-        seen = inside & shown & person & (mix(facing[:, None])[:, 0] > MIN_FACING)
+        near = np.ones((width, width), np.uint8)
+        person = torch.from_numpy(cv2.erode(mask, near))[y, x] > 160
+        depth = drawn.depth[0].cpu().numpy()
+        deep = np.where(drawn.mask[0].cpu().numpy(), depth, 0)
+        whole = torch.from_numpy(cv2.dilate(deep, near) - cv2.erode(depth, near) < _STEP)[y, x]
+        seen = inside & shown & person & whole & (mix(facing[:, None])[:, 0] > MIN_FACING)
         grid = torch.stack([place[:, 0] / camera.width, place[:, 1] / camera.height], -1) * 2 - 1
         picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
         colors = F.grid_sample(picture, grid[None, None], align_corners=False)[0, :, 0].T
@@ -78,26 +112,27 @@ class SurfacePainter:
     def texture(self) -> tuple[Tensor, float]:
         """The texture [3, T, T] in [-1, 1] and the share of the surface that no frame showed.
 
-        Each texel has the median colour over the frames that show it; the unseen ones take the colours of
-        the nearest seen surface.
+        Each texel has the median colour over the frames that show it. Those that are seen rarely take the colours of
+        what is seen often, if that is near; the unseen ones those of the nearest seen surface.
         """
         samples, seen = np.stack(self._samples), np.stack(self._seen)
         median = np.zeros((samples.shape[1], 3), np.float32)
         for start in range(0, len(median), 1 << 16):  # masked medians in pieces: NaNs need floats
             piece = slice(start, start + (1 << 16))
             median[piece] = _masked_median(samples[:, piece], seen[:, piece])
-        known = seen.sum(0) >= min(2, len(seen))
-        if not known.any():
-            known = seen.any(0)
-        surface = self._surface_points()
-        if known.any() and not known.all():
-            distance, nearest = cKDTree(surface[known]).query(surface[~known], k=4)
-            weight = 1 / (distance + 1e-4)
-            filled = (median[known][nearest] * weight[..., None]).sum(1) / weight.sum(1, keepdims=True)
-            median[~known] = filled
-        elif not known.any():
-            median[:] = 128.0
-        return self._to_picture(median), float(1 - known.mean())
+        views = seen.sum(0)
+        if not views.any():
+            return self._to_picture(np.full_like(median, 128.0)), 1.0
+        surface, few = self._surface_points(), min(2, int(views.max()))
+        often = views >= max(few, min(_OFTEN * len(seen), views.max()))
+        apart, _ = cKDTree(surface[often]).query(surface)
+        known = often | ((views >= few) & (apart > _NEARBY))
+        if not known.all():
+            distance, nearest = cKDTree(surface[known]).query(surface[~known], k=min(4, int(known.sum())))
+            weight = 1 / (distance.reshape(len(distance), -1, 1) + 1e-4)
+            near = median[known][nearest.reshape(len(nearest), -1)]
+            median[~known] = (near * weight).sum(1) / weight.sum(1)
+        return self._to_picture(median), float(1 - (views >= few).mean())
 
     def _surface_points(self) -> np.ndarray:
         reference = self.body.reference_vertices()
