@@ -6,18 +6,18 @@ NEAR, FAR = (30, 23), torch.ones(64, 64, dtype=torch.bool)
 FAR[28:33, 18:29] = False
 
 
-def _image() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What a network adds, a mask that ends above the bone's row, and a hand map with one bone."""
+def _image() -> tuple[torch.Tensor, ...]:
+    """What a network adds, an outline, a mask that ends at the bone's row, and a hand map with one bone."""
     image, mask, hands = torch.randn(1, 4, 64, 64), torch.zeros(1, 1, 64, 64), torch.zeros(1, 5, 64, 64)
     hands[0, 2, 30, 20:26] = 1.0
     mask[:, :, :31] = 1.0
-    return image, mask, hands
+    return image, torch.rand(1, 1, 64, 64), mask, hands
 
 
 def test_colours_are_smooth_near_bones():
     """Against a plain twin there, and as they were elsewhere."""
-    image, mask, hands = _image()
-    kept = keep_hands(image, mask, hands, 64)
+    image, *others = _image()
+    kept, _ = keep_hands(image, *others, 64)
     assert torch.equal(kept[..., FAR], image[..., FAR])
     y, x = NEAR
     twice = [(y + dy + ey, x + dx + ex) for dy, dx in _neighbours() for ey, ex in _neighbours()]
@@ -26,16 +26,25 @@ def test_colours_are_smooth_near_bones():
 
 
 def test_opacity_is_added_but_not_taken_where_the_hand_is():
-    image, mask, hands = _image()
+    image, *others = _image()
     image[0, 3, 30, 22:24] = torch.tensor([-2.0, 2.0])
     image[0, 3, 31, 22] = -2.0  # outside of the mask
-    kept = keep_hands(image, mask, hands, 64)
+    kept, _ = keep_hands(image, *others, 64)
     assert kept[0, 3, 30, 22:24].tolist() == [0.0, 2.0] and kept[0, 3, 31, 22] == -2.0
 
 
+def test_the_outline_is_sharp_near_bones():
+    image, outline, mask, hands = _image()
+    _, kept = keep_hands(image, outline, mask, hands, 64)
+    assert torch.equal(kept[..., FAR], outline[..., FAR])
+    assert torch.isclose(kept[0, 0, 30, 23], mask[0, 0, 30, 23])
+    assert torch.isclose(kept[0, 0, 31, 23], outline[0, 0, 31, 23] / 3)  # two thirds near, and outside of the mask
+
+
 def test_without_a_logit_there_is_only_colour():
-    image, mask, hands = _image()
-    assert torch.equal(keep_hands(image[:, :3], mask, hands, 64), keep_hands(image, mask, hands, 64)[:, :3])
+    image, *others = _image()
+    alone, whole = keep_hands(image[:, :3], *others, 64), keep_hands(image, *others, 64)
+    assert torch.equal(alone[0], whole[0][:, :3]) and torch.equal(alone[1], whole[1])
 
 
 def _neighbours() -> list[tuple[int, int]]:

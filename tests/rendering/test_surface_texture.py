@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from ram_avatar.camera import Camera
 from ram_avatar.rendering.condition_maps import ConditionMapper
-from ram_avatar.rendering.surface_texture import SurfacePainter, choose_frames
+from ram_avatar.rendering.surface_texture import SPREAD, SurfacePainter, choose_frames, spread_colors
 
 SIZE = 192
 
@@ -69,3 +71,72 @@ def test_chosen_frames_are_spread():
     assert choose_frames(range(10), 20) == list(range(10))
     chosen = choose_frames(range(1000), 50)
     assert len(chosen) == 50 and chosen[0] == 0 and chosen[-1] == 999 and len(set(chosen)) == 50
+
+
+def plainly_spread(color: np.ndarray, mask: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Push and pull by the book, square by square: colours [H, W] with even sides, and where there are any."""
+    if not levels:
+        return np.where(mask > 0, color, 0), mask > 0
+    height, width = color.shape
+    small, weight = np.zeros((height // 2, width // 2)), np.zeros((height // 2, width // 2))
+    for y, x in np.ndindex(small.shape):
+        square = np.s_[2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+        weight[y, x] = mask[square].mean()
+        small[y, x] = (color * mask)[square].mean() / max(weight[y, x], 1e-9)
+    coarse, any_there = plainly_spread(small, weight, levels - 1)
+    filled, there = np.zeros_like(color), np.zeros(color.shape, bool)
+    for y, x in np.ndindex(color.shape):
+        total = amount = 0.0
+        for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):  # a quarter to the nearest squares, bilinear
+            row = np.clip((y - 1 + 2 * dy) // 2, 0, height // 2 - 1)
+            column = np.clip((x - 1 + 2 * dx) // 2, 0, width // 2 - 1)
+            near = (0.75 if row == y // 2 and (y - 1 + 2 * (1 - dy)) // 2 != y // 2 else 0.25) * (
+                0.75 if column == x // 2 and (x - 1 + 2 * (1 - dx)) // 2 != x // 2 else 0.25
+            )
+            total += near * any_there[row, column] * coarse[row, column]
+            amount += near * any_there[row, column]
+        there[y, x] = amount > 0
+        filled[y, x] = mask[y, x] * color[y, x] + (1 - mask[y, x]) * total / max(amount, 1e-9)
+    return filled, there
+
+
+def test_colors_go_on_beyond_the_outline_as_push_and_pull_have_it():
+    generator = np.random.default_rng(0)
+    color, mask = generator.uniform(-1, 1, (96, 96)), np.zeros((96, 96))
+    mask[44:52, 43:45], mask[49:51, 45:52] = 1, 1
+    wanted, _ = plainly_spread(color, mask, math.ceil(math.log2(SPREAD * 96)))
+    tensors = (torch.from_numpy(x)[None, None].float() for x in (color, mask))
+    found = spread_colors(*tensors)[0, 0].numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.array_equal(found[mask > 0], color[mask > 0].astype(np.float32))
+
+
+@pytest.mark.parametrize("end", range(81, 97))
+def test_colors_go_far_enough_and_not_everywhere(end):
+    """Wherever the outline lies in the coarse squares, and in pictures that these do not fit into."""
+    color, mask = torch.full((1, 1, 128, 160), 0.5), torch.zeros(1, 1, 128, 160)
+    mask[..., 60:70, 50:end] = 1
+    row = spread_colors(color, mask)[0, 0, 65]
+    reach = int(160 * SPREAD)
+    torch.testing.assert_close(row[end : end + reach], torch.full((reach,), 0.5))
+    assert not row[end + 4 * reach :].any()
+
+
+def test_what_is_seen_rarely_takes_the_colors_beside_it(template):
+    """A body that wears one colour but for two frames of twenty, in which its chest is another's."""
+    from ram_avatar.motion.motion import Motion
+
+    camera, identity = Camera.default(SIZE, SIZE), template.default_identity()
+    motion = Motion(template.name, 25.0, torch.zeros(1, 3), torch.tensor([[0.0, 3.2, 0.05]]),
+                    torch.zeros(1, len(template.pose_joints), 3), torch.zeros(1, 52), torch.ones(1, 4))  # fmt: skip
+    shown = ConditionMapper(template, identity, camera)(motion).position[0, 3].numpy()
+    mask = (shown * 255).astype(np.uint8)
+    hidden = mask.copy()
+    hidden[:, SIZE // 2 : SIZE // 2 + 2] = 0  # a strip of the body that only wrong frames show
+    painter = SurfacePainter(template, identity, camera, size=128)
+    for index in range(30):
+        wrong = index < 2
+        frame = np.full((SIZE, SIZE, 3), 255 if wrong else 0, np.uint8)
+        painter.add(frame, mask if wrong else hidden, motion)
+    texture, _ = painter.texture()
+    assert texture.max() < -0.9

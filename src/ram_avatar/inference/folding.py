@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks.avatar_network import AvatarNetwork
+from ..networks.avatar_network import AvatarNetwork, person_alpha, soft_outline
 from ..networks.dual_attention import AttentionBranch, CrissCrossAttention, distance_weight
 from ..networks.feature_unet import FeatureUNet
 from ..networks.hand_detail import keep_hands
@@ -116,27 +116,30 @@ class FoldedNetwork(nn.Module):
         x, features = self._enter(maps, previous, windows)
         image = self.unet(x, person).float()
         mask = crop(maps.position[:, 3:], person, whole)
+        outline = crop(soft_outline(maps.position[:, 3:]), person, whole)
         if self.keep_hands:
-            image = self._with_hands_kept(image, mask, crop(maps.hands, person, whole), person, windows)
+            hands = crop(maps.hands, person, whole)
+            image, outline = self._with_hands_kept(image, outline, mask, hands, person, windows)
         color, alpha = image[:, :3], torch.ones_like(image[:, :1])
         if self.warm_start:
             color = color + crop(maps.color, person, whole)
         if self.alpha:
-            alpha = torch.sigmoid(4 * (image[:, 3:] + self.belief * (2 * mask - 1)))
+            alpha = person_alpha(image[:, 3:], outline, self.belief)
         return torch.cat([color, alpha], 1), features
 
     def _with_hands_kept(
-        self, image: Tensor, mask: Tensor, hands: Tensor, person: Window, windows: Windows | None
-    ) -> Tensor:
+        self, image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, person: Window, windows: Windows | None
+    ) -> tuple[Tensor, Tensor]:
         """See `hand_detail`; all maps are of the window `person`. Elsewhere than in the hands' windows all stays."""
         if windows is None:
-            return keep_hands(image, mask, hands, self.size)
+            return keep_hands(image, outline, mask, hands, self.size)
         for window in windows.parts["hands"]:
             if window.meets(person):
                 here = window.shared(person)
-                shown, covered, bones = (crop(x, here, person) for x in (image, mask, hands))
-                shown.copy_(keep_hands(shown, covered, bones, self.size))
-        return image
+                maps = [crop(x, here, person) for x in (image, outline, mask, hands)]
+                for shown, kept in zip(maps, keep_hands(*maps, self.size), strict=False):
+                    shown.copy_(kept)
+        return image, outline
 
     def _enter(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None) -> tuple[Tensor, Tensor | None]:
         """The StyleUNet's input [1, widths[0], H/2, W/2], and the features for the next frame."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
@@ -116,8 +117,8 @@ class AvatarNetwork(nn.Module):
         features |= {name: network(getattr(maps, name)) for name, network in self.part_networks.items()}
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
-        image = self.added(maps, self.style_unet(features, self.styles(style)).float())
-        return Rendering(self.start(maps) + image[:, :3], self.alpha(maps, image[:, 3:]))
+        image, outline = self.added(maps, self.style_unet(features, self.styles(style)).float())
+        return Rendering(self.start(maps) + image[:, :3], self.alpha(image[:, 3:], outline))
 
     def mark_trained(self, frames: Iterable[int]) -> None:
         """Say which frames are trained on: only their style codes enter the mean code."""
@@ -161,35 +162,45 @@ def no_color(maps: ConditionMaps) -> Tensor:
     return torch.zeros_like(maps.color)
 
 
-def as_it_is(maps: ConditionMaps, image: Tensor) -> Tensor:
-    """What the network adds is added everywhere."""
-    return image
+def as_it_is(maps: ConditionMaps, image: Tensor) -> tuple[Tensor, Tensor]:
+    """What the network adds is added everywhere; and the outline that it is added to."""
+    return image, soft_outline(maps.mask)
 
 
-def with_hands_kept(maps: ConditionMaps, image: Tensor) -> Tensor:
+def with_hands_kept(maps: ConditionMaps, image: Tensor) -> tuple[Tensor, Tensor]:
     """At the hands less is added, see `hand_detail`."""
-    return keep_hands(image, maps.mask, maps.hands, maps.hands.shape[-1])
+    return keep_hands(image, soft_outline(maps.mask), maps.mask, maps.hands, maps.hands.shape[-1])
+
+
+def soft_outline(mask: Tensor) -> Tensor:
+    """A coverage mask [B, 1, h, w] whose edges are as soft as those of a picture: a network need not undo its steps."""
+    return F.avg_pool2d(mask, 3, 1, 1, count_include_pad=False)
 
 
 class PersonAlpha(nn.Module):
-    """An alpha that starts as the coverage mask: within 2 % of it, where the sigmoid has a slope still.
+    """An alpha that starts as the outline: within 2 % of the mask, where the sigmoid has a slope still.
 
-    How much the mask is believed is learned: hair and clothes have outlines of their own.
+    How much the outline is believed is learned: hair and clothes have outlines of their own.
     """
 
     def __init__(self):
         super().__init__()
         self.belief = nn.Parameter(torch.ones(1))
 
-    def forward(self, maps: ConditionMaps, logit: Tensor) -> Tensor:
-        return torch.sigmoid(4 * (logit + self.belief * (2 * maps.mask - 1)))
+    def forward(self, logit: Tensor, outline: Tensor) -> Tensor:
+        return person_alpha(logit, outline, self.belief)
 
 
 class WholeFrame(nn.Module):
     """No alpha: the network paints the background as well, as published."""
 
-    def forward(self, maps: ConditionMaps, logit: Tensor) -> Tensor:
-        return torch.ones_like(maps.mask)
+    def forward(self, logit: Tensor, outline: Tensor) -> Tensor:
+        return torch.ones_like(outline)
+
+
+def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor) -> Tensor:
+    """[B, 1, h, w] in [0, 1] of what a network says of the alpha and of the template's outline, [B, 1, h, w] each."""
+    return torch.sigmoid(4 * (logit + belief * (2 * outline - 1)))
 
 
 def _dual_attention(config: NetworkConfig) -> DualAttention:

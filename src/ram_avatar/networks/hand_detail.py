@@ -15,23 +15,25 @@ SHADED_OVER = 9 / 256
 """Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
 
 
-def keep_hands(image: Tensor, mask: Tensor, hands: Tensor, size: int) -> Tensor:
+def keep_hands(image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """What a network adds to the surface colours and to the logit of alpha, as it may near finger bones.
 
     Args:
         image: [B, 3 or 4, h, w] added colours, and the logit where there is one.
+        outline: [B, 1, h, w] the coverage mask with soft edges.
         mask: [B, 1, h, w] the coverage mask.
         hands: [B, 5, h, w] the hand map.
         size: of the whole picture, of which these may be a part.
 
     Returns:
-        The image: far from bones as it was; near them with colours that are smooth, and nothing taken from the alpha
-        that the template has.
+        The image and the outline: far from bones as they were; near them with colours that are smooth, nothing taken
+        from the alpha that the template has, and its edges as sharp as they are.
     """
     near, width = _near_bones(hands, size), _odd(SHADED_OVER * size)
     color, logit = image[:, :3], image[:, 3:]
     color = torch.lerp(color, _box(_box(color, width), width), near)
-    return torch.cat([color, torch.lerp(logit, logit.clamp(min=0), near * mask)], 1)
+    image = torch.cat([color, torch.lerp(logit, logit.clamp(min=0), near * mask)], 1)
+    return image, torch.lerp(outline, mask, near)
 
 
 def _near_bones(hands: Tensor, size: int) -> Tensor:

@@ -18,9 +18,9 @@ from .rasterizer import Fragments, rasterize, vertex_normals
 
 VISIBLE_WITHIN = 0.015  # metres: a texel this close to the drawn surface is on it
 MIN_FACING = 0.2  # cosine: the surface seen from the side has smeared colours
-SPREAD = 1 / 16  # of the picture: how far beyond the outline its colours go on
+SPREAD = 1 / 16  # of the picture: how far beyond the outline its colours go on at least
 _SHRINK = 0.008  # of the picture: how far inside an outline a colour is taken
-_OFTEN = 0.15  # of the frames: what is seen more rarely is seen badly, from the side or beside an outline
+_OFTEN = 0.1  # of the frames: what is seen more rarely is seen badly, from the side or beside an outline
 _NEARBY = 0.05  # metres: and takes the colours of what is so near and seen more often
 _STEP = 0.1  # metres: where depth changes by so much within that, one part of the body hides another
 
@@ -45,15 +45,15 @@ def sample_texture(texture: Tensor, drawn: Fragments, uv: Tensor, uv_faces: Tens
 
 
 def spread_colors(color: Tensor, mask: Tensor) -> Tensor:
-    """Let colours [B, C, H, W] go on beyond the outline of a mask [B, 1, H, W] of 0 and 1, about `SPREAD` far.
+    """Let colours [B, C, H, W] go on beyond the outline of a mask [B, 1, H, W] of 0 and 1, at least `SPREAD` far.
 
     What a network adds to them has no edge at the outline then, where the person's own is a few pixels off. What is
     missing is taken from coarser and coarser means of what is there (push-pull, Gortler et al. 1996, "The lumigraph",
-    section 3.5); farther away it is 0.
+    section 3.5); twice as far away and farther it is 0.
     """
     level = torch.cat([color * mask, mask], 1)
     finer = []
-    for _ in range(round(math.log2(max(mask.shape[-2:]) * SPREAD))):
+    for _ in range(math.ceil(math.log2(SPREAD * max(mask.shape[-2:])))):
         finer.append(level)
         level = F.avg_pool2d(level, 2, ceil_mode=True)
     filled = _mean(level)
