@@ -23,7 +23,7 @@ from .motion.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork
 from .pictures import read_picture, resize, to_tensor, to_uint8, write_picture
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since surface colours go on beyond the outline: networks trained without would draw rims
 AVATAR_FILE = "avatar.json"
 WEIGHTS_FILE = "weights.safetensors"
 _MAX_WEIGHTS = 2 << 30
