@@ -1,12 +1,16 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from ram_avatar.camera import Camera
 from ram_avatar.rendering.condition_maps import ConditionMapper
-from ram_avatar.rendering.surface_texture import SPREAD, SurfacePainter, choose_frames, spread_colors
+from ram_avatar.rendering.surface_texture import (
+    SPREAD,
+    SurfacePainter,
+    choose_frames,
+    coarsest_square,
+    spread_colors,
+)
 
 SIZE = 192
 
@@ -104,9 +108,9 @@ def test_colors_go_on_beyond_the_outline_as_push_and_pull_have_it():
     generator = np.random.default_rng(0)
     color, mask = generator.uniform(-1, 1, (96, 96)), np.zeros((96, 96))
     mask[44:52, 43:45], mask[49:51, 45:52] = 1, 1
-    wanted, _ = plainly_spread(color, mask, math.ceil(math.log2(SPREAD * 96)))
+    wanted, _ = plainly_spread(color, mask, coarsest_square(96).bit_length() - 1)
     tensors = (torch.from_numpy(x)[None, None].float() for x in (color, mask))
-    found = spread_colors(*tensors)[0, 0].numpy()
+    found = spread_colors(*tensors, 96)[0, 0].numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert np.array_equal(found[mask > 0], color[mask > 0].astype(np.float32))
 
@@ -116,7 +120,7 @@ def test_colors_go_far_enough_and_not_everywhere(end):
     """Wherever the outline lies in the coarse squares, and in pictures that these do not fit into."""
     color, mask = torch.full((1, 1, 128, 160), 0.5), torch.zeros(1, 1, 128, 160)
     mask[..., 60:70, 50:end] = 1
-    row = spread_colors(color, mask)[0, 0, 65]
+    row = spread_colors(color, mask, 160)[0, 0, 65]
     reach = int(160 * SPREAD)
     torch.testing.assert_close(row[end : end + reach], torch.full((reach,), 0.5))
     assert not row[end + 4 * reach :].any()

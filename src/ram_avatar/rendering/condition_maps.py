@@ -82,7 +82,7 @@ class ConditionMapper:
             color = points.new_zeros(len(motion), 3, *size)
         else:
             sampled = sample_texture(self.texture, drawn, self.uv, self.uv_faces)
-            color = spread_colors(sampled, drawn.mask[:, None].float())
+            color = spread_colors(sampled, drawn.mask[:, None].float(), max(size))
         return MeshMaps(
             position=self._position(drawn),
             expanded=self._position(grown),

@@ -15,8 +15,8 @@ from ..camera import Camera
 from ..motion.motion import Motion
 from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
 from .rasterizer import EMPTY, edge_functions, initialize_warp, launch, z_pass
-from .surface_texture import spread_colors
-from .windows import Window
+from .surface_texture import coarsest_square, spread_colors
+from .windows import Window, crop
 
 wp.set_module_options({"fuse_fp": False, "enable_backward": False})  # as in `rasterizer`
 
@@ -98,8 +98,10 @@ class FrameMapper(ConditionMapper):
             hands=self.draw_fingers(chain),
             color=color[None].permute(0, 3, 1, 2),
         )
-        if self.texture is not None:
-            maps.color = spread_colors(maps.color, maps.position[:, 3:])
+        if self.texture is not None and person:
+            about, whole = _with_colors_about(person, size), Window.whole(size)
+            shown, mask = crop(maps.color, about, whole), crop(maps.position[:, 3:], about, whole)
+            shown.copy_(spread_colors(shown, mask, size))
         return maps, self._places(person, points[0], chain[0])
 
     def nothing(self) -> MeshMaps:
@@ -128,6 +130,16 @@ def _bounds(points: Tensor, size: int, margin: float = 1.0) -> Window | None:
     high = (high + margin).ceil().nan_to_num(size).clamp(0, size).int().tolist()
     window = Window(low[1], low[0], high[1], high[0])
     return window if window.height > 0 and window.width > 0 else None
+
+
+def _with_colors_about(person: Window, size: int) -> Window:
+    """All that the colours of a person in a window reach (`spread_colors`)."""
+    square = coarsest_square(size)
+    if size % square:
+        return Window.whole(size)
+    about = person.grown(2 * square, size)
+    down, up = (lambda edge: edge // square * square), (lambda edge: -(-edge // square) * square)
+    return Window(down(about.top), down(about.left), up(about.bottom), up(about.right))
 
 
 def _neighbours(faces: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -44,22 +44,30 @@ def sample_texture(texture: Tensor, drawn: Fragments, uv: Tensor, uv_faces: Tens
     return out.view(batch, height, width, -1).permute(0, 3, 1, 2).contiguous()
 
 
-def spread_colors(color: Tensor, mask: Tensor) -> Tensor:
-    """Let colours [B, C, H, W] go on beyond the outline of a mask [B, 1, H, W] of 0 and 1, at least `SPREAD` far.
+def coarsest_square(size: int) -> int:
+    """Pixels that share one mean where colours go on farthest, in a picture of that size."""
+    return 2 ** math.ceil(math.log2(SPREAD * size))
+
+
+def spread_colors(color: Tensor, mask: Tensor, size: int) -> Tensor:
+    """Let colours [B, C, h, w] go on beyond the outline of a mask [B, 1, h, w] of 0 and 1, at least `SPREAD` far.
 
     What a network adds to them has no edge at the outline then, where the person's own is a few pixels off. What is
     missing is taken from coarser and coarser means of what is there (push-pull, Gortler et al. 1996, "The lumigraph",
     section 3.5); twice as far away and farther it is 0.
+
+    Args:
+        size: of the whole picture, of which these may be a part that begins and ends with `coarsest_square`.
     """
     level = torch.cat([color * mask, mask], 1)
     finer = []
-    for _ in range(math.ceil(math.log2(SPREAD * max(mask.shape[-2:])))):
+    for _ in range(coarsest_square(size).bit_length() - 1):
         finer.append(level)
         level = F.avg_pool2d(level, 2, ceil_mode=True)
     filled = _mean(level)
     for level in reversed(finer):
         coarser = _mean(F.interpolate(filled, level.shape[-2:], mode="bilinear", align_corners=False))
-        filled = torch.lerp(coarser, _mean(level), level[:, -1:])
+        filled = level + (1 - level[:, -1:]) * coarser
     return filled[:, :-1]
 
 
