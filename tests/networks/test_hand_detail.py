@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from ram_avatar.networks.hand_detail import keep_hands
+from ram_avatar.networks.hand_detail import SHADED_BY, keep_hands
 
 NEAR, FAR = (30, 23), torch.ones(64, 64, dtype=torch.bool)
 FAR[28:33, 18:29] = False
@@ -22,15 +23,15 @@ def test_colours_are_smooth_near_bones():
     y, x = NEAR
     twice = [(y + dy + ey, x + dx + ex) for dy, dx in _neighbours() for ey, ex in _neighbours()]
     mean = sum(image[0, 1, row, column] for row, column in twice) / len(twice)
-    assert torch.isclose(kept[0, 1, y, x], mean, atol=1e-5)
+    assert torch.isclose(kept[0, 1, y, x], SHADED_BY * mean, atol=1e-5)
 
 
-def test_opacity_is_added_but_not_taken_where_the_hand_is():
+def test_opacity_stays_on_the_template_s_side_of_the_outline():
     image, *others = _image()
     image[0, 3, 30, 22:24] = torch.tensor([-2.0, 2.0])
-    image[0, 3, 31, 22] = -2.0  # outside of the mask
+    image[0, 3, 31, 22:24] = torch.tensor([-2.0, 2.0])  # outside of the mask
     kept, _ = keep_hands(image, *others, 64)
-    assert kept[0, 3, 30, 22:24].tolist() == [0.0, 2.0] and kept[0, 3, 31, 22] == -2.0
+    assert kept[0, 3, 30:32, 22:24].tolist() == [[0.0, 2.0], [-2.0, pytest.approx(2 / 3)]]
 
 
 def test_the_outline_is_sharp_near_bones():

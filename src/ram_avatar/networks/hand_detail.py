@@ -1,18 +1,20 @@
 """Hands of small pictures: what the surface texture shows of them is kept.
 
 Where a hand is twenty pixels wide and a finger two, the fit is off by as much as a finger is wide, and what is learned
-of fingers is noise. The surface texture has clean ones: the network only shades them, and may paint more than their
-outline (a blur of motion), never less. Not of the paper.
+of fingers is noise, or a mitten. The surface texture has clean ones: the network only shades them, and leaves their
+outline as it is. Not of the paper.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEAR_BONES = 9 / 256
+NEAR_BONES = 13 / 256
 """Of the picture's size: what is within half of this of a finger's bone is near the hand."""
 SHADED_OVER = 9 / 256
 """Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
+SHADED_BY = 0.5
+"""How much of that is added."""
 
 
 def keep_hands(image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -26,14 +28,14 @@ def keep_hands(image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size
         size: of the whole picture, of which these may be a part.
 
     Returns:
-        The image and the outline: far from bones as they were; near them with colours that are smooth, nothing taken
-        from the alpha that the template has, and its edges as sharp as they are.
+        The image and the outline: far from bones as they were; near them half of the colours, smoothed, an alpha that
+        is surer than the template's at most, and the template's edges as sharp as they are.
     """
     near, width = _near_bones(hands, size), _odd(SHADED_OVER * size)
     color, logit = image[:, :3], image[:, 3:]
-    color = torch.lerp(color, _box(_box(color, width), width), near)
-    image = torch.cat([color, torch.lerp(logit, logit.clamp(min=0), near * mask)], 1)
-    return image, torch.lerp(outline, mask, near)
+    color = torch.lerp(color, SHADED_BY * _box(_box(color, width), width), near)
+    surer = torch.where(mask > 0, logit.clamp(min=0), logit.clamp(max=0))
+    return torch.cat([color, torch.lerp(logit, surer, near)], 1), torch.lerp(outline, mask, near)
 
 
 def _near_bones(hands: Tensor, size: int) -> Tensor:
