@@ -191,7 +191,7 @@ def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
     with torch.no_grad():
         drawn = avatar.network.eval()(maps).over(data.plate)
     mesh = maps.color * covered + data.plate * (1 - covered)
-    assert ((drawn - mesh) * (1 - edge)).abs().max() < 0.05 and edge.mean() < covered.mean()
+    assert ((drawn - mesh) * (1 - edge)).abs().max() < 0.05 and edge.mean() < 0.2
     trained = train(capture, tmp_path / "a", preset=tiny, accelerator="cpu")  # and goes on from there
     assert trained.training["step"] == tiny.training.steps
     weights = load_file(tmp_path / "a" / "weights.safetensors")
