@@ -34,6 +34,15 @@ def test_opacity_stays_on_the_template_s_side_of_the_outline():
     assert kept[0, 3, 30:32, 22:24].tolist() == [[0.0, 2.0], [-2.0, pytest.approx(2 / 3)]]
 
 
+def test_in_training_more_is_free():
+    """All of the smooth colours, and the opacity outside of the mask."""
+    image, *others = _image()
+    free, drawn = keep_hands(image, *others, 64, training=True)[0], keep_hands(image, *others, 64)[0]
+    y, x = NEAR
+    assert torch.allclose(SHADED_BY * free[0, :3, y, x], drawn[0, :3, y, x], atol=1e-5)
+    assert free[0, 3, 31, 23] == image[0, 3, 31, 23]
+
+
 def test_the_outline_is_sharp_near_bones():
     image, outline, mask, hands = _image()
     _, kept = keep_hands(image, outline, mask, hands, 64)

@@ -117,7 +117,7 @@ class AvatarNetwork(nn.Module):
         features |= {name: network(getattr(maps, name)) for name, network in self.part_networks.items()}
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
-        image, outline = self.added(maps, self.style_unet(features, self.styles(style)).float())
+        image, outline = self.added(maps, self.style_unet(features, self.styles(style)).float(), self.training)
         return Rendering(self.start(maps) + image[:, :3], self.alpha(image[:, 3:], outline))
 
     def mark_trained(self, frames: Iterable[int]) -> None:
@@ -162,14 +162,14 @@ def no_color(maps: ConditionMaps) -> Tensor:
     return torch.zeros_like(maps.color)
 
 
-def as_it_is(maps: ConditionMaps, image: Tensor) -> tuple[Tensor, Tensor]:
+def as_it_is(maps: ConditionMaps, image: Tensor, training: bool) -> tuple[Tensor, Tensor]:
     """What the network adds is added everywhere; and the outline that it is added to."""
     return image, soft_outline(maps.mask)
 
 
-def with_hands_kept(maps: ConditionMaps, image: Tensor) -> tuple[Tensor, Tensor]:
+def with_hands_kept(maps: ConditionMaps, image: Tensor, training: bool) -> tuple[Tensor, Tensor]:
     """At the hands less is added, see `hand_detail`."""
-    return keep_hands(image, soft_outline(maps.mask), maps.mask, maps.hands, maps.hands.shape[-1])
+    return keep_hands(image, soft_outline(maps.mask), maps.mask, maps.hands, maps.hands.shape[-1], training)
 
 
 def soft_outline(mask: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Where a hand is twenty pixels wide and a finger two, the fit is off by as much as a finger is wide, and what is learned
 of fingers is noise, or a mitten. The surface texture has clean ones: the network only shades them, and leaves their
-outline as it is. Not of the paper.
+outline as it is. While it trains it may do more: else it shouts over its limits, and the blur of a moving hand, which
+it has to explain somehow, gets into the fingers. Not of the paper.
 """
 
 import torch
@@ -11,13 +12,16 @@ from torch import Tensor
 
 NEAR_BONES = 13 / 256
 """Of the picture's size: what is within half of this of a finger's bone is near the hand."""
+NEAR_IN_TRAINING = 9 / 256
 SHADED_OVER = 9 / 256
 """Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
 SHADED_BY = 0.5
 """How much of that is added."""
 
 
-def keep_hands(image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def keep_hands(
+    image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size: int, training: bool = False
+) -> tuple[Tensor, Tensor]:
     """What a network adds to the surface colours and to the logit of alpha, as it may near finger bones.
 
     Args:
@@ -26,22 +30,24 @@ def keep_hands(image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size
         mask: [B, 1, h, w] the coverage mask.
         hands: [B, 5, h, w] the hand map.
         size: of the whole picture, of which these may be a part.
+        training: all of the smooth colours are added then, and the opacity outside of the mask is free.
 
     Returns:
         The image and the outline: far from bones as they were; near them half of the colours, smoothed, an alpha that
         is surer than the template's at most, and the template's edges as sharp as they are.
     """
-    near, width = _near_bones(hands, size), _odd(SHADED_OVER * size)
-    color, logit = image[:, :3], image[:, 3:]
-    color = torch.lerp(color, SHADED_BY * _box(_box(color, width), width), near)
-    surer = torch.where(mask > 0, logit.clamp(min=0), logit.clamp(max=0))
-    return torch.cat([color, torch.lerp(logit, surer, near)], 1), torch.lerp(outline, mask, near)
+    near = _near_bones(hands, NEAR_IN_TRAINING if training else NEAR_BONES, size)
+    color, logit, width = image[:, :3], image[:, 3:], _odd(SHADED_OVER * size)
+    shade = (1 if training else SHADED_BY) * _box(_box(color, width), width)
+    surer = torch.where(mask > 0, logit.clamp(min=0), logit if training else logit.clamp(max=0))
+    image = torch.cat([torch.lerp(color, shade, near), torch.lerp(logit, surer, near)], 1)
+    return image, torch.lerp(outline, mask, near)
 
 
-def _near_bones(hands: Tensor, size: int) -> Tensor:
+def _near_bones(hands: Tensor, within: float, size: int) -> Tensor:
     """[B, 1, h, w] in [0, 1], 1 near what a hand map shows."""
     near = hands.amax(1, keepdim=True)
-    for kernel, padding in _lines(_odd(NEAR_BONES * size)):
+    for kernel, padding in _lines(_odd(within * size)):
         near = F.max_pool2d(near, kernel, 1, padding)
     return _box(near, 3)
 
