@@ -122,5 +122,7 @@ def test_create_and_animate_as_a_user_does(film, tmp_path):
     done = _run("evaluate", str(avatar))
     assert done.returncode == 0, done.stderr
     assert (avatar / "evaluation" / "report.html").is_file() and "baseline" in done.stderr
+    again = _run("evaluate", str(avatar))
+    assert again.returncode == 2 and "--overwrite" in again.stderr
     again = _run("create", str(film), str(avatar), "--preset", str(recipe))
     assert again.returncode == 2 and "trained to its end" in again.stderr

@@ -127,7 +127,7 @@ def test_colors_go_far_enough_and_not_everywhere(end):
 
 
 def test_what_is_seen_rarely_takes_the_colors_beside_it(template):
-    """A body that wears one colour but for two frames of twenty, in which its chest is another's."""
+    """A strip of a body that two frames of thirty alone show, in a colour that is wrong."""
     from ram_avatar.motion.motion import Motion
 
     camera, identity = Camera.default(SIZE, SIZE), template.default_identity()
@@ -136,7 +136,7 @@ def test_what_is_seen_rarely_takes_the_colors_beside_it(template):
     shown = ConditionMapper(template, identity, camera)(motion).position[0, 3].numpy()
     mask = (shown * 255).astype(np.uint8)
     hidden = mask.copy()
-    hidden[:, SIZE // 2 : SIZE // 2 + 2] = 0  # a strip of the body that only wrong frames show
+    hidden[:, SIZE // 2 : SIZE // 2 + 2] = 0
     painter = SurfacePainter(template, identity, camera, size=128)
     for index in range(30):
         wrong = index < 2

@@ -13,6 +13,7 @@ from torch import Tensor
 NEAR_BONES = 13 / 256
 """Of the picture's size: what is within half of this of a finger's bone is near the hand."""
 NEAR_IN_TRAINING = 9 / 256
+"""The same while the network trains."""
 SHADED_OVER = 9 / 256
 """Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
 SHADED_BY = 0.5
