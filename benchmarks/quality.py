@@ -1,9 +1,10 @@
-"""How good avatars are: `python benchmarks/quality.py WORK [VIDEO ...] [--ablations] [--steps N]`.
+"""How good avatars are: `python benchmarks/quality.py WORK [VIDEO ...] [--ablations [ROW ...] | --hands] [--steps N]`.
 
 For each video an avatar is learned as a user would (`create`, preset `lite`) and judged on its held-out frames
 beside the baselines: the textured mesh, the nearest training frame, and a landmark U-Net that is trained on the
-same frames for as many steps. With --ablations, the variants of `ablations.yaml` are trained on the first video
-for a third of the steps, all alike. Without a video the built-in performer is filmed.
+same frames for as many steps. With --ablations, the variants of `ablations.yaml` are trained instead, or some of its
+rows, for a third of the steps, all alike. With --hands, what these avatars make of hands by other rules than the one
+they are drawn by. Without a video the built-in performer is filmed.
 
 What is finished is kept in the folder WORK and not done again, so that a run can be stopped; each table's page
 (report.html) is there as well.
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import yaml
@@ -25,13 +27,17 @@ from ram_avatar.body import load_template
 from ram_avatar.config import Preset, load_preset
 from ram_avatar.create import create, train
 from ram_avatar.demo.performer import Performer, write_performance
+from ram_avatar.errors import UserError
+from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.control import detect_frames
 from ram_avatar.evaluation.document import Evaluation, way_label
 from ram_avatar.evaluation.evaluate import EVALUATION_FILE, REPORT_FILE, Truth, judge_own, render_ways
 from ram_avatar.evaluation.figures import tell
 from ram_avatar.evaluation.landmark_unet import draw_landmarks, paint, train_landmark_unet
 from ram_avatar.evaluation.report import write_report
+from ram_avatar.inference import folding
 from ram_avatar.networks.cost import frame_flops
+from ram_avatar.networks.hand_detail import DRAWING, TRAINING
 from ram_avatar.terminal import TerminalProgress
 from ram_avatar.tracking.capture import Capture
 from ram_avatar.training.dataset import CaptureDataset
@@ -54,12 +60,20 @@ COLUMNS = {  # heading: the regions and the figure that are averaged
     "lids": (("control",), "lids_error"),
 }
 
+HAND_RULES = {
+    "as in training": TRAINING,
+    "the template's outline": replace(TRAINING, paints_beyond=False),
+    "and half the shading": replace(DRAWING, near=TRAINING.near),
+    "no shading": replace(DRAWING, shaded_by=0.0),
+}
+
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("work", type=Path)
     arguments.add_argument("videos", type=Path, nargs="*")
-    arguments.add_argument("--ablations", action="store_true")
+    arguments.add_argument("--ablations", nargs="*", metavar="ROW")
+    arguments.add_argument("--hands", action="store_true")
     arguments.add_argument("--steps", type=int, help="of training, instead of the preset's")
     asked = arguments.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
@@ -69,10 +83,12 @@ def main() -> None:
     videos = asked.videos or [_film(asked.work)]
     print(describe())
     with TerminalProgress() as progress:
-        if asked.ablations:
-            print_table(ablations(videos[0], asked.work, preset, progress), avatar=preset.name)
-        else:
-            for video in videos:
+        for video in videos:
+            if asked.ablations is not None:
+                print_table(ablations(video, asked.work, preset, asked.ablations, progress), avatar=preset.name)
+            elif asked.hands:
+                print_table(hand_rules(asked.work / video.stem, progress), avatar="as shipped")
+            else:
                 print_table(compare(video, asked.work / video.stem, preset, progress))
 
 
@@ -90,9 +106,13 @@ def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
     return _kept(evaluation, {"truth": truth.frames, **frames}, truth, folder / "quality")
 
 
-def ablations(video: Path, work: Path, preset: Preset, progress) -> Evaluation:
-    """Variants of the preset, each with a third of its steps."""
+def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress) -> Evaluation:
+    """The preset and variants of it, all or the named ones, each with a third of its steps."""
     variants = yaml.safe_load((Path(__file__).parent / "ablations.yaml").read_text())
+    if unknown := set(rows) - set(variants):
+        raise UserError(f"no such row: {', '.join(unknown)}; there are {', '.join(variants)}")
+    if rows:
+        variants = {name: changes for name, changes in variants.items() if name in (preset.name, *rows)}
     whole = preset.with_changes(training={"steps": preset.training.steps // 3})
     folder = work / f"{video.stem}-ablations"
     folder.mkdir(exist_ok=True)
@@ -111,6 +131,20 @@ def ablations(video: Path, work: Path, preset: Preset, progress) -> Evaluation:
     truth = Truth.of(_dataset(avatar, capture, progress), capture.train_frames)
     evaluation = judge_own(avatar, capture, capture.train_frames, frames, truth, progress)
     return _kept(evaluation, {"truth": truth.frames, **frames}, truth, folder / "quality")
+
+
+def hand_rules(folder: Path, progress) -> Evaluation:
+    """A finished avatar, its hands drawn by other rules."""
+    avatar, capture = Avatar.load(folder), Capture.load(_capture(folder))
+    motion = capture.motion[capture.train_frames :]
+    ways = {name: avatar.render(motion) for name in ("avatar", *HAND_RULES)}
+    frames = {}
+    for name, shown in ways.items():
+        with mock.patch.object(folding, "DRAWING", HAND_RULES.get(name, DRAWING)):
+            frames[name] = np.stack(list(shown))
+    frames["textured_mesh"] = np.stack(list(textured_mesh(avatar, motion)))
+    truth = Truth.of(_dataset(avatar, capture, progress), capture.train_frames)
+    return judge_own(avatar, capture, capture.train_frames, frames, truth, progress)
 
 
 def print_table(evaluation: Evaluation, avatar: str = "avatar") -> None:
@@ -174,4 +208,7 @@ def _film(work: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from None

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ram_avatar.networks.hand_detail import SHADED_BY, keep_hands
+from ram_avatar.networks.hand_detail import DRAWING, TRAINING, keep_hands
 
 NEAR, FAR = (30, 23), torch.ones(64, 64, dtype=torch.bool)
 FAR[28:33, 18:29] = False
@@ -18,34 +18,34 @@ def _image() -> tuple[torch.Tensor, ...]:
 def test_colours_are_smooth_near_bones():
     """Against a plain twin there, and as they were elsewhere."""
     image, *others = _image()
-    kept, _ = keep_hands(image, *others, 64)
+    kept, _ = keep_hands(image, *others, 64, DRAWING)
     assert torch.equal(kept[..., FAR], image[..., FAR])
     y, x = NEAR
     twice = [(y + dy + ey, x + dx + ex) for dy, dx in _neighbours() for ey, ex in _neighbours()]
     mean = sum(image[0, 1, row, column] for row, column in twice) / len(twice)
-    assert torch.isclose(kept[0, 1, y, x], SHADED_BY * mean, atol=1e-5)
+    assert torch.isclose(kept[0, 1, y, x], DRAWING.shaded_by * mean, atol=1e-5)
 
 
 def test_opacity_stays_on_the_template_s_side_of_the_outline():
     image, *others = _image()
     image[0, 3, 30, 22:24] = torch.tensor([-2.0, 2.0])
     image[0, 3, 31, 22:24] = torch.tensor([-2.0, 2.0])  # outside of the mask
-    kept, _ = keep_hands(image, *others, 64)
+    kept, _ = keep_hands(image, *others, 64, DRAWING)
     assert kept[0, 3, 30:32, 22:24].tolist() == [[0.0, 2.0], [-2.0, pytest.approx(2 / 3)]]
 
 
 def test_in_training_more_is_free():
     """All of the smooth colours, and the opacity outside of the mask."""
     image, *others = _image()
-    free, drawn = keep_hands(image, *others, 64, training=True)[0], keep_hands(image, *others, 64)[0]
+    free, drawn = keep_hands(image, *others, 64, TRAINING)[0], keep_hands(image, *others, 64, DRAWING)[0]
     y, x = NEAR
-    assert torch.allclose(SHADED_BY * free[0, :3, y, x], drawn[0, :3, y, x], atol=1e-5)
+    assert torch.allclose(DRAWING.shaded_by * free[0, :3, y, x], drawn[0, :3, y, x], atol=1e-5)
     assert free[0, 3, 31, 23] == image[0, 3, 31, 23]
 
 
 def test_the_outline_is_sharp_near_bones():
     image, outline, mask, hands = _image()
-    _, kept = keep_hands(image, outline, mask, hands, 64)
+    _, kept = keep_hands(image, outline, mask, hands, 64, DRAWING)
     assert torch.equal(kept[..., FAR], outline[..., FAR])
     assert torch.isclose(kept[0, 0, 30, 23], mask[0, 0, 30, 23])
     assert torch.isclose(kept[0, 0, 31, 23], outline[0, 0, 31, 23] / 3)  # two thirds near, and outside of the mask
@@ -53,7 +53,7 @@ def test_the_outline_is_sharp_near_bones():
 
 def test_without_a_logit_there_is_only_colour():
     image, *others = _image()
-    alone, whole = keep_hands(image[:, :3], *others, 64), keep_hands(image, *others, 64)
+    alone, whole = (keep_hands(shown, *others, 64, DRAWING) for shown in (image[:, :3], image))
     assert torch.equal(alone[0], whole[0][:, :3]) and torch.equal(alone[1], whole[1])
 
 

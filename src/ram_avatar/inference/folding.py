@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..networks.avatar_network import AvatarNetwork, person_alpha, soft_outline
 from ..networks.dual_attention import AttentionBranch, CrissCrossAttention, distance_weight
 from ..networks.feature_unet import FeatureUNet
-from ..networks.hand_detail import keep_hands
+from ..networks.hand_detail import DRAWING, keep_hands
 from ..networks.layers import SLOPE, EqualizedConv2d, ModulatedConv2d, activate, fold, haar, upsample
 from ..networks.neural_texture import look_up, sample
 from ..networks.style_unet import Decoder, StyleUNet
@@ -132,12 +132,12 @@ class FoldedNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """See `hand_detail`; all maps are of the window `person`. Elsewhere than in the hands' windows all stays."""
         if windows is None:
-            return keep_hands(image, outline, mask, hands, self.size)
+            return keep_hands(image, outline, mask, hands, self.size, DRAWING)
         for window in windows.parts["hands"]:
             if window.meets(person):
                 here = window.shared(person)
                 maps = [crop(x, here, person) for x in (image, outline, mask, hands)]
-                for shown, kept in zip(maps, keep_hands(*maps, self.size), strict=False):
+                for shown, kept in zip(maps, keep_hands(*maps, self.size, DRAWING), strict=False):
                     shown.copy_(kept)
         return image, outline
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..config import NetworkConfig
 from .dual_attention import AttentionBranch, DualAttention
 from .feature_unet import FeatureUNet
-from .hand_detail import keep_hands
+from .hand_detail import DRAWING, TRAINING, keep_hands
 from .layers import fold
 from .neural_texture import NeuralTexture
 from .style_unet import StyleUNet
@@ -169,7 +169,8 @@ def as_it_is(maps: ConditionMaps, image: Tensor, training: bool) -> tuple[Tensor
 
 def with_hands_kept(maps: ConditionMaps, image: Tensor, training: bool) -> tuple[Tensor, Tensor]:
     """At the hands less is added, see `hand_detail`."""
-    return keep_hands(image, soft_outline(maps.mask), maps.mask, maps.hands, maps.hands.shape[-1], training)
+    rule = TRAINING if training else DRAWING
+    return keep_hands(image, soft_outline(maps.mask), maps.mask, maps.hands, maps.hands.shape[-1], rule)
 
 
 def soft_outline(mask: Tensor) -> Tensor:

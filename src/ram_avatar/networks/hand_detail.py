@@ -6,22 +6,36 @@ outline as it is. While it trains it may do more: else it shouts over its limits
 it has to explain somehow, gets into the fingers. Not of the paper.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEAR_BONES = 13 / 256
-"""Of the picture's size: what is within half of this of a finger's bone is near the hand."""
-NEAR_IN_TRAINING = 9 / 256
-"""The same while the network trains."""
+
+@dataclass(frozen=True)
+class HandRule:
+    """What a network may do near finger bones.
+
+    Attributes:
+        near: of the picture's size: what is within half of this of a finger's bone is near.
+        shaded_by: how much of its colours, smoothed, is added there.
+        paints_beyond: whether it may show what is outside of the template's outline.
+    """
+
+    near: float
+    shaded_by: float
+    paints_beyond: bool
+
+
+TRAINING = HandRule(near=9 / 256, shaded_by=1.0, paints_beyond=True)
+DRAWING = HandRule(near=13 / 256, shaded_by=0.5, paints_beyond=False)
 SHADED_OVER = 9 / 256
 """Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
-SHADED_BY = 0.5
-"""How much of that is added."""
 
 
 def keep_hands(
-    image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size: int, training: bool = False
+    image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size: int, rule: HandRule
 ) -> tuple[Tensor, Tensor]:
     """What a network adds to the surface colours and to the logit of alpha, as it may near finger bones.
 
@@ -31,16 +45,15 @@ def keep_hands(
         mask: [B, 1, h, w] the coverage mask.
         hands: [B, 5, h, w] the hand map.
         size: of the whole picture, of which these may be a part.
-        training: all of the smooth colours are added then, and the opacity outside of the mask is free.
 
     Returns:
-        The image and the outline: far from bones as they were; near them half of the colours, smoothed, an alpha that
-        is surer than the template's at most, and the template's edges as sharp as they are.
+        The image and the outline: far from bones as they were; near them the rule's share of the colours, smoothed, an
+        alpha that inside of the mask is never less than the template's, and the template's edges as sharp as they are.
     """
-    near = _near_bones(hands, NEAR_IN_TRAINING if training else NEAR_BONES, size)
+    near = _near_bones(hands, rule.near, size)
     color, logit, width = image[:, :3], image[:, 3:], _odd(SHADED_OVER * size)
-    shade = (1 if training else SHADED_BY) * _box(_box(color, width), width)
-    surer = torch.where(mask > 0, logit.clamp(min=0), logit if training else logit.clamp(max=0))
+    shade = rule.shaded_by * _box(_box(color, width), width)
+    surer = torch.where(mask > 0, logit.clamp(min=0), logit if rule.paints_beyond else logit.clamp(max=0))
     image = torch.cat([torch.lerp(color, shade, near), torch.lerp(logit, surer, near)], 1)
     return image, torch.lerp(outline, mask, near)
 
