@@ -9,8 +9,8 @@ from ram_avatar.body import SmplxTemplate
 from ram_avatar.body.template import HAND_ROLES
 from ram_avatar.errors import UserError
 from ram_avatar.tracking import correspondence_measuring
-from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, TIP_ROWS, Correspondence, sparse_rows
-from ram_avatar.tracking.correspondence_measuring import POSE_JOINTS, SURFACE_LANDMARKS
+from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, TIP_ROWS, Correspondence
+from ram_avatar.tracking.correspondence_measuring import POSE_JOINTS, SURFACE_LANDMARKS, sparse_rows
 from ram_avatar.tracking.studio import Studio
 
 

@@ -7,7 +7,6 @@ this package; of a template that may not be shipped it is measured on the user's
 
 import os
 import zipfile
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
@@ -124,16 +123,3 @@ class Correspondence:
         """
         offsets = (turns[:, self.joint_frames] @ self.joint_offsets[..., None])[..., 0]
         return joints[:, self.joints] + offsets
-
-
-def sparse_rows(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays that `Correspondence.load` reads, of one (vertices [n], weights [n]) per regressor row.
-
-    Weights are scaled to sum to 1 within a row.
-    """
-    counts = [len(vertices) for vertices, _ in rows]
-    return {
-        "rows": np.repeat(np.arange(len(rows)), counts).astype(np.int16),
-        "columns": np.concatenate([vertices for vertices, _ in rows]).astype(np.int32),
-        "weights": np.concatenate([weights / weights.sum() for _, weights in rows]).astype(np.float32),
-    }

@@ -11,7 +11,7 @@ Bodies are symmetric, so every measurement counts for both sides.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -27,7 +27,6 @@ from ..body.template import HAND_ROLES, KEYPOINTS, Body, BodyTemplate
 from ..camera import Camera
 from ..errors import UserError
 from ..quiet import silent_stderr
-from .correspondence import sparse_rows
 from .landmarks import FACE
 from .studio import HEAD_DISTANCE, Points, Studio
 
@@ -296,4 +295,17 @@ def measure(template: BodyTemplate, report: Report = lambda line: None) -> dict[
         "joint_offsets": measure_joints(studio, report),
         "left_hand": named(f"{role}.L" for role in HAND_ROLES),
         "right_hand": named(f"{role}.R" for role in HAND_ROLES),
+    }
+
+
+def sparse_rows(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays that `Correspondence.load` reads, of one (vertices [n], weights [n]) per regressor row.
+
+    Weights are scaled to sum to 1 within a row.
+    """
+    counts = [len(vertices) for vertices, _ in rows]
+    return {
+        "rows": np.repeat(np.arange(len(rows)), counts).astype(np.int16),
+        "columns": np.concatenate([vertices for vertices, _ in rows]).astype(np.int32),
+        "weights": np.concatenate([weights / weights.sum() for _, weights in rows]).astype(np.float32),
     }
