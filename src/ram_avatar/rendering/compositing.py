@@ -1,7 +1,5 @@
 """The background plate, and pictures put over backgrounds."""
 
-from collections.abc import Iterable
-
 import cv2
 import numpy as np
 
@@ -10,24 +8,35 @@ _GROW = 0.035  # of the picture: how far a mask is grown, since its outline is s
 _MOST_FRAMES = 90
 
 
-def background_plate(frames: Iterable[tuple[np.ndarray, np.ndarray]], expected: int) -> tuple[np.ndarray, float]:
+class BackgroundPlate:
     """The scene without the person: the median over time of the pixels that no person covers.
 
     Args:
-        frames: RGB frames [H, W, 3] uint8 with person masks [H, W] uint8.
-        expected: how many frames come; an even share of them is used.
-
-    Returns:
-        The plate [H, W, 3] uint8, and the share of it that the person never left and that is inpainted.
+        expected: how many frames come; an even share of them is kept until the plate is made.
     """
-    step = max(1, -(-expected // _MOST_FRAMES))
-    pictures, covered = [], []
-    for i, (frame, mask) in enumerate(frames):
-        if i % step:
-            continue
-        width = max(3, round(_GROW * max(mask.shape))) | 1
-        pictures.append(frame)
-        covered.append(cv2.dilate((mask >= PERSON).astype(np.uint8), np.ones((width, width), np.uint8)) > 0)
+
+    def __init__(self, expected: int):
+        self._every = max(1, -(-expected // _MOST_FRAMES))
+        self._count = 0
+        self._pictures: list[np.ndarray] = []
+        self._covered: list[np.ndarray] = []
+
+    def add(self, frame: np.ndarray, mask: np.ndarray) -> None:
+        """The next frame [H, W, 3] uint8 RGB with its person mask [H, W] uint8."""
+        if self._count % self._every == 0:
+            width = max(3, round(_GROW * max(mask.shape))) | 1
+            self._pictures.append(frame)
+            self._covered.append(cv2.dilate((mask >= PERSON).astype(np.uint8), np.ones((width, width), np.uint8)) > 0)
+        self._count += 1
+
+    def make(self) -> tuple[np.ndarray, float]:
+        """The plate [H, W, 3] uint8, and the share of it that the person never left and that is inpainted."""
+        plate, hole = _median(self._pictures, self._covered)
+        return (_inpaint(plate, hole) if hole.any() else plate), float(hole.mean())
+
+
+def _median(pictures: list[np.ndarray], covered: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pixels that are not covered, and where there are none."""
     plate = np.zeros_like(pictures[0])
     hole = np.zeros(pictures[0].shape[:2], bool)
     for top in range(0, len(plate), 64):  # in bands, to keep memory small
@@ -40,9 +49,7 @@ def background_plate(frames: Iterable[tuple[np.ndarray, np.ndarray]], expected: 
         middle = np.maximum(shown - 1, 0) // 2
         plate[band] = np.take_along_axis(order, middle[None, ..., None], 0)[0]
         hole[band] = shown == 0
-    if hole.any():
-        plate = _inpaint(plate, hole)
-    return plate, float(hole.mean())
+    return plate, hole
 
 
 def _inpaint(plate: np.ndarray, hole: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from .correspondence import Correspondence
 from .fitting import Fit, FitSettings, SurfaceTargets, refit
 from .observations import Observations
 
-SIZE = 384  # pixels of the pictures that are compared
+FILM_SIZE = 384  # pixels of the pictures that are compared, at most
 POINTS = 700  # of the surface, evenly spread
 PAINTED_FROM = 32  # frames
 INCONSISTENT = 1.0  # pixels: flow there and back that does not end where it began
@@ -39,6 +39,7 @@ def refine(
     net_actions: Tensor | None,
     fitted: Fit,
     capture: Capture,
+    film: Film,
     settings: FitSettings,
     on_step: Callable[[int, int], None] | None = None,
 ) -> tuple[Fit, list[float]]:
@@ -46,15 +47,15 @@ def refine(
 
     Args:
         observations, net_actions: as `fit` was given them.
-        capture: the cut-out frames, masks and plate; its motion and identity are not read.
+        capture: its plate and where it lies in the video; its motion and identity are not read.
+        film: its frames, resized to `FILM_SIZE` or less.
         on_step: called with (frames compared, frames to compare in all).
 
     Returns:
         The fit, and for every round how far the surface was off at its start: mean over the points that are
         seen, in shares of the person's height.
     """
-    size = min(SIZE, capture.camera.width)
-    film = list(capture.frames(size))
+    size = len(film[0][0])
     points = _spread_points(template, POINTS)
     regressor = torch.zeros(len(points), len(template.skin_weights))
     regressor[torch.arange(len(points)), points] = 1.0

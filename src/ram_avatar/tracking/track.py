@@ -11,9 +11,9 @@ import torch
 from ..body import BodyTemplate, load_template
 from ..errors import UserError
 from ..files import atomic_folder
-from ..pictures import write_picture
+from ..pictures import resize, write_picture
 from ..progress import Progress, Silent, follow
-from ..rendering.compositing import background_plate
+from ..rendering.compositing import BackgroundPlate
 from ..rendering.shading import shaded
 from ..video import VideoInfo, VideoWriter, probe, read_frames
 from .capture import CAPTURE_FILE, Capture
@@ -24,7 +24,7 @@ from .fitting import DEFAULTS, Fit, FitSettings, fit
 from .landmarks import HolisticDetector, LandmarkDetector, Landmarks
 from .observations import Observations, observe
 from .people import People, find_people
-from .refinement import refine
+from .refinement import FILM_SIZE, Film, refine
 from .stillness import MOVES, camera_moves
 
 MIN_FRAMES = 24
@@ -71,7 +71,8 @@ def track(
         )
         crop = choose_crop(observations, _boxes(template, fitted))
         camera = fitted.camera.crop(crop.left, crop.top, crop.side, crop.size)
-        shift = _cut(info, observations, crop, folder, progress)
+        plate = BackgroundPlate(info.frames)
+        film, shift = _cut(info, observations, crop, folder, plate, progress)
         made = Capture(
             folder=folder,
             source=video.name,
@@ -92,10 +93,10 @@ def track(
                 f"The camera moves ({shift:.1%} of the picture): the background is not kept apart, "
                 "the whole frame is learned"
             )
-        plate, hole = background_plate(made.frames(), len(made))
-        write_picture(folder / "background.png", mirror_beyond(plate, made.inside(crop.size)))
+        background, hole = plate.make()
+        write_picture(folder / "background.png", mirror_beyond(background, made.inside(crop.size)))
         step = partial(progress.step, "Refining")
-        fitted, offsets = refine(template, observations, actions, fitted, made, settings, step)
+        fitted, offsets = refine(template, observations, actions, fitted, made, film, settings, step)
         made = replace(made, motion=fitted.motion, identity=fitted.identity)
         made.report |= {
             "fit_errors": fitted.errors,
@@ -103,7 +104,7 @@ def track(
             "background_inpainted": round(hole, 4),
         }
         made.write_description()
-        _preview(made, template, folder / "preview.mp4", progress)
+        _preview(made, film, template, folder / "preview.mp4", progress)
     return Capture.load(capture)
 
 
@@ -167,33 +168,44 @@ def _boxes(template: BodyTemplate, fitted: Fit) -> torch.Tensor:
     return torch.cat(boxes)
 
 
-def _cut(info: VideoInfo, observations: Observations, crop: Crop, folder: Path, progress: Progress) -> float:
-    """Write the cut-out frames and masks, lossless; returns how far the background shifts."""
+def _cut(
+    info: VideoInfo,
+    observations: Observations,
+    crop: Crop,
+    folder: Path,
+    plate: BackgroundPlate,
+    progress: Progress,
+) -> tuple[Film, float]:
+    """Write the cut-out frames and masks, lossless, and show them to the plate.
+
+    Returns:
+        What `refine` compares, and how far the background shifts.
+    """
     looks = set(np.linspace(0, info.frames - 1, min(info.frames, 24)).round().astype(int).tolist())
-    frames, masks = [], []
-    scale = observations.masks.shape[2] / info.width
+    film, frames, masks = [], [], []
+    scale, size = observations.masks.shape[2] / info.width, min(FILM_SIZE, crop.size)
     with (
         VideoWriter(folder / "frames.mkv", crop.size, crop.size, info.fps) as colors,
         VideoWriter(folder / "masks.mkv", crop.size, crop.size, info.fps) as grays,
     ):
         for index, frame in enumerate(follow(read_frames(info.path), progress, "Cutting out", info.frames)):
-            colors.write(crop.cut(frame))
-            mask = crop.cut(observations.masks[index], scale, mirror=False)
+            color, mask = crop.cut(frame), crop.cut(observations.masks[index], scale, mirror=False)
+            colors.write(color)
             grays.write(np.repeat(mask[..., None], 3, 2))
+            plate.add(color, mask)
+            film.append((resize(color, size), resize(mask, size)))
             if index in looks:
                 frames.append(frame)
                 masks.append(observations.masks[index])
-    return camera_moves(frames, masks)
+    return film, camera_moves(frames, masks)
 
 
-def _preview(capture: Capture, template: BodyTemplate, path: Path, progress: Progress) -> None:
+def _preview(capture: Capture, film: Film, template: BodyTemplate, path: Path, progress: Progress) -> None:
     """The template drawn over the video, beside the video."""
-    side = min(512, capture.camera.width)
-    camera = capture.camera.resized(side)
-    drawn = shaded(template, capture.identity, capture.motion, camera)
-    frames = follow(capture.frames(side), progress, "Preview", len(capture))
+    side = len(film[0][0])
+    drawn = shaded(template, capture.identity, capture.motion, capture.camera.resized(side))
     with VideoWriter(path, 2 * side, side, capture.motion.fps) as video:
-        for (frame, _), (shading, mask) in zip(frames, drawn, strict=True):
+        for (frame, _), (shading, mask) in zip(follow(film, progress, "Preview", len(film)), drawn, strict=True):
             over = frame.copy()
             over[mask] = (0.45 * frame[mask] + 0.55 * shading[mask]).astype(np.uint8)
             video.write(np.concatenate([frame, over], 1))
