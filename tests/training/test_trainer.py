@@ -15,7 +15,7 @@ from ram_avatar.errors import UserError
 from ram_avatar.motion.alignment import ALIGNMENT_FILE, Alignment, Score
 from ram_avatar.motion.pose_features import PoseFeatures
 from ram_avatar.motion.posture import Posture
-from ram_avatar.networks.avatar_network import soft_outline
+from ram_avatar.networks.opacity import soft_outline
 from ram_avatar.progress import Silent
 from ram_avatar.tracking.capture import Capture
 from ram_avatar.training.dataset import CaptureDataset

@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks.avatar_network import AvatarNetwork, person_alpha, soft_outline
+from ..networks.avatar_network import AvatarNetwork
 from ..networks.dual_attention import AttentionBranch, CrissCrossAttention, distance_weight
 from ..networks.feature_unet import FeatureUNet
 from ..networks.hand_detail import DRAWING, keep_hands
 from ..networks.layers import SLOPE, EqualizedConv2d, ModulatedConv2d, activate, fold, haar, upsample
 from ..networks.neural_texture import look_up, sample
+from ..networks.opacity import core, person_alpha, soft_outline
 from ..networks.style_unet import Decoder, StyleUNet
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.windows import Window, crop
@@ -115,8 +116,8 @@ class FoldedNetwork(nn.Module):
         person = windows.person if windows else whole
         x, features = self._enter(maps, previous, windows)
         image = self.unet(x, person).float()
-        mask = crop(maps.position[:, 3:], person, whole)
-        outline = crop(soft_outline(maps.position[:, 3:]), person, whole)
+        covered = maps.position[:, 3:]
+        mask, outline, opaque = (crop(x, person, whole) for x in (covered, soft_outline(covered), core(covered)))
         if self.keep_hands:
             hands = crop(maps.hands, person, whole)
             image, outline = self._with_hands_kept(image, outline, mask, hands, person, windows)
@@ -124,7 +125,7 @@ class FoldedNetwork(nn.Module):
         if self.warm_start:
             color = color + crop(maps.color, person, whole)
         if self.alpha:
-            alpha = person_alpha(image[:, 3:], outline, self.belief)
+            alpha = person_alpha(image[:, 3:], outline, self.belief, opaque)
         return torch.cat([color, alpha], 1), features
 
     def _with_hands_kept(

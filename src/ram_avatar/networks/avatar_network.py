@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
@@ -13,6 +12,7 @@ from .feature_unet import FeatureUNet
 from .hand_detail import DRAWING, TRAINING, keep_hands
 from .layers import fold
 from .neural_texture import NeuralTexture
+from .opacity import PersonAlpha, WholeFrame, soft_outline
 from .style_unet import StyleUNet
 
 FACE_MAP_CHANNELS = 3
@@ -118,7 +118,7 @@ class AvatarNetwork(nn.Module):
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
         image, outline = self.added(maps, self.style_unet(features, self.styles(style)).float(), self.training)
-        return Rendering(self.start(maps) + image[:, :3], self.alpha(image[:, 3:], outline))
+        return Rendering(self.start(maps) + image[:, :3], self.alpha(image[:, 3:], outline, maps.mask))
 
     def mark_trained(self, frames: Iterable[int]) -> None:
         """Say which frames are trained on: only their style codes enter the mean code."""
@@ -171,37 +171,6 @@ def with_hands_kept(maps: ConditionMaps, image: Tensor, training: bool) -> tuple
     """At the hands less is added, see `hand_detail`."""
     rule = TRAINING if training else DRAWING
     return keep_hands(image, soft_outline(maps.mask), maps.mask, maps.hands, maps.hands.shape[-1], rule)
-
-
-def soft_outline(mask: Tensor) -> Tensor:
-    """A coverage mask [B, 1, h, w] whose edges are as soft as those of a picture: a network need not undo its steps."""
-    return F.avg_pool2d(mask, 3, 1, 1, count_include_pad=False)
-
-
-class PersonAlpha(nn.Module):
-    """An alpha that starts as the outline: within 2 % of the mask, where the sigmoid has a slope still.
-
-    How much the outline is believed is learned: hair and clothes have outlines of their own.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.belief = nn.Parameter(torch.ones(1))
-
-    def forward(self, logit: Tensor, outline: Tensor) -> Tensor:
-        return person_alpha(logit, outline, self.belief)
-
-
-class WholeFrame(nn.Module):
-    """No alpha: the network paints the background as well, as published."""
-
-    def forward(self, logit: Tensor, outline: Tensor) -> Tensor:
-        return torch.ones_like(outline)
-
-
-def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor) -> Tensor:
-    """[B, 1, h, w] in [0, 1] of what a network says of the alpha and of the template's outline, [B, 1, h, w] each."""
-    return torch.sigmoid(4 * (logit + belief * (2 * outline - 1)))
 
 
 def _dual_attention(config: NetworkConfig) -> DualAttention:

@@ -1,0 +1,49 @@
+"""The person's alpha. Not of the paper, whose network paints whole frames."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+OFF_EDGES = 2 / 256
+"""Of the picture's size, and two pixels at least: what lies farther within the template's mask is opaque."""
+
+
+class PersonAlpha(nn.Module):
+    """An alpha that starts as the outline: within 2 % of the mask, where the sigmoid has a slope still.
+
+    How much the outline is believed is learned: hair and clothes have outlines of their own.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.belief = nn.Parameter(torch.ones(1))
+
+    def forward(self, logit: Tensor, outline: Tensor, mask: Tensor) -> Tensor:
+        return person_alpha(logit, outline, self.belief, core(mask))
+
+
+class WholeFrame(nn.Module):
+    """No alpha: the network paints the background as well, as published."""
+
+    def forward(self, logit: Tensor, outline: Tensor, mask: Tensor) -> Tensor:
+        return torch.ones_like(outline)
+
+
+def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor, core: Tensor) -> Tensor:
+    """[B, 1, h, w] in [0, 1] of what a network says of the alpha, of the template's outline and of its core."""
+    return torch.lerp(torch.sigmoid(4 * (logit + belief * (2 * outline - 1))), torch.ones_like(core), core)
+
+
+def core(mask: Tensor) -> Tensor:
+    """Where a person is opaque: what lies within a coverage mask [B, 1, S, S], off its edges, in [0, 1].
+
+    Else the first that is learned of a dark eye or mouth is a hole that the background shows through.
+    """
+    off = max(2, round(OFF_EDGES * mask.shape[-1]))
+    edges = F.max_pool2d(1 - mask, 2 * off + 1, 1, off)
+    return F.avg_pool2d(1 - edges, 3, 1, 1, count_include_pad=False)
+
+
+def soft_outline(mask: Tensor) -> Tensor:
+    """A coverage mask [B, 1, h, w] whose edges are as soft as those of a picture: a network need not undo its steps."""
+    return F.avg_pool2d(mask, 3, 1, 1, count_include_pad=False)
