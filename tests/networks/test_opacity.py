@@ -5,13 +5,14 @@ from ram_avatar.networks.opacity import PersonAlpha, soft_outline
 
 
 @pytest.mark.parametrize(("size", "off"), [(64, 2), (1024, 8)])
-def test_a_person_is_opaque_off_the_edges(size, off):
-    """Whatever the network says; at the edges it may say what it likes."""
-    mask = torch.zeros(1, 1, size, size)
-    mask[..., 10:50, 20:60] = 1.0
-    alpha = PersonAlpha()(torch.full_like(mask, -5.0), soft_outline(mask), mask)[0, 0]
+def test_a_head_is_opaque_off_its_edges(size, off):
+    """Whatever the network says; at the edges, and of the rest of the body, it may say what it likes."""
+    mask, face = torch.zeros(1, 1, size, size), torch.zeros(1, 3, size, size)
+    mask[..., 10:, 20:60] = 1.0
+    face[..., 10:50, 20:60] = torch.tensor([0.0, -1.0, 0.1])[:, None, None]
+    alpha = PersonAlpha()(torch.full_like(mask, -5.0), soft_outline(mask), face)[0, 0]
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    within = torch.stack([y - 10, 49 - y, x - 20, 59 - x]).amin(0)  # pixels from the outermost ones of the person
+    within = torch.stack([y - 10, 49 - y, x - 20, 59 - x]).amin(0)  # pixels from the head's outermost ones
     assert (alpha[within > off] == 1).all()
     assert (alpha[within < off - 1] < 1e-3).all()
     assert ((alpha > 0) & (alpha < 1))[(within >= off - 1) & (within <= off)].all()

@@ -22,7 +22,7 @@ from ..networks.feature_unet import FeatureUNet
 from ..networks.hand_detail import DRAWING, keep_hands
 from ..networks.layers import SLOPE, EqualizedConv2d, ModulatedConv2d, activate, fold, haar, upsample
 from ..networks.neural_texture import look_up, sample
-from ..networks.opacity import core, person_alpha, soft_outline
+from ..networks.opacity import opaque_head, person_alpha, soft_outline
 from ..networks.style_unet import Decoder, StyleUNet
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.windows import Window, crop
@@ -117,7 +117,7 @@ class FoldedNetwork(nn.Module):
         x, features = self._enter(maps, previous, windows)
         image = self.unet(x, person).float()
         covered = maps.position[:, 3:]
-        mask, outline, opaque = (crop(x, person, whole) for x in (covered, soft_outline(covered), core(covered)))
+        mask, outline = (crop(x, person, whole) for x in (covered, soft_outline(covered)))
         if self.keep_hands:
             hands = crop(maps.hands, person, whole)
             image, outline = self._with_hands_kept(image, outline, mask, hands, person, windows)
@@ -125,6 +125,7 @@ class FoldedNetwork(nn.Module):
         if self.warm_start:
             color = color + crop(maps.color, person, whole)
         if self.alpha:
+            opaque = crop(opaque_head(maps.face), person, whole)
             alpha = person_alpha(image[:, 3:], outline, self.belief, opaque)
         return torch.cat([color, alpha], 1), features
 

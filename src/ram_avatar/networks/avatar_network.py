@@ -118,7 +118,7 @@ class AvatarNetwork(nn.Module):
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
         image, outline = self.added(maps, self.style_unet(features, self.styles(style)).float(), self.training)
-        return Rendering(self.start(maps) + image[:, :3], self.alpha(image[:, 3:], outline, maps.mask))
+        return Rendering(self.start(maps) + image[:, :3], self.alpha(image[:, 3:], outline, maps.face))
 
     def mark_trained(self, frames: Iterable[int]) -> None:
         """Say which frames are trained on: only their style codes enter the mean code."""

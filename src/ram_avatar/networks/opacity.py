@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 OFF_EDGES = 2 / 256
-"""Of the picture's size, and two pixels at least: what lies farther within the template's mask is opaque."""
+"""Of the picture's size, and two pixels at least: what lies farther within the head is opaque."""
 
 
 class PersonAlpha(nn.Module):
@@ -18,29 +18,31 @@ class PersonAlpha(nn.Module):
         super().__init__()
         self.belief = nn.Parameter(torch.ones(1))
 
-    def forward(self, logit: Tensor, outline: Tensor, mask: Tensor) -> Tensor:
-        return person_alpha(logit, outline, self.belief, core(mask))
+    def forward(self, logit: Tensor, outline: Tensor, face: Tensor) -> Tensor:
+        return person_alpha(logit, outline, self.belief, opaque_head(face))
 
 
 class WholeFrame(nn.Module):
     """No alpha: the network paints the background as well, as published."""
 
-    def forward(self, logit: Tensor, outline: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, logit: Tensor, outline: Tensor, face: Tensor) -> Tensor:
         return torch.ones_like(outline)
 
 
-def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor, core: Tensor) -> Tensor:
-    """[B, 1, h, w] in [0, 1] of what a network says of the alpha, of the template's outline and of its core."""
-    return torch.lerp(torch.sigmoid(4 * (logit + belief * (2 * outline - 1))), torch.ones_like(core), core)
+def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor, opaque: Tensor) -> Tensor:
+    """[B, 1, h, w] in [0, 1] of what a network says, of the template's outline, and of where a person is opaque."""
+    return torch.lerp(torch.sigmoid(4 * (logit + belief * (2 * outline - 1))), torch.ones_like(opaque), opaque)
 
 
-def core(mask: Tensor) -> Tensor:
-    """Where a person is opaque: what lies within a coverage mask [B, 1, S, S], off its edges, in [0, 1].
+def opaque_head(face: Tensor) -> Tensor:
+    """Where a head is opaque [B, 1, S, S] in [0, 1]: what lies within it, off its edges, by its face map [B, 3, S, S].
 
-    Else the first that is learned of a dark eye or mouth is a hole that the background shows through.
+    Else the first that is learned of a dark eye or mouth is a hole that the background shows through. Limbs may be
+    transparent: what moves fast is blurred.
     """
-    off = max(2, round(OFF_EDGES * mask.shape[-1]))
-    edges = F.max_pool2d(1 - mask, 2 * off + 1, 1, off)
+    head = (face != 0).any(1, keepdim=True).to(face.dtype)
+    off = max(2, round(OFF_EDGES * face.shape[-1]))
+    edges = F.max_pool2d(1 - head, 2 * off + 1, 1, off)
     return F.avg_pool2d(1 - edges, 3, 1, 1, count_include_pad=False)
 
 
