@@ -72,8 +72,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("work", type=Path)
     arguments.add_argument("videos", type=Path, nargs="*")
-    arguments.add_argument("--ablations", nargs="*", metavar="ROW")
-    arguments.add_argument("--hands", action="store_true")
+    instead = arguments.add_mutually_exclusive_group()
+    instead.add_argument("--ablations", nargs="*", metavar="ROW")
+    instead.add_argument("--hands", action="store_true")
     arguments.add_argument("--steps", type=int, help="of training, instead of the preset's")
     asked = arguments.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
@@ -97,13 +98,10 @@ def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
     avatar = create(video, folder, preset=preset, finished_is_fine=True, progress=progress)
     capture = Capture.load(_capture(folder))
     data = _dataset(avatar, capture, progress)
-    first = capture.train_frames
-    frames = render_ways(avatar, data, first, progress)
+    frames = render_ways(avatar, data, capture.train_frames, progress)
     frames["landmark_unet"], seconds = _landmark_unet(avatar, data, preset, folder, progress)
-    truth = Truth.of(data, first)
     facts = {"landmark U-Net": f"{preset.training.steps} steps in {seconds:.0f} s"}
-    evaluation = judge_own(avatar, capture, first, frames, truth, progress, facts)
-    return _kept(evaluation, {"truth": truth.frames, **frames}, truth, folder / "quality")
+    return _judged(avatar, data, frames, folder / "quality", progress, facts)
 
 
 def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress) -> Evaluation:
@@ -128,23 +126,18 @@ def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress
         avatar = avatar or shown
         way = "avatar" if shown is avatar else name
         frames[way] = np.stack(list(shown.render(capture.motion[capture.train_frames :])))
-    truth = Truth.of(_dataset(avatar, capture, progress), capture.train_frames)
-    evaluation = judge_own(avatar, capture, capture.train_frames, frames, truth, progress)
-    return _kept(evaluation, {"truth": truth.frames, **frames}, truth, folder / "quality")
+    return _judged(avatar, _dataset(avatar, capture, progress), frames, folder / "quality", progress)
 
 
 def hand_rules(folder: Path, progress) -> Evaluation:
     """A finished avatar, its hands drawn by other rules."""
     avatar, capture = Avatar.load(folder), Capture.load(_capture(folder))
-    motion = capture.motion[capture.train_frames :]
-    ways = {name: avatar.render(motion) for name in ("avatar", *HAND_RULES)}
-    frames = {}
-    for name, shown in ways.items():
-        with mock.patch.object(folding, "DRAWING", HAND_RULES.get(name, DRAWING)):
-            frames[name] = np.stack(list(shown))
+    motion, frames = capture.motion[capture.train_frames :], {}
+    for name, rule in {"avatar": DRAWING, **HAND_RULES}.items():
+        with mock.patch.object(folding, "DRAWING", rule):
+            frames[name] = np.stack(list(avatar.render(motion)))
     frames["textured_mesh"] = np.stack(list(textured_mesh(avatar, motion)))
-    truth = Truth.of(_dataset(avatar, capture, progress), capture.train_frames)
-    return judge_own(avatar, capture, capture.train_frames, frames, truth, progress)
+    return _judged(avatar, _dataset(avatar, capture, progress), frames, folder / "hands", progress)
 
 
 def print_table(evaluation: Evaluation, avatar: str = "avatar") -> None:
@@ -189,10 +182,16 @@ def _dataset(avatar: Avatar, capture: Capture, progress) -> CaptureDataset:
     return CaptureDataset(capture, avatar.template, avatar.texture, avatar.camera.width, avatar.device, progress)
 
 
-def _kept(evaluation: Evaluation, frames: dict, truth: Truth, folder: Path) -> Evaluation:
+def _judged(
+    avatar: Avatar, data: CaptureDataset, frames: dict, folder: Path, progress, facts: dict | None = None
+) -> Evaluation:
+    """The held-out frames of every way, judged; figures and page are kept in the folder."""
+    capture = data.capture
+    truth = Truth.of(data, capture.train_frames)
+    evaluation = judge_own(avatar, capture, capture.train_frames, frames, truth, progress, facts)
     folder.mkdir(exist_ok=True)
     (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
-    write_report(folder / REPORT_FILE, evaluation, frames, truth.regions.boxes)
+    write_report(folder / REPORT_FILE, evaluation, {"truth": truth.frames, **frames}, truth.regions.boxes)
     return evaluation
 
 

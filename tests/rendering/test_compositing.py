@@ -41,7 +41,7 @@ def test_what_was_never_uncovered_is_filled_from_around():
 
 def test_long_clips_are_sampled():
     """Memory does not grow with the clip: at most 90 frames are kept."""
-    frames = list(_walks()) * 40
+    frames = [walked for _ in range(40) for walked in _walks()]
     kept = [weakref.ref(frame) for frame, _ in frames]
     plate = BackgroundPlate(len(frames))
     while frames:

@@ -125,9 +125,20 @@ class FoldedNetwork(nn.Module):
         if self.warm_start:
             color = color + crop(maps.color, person, whole)
         if self.alpha:
-            opaque = crop(opaque_head(maps.face), person, whole)
-            alpha = person_alpha(image[:, 3:], outline, self.belief, opaque)
+            alpha = person_alpha(image[:, 3:], outline, self.belief, self._opaque_head(maps.face, person, windows))
         return torch.cat([color, alpha], 1), features
+
+    def _opaque_head(self, face: Tensor, person: Window, windows: Windows | None) -> Tensor:
+        """See `opacity`, of the window `person`; there is no head elsewhere than in the face's window."""
+        whole = Window.whole(self.size)
+        if windows is None:
+            return opaque_head(face, self.size)
+        opaque = face.new_zeros(1, 1, person.height, person.width)
+        for window in windows.parts["face"]:
+            if window.meets(person):
+                here, head = window.shared(person), opaque_head(crop(face, window, whole), self.size)
+                crop(opaque, here, person).copy_(crop(head, here, window))
+        return opaque
 
     def _with_hands_kept(
         self, image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, person: Window, windows: Windows | None

@@ -9,8 +9,9 @@ it has to explain somehow, gets into the fingers. Not of the paper.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from .layers import local_max, local_mean
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def keep_hands(
     """
     near = _near_bones(hands, rule.near, size)
     color, logit, width = image[:, :3], image[:, 3:], _odd(SHADED_OVER * size)
-    shade = rule.shaded_by * _box(_box(color, width), width)
+    shade = rule.shaded_by * local_mean(local_mean(color, width), width)
     surer = torch.where(mask > 0, logit.clamp(min=0), logit if rule.paints_beyond else logit.clamp(max=0))
     image = torch.cat([torch.lerp(color, shade, near), torch.lerp(logit, surer, near)], 1)
     return image, torch.lerp(outline, mask, near)
@@ -60,23 +61,7 @@ def keep_hands(
 
 def _near_bones(hands: Tensor, within: float, size: int) -> Tensor:
     """[B, 1, h, w] in [0, 1], 1 near what a hand map shows."""
-    near = hands.amax(1, keepdim=True)
-    for kernel, padding in _lines(_odd(within * size)):
-        near = F.max_pool2d(near, kernel, 1, padding)
-    return _box(near, 3)
-
-
-def _box(x: Tensor, width: int) -> Tensor:
-    """Means over squares of an odd width, or what of them is in the picture."""
-    for kernel, padding in _lines(width):
-        x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
-    return x
-
-
-def _lines(width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Kernels and paddings that make one square of an odd width, one after the other."""
-    half = width // 2
-    return [((1, width), (0, half)), ((width, 1), (half, 0))]
+    return local_mean(local_max(hands.amax(1, keepdim=True), _odd(within * size)), 3)
 
 
 def _odd(width: float) -> int:

@@ -27,6 +27,26 @@ def upsample(x: Tensor, size: torch.Size | None = None) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+def local_max(x: Tensor, width: int) -> Tensor:
+    """The largest of [B, C, H, W] in a square of an odd width about each pixel, or in what of it is in the picture."""
+    for kernel, padding in _lines(width):
+        x = F.max_pool2d(x, kernel, 1, padding)
+    return x
+
+
+def local_mean(x: Tensor, width: int) -> Tensor:
+    """The mean of [B, C, H, W] over a square of an odd width about each pixel, or over what of it is in the picture."""
+    for kernel, padding in _lines(width):
+        x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
+    return x
+
+
+def _lines(width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Kernels and paddings that make one square of an odd width, one after the other."""
+    half = width // 2
+    return [((1, width), (0, half)), ((width, 1), (half, 0))]
+
+
 class EqualizedConv2d(nn.Module):
     """A convolution with "same" padding and equalized learning rate.
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import local_max, local_mean
+
 OFF_EDGES = 2 / 256
 """Of the picture's size, and two pixels at least: what lies farther within the head is opaque."""
 
@@ -19,7 +21,7 @@ class PersonAlpha(nn.Module):
         self.belief = nn.Parameter(torch.ones(1))
 
     def forward(self, logit: Tensor, outline: Tensor, face: Tensor) -> Tensor:
-        return person_alpha(logit, outline, self.belief, opaque_head(face))
+        return person_alpha(logit, outline, self.belief, opaque_head(face, face.shape[-1]))
 
 
 class WholeFrame(nn.Module):
@@ -34,16 +36,18 @@ def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor, opaque: Tensor)
     return torch.lerp(torch.sigmoid(4 * (logit + belief * (2 * outline - 1))), torch.ones_like(opaque), opaque)
 
 
-def opaque_head(face: Tensor) -> Tensor:
-    """Where a head is opaque [B, 1, S, S] in [0, 1]: what lies within it, off its edges, by its face map [B, 3, S, S].
+def opaque_head(face: Tensor, size: int) -> Tensor:
+    """Where a head is opaque [B, 1, h, w] in [0, 1]: what lies within it, off its edges, by its face map [B, 3, h, w].
 
     Else the first that is learned of a dark eye or mouth is a hole that the background shows through. Limbs may be
     transparent: what moves fast is blurred.
+
+    Args:
+        size: of the whole picture, of which the map may be a part that holds the head.
     """
     head = (face != 0).any(1, keepdim=True).to(face.dtype)
-    off = max(2, round(OFF_EDGES * face.shape[-1]))
-    edges = F.max_pool2d(1 - head, 2 * off + 1, 1, off)
-    return F.avg_pool2d(1 - edges, 3, 1, 1, count_include_pad=False)
+    off = max(2, round(OFF_EDGES * size))
+    return local_mean(1 - local_max(1 - head, 2 * off + 1), 3)
 
 
 def soft_outline(mask: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,40 +72,38 @@ def track(
         )
         crop = choose_crop(observations, _boxes(template, fitted))
         camera = fitted.camera.crop(crop.left, crop.top, crop.side, crop.size)
-        plate = BackgroundPlate(info.frames)
-        film, shift = _cut(info, observations, crop, folder, plate, progress)
+        cut = _cut(info, observations, crop, folder, progress)
         made = Capture(
             folder=folder,
             source=video.name,
             camera=camera,
             motion=fitted.motion,
             identity=fitted.identity,
-            static_camera=shift < MOVES,
+            static_camera=cut.shift < MOVES,
             crop=crop.as_dict() | {"source_width": info.width, "source_height": info.height},
             report={
                 "detection_rates": observations.rates(),
                 "face_read_from": face_from,
                 "others_seen": people.others,
-                "background_shift": round(shift, 5),
+                "background_shift": round(cut.shift, 5),
             },
         )
         if not made.static_camera:
             progress.note(
-                f"The camera moves ({shift:.1%} of the picture): the background is not kept apart, "
+                f"The camera moves ({cut.shift:.1%} of the picture): the background is not kept apart, "
                 "the whole frame is learned"
             )
-        background, hole = plate.make()
-        write_picture(folder / "background.png", mirror_beyond(background, made.inside(crop.size)))
+        write_picture(folder / "background.png", mirror_beyond(cut.plate, made.inside(crop.size)))
         step = partial(progress.step, "Refining")
-        fitted, offsets = refine(template, observations, actions, fitted, made, film, settings, step)
+        fitted, offsets = refine(template, observations, actions, fitted, made, cut.film, settings, step)
         made = replace(made, motion=fitted.motion, identity=fitted.identity)
         made.report |= {
             "fit_errors": fitted.errors,
             "surface_offsets": [round(offset, 5) for offset in offsets],
-            "background_inpainted": round(hole, 4),
+            "background_inpainted": round(cut.hole, 4),
         }
         made.write_description()
-        _preview(made, film, template, folder / "preview.mp4", progress)
+        _preview(made, cut.film, template, folder / "preview.mp4", progress)
     return Capture.load(capture)
 
 
@@ -168,21 +167,19 @@ def _boxes(template: BodyTemplate, fitted: Fit) -> torch.Tensor:
     return torch.cat(boxes)
 
 
-def _cut(
-    info: VideoInfo,
-    observations: Observations,
-    crop: Crop,
-    folder: Path,
-    plate: BackgroundPlate,
-    progress: Progress,
-) -> tuple[Film, float]:
-    """Write the cut-out frames and masks, lossless, and show them to the plate.
+class _CutOut(NamedTuple):
+    """What is kept of the cut-out frames, which are read no more."""
 
-    Returns:
-        What `refine` compares, and how far the background shifts.
-    """
+    film: Film  # what `refine` compares
+    plate: np.ndarray  # [S, S, 3] uint8 RGB
+    hole: float  # share of the plate that is inpainted
+    shift: float  # how far the background does, see `camera_moves`
+
+
+def _cut(info: VideoInfo, observations: Observations, crop: Crop, folder: Path, progress: Progress) -> _CutOut:
+    """Write the cut-out frames and masks, lossless."""
     looks = set(np.linspace(0, info.frames - 1, min(info.frames, 24)).round().astype(int).tolist())
-    film, frames, masks = [], [], []
+    plate, film, frames, masks = BackgroundPlate(info.frames), [], [], []
     scale, size = observations.masks.shape[2] / info.width, min(FILM_SIZE, crop.size)
     with (
         VideoWriter(folder / "frames.mkv", crop.size, crop.size, info.fps) as colors,
@@ -197,7 +194,7 @@ def _cut(
             if index in looks:
                 frames.append(frame)
                 masks.append(observations.masks[index])
-    return film, camera_moves(frames, masks)
+    return _CutOut(film, *plate.make(), camera_moves(frames, masks))
 
 
 def _preview(capture: Capture, film: Film, template: BodyTemplate, path: Path, progress: Progress) -> None:
