@@ -30,11 +30,12 @@ class Beside:
             self._changed.wait_for(lambda: self._work is None)
 
     def close(self) -> None:
-        """Finish, and end the thread."""
+        """Finish, and end the thread: a library's part of it may not outlive the interpreter."""
         with self._changed:
             self._changed.wait_for(lambda: self._work is None)
             self._ended = True
             self._changed.notify_all()
+        self._thread.join()
 
     def _run(self) -> None:
         while True:
