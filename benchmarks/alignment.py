@@ -10,6 +10,7 @@ drivers' motions as they are and as they are aligned, and the avatar's pictures 
     python benchmarks/alignment.py bandai_namco.zip --captures studio/truth --avatar avatar --truth studio/truth
 """
 
+import math
 import tempfile
 import time
 import zipfile
@@ -193,7 +194,7 @@ def judge_motions(capture: Capture, drivers: dict[str, list[Motion]], template: 
 
 
 def align(motion: Motion, alignment: Alignment, template: BodyTemplate) -> Motion:
-    aligner = Aligner(alignment, template, motion.fps)
+    aligner = Aligner(alignment, template, motion.fps, max_turn=math.inf)  # what it would do, given its way
     return Motion.of_frames(motion.template, motion.fps, map(aligner, motion.frames()))
 
 

@@ -6,6 +6,7 @@ White is a driver's body, blue the same moment aligned to the motion of a captur
     python scripts/picture_alignment.py studio/truth 02_05.amc 02_07.amc 02_06.amc docs/images/alignment.jpg
 """
 
+import math
 import argparse
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main() -> None:
     for path in motions:
         motion = read_motion(path, template, capture.identity)
         driver = Person.of(motion, template, capture.identity)
-        aligner = Aligner(alignment, template, motion.fps)
+        aligner = Aligner(alignment, template, motion.fps, max_turn=math.inf)
         moments = (np.linspace(0.2, 0.93, COLUMNS) * len(motion)).astype(int).tolist()
         driven = [retarget(motion, template, driver, person, align=each)[moments] for each in (None, aligner)]
         stage = Stage.around(driven[0], template, capture.identity, SIZE)

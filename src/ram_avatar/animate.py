@@ -48,8 +48,9 @@ def animate(
         side_by_side: show the driver's video on the left.
         joint_names: a YAML file for a skeleton with joint names of its own, see `motion.joint_map`.
         keep_place: the avatar stays where it stands; see `motion.retarget`.
-        align: "auto" leads poses that the avatar's video never showed towards those that it did, "on" every pose,
-            "off" none; see `motion.alignment`.
+        align: "auto" moves poses that the avatar's video never showed towards those that it did, by at most 10 degrees
+            a bone; "on" is the paper's full alignment of every pose; "off" leaves poses as they are. See
+            `motion.alignment`.
         align_strength: share of the way, 0 to 1.
         visible_mark: say in a corner of every picture that it is generated; the file's metadata always do.
 

@@ -126,9 +126,12 @@ def animate(
     keep_place: Annotated[bool, arg(help="the avatar does not walk with the driver")] = False,
     align: Annotated[
         str,
-        arg(help="lead poses that the avatar's video never showed towards those it did: auto, on (all poses) or off"),
+        arg(
+            help="for poses that the avatar's video never showed: auto moves them towards those it did, no limb by more "
+            "than 10 degrees; on is the paper's full alignment, which can lose a gesture; off changes nothing"
+        ),
     ] = "auto",
-    align_strength: Annotated[float, arg(help="share of the way that poses are led, 0 to 1")] = 1.0,
+    align_strength: Annotated[float, arg(help="share of the way that poses are moved, 0 to 1")] = 1.0,
     visible_mark: VisibleMark = False,
     joint_names: JointNames = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",

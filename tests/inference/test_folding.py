@@ -3,6 +3,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from inference.graph_safe import GraphSafe
 from inference.twin import shake
 
 from ram_avatar.config import NetworkConfig
@@ -169,3 +170,35 @@ def test_the_avatars_network_is_left_as_it_is():
     FoldedNetwork(network).in_bf16()
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+# On a GPU ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_cuda_graph_could_record_it(variant, bf16):
+    """No tensor made on the host, no wait for the device, no shape that depends on what the maps show."""
+    folded = FoldedNetwork(AvatarNetwork(replace(SMALL, **VARIANTS[variant])))
+    folded = folded.in_bf16() if bf16 else folded
+    first, second = clip(2)
+    with torch.no_grad(), GraphSafe(folded, *vars(first).values(), *vars(second).values()):
+        _, features = folded(first)
+        folded(second, features)
+
+
+@pytest.mark.parametrize(
+    ("cause", "work"),
+    [
+        ("made on the host", lambda x: x[:, (0, 2)]),
+        ("made on the host", lambda x: x + torch.tensor([1.0, 2.0, 3.0])),
+        ("waits", lambda x: float(x.sum())),
+        ("waits", lambda x: x if x.sum() > 0 else -x),
+        ("depends on values", lambda x: x.nonzero()),
+        ("by a mask", lambda x: x[x > 0]),
+    ],
+)
+def test_what_a_cuda_graph_refuses_is_noticed(cause, work):
+    x = torch.rand(4, 3)
+    with pytest.raises(AssertionError, match=cause), GraphSafe(x):
+        work(x)

@@ -30,27 +30,31 @@ from ram_avatar.networks.avatar_network import AvatarNetwork
 SIZE = 128
 
 
+def save_untrained(folder: Path, template, network, tone: float = 0.6) -> None:
+    """Save an avatar that draws a textured mesh."""
+    torch.manual_seed(0)
+    folder.mkdir()
+    Avatar(
+        name=folder.name,
+        preset="tiny",
+        camera=Camera.default(SIZE, SIZE),
+        identity=template.default_identity(),
+        template=template,
+        network=AvatarNetwork(dataclasses.replace(network, image_size=SIZE)),
+        texture=tone + 0.3 * torch.rand(3, 64, 64) - 0.15,
+        background=np.full((SIZE, SIZE, 3), 40, np.uint8),
+        placement=Placement(x=0.0, y=3.2, floor=-0.85, leg_length=0.8),
+        fps=25.0,
+        training={"step": 0, "steps": 0, "seconds": 0.0},
+    ).save(folder)
+
+
 @pytest.fixture(scope="session")
 def avatars(template, tiny, tmp_path_factory) -> Path:
     """A folder with two avatars that draw a textured mesh, "ada" and "bob", and a folder that is none."""
     folder = tmp_path_factory.mktemp("avatars")
-    torch.manual_seed(0)
-    config = dataclasses.replace(tiny.network, image_size=SIZE)
     for name, tone in (("ada", 0.6), ("bob", -0.3)):
-        (folder / name).mkdir()
-        Avatar(
-            name=name,
-            preset="tiny",
-            camera=Camera.default(SIZE, SIZE),
-            identity=template.default_identity(),
-            template=template,
-            network=AvatarNetwork(config),
-            texture=tone + 0.3 * torch.rand(3, 64, 64) - 0.15,
-            background=np.full((SIZE, SIZE, 3), 40, np.uint8),
-            placement=Placement(x=0.0, y=3.2, floor=-0.85, leg_length=0.8),
-            fps=25.0,
-            training={"step": 0, "steps": 0, "seconds": 0.0},
-        ).save(folder / name)
+        save_untrained(folder / name, template, tiny.network, tone)
     (folder / "notes").mkdir()
     return folder
 
@@ -167,7 +171,7 @@ def answer(page: ClientConnection, timeout: float = 60.0) -> Answer:
             return Answer.unpack(message)
 
 
-def ask(page: ClientConnection, kind: str, **values) -> None:
+def ask(page: ClientConnection, kind: str, /, **values) -> None:
     import json
 
     page.send(json.dumps({"type": kind, **values}))

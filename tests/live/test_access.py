@@ -65,6 +65,16 @@ def test_elsewhere_a_token_is_asked_for(given, fine):
     assert (AWAY.refusal({"host": "192.168.1.5:8642"}, cookies, from_page=False) is None) is fine
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.168.1.5"])
+def test_a_refusal_never_holds_the_key(host):
+    access = Access(host, 8642, "sesame")
+    for headers in ({}, {"host": "evil.example"}, {"host": f"{host}:8642"}, {"host": f"{host}:8642", "origin": "null"}):
+        for cookies in ({}, {access.cookie: "wrong"}):
+            for from_page in (False, True):
+                refusal = access.refusal(headers, cookies, from_page=from_page)
+                assert refusal and "sesame" not in refusal
+
+
 def test_the_link_carries_the_token():
     assert HERE.link == "http://127.0.0.1:8642/"
     assert Access("192.168.1.5", 9, "key", tls=True).link == "https://192.168.1.5:9/?token=key"

@@ -9,7 +9,7 @@ from ram_avatar.live.pipeline import AvatarPipeline, Driven
 from ram_avatar.live.playing import PlayedMotion, Standing, standing
 from ram_avatar.live.protocol import Status
 from ram_avatar.live.settings import FINGERS, Settings
-from ram_avatar.motion.motion import Frame, Motion
+from ram_avatar.motion.motion import PARTS, Frame, Motion
 from ram_avatar.motion.retarget import Person
 from ram_avatar.rendering.marking import mark
 
@@ -51,14 +51,25 @@ def test_a_mirror_twice_is_nothing(avatar, frames):
     assert once.facial_actions[left] == frames[0].facial_actions[right]
 
 
-def test_sliders_bend_the_finger_they_name_and_no_other(avatar):
-    manual, frame = ManualControl(avatar.template), standing(avatar)
-    tips = avatar.template.fingertips
-    where = lambda settings: _pose(avatar, manual(frame, settings)).vertices[0][tips].mean(1)  # noqa: E731
-    names = avatar.template.joint_names
-    wrists = _pose(avatar, frame).joints[0, [names.index("wrist.L"), names.index("wrist.R")], :3, 3]
+@pytest.mark.parametrize("body", ["template", "smplx"])
+def test_sliders_bend_the_finger_they_name_and_no_other(body, request):
+    template = request.getfixturevalue(body)
+    manual, posed = ManualControl(template), template.body(template.default_identity())
+    frame = Frame(
+        np.zeros(3), np.zeros(3), np.zeros((len(template.pose_joints), 3)), np.zeros(len(template.action_names)),
+        np.ones(len(PARTS)),
+    )  # fmt: skip
+
+    def points(settings: Settings) -> torch.Tensor:
+        """[10, 3] finger tips."""
+        pose = torch.from_numpy(manual(frame, settings).pose).float()[None]
+        still = torch.zeros(1, 3), torch.zeros(1, 3), pose, torch.zeros(1, len(template.action_names))
+        return posed.pose(*still).vertices[0][template.fingertips].mean(1)
+
+    joints = posed.at_reference().joints[0, :, :3, 3]
+    wrists = joints[[template.joint_of("hand.L"), template.joint_of("hand.R")]]
     for i, finger in enumerate(FINGERS):
-        straight, bent = (where(Settings(fingers={finger: value})) for value in (0.0, 1.0))
+        straight, bent = (points(Settings(fingers={finger: value})) for value in (0.0, 1.0))
         moved = (bent - straight).norm(dim=-1)
         assert moved.argmax() == i and moved[i] > 0.02 and moved[[j for j in range(10) if j != i]].max() < 1e-5
         if finger.split()[1] != "thumb":

@@ -4,13 +4,15 @@ import json
 import re
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
-from conftest import answer, ask, event, running, tick, until
+import torch
+from conftest import answer, ask, event, running, save_untrained, tick, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -21,6 +23,7 @@ from ram_avatar.live.codecs import FrameDecoder, jpeg
 from ram_avatar.live.pipeline import Driven
 from ram_avatar.live.protocol import MAX_FRAME, CameraFrame, Coding, Status
 from ram_avatar.live.studio import Studio
+from ram_avatar.motion.motion import Motion
 from ram_avatar.video import VideoWriter, read_frames
 
 BODY = 50, 64  # a pixel of the avatar that stands
@@ -467,6 +470,27 @@ def test_marked_pictures_are_marked_everywhere(avatars):
         assert corner.max() > 180
 
 
+def test_an_smplx_avatar_opens_and_moves(smplx, smplx_file, tiny, motion_file, tmp_path, monkeypatch):
+    """By a motion of its own template and by the sliders."""
+    monkeypatch.setenv("RAM_AVATAR_SMPLX", str(smplx_file))
+    save_untrained(tmp_path / "sue", smplx, tiny.network)
+    motion = Motion.load(motion_file)
+    pose = torch.zeros(len(motion), len(smplx.pose_joints), 3)
+    pose[:, smplx.pose_joints.index(smplx.roles["upper_arm.L"]), 1] = torch.linspace(0, 1, len(motion))
+    actions = torch.zeros(len(motion), len(smplx.action_names))
+    replace(motion, template=smplx.name, pose=pose, facial_actions=actions).save(tmp_path / "wave.npz")
+    with running(Studio(tmp_path / "sue", source=tmp_path / "wave.npz")) as live, live.page() as page:
+        assert event(page, "welcome")["driver"] == "source"
+        pictures = [tick(page, number).picture for number in range(5)]
+        assert all(pictures)
+        ask(page, "driver", kind="sliders")
+        event(page, "driver")
+        before = tick(page, 10).picture
+        ask(page, "settings", changes={"fingers": {"right index": 1.0, "left thumb": 1.0}})
+        event(page, "settings")
+        assert tick(page, 11).picture not in (b"", before)
+
+
 # Elsewhere than on loopback ---------------------------------------------------------------------------------
 
 
@@ -491,6 +515,23 @@ def test_a_token_is_asked_for_and_moves_into_a_cookie(avatars):
             assert event(socket, "welcome")
         assert live.get("/recordings/x.mp4")[0] == 403
         assert live.get("/upload/picture", "POST", b"x", **origin)[0] == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_no_answer_tells_the_key_to_a_stranger(avatars, host):
+    """Every route, by a wrong name, without the key or with a wrong one."""
+    with running(Studio(avatars / "ada"), host=host, token="sesame") as live:
+        paths = [re.sub(r"{[^}]*}", "x", route.path) for route in live.app.routes]
+        assert {"/x", "/socket", "/socket/view/x", "/upload/x", "/recordings/x.mp4"} <= set(paths)
+        right, wrong = f"127.0.0.1:{live.port}", "evil.example"
+        for path in (*paths, "/", "/app.js", "/?token=wrong", "/?token="):
+            for method in ("GET", "POST", "HEAD", "OPTIONS"):
+                for name in (right, wrong):
+                    for cookie in ("", f"ram-avatar-{live.port}=wrong"):
+                        told = live.get(path, method, Host=name, Cookie=cookie, Origin=f"http://{name}")
+                        assert told[0] >= 400 and "sesame" not in str(told), (path, method, name)
+        told = live.get("/?token=sesame", Host=wrong) if host == "127.0.0.1" else (403, {}, b"")
+        assert told[0] == 403 and "sesame" not in str(told)
 
 
 def test_tls_with_a_certificate_of_this_machine(avatars, tmp_path):

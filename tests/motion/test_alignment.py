@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -5,10 +6,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy.spatial.transform import Rotation, Slerp
 from torch import nn
 
+from ram_avatar.body.kinematics import Kinematics
+from ram_avatar.body.template import SIDES
 from ram_avatar.demo.improvisation import improvised
-from ram_avatar.demo.performances import perform, performance
+from ram_avatar.demo.performances import perform, performance, performer_identity
 from ram_avatar.errors import UserError
 from ram_avatar.motion.alignment import HISTORY, Aligner, Alignment, Score, between, limited
 from ram_avatar.motion.motion import Motion
@@ -16,6 +20,8 @@ from ram_avatar.motion.motion_prior import PoseDecoder, PoseEncoder, PriorConfig
 from ram_avatar.motion.pose_features import PoseFeatures, angles_between, split_heading, to_features, to_rotations
 from ram_avatar.motion.posture import Posture
 from ram_avatar.motion.prior_file import load_prior
+from ram_avatar.motion.retarget import Person, retarget
+from ram_avatar.motion.turn_limit import TurnLimit
 from ram_avatar.progress import Silent
 from ram_avatar.training.alignment import AlignmentTraining, fit_alignment, latents_of
 
@@ -164,10 +170,70 @@ def test_known_motion_is_left_alone_and_strange_motion_comes_inside(alignment, t
         _features(_aligned(alignment, template, held_out), template), _features(held_out, template)
     )
     assert changed.mean() < 0.5
-    before, after = scores(stranger), scores(_aligned(alignment, template, stranger))
+    before, after = scores(stranger), scores(_aligned(alignment, template, stranger, max_turn=math.inf))
     assert (before > 1).mean() > 0.5
     assert (after > 1).mean() < 0.4 * (before > 1).mean()
     assert (after <= np.maximum(before, 1) + 0.1).all()
+
+
+# The bound --------------------------------------------------------------------------------------------------------
+
+
+def _bones(template, motion: Motion) -> np.ndarray:
+    """[N, K, 3, 3] orientations of every joint that bones hang on, in the world."""
+    kinematics = Kinematics(template, template.default_identity())
+    return np.stack([kinematics.pose(f.root_rotation, f.root_translation, f.pose).turns for f in motion.frames()])
+
+
+def _turned(template, one: Motion, other: Motion) -> np.ndarray:
+    """[N, K] degrees between the orientations of two motions' bones."""
+    a, b = _bones(template, one), _bones(template, other)
+    cosine = (np.einsum("nkij,nkij->nk", a, b) - 1) / 2
+    return np.degrees(np.arccos(cosine.clip(-1, 1)))
+
+
+@pytest.mark.parametrize("seed", [77, 78])
+def test_auto_turns_no_bone_by_more_than_ten_degrees(alignment, template, seed):
+    """Of motions far outside, after feet and hands are put in place; "on" does turn them."""
+    far = perform(improvised(seed), template, 100, 25.0, seed=seed)
+    identity = performer_identity(template)
+    driver = avatar = Person.of(far, template, identity)
+    off, auto, on = (
+        retarget(far, template, driver, avatar, align=align)
+        for align in (None, *(Aligner(alignment, template, 25.0, mode) for mode in ("auto", "on")))
+    )
+    auto, on = _turned(template, auto, off), _turned(template, on, off)
+    assert auto.max() < 10.01
+    assert (auto > 5).mean() > 0.1 and on.max() > 60
+    limbs = [template.roles[f"{role}.{side}"] for role in ("upper_arm", "forearm", "thigh", "shin") for side in SIDES]
+    columns = [Kinematics(template, identity).index(name) for name in limbs]
+    assert (auto[:, columns].max(0) > 3).all()  # every limb was tried
+
+
+def test_the_bound_holds_where_nothing_is_put_in_place(alignment, template, stranger):
+    for degrees in (10.0, 4.0):
+        turned = _turned(template, _aligned(alignment, template, stranger, max_turn=degrees), stranger)
+        assert 0.9 * degrees < turned.max() < degrees + 0.01
+
+
+def test_a_turn_limit_against_one_bone_at_a_time(template):
+    """The bound on whole arrays, and a loop over bones with SciPy's slerp; poses a little and far apart."""
+    features = PoseFeatures(template)
+    rng = np.random.default_rng(0)
+    limit, count = TurnLimit(features, 10.0), len(features.roles)
+    for size in (0.02, 0.1, 0.4):
+        original, changed = (Rotation.from_rotvec(rng.normal(0, size, (count, 3))).as_matrix() for _ in range(2))
+        for pose in (original, changed):
+            pose[0] = Rotation.from_rotvec([*rng.normal(0, size, 2), 0]).as_matrix()
+        got = features.oriented(limit(original, changed))
+        before, wanted = features.oriented(original), features.oriented(changed)
+        for k in range(1, count):
+            both = Rotation.from_matrix(np.stack([before[k], wanted[k]]))
+            apart = np.degrees((both[0].inv() * both[1]).magnitude())
+            share = min(1.0, 10.0 / apart) if apart < 135 else 10.0 / apart * (180 - apart) / 45
+            assert np.allclose(got[k], Slerp([0, 1], both)(share).as_matrix(), atol=1e-6)
+        kept = features.put(limit(original, changed), np.zeros(3), np.zeros((len(template.pose_joints), 3)))[0]
+        assert abs(kept[2]) < 1e-9
 
 
 def test_it_sets_in_without_a_jump(alignment, template, own, stranger):

@@ -112,6 +112,24 @@ def test_faces(template, convert):
     assert max(actions.values()) == 0 and seen == 0
 
 
+def test_values_decide_whose_face_it_is(template, convert):
+    """A perfect-sync model driven by lip sync sends all of ARKit's names at 0 and moves the vowels alone."""
+
+    def face(**blends):
+        silent = {name.lower(): 0.0 for name in template.action_names}
+        frame = convert.frame(Humanoid(rotations={"hips": (0, 0, 0, 1)}, blends=silent | blends))
+        return dict(zip(template.action_names, frame.facial_actions, strict=True))
+
+    assert face(a=1.0)["jawOpen"] == pytest.approx(0.6)
+    assert face(o=1.0)["mouthFunnel"] == pytest.approx(0.6)
+    assert face(blink=1.0)["eyeBlinkRight"] == 1.0
+    assert face(a=1.0, jawopen=0.2)["jawOpen"] == pytest.approx(0.2)  # ARKit's own values win
+    eyes_by_camera = face(a=1.0, eyeblinkleft=0.5, blink=1.0)  # and the mouth by lip sync
+    assert eyes_by_camera["eyeBlinkLeft"] == 0.5 and eyes_by_camera["eyeBlinkRight"] == 0
+    assert eyes_by_camera["jawOpen"] == pytest.approx(0.6)
+    assert max(face().values()) == 0
+
+
 def test_what_is_not_told_has_no_confidence_and_rests(template, convert):
     frame = convert.frame(Humanoid(rotations={"hips": (0.0, 0.0, 0.0, 1.0), "leftthumbproximal": (0.0, 0.0, 0.0, 1.0)}))
     assert frame.confidence.tolist() == [1.0, 1.0, 0.0, 0.0]

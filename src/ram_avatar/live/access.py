@@ -62,14 +62,16 @@ class Access:
         return given is not None and secrets.compare_digest(given.encode(), self.token.encode())
 
     def refusal(self, headers: Mapping[str, str], cookies: Mapping[str, str], *, from_page: bool) -> str | None:
-        """Why a request is refused, in words for a user; None where it is not.
+        """Say why a request is refused, in words for a user; None where it is allowed.
+
+        The words go to somebody who has not shown the key, so they never hold it.
 
         Args:
             from_page: whether only a page of this server's may ask: what changes something, and websockets.
         """
         host = headers.get("host")
         if not self.allows_host(host):
-            return f"open {self.link}; this server does not answer to '{host}'"
+            return f"this server does not answer to '{host}'; open the link that `ram-avatar live` printed"
         if not self.allows_token(cookies.get(self.cookie)):
             return "open the link that `ram-avatar live` printed; it carries the key to this server"
         if from_page and not self.allows_origin(headers.get("origin"), host):

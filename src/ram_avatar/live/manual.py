@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..body.anatomy import anatomy_of
-from ..body.template import BodyTemplate
+from ..body.template import FINGERS as ROLES
+from ..body.template import SIDES, BodyTemplate
 from ..motion.motion import Frame
 from .settings import FINGERS, Settings
 
@@ -21,9 +22,9 @@ class ManualControl:
         axes = anatomy_of(template).axes.double().numpy()
         self._fingers = {}
         for i, name in enumerate(FINGERS):
-            number, side = i % 5 + 1, "LR"[i // 5]
-            joints = [template.pose_joints.index(f"finger{number}-{k}.{side}") for k in (1, 2, 3)]
-            bent = np.array(_BENT_THUMB if number == 1 else _BENT)
+            side, finger = SIDES[i // len(ROLES)], ROLES[i % len(ROLES)]
+            joints = [template.pose_joints.index(template.roles[f"{finger}{k}.{side}"]) for k in (1, 2, 3)]
+            bent = np.array(_BENT_THUMB if finger == "thumb" else _BENT)
             self._fingers[name] = joints, axes[joints, :, 0] * bent[:, None]  # rotation vectors [3, 3] at 1
 
     def __call__(self, frame: Frame, settings: Settings) -> Frame:

@@ -5,6 +5,7 @@ motion prior, decoder B, which was trained on the avatar's own motion, and the p
 runs it on a stream of frames, in NumPy: its matrices are small, and torch's calls would take longer than its sums.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,12 @@ from .motion_prior import HISTORY, SLOPE, PoseDecoder, PoseEncoder
 from .pose_features import Array, PoseFeatures, split_heading, to_features, to_rotations
 from .posture import Distance, Posture
 from .prior_file import check_joints, config_of, read_tensors, write_tensors
+from .turn_limit import TurnLimit
 
 ALIGNMENT_FILE = "motion_prior.safetensors"
 KIND = "avatar's motion prior"
 MODES = ("off", "auto", "on")
+MAX_TURN = 10.0  # degrees that "auto" turns a bone at most: a raised arm stays raised
 # Scores as shares of the threshold: up to `_FREE` a posture stays as it is, and none is left beyond `_INSIDE`.
 _FREE, _INSIDE = 0.85, 0.98
 _LEAST_GAIN = 0.1  # of the threshold: what aligning must gain in score to count in full
@@ -90,24 +93,33 @@ class Score:
 
 
 class Aligner:
-    """Aligns frame after frame, each with what came before it alone.
+    """Align a stream of frames, each one from itself and those before it.
 
-    With `auto`, a pose stays as it is within the avatar's distribution. Beyond, it is led as far towards what decoder B
-    makes of it as brings its score below the threshold, as a limiter does with sound: more the farther outside it is,
-    and without a jump anywhere, since score, decoder and limiter are continuous. The measure of this is
-    there when it is needed, and goes within fractions of a second.
+    With "auto" a pose within the avatar's distribution stays as it is. One outside is moved towards what decoder B
+    makes of it, as far as brings its score below the threshold but never so far that a bone turns by more than
+    `max_turn`: the driver's gestures come first. Score, decoder, limiter and turn limit are continuous, so nothing
+    jumps. With "on" every pose becomes what decoder B makes of it, however far that is: the paper's alignment.
 
     Attributes:
         strength: share of the way, 0 to 1; may be changed at any time.
+        max_turn: the bound that applies, degrees; infinite with "on".
     """
 
     def __init__(
-        self, alignment: Alignment, template: BodyTemplate, fps: float, mode: str = "auto", strength: float = 1.0
+        self,
+        alignment: Alignment,
+        template: BodyTemplate,
+        fps: float,
+        mode: str = "auto",
+        strength: float = 1.0,
+        *,
+        max_turn: float = MAX_TURN,
     ):
         """
         Args:
-            mode: "auto", or "on": what decoder B makes of every pose.
+            mode: "auto" or "on".
             strength: share of the way, 0 to 1.
+            max_turn: degrees that "auto" turns a bone away from the driver's at most; `math.inf` for no bound.
         """
         if mode not in MODES[1:] or not 0 <= strength <= 1:
             raise ValueError(f"mode is 'auto' or 'on' and strength between 0 and 1, not '{mode}' and {strength}")
@@ -120,6 +132,8 @@ class Aligner:
         self._mode, self.strength = mode, strength
         passed = lambda seconds: 1 - float(np.exp(-1 / (fps * seconds)))  # noqa: E731 - a low-pass filter's share
         self._fall, self._follow = passed(_FALL), passed(_FOLLOW)
+        self.max_turn = max_turn if mode == "auto" else math.inf
+        self._limit = TurnLimit(self._features, max_turn) if math.isfinite(self.max_turn) else None
         self._measure = 0.0
         self._target: Array | None = None
 
@@ -136,7 +150,10 @@ class Aligner:
             measure *= self._smooth(self._needed(pose, aligned))
         if measure < _NOTHING:
             return frame
-        root_rotation, changed = self._features.put(between(pose, aligned, measure), heading, frame.pose)
+        made = between(pose, aligned, measure)
+        if self._limit is not None:
+            made = self._limit(pose, made)
+        root_rotation, changed = self._features.put(made, heading, frame.pose)
         return Frame(root_rotation, frame.root_translation, changed, frame.facial_actions, frame.confidence)
 
     def decode(self, features: Array) -> Array:

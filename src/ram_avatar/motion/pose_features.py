@@ -32,6 +32,9 @@ class PoseFeatures:
         self.roles = ["hips"] + [roles[i] for i in self.joints]
         self.names = [template.roles[role] for role in self.roles]
         self.width = 6 * len(self.roles)
+        self.parents, self.levels = _hierarchy(template, self.names)
+        """`parents` [K]: the nearest of `roles` above each one; the root's is itself. `levels`: indices of those one
+        step below the root, two steps, and so on."""
         self.mirror = self.blocks([_other_side(role) for role in self.roles])
         """A pose with left and right exchanged: `features[..., mirror] * mirror_signs`."""
         self.mirror_signs = np.tile(_MIRRORED, len(self.roles))
@@ -49,6 +52,13 @@ class PoseFeatures:
         """`rotations` where the tilt [..., 3] is known already."""
         vectors = np.concatenate([tilt[..., None, :], pose[..., self.joints, :]], -2)
         return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
+
+    def oriented(self, rotations: Array) -> Array:
+        """[..., K, 3, 3]: orientations relative to the heading, of turns relative to the parents (`rotations`)."""
+        turned = rotations.copy()
+        for joints in self.levels:
+            turned[..., joints, :, :] = turned[..., self.parents[joints], :, :] @ rotations[..., joints, :, :]
+        return turned
 
     def of(self, root_rotation: Array, pose: Array) -> Array:
         """[..., 6 K] features; see `rotations`."""
@@ -109,6 +119,19 @@ def angles_between(a: Array, b: Array) -> Array:
     """[..., K] degrees between the rotations that two features tell of."""
     cosine = (np.einsum("...kij,...kij->...k", to_rotations(a), to_rotations(b)) - 1) / 2
     return np.degrees(np.arccos(cosine.clip(-1, 1)))
+
+
+def _hierarchy(template: BodyTemplate, names: list[str]) -> tuple[Array, list[Array]]:
+    rows = {name: k for k, name in enumerate(names)}
+    parents, depth = np.zeros(len(names), int), np.zeros(len(names), int)
+    nearest: list[int] = []  # for every joint of the skeleton: the named joint that it is or hangs on
+    for name, parent in zip(template.joint_names, template.joint_parents, strict=True):
+        above = nearest[parent] if parent >= 0 else 0
+        k = rows.get(name)
+        if k is not None:
+            parents[k], depth[k] = above, depth[above] + (parent >= 0)
+        nearest.append(above if k is None else k)
+    return parents, [np.flatnonzero(depth == level) for level in range(1, depth.max() + 1)]
 
 
 def _turns(vectors: Array) -> Rotation:

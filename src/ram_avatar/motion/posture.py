@@ -23,23 +23,22 @@ class Posture:
         marked = _marked(template)
         carrier: list[int] = []  # of every joint of the skeleton: the turning joint that moves what hangs on it
         place = np.zeros((len(features.names), 3))  # of the turning joints, at the reference pose
-        parents = np.zeros(len(features.names), int)
-        depth = np.zeros(len(features.names), int)
         markers: dict[str, tuple[int, Array]] = {}
         for joint, (name, parent) in enumerate(zip(template.joint_names, template.joint_parents, strict=True)):
             hung = carrier[parent] if parent >= 0 else 0
             k = turning.get(name)
             if k is not None:
                 place[k] = at[joint]
-                parents[k], depth[k] = hung, depth[hung] + (parent >= 0)
             carrier.append(hung if k is None else k)
             if joint in marked:
                 markers[name] = hung, at[joint]
         self.names = list(markers)
         self._carriers = np.array([hung for hung, _ in markers.values()])
         self._offsets = np.stack([where - place[hung] for hung, where in markers.values()])[..., None]  # [M, 3, 1]
-        levels = [np.flatnonzero(depth == level) for level in range(1, depth.max() + 1)]
-        self._levels = [(level, parents[level], (place[level] - place[parents[level]])[..., None]) for level in levels]
+        parents = features.parents
+        self._levels = [
+            (level, parents[level], (place[level] - place[parents[level]])[..., None]) for level in features.levels
+        ]
 
     def markers(self, rotations: Array) -> Array:
         """[..., M, 3] metres, of rotations [..., K, 3, 3] (`PoseFeatures.rotations`)."""

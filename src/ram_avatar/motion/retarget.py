@@ -1,7 +1,8 @@
 """A driver's motion on somebody else's body and place, frame by frame, without seeing the future."""
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,14 +17,24 @@ from .footing import Footing
 from .motion import PARTS, Frame, Motion
 from .neutral_face import NeutralFace, neutral_face
 from .proportions import Proportions
+from .turn_limit import limit_frame
 
 _POSED_AT_ONCE = 32
 _SAMPLED = 1000  # frames of a clip that its floor is read off
 _SHORTEST = 1e-3  # seconds between two frames that a clock may say
 _FACE_SEEN = 0.3  # confidence
 
-Align = Callable[[Frame], Frame]
-"""Maps a pose on the avatar's body to another one; it changes `root_rotation` and `pose` only."""
+
+class Align(Protocol):
+    """Maps a pose on the avatar's body to another one; changes `root_rotation` and `pose` only.
+
+    Attributes:
+        max_turn: degrees that no bone of the retargeted result turns beyond because of it; may be infinite.
+    """
+
+    max_turn: float
+
+    def __call__(self, frame: Frame) -> Frame: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ class Retargeter:
         target: the avatar.
         fps: frames a second; `step` can be told otherwise.
         keep_place: stay where the target stands: the height changes, but there is no walking, and feet slide.
-        align: see `Align`.
+        align: see `Align`. Its bound holds for the result, though feet and hands are put in place afterwards.
     """
 
     def __init__(
@@ -105,8 +116,14 @@ class Retargeter:
         self._fallback = Fallback(template, driver)
         self._face = NeutralFace(there.neutral_face, here.neutral_face)
         self._proportions = Proportions(template, driver, avatar)
-        self._footing = Footing(template, driver, avatar, self._scale, (there.floor, here.floor), lock=not keep_place)
         self._contacts = Contacts(template, driver, avatar)
+
+        def footing() -> Footing:
+            return Footing(template, driver, avatar, self._scale, (there.floor, here.floor), lock=not keep_place)
+
+        self._footing = footing()
+        # A bound is kept to where the driver alone would have the body, feet on the floor: a second footing follows it.
+        self._unaligned = footing() if align is not None and math.isfinite(align.max_turn) else None
 
     def step(self, frame: Frame, seconds: float | None = None) -> Frame:
         """The avatar's next frame, of the driver's.
@@ -122,17 +139,21 @@ class Retargeter:
             pose=self._proportions.carry(driven.pose),
             facial_actions=self._face.carry(driven.facial_actions, seen, seconds),
         )
-        if self._align is not None:
-            posed = self._align(posed)
-        return self._put(driven, posed, seconds)
+        if self._align is None:
+            return self._put(driven, posed, self._footing, seconds)
+        placed = self._put(driven, self._align(posed), self._footing, seconds)
+        if self._unaligned is None:
+            return placed
+        unaligned = self._put(driven, posed, self._unaligned, seconds)
+        return limit_frame(self._target, unaligned, placed, self._align.max_turn)
 
-    def _put(self, driven: Frame, posed: Frame, seconds: float) -> Frame:
+    def _put(self, driven: Frame, posed: Frame, footing: Footing, seconds: float) -> Frame:
         """The avatar in a pose, in its room."""
         driver = self._source.pose(driven.root_rotation, driven.root_translation, driven.pose)
         local = self._target.turns(posed.root_rotation, posed.pose)
         before = local.copy()
         way = self._scale * (driven.root_translation[:2] - self._from)
-        joints, root = self._footing.step(driver, local, self._to + (0.0 if self._keep_place else way), seconds)
+        joints, root = footing.step(driver, local, self._to + (0.0 if self._keep_place else way), seconds)
         self._contacts.step(driver, local, joints)
         return replace(posed, pose=self._target.changed(posed.pose, before, local), root_translation=root)
 

@@ -29,6 +29,7 @@ _LIMBS = (
     ("shoulder", "upperchest"), ("upperarm", "shoulder"), ("lowerarm", "upperarm"), ("hand", "lowerarm"),
     ("upperleg", "hips"), ("lowerleg", "upperleg"), ("foot", "lowerleg"), ("toes", "foot"), ("eye", "head"),
 )  # fmt: skip
+_CARRIES = 0.01  # a blend shape above this is more than noise
 _PHALANGES = ("proximal", "intermediate", "distal")
 
 
@@ -58,8 +59,7 @@ for _side, _name in _SIDE_NAMES.items():
             **{f"{finger}{k}": finger + _PHALANGES[k - 1] for finger in FINGERS for k in (1, 2, 3)},
         }.items()
     }  # fmt: skip
-# Blend shapes of VRM, in lower case, by ARKit's actions. A face that sends ARKit's own names ("perfect sync") is read
-# by these alone.
+# Blend shapes of VRM, in lower case, by ARKit's actions.
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "a": {"jawOpen": 0.6},
     "i": {"jawOpen": 0.15, "mouthStretchLeft": 0.5, "mouthStretchRight": 0.5},
@@ -114,6 +114,7 @@ class FromHumanoid:
             if f"forearm_twist.{side}" in reference.at
         }
         self._actions = {name.lower(): k for k, name in enumerate(template.action_names)}
+        self._eyes = np.array([name.startswith(("eye", "brow")) for name in self._actions], bool)
 
     def frame(self, humanoid: Humanoid) -> Frame:
         """The template's frame, at the height of the template's legs above the ground of Unity's scene.
@@ -158,15 +159,22 @@ class FromHumanoid:
         return self._leg / length if None not in bones and length > 0.05 else 1.0
 
     def _face(self, blends: Mapping[str, float]) -> Array:
+        """[A] facial actions.
+
+        A model with ARKit's 52 shapes ("perfect sync") always sends all of their names, at 0 where something else
+        moves the face, such as vowels from lip sync. So values decide, not names: where ARKit's shapes of the eyes
+        or of the mouth carry any, they alone move it; elsewhere VRM's expressions do.
+        """
         actions = np.zeros(len(self._actions))
-        perfect = {name: value for name, value in blends.items() if name in self._actions}
-        for name, value in perfect.items():
-            actions[self._actions[name]] = value
-        if not perfect:
-            for name, value in blends.items():
-                for action, share in EXPRESSIONS.get(_ALIASES.get(name, name), {}).items():
-                    if action.lower() in self._actions:
-                        actions[self._actions[action.lower()]] += share * value
+        for name, value in blends.items():
+            if name in self._actions:
+                actions[self._actions[name]] = value
+        free = [not (actions[part] > _CARRIES).any() for part in (self._eyes, ~self._eyes)]
+        for name, value in blends.items():
+            for action, share in EXPRESSIONS.get(_ALIASES.get(name, name), {}).items():
+                k = self._actions.get(action.lower())
+                if k is not None and free[0 if self._eyes[k] else 1]:
+                    actions[k] += share * value
         return actions.clip(0, 1)
 
 

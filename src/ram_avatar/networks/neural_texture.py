@@ -54,7 +54,8 @@ def sample_covered(planes: Tensor, position: Tensor) -> Tensor:
 
 def look_up(planes: Tensor, coordinates: Tensor) -> Tensor:
     """Features [N, 3C] of planes [3, C, R, R] at coordinates [N, 3 or more] in [-1, 1]."""
-    grid = torch.stack([coordinates[:, (i, j)] for i, j in PLANES])[:, None]  # [3, 1, N, 2]
+    axes = coordinates[:, :3].unbind(1)  # a list of columns would be an index tensor made on the host
+    grid = torch.stack([torch.stack([axes[i], axes[j]], 1) for i, j in PLANES])[:, None]  # [3, 1, N, 2]
     features = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)  # [3, C, 1, N]
     return features.flatten(0, 2).T
 
