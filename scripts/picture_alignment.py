@@ -6,8 +6,8 @@ White is a driver's body, blue the same moment aligned to the motion of a captur
     python scripts/picture_alignment.py studio/truth 02_05.amc 02_07.amc 02_06.amc docs/images/alignment.jpg
 """
 
-import math
 import argparse
+import math
 from pathlib import Path
 
 import cv2

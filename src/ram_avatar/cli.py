@@ -127,8 +127,8 @@ def animate(
     align: Annotated[
         str,
         arg(
-            help="for poses that the avatar's video never showed: auto moves them towards those it did, no limb by more "
-            "than 10 degrees; on is the paper's full alignment, which can lose a gesture; off changes nothing"
+            help="for poses that the avatar's video never showed: auto moves them towards those it did, no limb by "
+            "more than 10 degrees; on is the paper's full alignment, which can lose a gesture; off changes nothing"
         ),
     ] = "auto",
     align_strength: Annotated[float, arg(help="share of the way that poses are moved, 0 to 1")] = 1.0,
