@@ -1,0 +1,168 @@
+"""A hand-held copy of a video shot on a tripod, with the camera path it was given: `python benchmarks/shake.py --help`.
+
+The frame sways, turns and zooms smoothly about its centre. The copy is cropped in just far enough that every frame
+lies inside the original, so nothing is mirrored, repeated or black. Size, frame rate, frame count and sound stay.
+
+    python benchmarks/shake.py bedroom.mp4 bedroom-shaken.mp4
+
+Beside the copy goes bedroom-shaken.npz. Its `to_original` [N, 3, 3] maps pixels (x, y, 1) of frame n of the copy to
+pixels of frame n of the original; x runs to the right, y down, and pixel centres are at half integers.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from ram_avatar.errors import UserError
+from ram_avatar.files import atomic_file, check_output
+from ram_avatar.terminal import TerminalProgress
+from ram_avatar.video import VideoWriter, probe, read_frames
+
+MARGIN = 2.0  # pixels of the original kept clear of its border: half the width of the bicubic kernel
+WAVES = 12  # sines per channel
+LOWEST, HIGHEST = 0.15, 2.5  # hertz: slow sway to the quick wobble of a tired arm
+
+
+@dataclass
+class Arguments:
+    video: tyro.conf.Positional[Path]
+    """The video to shake; its camera should stand still."""
+    out: tyro.conf.Positional[Path]
+    """The copy: .mp4, .mov, .webm or .mkv (lossless). The path goes beside it as .npz."""
+    shift: float = 0.03
+    """Largest shift, share of the frame's longer side."""
+    rotation: float = 1.5
+    """Largest rotation, degrees."""
+    zoom: float = 0.02
+    """Largest change of scale, both ways."""
+    seed: int = 0
+    """Each seed gives another path."""
+    overwrite: bool = False
+    """Replace files that exist."""
+
+
+def main(wanted: Arguments) -> None:
+    with TerminalProgress() as progress:
+        shake(**vars(wanted), progress=progress)
+        progress.note(f"{wanted.out}: ready; its path is {wanted.out.with_suffix('.npz')}")
+
+
+def shake(
+    video: Path,
+    out: Path,
+    shift: float = 0.03,
+    rotation: float = 1.5,
+    zoom: float = 0.02,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress=None,
+) -> NDArray[np.float64]:
+    """Write the shaken copy of `video` and its path; see the module.
+
+    Returns:
+        [N, 3, 3]: pixels of the copy to pixels of the original.
+
+    Raises:
+        UserError: the video cannot be read or the copy not written; the motion is out of range.
+    """
+    info, path = probe(video), out.with_suffix(".npz")
+    if out.suffix.lower() in (".mp4", ".mov") and (info.width % 2 or info.height % 2):
+        raise UserError(f"{video} is {info.width} x {info.height}; {out.suffix} needs even sizes, .mkv does not")
+    for file in (out, path):
+        check_output(file, overwrite)
+    if out.resolve() == Path(video).resolve():
+        raise UserError(f"{out} is the video itself; choose another name")
+    to_original = camera_path(info.frames, info.rate, (info.width, info.height), shift, rotation, zoom, seed)
+    with VideoWriter(out, info.width, info.height, info.rate, audio_from=video) as writer:
+        for k, frame in enumerate(read_frames(video)):
+            writer.write(warp(frame, to_original[k]))
+            if progress:
+                progress.step("Shaking", k + 1, info.frames)
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, to_original=to_original, width=info.width, height=info.height, seed=seed)
+    return to_original
+
+
+def camera_path(
+    frames: int,
+    fps: float | Fraction,
+    size: tuple[int, int],
+    shift: float = 0.03,
+    rotation: float = 1.5,
+    zoom: float = 0.02,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """A smooth random path of a hand-held camera, cropped in to stay inside the original.
+
+    Each of shift, rotation and zoom reaches its limit once in the clip.
+
+    Args:
+        frames: N.
+        fps: frames a second.
+        size: width and height of the frame in pixels.
+        shift, rotation, zoom, seed: see `Arguments`.
+
+    Returns:
+        [N, 3, 3] similarities from pixels of the copy to pixels of the original.
+
+    Raises:
+        UserError: a limit that is negative or too large to crop for.
+    """
+    if not (0 <= shift <= 0.2 and 0 <= rotation <= 20 and 0 <= zoom <= 0.3):
+        raise UserError("--shift goes up to 0.2, --rotation up to 20 and --zoom up to 0.3; none may be negative")
+    random = np.random.default_rng(seed)
+    sway = np.stack([_wander(frames, fps, random) for _ in range(2)], 1)
+    offset = _peaking(sway, shift * max(size))
+    angle = _peaking(_wander(frames, fps, random)[:, None], np.radians(rotation))[:, 0]
+    scale = np.exp(_peaking(_wander(frames, fps, random)[:, None], np.log1p(zoom))[:, 0])
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    turn = np.stack([np.stack([c, -s], 1), np.stack([s, c], 1)], 1)  # [N, 2, 2]
+
+    # How far a corner may go before it leaves the original says how far to crop in.
+    half = np.array(size) / 2
+    room = half - MARGIN - np.abs(offset)
+    reach = (np.abs(turn) * half).sum(2)  # of the farthest corner, along x and y
+    crop = min(1.0, float((room / reach).min()))
+    if crop < 0.25:
+        raise UserError(f"a frame of {size[0]} x {size[1]} is too small to be shaken that much")
+    to_original = np.zeros((frames, 3, 3))
+    to_original[:, :2, :2] = crop * turn
+    to_original[:, :2, 2] = half + offset - crop * turn @ half
+    to_original[:, 2, 2] = 1
+    return to_original
+
+
+def warp(frame: NDArray[np.uint8], to_original: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """What of a frame [H, W, 3] is seen through `to_original` [3, 3], at the same size."""
+    at_integers = np.eye(3)
+    at_integers[:2, 2] = 0.5  # OpenCV's pixel centres are at integers
+    matrix = np.linalg.inv(at_integers) @ to_original @ at_integers
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(frame, matrix[:2], frame.shape[1::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT)
+
+
+def _wander(frames: int, fps: float | Fraction, random: np.random.Generator) -> NDArray[np.float64]:
+    """[N] a sum of sines; the slow ones are the largest."""
+    frequency = np.geomspace(LOWEST, HIGHEST, WAVES) * random.uniform(0.85, 1.15, WAVES)
+    phase = random.uniform(0, 2 * np.pi, WAVES)
+    seconds = np.arange(frames)[:, None] / float(fps)
+    return (frequency**-1.2 * np.sin(2 * np.pi * frequency * seconds + phase)).sum(1)
+
+
+def _peaking(path: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
+    """A path [N, C] moved to the middle of its range and scaled so that its farthest point is at `limit`."""
+    path = path - (path.max(0) + path.min(0)) / 2
+    farthest = np.linalg.norm(path, axis=1).max()
+    return path * (limit / farthest) if farthest > 0 else path
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Arguments, description=__doc__))
+    except UserError as error:
+        raise SystemExit(str(error)) from None
