@@ -7,6 +7,9 @@ lies inside the original, so nothing is mirrored, repeated or black. Size, frame
 
 Beside the copy goes bedroom-shaken.npz. Its `to_original` [N, 3, 3] maps pixels (x, y, 1) of frame n of the copy to
 pixels of frame n of the original; x runs to the right, y down, and pixel centres are at half integers.
+
+The crop cuts off what is near the border, feet for instance. To compare a shaken clip with a still one, take
+`--still`, which writes the same crop without the shake.
 """
 
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from ram_avatar.errors import UserError
 from ram_avatar.files import atomic_file, check_output
+from ram_avatar.progress import Progress, Silent, follow
 from ram_avatar.terminal import TerminalProgress
 from ram_avatar.video import VideoWriter, probe, read_frames
 
@@ -42,6 +46,8 @@ class Arguments:
     """Largest change of scale, both ways."""
     seed: int = 0
     """Each seed gives another path."""
+    still: Path | None = None
+    """Also write the same crop without the shake to this file."""
     overwrite: bool = False
     """Replace files that exist."""
 
@@ -59,30 +65,33 @@ def shake(
     rotation: float = 1.5,
     zoom: float = 0.02,
     seed: int = 0,
+    still: Path | None = None,
     overwrite: bool = False,
-    progress=None,
+    progress: Progress | None = None,
 ) -> NDArray[np.float64]:
-    """Write the shaken copy of `video` and its path; see the module.
+    """Write the shaken copy of `video` and its path; see the module and `Arguments`.
 
     Returns:
         [N, 3, 3]: pixels of the copy to pixels of the original.
 
     Raises:
-        UserError: the video cannot be read or the copy not written; the motion is out of range.
+        UserError: the video cannot be read or a copy not written; the motion is out of range.
     """
-    info, path = probe(video), out.with_suffix(".npz")
-    if out.suffix.lower() in (".mp4", ".mov") and (info.width % 2 or info.height % 2):
-        raise UserError(f"{video} is {info.width} x {info.height}; {out.suffix} needs even sizes, .mkv does not")
-    for file in (out, path):
+    info, path, progress = probe(video), out.with_suffix(".npz"), progress or Silent()
+    copies = [out] if still is None else [out, still]
+    for copy in copies:
+        if copy.suffix.lower() in (".mp4", ".mov") and (info.width % 2 or info.height % 2):
+            raise UserError(f"{video} is {info.width} x {info.height}; {copy.suffix} needs even sizes, .mkv does not")
+        if copy.resolve() == Path(video).resolve():
+            raise UserError(f"{copy} is the video itself; choose another name")
+    for file in (*copies, path):
         check_output(file, overwrite)
-    if out.resolve() == Path(video).resolve():
-        raise UserError(f"{out} is the video itself; choose another name")
     to_original = camera_path(info.frames, info.rate, (info.width, info.height), shift, rotation, zoom, seed)
-    with VideoWriter(out, info.width, info.height, info.rate, audio_from=video) as writer:
-        for k, frame in enumerate(read_frames(video)):
-            writer.write(warp(frame, to_original[k]))
-            if progress:
-                progress.step("Shaking", k + 1, info.frames)
+    unshaken = np.broadcast_to(_at_rest(to_original, (info.width, info.height)), to_original.shape)
+    for copy, label, seen in zip(copies, ("Shaking", "Cropping"), (to_original, unshaken), strict=False):
+        with VideoWriter(copy, info.width, info.height, info.rate, audio_from=video) as writer:
+            for k, frame in enumerate(follow(read_frames(video), progress, label, info.frames)):
+                writer.write(warp(frame, seen[k]))
     with atomic_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, to_original=to_original, width=info.width, height=info.height, seed=seed)
     return to_original
@@ -135,6 +144,13 @@ def camera_path(
     to_original[:, :2, 2] = half + offset - crop * turn @ half
     to_original[:, 2, 2] = 1
     return to_original
+
+
+def _at_rest(to_original: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """[3, 3]: the crop of a path, about the middle of the frame and at its mean scale."""
+    crop = np.exp(np.log(np.linalg.det(to_original[:, :2, :2])).mean() / 2)
+    middle = np.array(size) / 2
+    return np.block([[crop * np.eye(2), ((1 - crop) * middle)[:, None]], [np.zeros((1, 2)), np.ones((1, 1))]])
 
 
 def warp(frame: NDArray[np.uint8], to_original: NDArray[np.float64]) -> NDArray[np.uint8]:

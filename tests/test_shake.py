@@ -115,14 +115,27 @@ def test_the_seed_decides(shaking):
     assert np.abs(make(4) - make(5)).max() > 1
 
 
+def test_the_still_twin_shows_the_same_part(shaking, still, tmp_path):
+    told = shaking.shake(still, tmp_path / "shaken.mkv", still=tmp_path / "twin.mkv")
+    frames = list(read_frames(tmp_path / "twin.mkv"))
+    assert len(frames) == FRAMES
+    x, y, _ = np.moveaxis(pixel_centres(), -1, 0)
+    crop = np.sqrt(np.linalg.det(told[:, :2, :2])).mean()
+    middle_x, middle_y = WIDTH / 2, HEIGHT / 2
+    for k, frame in enumerate(frames):
+        wanted = ramp(middle_x + crop * (x - middle_x), middle_y + crop * (y - middle_y), k)
+        assert np.abs(frame - wanted).max() < 1.6
+
+
 def test_no_shake_is_the_crop_alone(shaking):
     path = shaking.camera_path(5, 25.0, (640, 360), shift=0, rotation=0, zoom=0)
     assert (path == path[0]).all() and 0.98 < path[0, 0, 0] < 1 and path[0, 0, 1] == 0
 
 
 def test_what_cannot_be_shaken_is_told(shaking, still, tmp_path):
-    with pytest.raises(UserError, match=r"exists.*--overwrite"):
-        shaking.shake(still, still)
+    (tmp_path / "mine.npz").write_text("precious")
+    with pytest.raises(UserError, match=r"mine\.npz exists.*--overwrite"):
+        shaking.shake(still, tmp_path / "mine.mkv")
     with pytest.raises(UserError, match="is the video itself"):
         shaking.shake(still, still, overwrite=True)
     with pytest.raises(UserError, match="--shift"):
@@ -132,4 +145,4 @@ def test_what_cannot_be_shaken_is_told(shaking, still, tmp_path):
         video.write(np.zeros((64, 65, 3), np.uint8))
     with pytest.raises(UserError, match=r"65 x 64.*even"):
         shaking.shake(odd, tmp_path / "out.mp4")
-    assert {file.name for file in tmp_path.iterdir()} == {"odd.mkv"}
+    assert {file.name for file in tmp_path.iterdir()} == {"odd.mkv", "mine.npz"}
