@@ -276,9 +276,9 @@ def live(
 
 def synth(
     out: Positional[Path],
-    motion: Annotated[str, arg(help="training, driving, a motion .npz or a capture folder")] = "training",
+    motion: Annotated[str, arg(help="training, driving, walking, a motion .npz or a capture folder")] = "training",
     frames: Annotated[int, arg(help="at most so many")] = 300,
-    fps: Annotated[float, arg(help="of training and driving; files keep their own rate")] = 25.0,
+    fps: Annotated[float, arg(help="of training, driving and walking; files keep their own rate")] = 25.0,
     size: Annotated[int, arg(help="side of the square pictures, pixels")] = 512,
     seed: Annotated[int, arg(help="0 is the performer of the demo")] = 0,
     overwrite: Overwrite = False,

@@ -1,4 +1,4 @@
-"""The key poses of the two performances.
+"""The key poses of the performances, and the way of the one that walks.
 
 Channels: `left_arm` and `right_arm` (`Arm`); `left_hand` and `right_hand` (`Hand`); `torso` and `head`
 (rotation vectors, radians: x bows forward, y leans to the person's right, z turns to the left); `root`
@@ -28,6 +28,8 @@ WAVE_LOW = Arm((0.9, -0.2, -0.35), (0.95, -0.35, -0.1), (0.9, -0.3, -0.45), (0.1
 WAVE_HIGH = Arm((1, -0.2, 0.2), (0.8, -0.3, 0.5), (0.9, -0.3, 0.1), (0, -0.9, -0.2))
 SWING_FORE = Arm((0.35, -0.45, -0.9), (0.02, -0.8, -0.3), (-0.1, -0.9, -0.1), (-0.9, 0.1, -0.2))
 SWING_BACK = Arm((0.4, 0.35, -0.9), (0.25, -0.2, -1), (0.1, -0.2, -1), (-1, -0.2, 0))
+STRIDE_FORE = Arm((0.22, -0.36, -1), (0.02, -0.75, -0.85), (-0.02, -0.65, -0.85), (-1, -0.1, 0))
+STRIDE_BACK = Arm((0.28, 0.42, -1), (0.2, 0.1, -1), (0.12, 0.15, -1), (-1, -0.25, 0))
 
 # Hands: thumb, index, middle, ring, little ------------------------------------------------------------
 SOFT = Hand(0.3, 0.22, 0.28, 0.32, 0.34)
@@ -71,9 +73,23 @@ class Expression:
 
 
 @dataclass(frozen=True)
+class Waypoint:
+    """Where a walk is at a time; x and y are world coordinates, the camera stands at the origin."""
+
+    seconds: float
+    x: float
+    y: float
+    facing: float
+    """Degrees turned to the left from facing along -y, where the camera is."""
+
+
+@dataclass(frozen=True)
 class Script:
+    """What is done, and with a `route` also where: it then takes the place of the channels root and feet."""
+
     beats: tuple[Beat, ...]
     expressions: tuple[Expression, ...]
+    route: tuple[Waypoint, ...] = ()
 
 
 def both(arm: Arm, hand: Hand) -> dict:
@@ -291,4 +307,39 @@ DRIVING = Script(
     ),
 )
 
-PERFORMANCES = {"training": TRAINING, "driving": DRIVING}
+# From the middle to the left edge and half out of a square picture, round and across to the right, up to the camera,
+# which sees hardly more than the upper body there, and backwards to the start.
+WALKING = Script(
+    beats=(
+        Beat(9.3),
+        Beat(0.5, right(GREET_OUT, OPEN)),
+        Beat(0.3, right(GREET_IN, OPEN)),
+        Beat(0.3, right(GREET_OUT, OPEN)),
+        Beat(0.6, right(RELAXED, SOFT)),
+        Beat(3.0),
+    ),
+    expressions=(
+        Expression(3.0, 1.4, SMILE),
+        *talk(4.7, "ae i oma"),
+        Expression(7.6, 1.0, SURPRISE),
+        Expression(9.2, 1.6, LAUGH),
+        *talk(12.2, "o ua e"),
+        Expression(13.8, 0.2, {"mouthSmile*": 0.2}, ease=0.1),
+    ),
+    route=(
+        Waypoint(0.0, 0.1, 4.4, 0),
+        Waypoint(0.9, 0.1, 4.4, 0),
+        Waypoint(1.6, -0.15, 4.3, -60),
+        Waypoint(2.9, -1.13, 4.0, -70),
+        Waypoint(3.2, -1.2, 3.95, -55),
+        Waypoint(4.3, -1.08, 3.97, 65),
+        Waypoint(6.6, 0.8, 4.3, 75),
+        Waypoint(7.5, 0.8, 4.0, -15),
+        Waypoint(9.3, 0.05, 2.5, 0),
+        Waypoint(10.1, 0.05, 2.5, 0),
+        Waypoint(12.6, 0.1, 4.4, 0),
+        Waypoint(14.0, 0.1, 4.4, 0),
+    ),
+)
+
+PERFORMANCES = {"training": TRAINING, "driving": DRIVING, "walking": WALKING}

@@ -54,8 +54,9 @@ def synthesize(
     Nothing is cut out, and captures of one size share one camera.
 
     Args:
-        motion: "training", "driving", a motion `.npz` of the template, or a capture folder. A motion file has no
-            body of its own and is taken to be the performer's; a capture's is scaled from its own identity.
+        motion: a performance ("training", "driving", or "walking", which leaves the frame in part), a motion `.npz`
+            of the template, or a capture folder. A motion file has no body of its own and is taken to be the
+            performer's; a capture's is scaled from its own identity.
         frames: at most this many; a performance goes on for as long, a file ends where it ends.
         fps: of a performance; files keep their own rate.
         size: side of the pictures in pixels, even.

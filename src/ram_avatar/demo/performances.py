@@ -1,4 +1,4 @@
-"""Two performances of the built-in performer, written as a choreography of key poses.
+"""The performances of the built-in performer, written as a choreography of key poses.
 
 A beat says what changes and in how many seconds; everything else is held. From key to key the minimum-jerk
 profile is followed (Flash and Hogan 1985, equation for a reach from rest to rest); breathing, sway and blinks
@@ -16,7 +16,8 @@ from ..body.template import BodyTemplate
 from ..errors import UserError
 from ..motion.motion import Motion
 from .choreography import AT_EASE, PERFORMANCES, STANCE, Beat, Expression, Script
-from .posing import ARM_JOINTS, FINGER_JOINTS, LEG_JOINTS, Array, Skeleton, mirrored
+from .posing import ARM_JOINTS, FINGER_JOINTS, LEG_JOINTS, Array, Feet, Skeleton, mirrored
+from .walking import Gait
 
 DISTANCE = 3.7  # metres from the camera
 FLOOR = -1.02  # height of the floor; the camera is at 0
@@ -26,7 +27,7 @@ def performance(name: str, template: BodyTemplate, frames: int, fps: float) -> M
     """A performance in front of the camera, repeated from its start where `frames` outlast it.
 
     Args:
-        name: "training" or "driving".
+        name: one of `PERFORMANCES`.
         template: whose pose joints and facial actions are set, for the proportions of `performer_identity`.
         frames: N, at least 1.
         fps: frames a second.
@@ -53,6 +54,13 @@ def perform(script: Script, template: BodyTemplate, frames: int, fps: float, see
     pose = _Pose(template, frames)
 
     head, torso, root = channels["head"], channels["torso"], channels["root"]
+    feet, away = _standing_feet(channels, skeleton), 0.0
+    if script.route:
+        walk = Gait(script.route, skeleton).at(seconds)
+        root, feet, away = walk.root - [0, DISTANCE, 0, 0], walk.feet, walk.away
+        torso, head = torso + walk.torso, head + walk.head
+        for arm, turns in zip(("left_arm", "right_arm"), walk.arms, strict=True):
+            channels[arm] = channels[arm] + turns
     torso = torso + noise(3, 0.012) + np.stack([0.010 * noise.breath, 0 * seconds, 0 * seconds], 1)
     head = head + noise(3, 0.02)
     for joint, share in (("spine05", 0.3), ("spine03", 0.4), ("spine01", 0.3)):
@@ -70,8 +78,9 @@ def perform(script: Script, template: BodyTemplate, frames: int, fps: float, see
             for k, joint in enumerate(joints):
                 pose[f"{joint}.{side}"] = turns[:, k] if flip > 0 else mirrored(turns[:, k])
 
-    position, turn = _stand(pose, skeleton, channels, root + noise(4, 0.004))
-    actions, gaze = _face(template, script.expressions, seconds, head, noise)
+    feet.ankles[..., 2] += FLOOR
+    position, turn = _stand(pose, skeleton, feet, root + noise(4, 0.004))
+    actions, gaze = _face(template, script.expressions, seconds, head + away, noise)
     for eye in ("eye.L", "eye.R"):
         pose[eye] = gaze
     tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values, np.float32))  # noqa: E731
@@ -104,19 +113,21 @@ def performer_identity(template: BodyTemplate, seed: int = 0) -> torch.Tensor:
     return identity
 
 
-def _stand(pose: "_Pose", skeleton: Skeleton, channels: dict[str, Array], root: Array) -> tuple[Array, Array]:
-    """Legs that keep the feet on the floor; the position [N, 3] and rotation vector [N, 3] of the root."""
-    frames = len(root)
-    level = FLOOR + skeleton.ankle[2] - skeleton.sole
-    ankles = np.empty((frames, 2, 3))
-    for leg, (limb, flip) in enumerate((("left", 1.0), ("right", -1.0))):
+def _standing_feet(channels: dict[str, Array], skeleton: Skeleton) -> Feet:
+    """Level feet where the channels put them; heights are above the floor."""
+    ankles = []
+    for limb, flip in (("left", 1.0), ("right", -1.0)):
         out, back, up, _ = channels[f"{limb}_foot"].T
-        ankles[:, leg] = np.stack([flip * out, DISTANCE + back, level + up], 1)
+        ankles.append(np.stack([flip * out, DISTANCE + back, skeleton.ankle_height + up], 1))
     yaw = np.stack([channels["left_foot"][:, 3], channels["right_foot"][:, 3]], 1)
+    return Feet(np.stack(ankles, 1), yaw, np.zeros_like(yaw))
+
+
+def _stand(pose: "_Pose", skeleton: Skeleton, feet: Feet, root: Array) -> tuple[Array, Array]:
+    """Legs that keep the feet where they are; the position [N, 3] and rotation vector [N, 3] of the root."""
     turn = Rotation.from_rotvec(np.stack([0 * root[:, 3], 0 * root[:, 3], root[:, 3]], 1))
-    upright = level - skeleton.hip[2] + skeleton.thigh + skeleton.shank
-    position = np.stack([root[:, 0], DISTANCE + root[:, 1], upright - root[:, 2]], 1)
-    position, legs = skeleton.legs(position, turn, ankles, yaw)
+    position = np.stack([root[:, 0], DISTANCE + root[:, 1], FLOOR + skeleton.upright - root[:, 2]], 1)
+    position, legs = skeleton.legs(position, turn, feet.ankles, feet.yaw, feet.pitch)
     for leg, side in enumerate("LR"):
         for k, joint in enumerate(LEG_JOINTS):
             pose[f"{joint}.{side}"] = legs[:, leg, k]
@@ -124,9 +135,9 @@ def _stand(pose: "_Pose", skeleton: Skeleton, channels: dict[str, Array], root: 
 
 
 def _face(
-    template: BodyTemplate, expressions: tuple[Expression, ...], seconds: Array, head: Array, noise: "_Drift"
+    template: BodyTemplate, expressions: tuple[Expression, ...], seconds: Array, away: Array, noise: "_Drift"
 ) -> tuple[Array, Array]:
-    """Facial actions [N, A] and rotation vectors [N, 3] of the eyes."""
+    """Facial actions [N, A] and rotation vectors [N, 3] of the eyes; `away` [N, 3] turns the head from the camera."""
     index = {name: i for i, name in enumerate(template.action_names)}
     actions = np.zeros((len(seconds), len(index)))
     for name, weight in Expression(0, 0, AT_EASE).weights():
@@ -139,7 +150,7 @@ def _face(
         for name, weight in expression.weights():
             actions[:, index[name]] = np.maximum(actions[:, index[name]], weight * minimum_jerk(np.minimum(rise, fall)))
     # The eyes stay on the camera for most of a turn of the head, and wander a little.
-    gaze = -0.45 * head * [1, 0, 1] + noise(3, 0.03) * [1, 0, 1]
+    gaze = -0.45 * away * [1, 0, 1] + noise(3, 0.03) * [1, 0, 1]
     gaze = np.clip(gaze, -0.3, 0.3)
     down = np.clip(gaze[:, 0], 0, None) / 0.5
     blink = noise.blinks()

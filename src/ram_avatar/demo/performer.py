@@ -46,7 +46,10 @@ class Performer:
 
     @staticmethod
     def camera(size: Size) -> Camera:
-        """The camera of pictures of `size`: a side, or (width, height)."""
+        """The camera of pictures of `size`: a side, or (width, height).
+
+        Its shorter side shows as much of the room as a square does, and the longer side more.
+        """
         width, height = (size, size) if isinstance(size, int) else size
         return Camera(DEFAULT_FOCAL * min(width, height), width / 2, height / 2, width, height)
 
@@ -149,7 +152,7 @@ class _AreaLight:
     def shadows(self, vertices: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
         """How much of the window the vertices see [B, V], and how bright the room is [B, H, W]."""
         size, span = self.SHADOW_SIZE, 2.5
-        middle = torch.tensor([0.0, DISTANCE, FLOOR + 0.95])
+        middle = _middle(vertices)
         lit = torch.zeros(vertices.shape[:2])
         low = (camera.height // 2, camera.width // 2)
         dark = torch.zeros(len(vertices), *low)
@@ -158,7 +161,7 @@ class _AreaLight:
             lit += visible(points, rasterize(points, faces, size, size), tolerance=0.02)
             dark += self._shadow(vertices, toward, faces, camera)
         contact = self._shadow(_lowest(vertices), torch.tensor([0.0, 0.0, 1.0]), faces, camera)
-        blur = camera.width / 512
+        blur = min(camera.width, camera.height) / 512
         floor = 1 - 0.42 * _blurred(dark / len(self._samples), 3.0 * blur)
         floor *= 1 - 0.5 * _blurred(contact, 2.0 * blur)
         floor = F.interpolate(floor[:, None], (camera.height, camera.width), mode="bilinear", align_corners=False)
@@ -170,6 +173,13 @@ class _AreaLight:
         fall = torch.minimum(fall, (WALL - vertices[..., 1:2]) / (-toward[1]).clamp(min=1e-6))
         points = camera.project(vertices - fall * toward) * torch.tensor([0.5, 0.5, 1.0])
         return rasterize(points, faces, camera.height // 2, camera.width // 2).mask.float()
+
+
+def _middle(vertices: Tensor, step: float = 0.5) -> Tensor:
+    """[B, 1, 3]: about the middle of bodies on the floor, in coarse steps: shadow maps that move flicker."""
+    usual = torch.tensor([0.0, DISTANCE, FLOOR + 0.95])
+    steps = ((vertices.mean(1, keepdim=True) - usual) / step).round()
+    return usual + step * steps * torch.tensor([1.0, 1.0, 0.0])
 
 
 def _lowest(vertices: Tensor, height: float = 0.05) -> Tensor:
@@ -194,7 +204,7 @@ def write_performance(
     size: Size = 512,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Render the performance `name` ("training" or "driving") to a video file.
+    """Render the performance `name` (one of `PERFORMANCES`) to a video file.
 
     Raises:
         UserError: no such performance, or the file cannot be written.

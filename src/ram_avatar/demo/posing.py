@@ -51,6 +51,18 @@ class Hand:
     """How far the fingers fan out, 0 to 1."""
 
 
+@dataclass
+class Feet:
+    """Where feet are in N frames, the left one first."""
+
+    ankles: Array
+    """[N, 2, 3]"""
+    yaw: Array
+    """[N, 2]: how far each points outward, radians."""
+    pitch: Array
+    """[N, 2]: how far its toes point down, radians."""
+
+
 class Skeleton:
     """Reference directions of a body's limbs, and the poses that point them elsewhere."""
 
@@ -60,7 +72,13 @@ class Skeleton:
         self._at = dict(zip(template.joint_names, positions, strict=True))
         self.sole = float(posed.vertices[0, :, 2].min())  # height of the sole, the root at the origin
         self.hip, knee, self.ankle = (self._at[f"{j}.L"] for j in ("upperleg01", "lowerleg01", "foot"))
+        below = posed.vertices[0].double().numpy() - self.ankle
+        sole = below[(below[:, 2] < self.sole - self.ankle[2] + 0.01) & (posed.vertices[0, :, 0].numpy() > 0)]
+        self.heel, self.toe = float(sole[:, 1].max()), float(-sole[:, 1].min())  # how far behind and before the ankle
         self.thigh, self.shank = np.linalg.norm(knee - self.hip), np.linalg.norm(self.ankle - knee)
+        self.ankle_height = self.ankle[2] - self.sole  # above the floor, of a foot that stands
+        # Height of the root over straight legs.
+        self.upright = self.ankle_height - self.hip[2] + self.thigh + self.shank
         self._leg_axes = _unit(knee - self.hip), _unit(self.ankle - knee)
 
         shoulder, elbow, wrist = (self._at[f"{j}.L"] for j in ("upperarm01", "lowerarm01", "wrist"))
@@ -108,25 +126,25 @@ class Skeleton:
         """Unit vector from the index to the little finger."""
         return _unit(self._at["finger5-1.L"] - self._at["finger2-1.L"])
 
-    def legs(self, root: Array, turn: Rotation, ankles: Array, yaw: Array) -> tuple[Array, Array]:
+    def legs(
+        self, root: Array, turn: Rotation, ankles: Array, yaw: Array, pitch: Array | None = None
+    ) -> tuple[Array, Array]:
         """Legs that reach for given ankles; the root sinks where they would be too far away.
 
         Args:
             root: [N, 3] positions of the root joint.
             turn: N rotations of the root.
             ankles: [N, 2, 3] positions of the left and the right ankle.
-            yaw: [N, 2] how far each foot points outward, radians. Feet are level.
+            yaw: [N, 2] how far each foot points outward, radians.
+            pitch: [N, 2] how far its toes point down, radians; without it feet are level.
 
         Returns:
             root: [N, 3], sunk.
             turns: [N, 2, 3, 3] rotation vectors of `LEG_JOINTS` of the left and the right leg, in world axes.
         """
-        root, reach = root.copy(), 0.998 * (self.thigh + self.shank)
-        mirror = np.array([1.0, -1.0])
-        hips = np.stack([turn.apply(self.hip * [side, 1, 1]) for side in mirror], 1)  # [N, 2, 3]
-        away = np.linalg.norm((root[:, None] + hips - ankles)[..., :2], axis=-1)
-        highest = ankles[..., 2] - hips[..., 2] + np.sqrt(np.maximum(reach**2 - away**2, 0.0))
-        root[:, 2] = np.minimum(root[:, 2], highest.min(1))
+        root, mirror = root.copy(), np.array([1.0, -1.0])
+        root[:, 2] = np.minimum(root[:, 2], self.highest_root(root, turn, ankles))
+        hips = self._hips(turn)
         turns = np.empty((len(root), 2, 3, 3))
         for leg, side in enumerate(mirror):
             flip = np.array([side, 1, 1])  # everything as for the left leg
@@ -143,9 +161,21 @@ class Skeleton:
             reference = np.cross(*self._leg_axes)
             upper = _turns((self._leg_axes[0], reference), (thigh, axis))
             lower = _turns((self._leg_axes[1], reference), (shank, axis))
+            if pitch is not None:
+                foot = foot * Rotation.from_rotvec(pitch[:, leg, None] * [1.0, 0.0, 0.0])
             for k, joint in enumerate((pelvis.inv() * upper, upper.inv() * lower, lower.inv() * foot)):
                 turns[:, leg, k] = joint.as_rotvec() * (flip if side > 0 else [1, -1, -1])
         return root, turns
+
+    def highest_root(self, root: Array, turn: Rotation, ankles: Array) -> Array:
+        """[N]: how high the root may be for both legs to reach; arguments as for `legs`, heights of root ignored."""
+        reach, hips = 0.998 * (self.thigh + self.shank), self._hips(turn)
+        away = np.linalg.norm((root[:, None] + hips - ankles)[..., :2], axis=-1)
+        return (ankles[..., 2] - hips[..., 2] + np.sqrt(np.maximum(reach**2 - away**2, 0.0))).min(1)
+
+    def _hips(self, turn: Rotation) -> Array:
+        """[N, 2, 3] from the root to the left and the right hip."""
+        return np.stack([turn.apply(self.hip * [side, 1, 1]) for side in (1.0, -1.0)], 1)
 
 
 def at_reference(template: BodyTemplate, body: Body) -> Posed:
