@@ -60,6 +60,42 @@ def random_motion(template):
     return make
 
 
+@pytest.fixture()
+def stranger(template, random_motion):
+    """A function that makes a clip of another program: the template's skeleton under Mixamo's names."""
+
+    from ram_avatar.motion.calibration import Reference
+    from ram_avatar.motion.joint_map import JointMap, shipped_tables
+    from ram_avatar.motion.template_skeleton import TemplateSkeleton
+
+    def make(frames: int = 4):
+        clip = TemplateSkeleton(Reference(template)).clip(random_motion(frames, turn=0.05))
+        table = next(table for table in shipped_tables() if table.name == "motionbuilder")
+        for part, joints in JointMap.find(clip.names).joints.items():
+            part, _, side = part.partition(".")
+            for joint, name in zip(joints, table.parts[part], strict=False):
+                name = name.replace("{side}", {"L": "Left", "R": "Right"}.get(side, ""))
+                clip.names[clip.joint(joint)] = name
+        return clip
+
+    return make
+
+
+@pytest.fixture()
+def listener():
+    """A progress that keeps its notes."""
+    from ram_avatar.progress import Silent
+
+    class Listener(Silent):
+        def __init__(self):
+            self.notes: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    return Listener()
+
+
 @pytest.fixture(scope="session")
 def film(template, tmp_path_factory) -> Path:
     """A short video of the built-in performer."""

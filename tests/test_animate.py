@@ -10,6 +10,7 @@ from ram_avatar.avatar import Avatar
 from ram_avatar.demo.improvisation import improvised
 from ram_avatar.demo.performances import perform
 from ram_avatar.errors import UserError
+from ram_avatar.motion.reading import ReadOptions
 from ram_avatar.motion.writing import write_motion
 from ram_avatar.tracking.fitting import FitSettings
 from ram_avatar.tracking.track import MIN_FRAMES, track
@@ -60,6 +61,23 @@ def test_a_bvh_file_drives(avatar, capture, template, tmp_path):
     assert near < 0.7 * far
     with pytest.raises(UserError, match="beside"):
         animate(avatar, tmp_path / "m.bvh", tmp_path / "two.mp4", side_by_side=True)
+
+
+def test_a_motion_file_that_tells_no_rate(avatar, tmp_path):
+    parts = {"global_orient": np.zeros((6, 3)), "body_pose": np.zeros((6, 63))}
+    np.savez(tmp_path / "smplx.npz", **parts, transl=np.tile([0.0, 1.3, 2.0], (6, 1)))
+    with pytest.raises(UserError, match=r"smplx\.npz: has no frame rate .*--fps"):
+        animate(avatar, tmp_path / "smplx.npz", tmp_path / "out.mp4")
+    animate(avatar, tmp_path / "smplx.npz", tmp_path / "out.mp4", options=ReadOptions(fps=20.0, up="y"))
+    info = probe(tmp_path / "out.mp4")
+    assert (info.frames, float(info.fps)) == (6, 20.0)
+
+
+def test_options_of_motion_files_are_refused_elsewhere(avatar, capture, film, tmp_path):
+    for driver in (capture.folder, film):
+        for options, name in ((ReadOptions(up="z"), "--up"), (ReadOptions(fps=20.0), "--fps")):
+            with pytest.raises(UserError, match=f"{name} is for motion files of other programs"):
+                animate(avatar, driver, tmp_path / "out.mp4", options=options)
 
 
 def test_the_driver_beside_it(avatar, capture, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from ram_avatar.cli import main
 from ram_avatar.errors import UserError
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.reading import read_motion
+from ram_avatar.motion.reading import ReadOptions, read_motion
 from ram_avatar.motion_files import convert, show
 from ram_avatar.video import probe, read_frames
 
@@ -30,7 +30,7 @@ def test_there_and_back_on_the_command_line(motion_file, tmp_path, capsys):
 
 
 def test_another_rate(motion_file, tmp_path):
-    made = convert(motion_file, tmp_path / "a.npz", fps=50.0)
+    made = convert(motion_file, tmp_path / "a.npz", options=ReadOptions(fps=50.0))
     assert (len(made), made.fps) == (19, 50.0)
     assert torch.equal(Motion.load(tmp_path / "a.npz").pose, made.pose)
 
@@ -52,7 +52,7 @@ def test_joint_names_of_ones_own(tmp_path, template, random_motion):
         convert(convert_from, tmp_path / "a.npz")
     names = tmp_path / "names.yaml"
     names.write_text("sides: [L, R]\njoints: {forearm: 'Elbogen.{side}'}")
-    assert len(convert(convert_from, tmp_path / "a.npz", joint_names=names)) == 4
+    assert len(convert(convert_from, tmp_path / "a.npz", options=ReadOptions(names))) == 4
 
 
 def test_a_body_on_a_floor(motion_file, tmp_path):
@@ -67,6 +67,40 @@ def test_a_body_on_a_floor(motion_file, tmp_path):
         assert rows.min() > 0 and rows.max() < 95 and (blue[:, [0, -1]] == 0).all()
 
 
+@pytest.fixture()
+def smpl_file(tmp_path):
+    """Ten frames of SMPL's parameters of somebody who stands in a world with y up; without a frame rate."""
+    path = tmp_path / "smpl.npz"
+    parts = {"global_orient": np.zeros((10, 3)), "body_pose": np.zeros((10, 69))}
+    np.savez(path, **parts, transl=np.tile([0.0, 1.17, 2.0], (10, 1)))
+    return path
+
+
+def test_what_a_file_does_not_say_is_told(smpl_file, tmp_path, capfd):
+    """The rate and the axis that is up, on every command; what was inferred is one line."""
+    main(["motion", "convert", str(smpl_file), str(tmp_path / "a.npz"), "--fps", "20"])
+    made = Motion.load(tmp_path / "a.npz")
+    assert (len(made), made.fps) == (10, 20.0) and made.root_rotation[:, 0].abs().max() < 0.3
+    said = capfd.readouterr().err.strip().splitlines()
+    assert [line for line in said if "smpl.npz" in line] == [
+        f"{smpl_file}: took y for up; pass --up=z if that is wrong"
+    ]
+    main(["motion", "convert", str(smpl_file), str(tmp_path / "b.npz"), "--fps", "20", "--up", "z"])
+    assert Motion.load(tmp_path / "b.npz").root_rotation.norm(dim=1).min() > 1.0  # as if they lay
+    assert "took" not in capfd.readouterr().err
+    main(["motion", "show", str(smpl_file), str(tmp_path / "a.mp4"), "--fps", "20", "--up=y", "--size", "64"])
+    info = probe(tmp_path / "a.mp4")
+    assert (info.frames, float(info.fps)) == (10, 20.0)
+
+
+def test_options_without_a_use_are_one_line(capture, film, tmp_path):
+    with pytest.raises(UserError, match="--up is for motion files of other programs"):
+        convert(capture.folder, tmp_path / "a.npz", options=ReadOptions(up="z"))
+    with pytest.raises(UserError, match="--joint-names is for motion files"):
+        show(capture.folder, tmp_path / "a.mp4", options=ReadOptions(tmp_path / "names.yaml"))
+    assert convert(capture.folder, tmp_path / "a.npz", options=ReadOptions(fps=25.0)).fps == 25.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
@@ -79,11 +113,15 @@ def test_a_body_on_a_floor(motion_file, tmp_path):
         (["convert", "{tmp}/slow.npz", "{tmp}/o.npz", "--fps", "1000"], r"slow\.npz: .*too many frames"),
         (["convert", "{tmp}/other.npz", "{tmp}/o.npz"], r"other\.npz: a motion of template 'smpl'"),
         (["convert", "{tmp}/empty.npz", "{tmp}/o.npz"], r"empty\.npz: holds no frames"),
+        (["convert", "{tmp}/in.npz", "{tmp}/o.npz", "--up", "z"], r"in\.npz: --up is for skeletons"),
+        (["convert", "{tmp}/smpl.npz", "{tmp}/o.npz"], r"smpl\.npz: has no frame rate .*tell it with --fps"),
+        (["show", "{tmp}/smpl.npz", "{tmp}/o.mp4"], r"smpl\.npz: has no frame rate .*tell it with --fps"),
+        (["show", "{tmp}/smpl.npz", "{tmp}/o.mp4", "--fps", "0"], "0 frames a second"),
         (["show", "{tmp}/in.npz", "{tmp}/o.mp4", "--size", "97"], "--size 97"),
         (["show", "{tmp}/in.npz", "{tmp}/o.gif"], r"o\.gif: the name of a video"),
     ],
 )
-def test_what_cannot_be_is_one_line(motion_file, random_motion, tmp_path, capsys, arguments, cause):
+def test_what_cannot_be_is_one_line(motion_file, smpl_file, random_motion, tmp_path, capsys, arguments, cause):
     slow, other = random_motion(5), random_motion(2)
     slow.fps, other.template = 1e-3, "smpl"
     slow.save(tmp_path / "slow.npz")

@@ -13,7 +13,7 @@ from .errors import UserError
 from .files import check_output
 from .motion.alignment import ALIGNMENT_FILE, MODES, Aligner
 from .motion.motion import Frame, Motion
-from .motion.reading import SUFFIXES, read_motion
+from .motion.reading import SUFFIXES, ReadOptions, read_motion
 from .motion.retarget import Person, retarget
 from .pictures import fit_square, read_picture
 from .progress import Progress, Silent, follow
@@ -35,7 +35,7 @@ def animate(
     align_strength: float = 1.0,
     visible_mark: bool = False,
     face_model: str | Path | None = None,
-    joint_names: str | Path | None = None,
+    options: ReadOptions | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
@@ -46,7 +46,7 @@ def animate(
         out: `.mp4`, `.mov` or `.webm`.
         background: a picture's file, "transparent" (`.mov` or `.webm`), or None for the avatar's own room.
         side_by_side: show the driver's video on the left.
-        joint_names: a YAML file for a skeleton with joint names of its own, see `motion.joint_map`.
+        options: what a motion file does not say: joint names, the axis that is up, the frame rate.
         keep_place: the avatar stays where it stands; see `motion.retarget`.
         align: "auto" moves poses that the avatar's video never showed towards those that it did, by at most 10 degrees
             a bone; "on" is the paper's full alignment of every pose; "off" leaves poses as they are. See
@@ -63,7 +63,12 @@ def animate(
     if transparent and side_by_side:
         raise UserError("a transparent video has no place for the driver beside it; choose one of the two")
     plate = background if background is None or transparent else read_picture(Path(background))
-    with _opened(Path(driver), avatar, face_model, joint_names, progress) as (motion, source, shown, sound):
+    with _opened(Path(driver), avatar, face_model, options or ReadOptions(), progress) as (
+        motion,
+        source,
+        shown,
+        sound,
+    ):
         if side_by_side and shown is None:
             raise UserError(f"{driver}: a motion file has no pictures to show beside the avatar")
         aligner = make_aligner(avatar, motion.fps, align, align_strength)
@@ -121,12 +126,13 @@ def _opened(
     driver: Path,
     avatar: Avatar,
     face_model: str | Path | None,
-    joint_names: str | Path | None,
+    options: ReadOptions,
     progress: Progress,
 ) -> Iterator[tuple[Motion, Person, Iterator[np.ndarray] | None, Path | None]]:
     """The driver's motion and body, its pictures and the file with its sound where there are any."""
     template = avatar.template
     if is_capture(driver):
+        options.check_unused(driver)
         capture = Capture.load(driver)
         check_template(capture.motion, avatar, driver)
         shown = capture.inside(capture.camera.width)[..., None]
@@ -135,9 +141,10 @@ def _opened(
     elif driver.suffix.lower() in SUFFIXES:
         # A motion file has no body of its own: it is taken to be the avatar's.
         body, identity = template.to("cpu"), avatar.identity.cpu()
-        motion = read_motion(driver, body, identity, joint_names=joint_names, progress=progress)
+        motion = read_motion(driver, body, identity, options, progress)
         yield motion, Person.of(motion, body, identity), None, None
     else:
+        options.check_unused(driver)
         with TemporaryDirectory() as scratch:
             on_cpu, folder = template.to("cpu"), Path(scratch) / "capture"
             capture = track(driver, folder, template=on_cpu, face_model=face_model, progress=progress)

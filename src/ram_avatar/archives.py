@@ -1,13 +1,31 @@
 """NumPy archives that may come from a stranger: nothing is unpickled, and sizes are checked before they are read."""
 
 import io
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+@contextmanager
+def open_archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive for reading.
+
+    Raises:
+        zipfile.BadZipFile: not an archive, or one whose table of contents is damaged.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (NotImplementedError, UnicodeError, struct.error, OverflowError, ValueError) as error:
+        raise zipfile.BadZipFile(str(error)) from None
+    with archive:
+        yield archive
 
 
 class Arrays:

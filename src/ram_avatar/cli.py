@@ -21,6 +21,14 @@ Preset = Annotated[
 Devices = Annotated[int, arg(help="GPUs (on a CPU: processes) that share every batch")]
 FaceModel = Annotated[Path | None, arg(help="MediaPipe's face_landmarker.task; sought in the cache or downloaded")]
 JointNames = Annotated[Path | None, arg(help="a .yaml that names the joints of an unknown skeleton")]
+Up = Annotated[
+    Literal["x", "y", "z", "-x", "-y", "-z"] | None,
+    arg(help="axis of a motion file that points up (--up=-y for a negative one); default: found from the motion"),
+]
+Rate = Annotated[
+    float | None,
+    arg(help="frame rate of a motion file that has none; a file that has one is resampled to it"),
+]
 Template = Annotated[
     Literal["anny", "smplx"], arg(help="the body: anny, free and built in, or smplx, whose model file you have")
 ]
@@ -134,6 +142,8 @@ def animate(
     align_strength: Annotated[float, arg(help="share of the way that poses are moved, 0 to 1")] = 1.0,
     visible_mark: VisibleMark = False,
     joint_names: JointNames = None,
+    up: Up = None,
+    fps: Rate = None,
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
     smplx_model: SmplxModel = None,
     face_model: FaceModel = None,
@@ -141,13 +151,15 @@ def animate(
 ) -> None:
     """Move an avatar as a driver does.
 
-    A driver is a video, a capture folder, or a motion file: our own .npz, .npz of AMASS or SMPL-X, .bvh, .amc with
-    its .asf, .csv of Live Link Face.
+    A driver is a video, a capture folder, or a motion file: our own .npz, .npz of AMASS, SMPL or SMPL-X, .bvh, .amc
+    with its .asf, .csv of Live Link Face or Audio2Face.
     """
     from .animate import animate as run
     from .avatar import Avatar
     from .hardware import choose_device
+    from .motion.reading import ReadOptions
 
+    options = ReadOptions(joint_names, up, fps)
     _use_smplx(smplx_model)
     with _progress() as progress:
         loaded = Avatar.load(avatar, device=choose_device(accelerator), status=progress.wait)
@@ -161,7 +173,7 @@ def animate(
             align=align,
             align_strength=align_strength,
             visible_mark=visible_mark,
-            joint_names=joint_names,
+            options=options,
             face_model=face_model,
             overwrite=overwrite,
             progress=progress,
@@ -234,6 +246,9 @@ def live(
         str | None,
         arg(help="a motion file, a capture or a video, or vmc://:39539 to listen to another program, drives"),
     ] = None,
+    joint_names: JointNames = None,
+    up: Up = None,
+    fps: Rate = None,
     host: Annotated[
         str, arg(help="address to listen on; any but loopback asks for the token in the link")
     ] = "127.0.0.1",
@@ -264,10 +279,19 @@ def live(
     from .live.bench import measure
     from .live.studio import Studio, source_of
     from .live.tracker import tracker_maker
+    from .motion.reading import ReadOptions
 
     with _progress() as progress:
         camera = tracker_maker(face_model, profile, progress)
-        studio = Studio(avatar, source=source_of(source), camera=camera, accelerator=accelerator, marked=visible_mark)
+        studio = Studio(
+            avatar,
+            source=source_of(source),
+            options=ReadOptions(joint_names, up, fps),
+            camera=camera,
+            accelerator=accelerator,
+            marked=visible_mark,
+            progress=progress,
+        )
         if bench:
             measure(studio, progress)
         else:
@@ -313,26 +337,30 @@ def demo(
 def convert(
     source: Positional[Path],
     out: Positional[Path],
-    fps: Annotated[float | None, arg(help="frames a second of the result; default: the source's own, up to 60")] = None,
+    fps: Annotated[
+        float | None,
+        arg(help="frame rate of the result, and of a source that has none; default: the source's own, up to 60"),
+    ] = None,
     template: Template = "anny",
     smplx_model: SmplxModel = None,
     joint_names: JointNames = None,
+    up: Up = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a motion in another format.
 
-    A source is a capture folder or a motion file: our own .npz, .npz of AMASS or SMPL-X, .bvh, .amc with its .asf,
-    .csv of Live Link Face. OUT is .npz, .bvh (the body) or .csv (the face).
+    A source is a capture folder or a motion file: our own .npz, .npz of AMASS, SMPL or SMPL-X, .bvh, .amc with its
+    .asf, .csv of Live Link Face or Audio2Face. OUT is .npz, .bvh (the body) or .csv (the face).
     """
+    from .motion.reading import ReadOptions
     from .motion_files import convert as run
 
     with _progress() as progress:
         made = run(
             source,
             out,
-            fps=fps,
             template=_template(template, smplx_model, progress),
-            joint_names=joint_names,
+            options=ReadOptions(joint_names, up, fps),
             overwrite=overwrite,
             progress=progress,
         )
@@ -346,9 +374,12 @@ def show(
     template: Template = "anny",
     smplx_model: SmplxModel = None,
     joint_names: JointNames = None,
+    up: Up = None,
+    fps: Rate = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw any motion as a shaded body on a floor: OUT is .mp4, .mov or .webm. For sources see `convert`."""
+    from .motion.reading import ReadOptions
     from .motion_files import show as run
 
     with _progress() as progress:
@@ -357,7 +388,7 @@ def show(
             out,
             size=size,
             template=_template(template, smplx_model, progress),
-            joint_names=joint_names,
+            options=ReadOptions(joint_names, up, fps),
             overwrite=overwrite,
             progress=progress,
         )

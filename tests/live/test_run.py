@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from conftest import answer, event
 from websockets.sync.client import connect
@@ -16,6 +17,7 @@ from ram_avatar.live.bench import measure
 from ram_avatar.live.protocol import CameraFrame
 from ram_avatar.live.run import Address, listen
 from ram_avatar.live.studio import Studio
+from ram_avatar.motion.reading import ReadOptions
 from ram_avatar.progress import Silent
 
 
@@ -113,6 +115,8 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(capsys):
         (["{notes}"], "not an avatar folder"),
         (["{ada}", "--source", "absent.npz"], "absent.npz: no such file"),
         (["{ada}", "--bench"], "--source"),
+        (["{ada}", "--up", "z"], "without --source: --up is for motion files"),
+        (["{ada}", "--source", "vmc://:39539", "--fps", "30"], "--fps is for motion files"),
         (["{ada}", "--certificate", "absent.pem"], "absent.pem"),
         (["{ada}", "--host", "203.0.113.7"], "203.0.113.7"),
         (["{ada}", "--port", "70000"], "70000"),
@@ -147,3 +151,14 @@ def test_the_bench_of_a_motion_that_is_damaged_is_told(avatars, tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"no motion")
     with pytest.raises(UserError, match=r"bad\.npz"):
         measure(Studio(avatars / "ada", source=tmp_path / "bad.npz"), Silent())
+
+
+def test_a_source_that_tells_no_rate(avatars, avatar, listener, tmp_path):
+    """It plays at the rate that was told, and the axis that was taken for up is noted."""
+    parts = {"global_orient": np.zeros((6, 3)), "body_pose": np.zeros((6, 63))}
+    np.savez(tmp_path / "smplx.npz", **parts, transl=np.tile([0.0, 1.3, 2.0], (6, 1)))
+    options = ReadOptions(fps=20.0)
+    studio = Studio(avatars / "ada", source=tmp_path / "smplx.npz", options=options, progress=listener)
+    driver = studio.driver(avatar, "source")
+    assert [driver.index(seconds) for seconds in (0.0, 0.06, 0.11)] == [0, 1, 2]
+    assert len(listener.notes) == 1 and "took y for up" in listener.notes[0]

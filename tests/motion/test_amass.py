@@ -117,11 +117,36 @@ def test_parts_are_put_together(write):
     assert torch.equal(few.rotations[:, few.joint("right_thumb3")], whole.rotations[:, few.joint("right_thumb3")])
 
 
+def test_the_parts_of_amass(write):
+    """Its own names for them; SMPL+H has no jaw and no eyes."""
+    poses = 0.3 * np.random.default_rng(0).standard_normal((4, 165))
+    poses[:, :3] = UPRIGHT
+    names = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
+    parts = dict(zip(names, np.split(poses, np.cumsum([3, 63, 3, 6]), axis=1), strict=True))
+    whole, apart = read_amass(write(4, poses=poses)), read_amass(write(4, poses=None, **parts))
+    assert apart.names == whole.names and torch.equal(apart.rotations, whole.rotations)
+    few = read_amass(write(4, poses=None, **{**parts, "pose_jaw": None, "pose_eye": None}))
+    assert torch.equal(few.rotations[:, few.joint("left_thumb3")], whole.rotations[:, few.joint("left_thumb3")])
+    assert torch.allclose(few.rotations[:, few.joint("jaw")], torch.eye(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 69), (4, 23, 3)])
+def test_the_parts_of_smpl(write, shape):
+    poses = 0.3 * np.random.default_rng(0).standard_normal((4, 72))
+    poses[:, :3] = UPRIGHT
+    parts = {"poses": None, "global_orient": poses[:, :3], "body_pose": poses[:, 3:].reshape(shape)}
+    whole, apart = read_amass(write(4, poses=poses)), read_amass(write(4, **parts))
+    assert apart.names == list(SMPL) and torch.equal(apart.rotations, whole.rotations)
+    with pytest.raises(UserError, match=r"body_pose is SMPL's, .* has no left_hand_pose"):
+        read_amass(write(4, **parts, left_hand_pose=np.zeros((4, 45))))
+
+
 def test_frame_rates(write):
     assert read_amass(write(mocap_framerate=None, mocap_frame_rate=np.array(30))).fps == 30
     assert read_amass(write(mocap_framerate=None, fps=np.array([25.0]))).fps == 25
     assert read_amass(write(mocap_framerate=None), fps=59.94).fps == 59.94
-    with pytest.raises(UserError, match=r"m\.npz: has no frame rate \(mocap_framerate"):
+    assert read_amass(write(), fps=59.94).fps == 120  # a file's own rate counts
+    with pytest.raises(UserError, match=r"m\.npz: has no frame rate \(mocap_framerate.*--fps"):
         read_amass(write(mocap_framerate=None))
 
 

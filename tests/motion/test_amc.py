@@ -162,6 +162,38 @@ def test_where_the_skeleton_is_found(leg, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("motion", "skeletons", "taken"),
+    [
+        ("HDM_bd_01-02_03_120", ["HDM_bd", "HDM_bk", "HDM_b"], "HDM_bd"),  # of several, the longest
+        ("03_01", ["03", "02"], "03"),
+        ("10_02", ["1", "10"], "10"),
+        ("Walk", ["walk", "wal"], "walk"),  # capitals do not count
+        ("10_02", ["1", "2"], None),  # no number is cut
+        ("02_01", ["03", "04"], None),
+    ],
+)
+def test_the_skeleton_among_several(leg, tmp_path, motion, skeletons, taken):
+    text = leg().read_text()
+    (tmp_path / "07.asf").unlink()
+    for name in skeletons:
+        (tmp_path / f"{name}.asf").write_text(ASF.replace("0.4", "0.3") if name == taken else ASF)
+    path = tmp_path / f"{motion}.amc"
+    path.write_text(text)
+    if taken is None:
+        with pytest.raises(UserError, match=r"needs its skeleton; put"):
+            read_amc(path)
+    else:
+        assert torch.allclose(read_amc(path).offsets[-1], torch.tensor([0, 0, -0.3]))
+
+
+def test_byte_order_marks_are_passed_over(leg, tmp_path):
+    whole = read_amc(leg())
+    for path in tmp_path.iterdir():
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert torch.equal(read_amc(tmp_path / "07_01.amc").rotations, whole.rotations)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "cause"),
     [
         (":bonedata", ":nothing", r"07\.asf: not an Acclaim skeleton, it has no section :bonedata"),

@@ -46,6 +46,21 @@ BANDAI_NAMCO = [
 ]
 
 
+# A data set in Biovision's names, with joints of cgspeed between them; and Biovision's own.
+BIOVISION = [
+    *("Hips", "LHipJoint", "LeftHip", "LeftKnee", "LeftAnkle", "LeftToe"),
+    *("RHipJoint", "RightHip", "RightKnee", "RightAnkle", "RightToe"),
+    *("lowerback", "Chest", "Chest2", "lowerneck", "Neck", "Head"),
+    *(side + bone for side in ("Left", "Right") for bone in ("Collar", "Shoulder", "Elbow", "Wrist")),
+    *("lhand", "LFingers", "LThumb", "rhand", "RFingers", "RThumb"),
+]
+BIOVISION_OF_OLD = [
+    *("Hips", "Chest", "Neck", "Head"),
+    *(side + bone for side in ("Left", "Right") for bone in ("Collar", "UpArm", "LowArm", "Hand")),
+    *(side + bone for side in ("Left", "Right") for bone in ("Hip", "Knee", "Ankle", "Toe")),
+]
+
+
 def names_of(table: JointTable) -> list[str]:
     """Every name that a table knows."""
     return [
@@ -65,7 +80,7 @@ def test_every_table_finds_its_own_skeleton(table):
 
 
 def test_what_is_shipped():
-    expected = {"anny", "bandai_namco", "cmu_asf", "daz", "motionbuilder", "rokoko", "smpl", "smpl_fbx"}
+    expected = {"anny", "bandai_namco", "biovision", "cmu_asf", "daz", "motionbuilder", "rokoko", "smpl", "smpl_fbx"}
     assert {table.name for table in shipped_tables()} == expected
 
 
@@ -85,8 +100,10 @@ def test_prefixes_do_not_matter(prefix):
         (CGSPEED, "motionbuilder", ("LowerBack", "Spine", "Spine1"), "LeftForeArm", False),
         (ROKOKO, "rokoko", ("Spine1", "Spine2", "Spine3", "Spine4"), "LeftForeArm", True),
         (BANDAI_NAMCO, "bandai_namco", ("Spine", "Chest"), "LowerArm_L", False),
+        (BIOVISION, "biovision", ("Chest", "Chest2"), "LeftElbow", False),
+        (BIOVISION_OF_OLD, "biovision", ("Chest",), "LeftLowArm", False),
     ],
-    ids=["Mixamo", "Mixamo's prefix", "CMU by cgspeed", "Rokoko", "Bandai-Namco"],
+    ids=["Mixamo", "Mixamo's prefix", "CMU by cgspeed", "Rokoko", "Bandai-Namco", "Biovision", "Biovision of old"],
 )
 def test_what_programs_write(names, table, spine, elbow, fingers):
     """The joints of their files, in their order."""
@@ -108,8 +125,18 @@ def test_what_is_missing_is_said():
     with pytest.raises(UserError, match=r"no joint was found for head, forearm\.L;") as error:
         JointMap.find(names)
     assert "\n" not in str(error.value)
+    assert "--joint-names" in str(error.value)
     with pytest.raises(UserError, match="hips"):
         JointMap.find(["tail"])
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("Hips", "pelvis"), ("Neck", "neck01"), ("Spine", "Chest"), ("Hips", "hip")]
+)
+def test_parts_in_the_middle_may_have_the_names_of_another_program(name, other):
+    mapping = JointMap.find([other if known == name else known for known in MIXAMO])
+    part = {"Hips": "hips", "Neck": "neck", "Spine": "spine"}[name]
+    assert mapping.table == "motionbuilder" and (other in mapping.joints[part] or part == "spine")
 
 
 def test_a_table_of_ones_own_extends(tmp_path):

@@ -11,11 +11,7 @@ import torch
 from ram_avatar.errors import UserError
 from ram_avatar.motion.arkit import write_live_link
 from ram_avatar.motion.bvh import write_bvh
-from ram_avatar.motion.calibration import Reference
-from ram_avatar.motion.joint_map import JointMap, shipped_tables
-from ram_avatar.motion.reading import facing_camera, read_motion
-from ram_avatar.motion.skeleton import SkeletalClip
-from ram_avatar.motion.template_skeleton import TemplateSkeleton
+from ram_avatar.motion.reading import ReadOptions, facing_camera, read_motion
 
 
 def _forward(motion) -> torch.Tensor:
@@ -77,23 +73,6 @@ def test_refusals_name_the_file(template, tmp_path, name, content):
         read_motion(tmp_path / name, template)
 
 
-@pytest.fixture()
-def stranger(template, random_motion):
-    """A function that makes a clip of another program: the template's skeleton under Mixamo's names."""
-
-    def make(frames: int = 4) -> SkeletalClip:
-        clip = TemplateSkeleton(Reference(template)).clip(random_motion(frames, turn=0.05))
-        table = next(table for table in shipped_tables() if table.name == "motionbuilder")
-        for part, joints in JointMap.find(clip.names).joints.items():
-            part, _, side = part.partition(".")
-            for joint, name in zip(joints, table.parts[part], strict=False):
-                name = name.replace("{side}", {"L": "Left", "R": "Right"}.get(side, ""))
-                clip.names[clip.joint(joint)] = name
-        return clip
-
-    return make
-
-
 @pytest.mark.parametrize("frames", [1, 2])
 def test_very_short_clips(template, stranger, tmp_path, frames):
     write_bvh(tmp_path / "a.bvh", stranger(frames))
@@ -108,13 +87,43 @@ def test_very_short_clips(template, stranger, tmp_path, frames):
 def test_a_rate_is_made(template, stranger, tmp_path):
     clip = stranger(41)
     write_bvh(tmp_path / "a.bvh", clip)
-    assert len(read_motion(tmp_path / "a.bvh", template, fps=50.0)) == 81
+    assert len(read_motion(tmp_path / "a.bvh", template, options=ReadOptions(fps=50.0))) == 81
     clip.fps = 120.0
     write_bvh(tmp_path / "fast.bvh", clip)
     assert read_motion(tmp_path / "fast.bvh", template).fps == 30.0
-    assert read_motion(tmp_path / "fast.bvh", template, fps=120.0).fps == 120.0
-    with pytest.raises(UserError, match=r"a\.bvh: .*too many frames"):
-        read_motion(tmp_path / "a.bvh", template, fps=1e8)
+    assert read_motion(tmp_path / "fast.bvh", template, options=ReadOptions(fps=120.0)).fps == 120.0
+    clip.fps = 0.02
+    write_bvh(tmp_path / "slow.bvh", clip)
+    with pytest.raises(UserError, match=r"slow\.bvh: .*too many frames"):
+        read_motion(tmp_path / "slow.bvh", template, options=ReadOptions(fps=1000.0))
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, 1001.0, float("nan"), float("inf")])
+def test_rates_that_cannot_be(fps):
+    with pytest.raises(UserError, match="frames a second are not possible"):
+        ReadOptions(fps=fps)
+
+
+def test_options_without_a_use_are_refused(template, random_motion, tmp_path):
+    random_motion(4).save(tmp_path / "m.npz")
+    write_live_link(tmp_path / "f.csv", torch.rand(90, len(template.action_names)), template.action_names, 30.0)
+    for name in ("m.npz", "f.csv"):
+        with pytest.raises(UserError, match=rf"{name}: --up is for skeletons"):
+            read_motion(tmp_path / name, template, options=ReadOptions(up="z"))
+    with pytest.raises(UserError, match="up is one of x, y, z"):
+        ReadOptions(up="w")
+
+
+def test_the_rate_of_a_file_without_one(template, tmp_path):
+    """It is told, and not resampled: as many frames come as there are."""
+    poses = np.zeros((10, 72))
+    poses[:, 0] = np.pi / 2
+    np.savez(tmp_path / "a.npz", poses=poses, trans=np.tile([0, 0, 0.95], (10, 1)))
+    with pytest.raises(UserError, match=r"a\.npz: has no frame rate .*--fps"):
+        read_motion(tmp_path / "a.npz", template)
+    for fps in (20.0, 120.0):
+        motion = read_motion(tmp_path / "a.npz", template, options=ReadOptions(fps=fps))
+        assert (len(motion), motion.fps) == (10, fps)
 
 
 def test_a_strange_skeleton_is_told_with_its_file(template, stranger, tmp_path):

@@ -23,7 +23,7 @@ import roma
 import torch
 from torch import Tensor
 
-from ..archives import Arrays
+from ..archives import Arrays, open_archive
 from ..errors import UserError
 from ..files import disk_errors
 from .chain import Chain, homogeneous
@@ -126,7 +126,7 @@ def read_model(path: Path) -> SmplxModel:
         UserError: damaged, of another model, or with arrays that are absent, too large, or do not fit together.
     """
     try:
-        with disk_errors(path), zipfile.ZipFile(path) as archive:
+        with disk_errors(path), open_archive(path) as archive:
             return _model(Arrays(archive, _MAX_BYTES))
     except zipfile.BadZipFile:
         raise UserError(f"{path}: not an .npz file, or damaged; get {WHERE}") from None

@@ -9,8 +9,9 @@ from ..avatar import Avatar, is_avatar
 from ..errors import UserError
 from ..hardware import choose_device
 from ..inference.engine import Engine
-from ..motion.reading import SUFFIXES, read_motion
+from ..motion.reading import SUFFIXES, ReadOptions, read_motion
 from ..motion.retarget import Person
+from ..progress import Progress
 from ..tracking.capture import Capture, is_capture
 from .backdrop import Backdrop
 from .films import Film, FilmDriver
@@ -46,11 +47,13 @@ class Studio:
     Args:
         avatar: the folder of the avatar to begin with; the others that lie beside it can be chosen.
         source: a motion file, a capture, a video or another program that drives in the place of a camera.
+        options: what a motion file at `source` does not say.
         camera: makes what drives from a camera's pictures.
         marked: see `AvatarPipeline`.
+        progress: told what was inferred of a motion file at `source`.
 
     Raises:
-        UserError: not an avatar; `source` is not there.
+        UserError: not an avatar; `source` is not there; `options` without a motion file.
     """
 
     def __init__(
@@ -58,14 +61,20 @@ class Studio:
         avatar: Path,
         *,
         source: Path | VmcAddress | None = None,
+        options: ReadOptions | None = None,
         camera: MakeDriver | None = None,
         accelerator: str = "auto",
         marked: bool = False,
+        progress: Progress | None = None,
     ):
         if not is_avatar(avatar):
             raise UserError(f"{avatar}: not an avatar folder (it has no avatar.json); `ram-avatar create` makes one")
         if isinstance(source, Path) and not source.exists():
             raise UserError(f"{source}: no such file")
+        self._options, self._progress = options or ReadOptions(), progress
+        if not _is_motion_file(source):
+            told = "another program" if isinstance(source, VmcAddress) else source or "without --source"
+            self._options.check_unused(told)
         self.current = avatar.resolve().name
         self.source = source
         self._parent = avatar.resolve().parent
@@ -130,7 +139,7 @@ class Studio:
     def _from_source(self, avatar: Avatar, source: Path | VmcAddress) -> Driver:
         if isinstance(source, VmcAddress):
             return VmcDriver(avatar, VmcReceiver(source))
-        if not is_capture(source) and source.suffix.lower() not in SUFFIXES:
+        if not is_capture(source) and not _is_motion_file(source):
             if self._camera is None:
                 raise UserError(f"{source}: not a motion file ({', '.join(SUFFIXES)}) and not a capture")
             return FilmDriver(Film(source, source.name), self._camera(avatar))
@@ -140,5 +149,9 @@ class Studio:
             motion, identity = capture.motion, capture.identity
             check_template(motion, avatar, source)
         else:
-            motion = read_motion(source, template, identity)
+            motion = read_motion(source, template, identity, self._options, self._progress)
         return PlayedMotion(motion, Person.of(motion, template, identity), avatar)
+
+
+def _is_motion_file(source: Path | VmcAddress | None) -> bool:
+    return isinstance(source, Path) and not source.is_dir() and source.suffix.lower() in SUFFIXES

@@ -12,11 +12,14 @@ import roma
 import torch
 from torch import Tensor
 
-from ..archives import Arrays
+from ..archives import Arrays, open_archive
 from ..body.smpl_joints import SMPL, SMPLH, SMPLX
 from ..errors import UserError
 from ..files import disk_errors
+from ..progress import Progress
+from .joint_map import JointMap
 from .skeleton import SkeletalClip
+from .upright import AXES, find_up, stand_up, tell_up
 
 HEIGHT = 1.70  # metres, of the skeleton
 _MAX_BYTES = 1 << 29  # of one array, unpacked: an hour at 120 frames per second takes 540 MB
@@ -25,8 +28,9 @@ _AMASS_ONLY = ("dmpls", "surface_model_type", "markers_latent")
 
 _MODELS = {3 * len(joints): joints for joints in (SMPL, SMPLH, SMPLX)}
 
-# The parts of SMPL-X in files that keep them apart, in the order of the joints; those not required may be absent.
-_PARTS = {
+# The parts of SMPL-X in files that keep them apart, by the names of fitters and of AMASS, in the order of the joints:
+# how many joints each has. Those not required may be absent.
+_FITTERS = {
     "global_orient": 1,
     "body_pose": 21,
     "jaw_pose": 1,
@@ -35,7 +39,9 @@ _PARTS = {
     "left_hand_pose": 15,
     "right_hand_pose": 15,
 }
-_REQUIRED = ("global_orient", "body_pose")
+_AMASS = {"root_orient": 1, "pose_body": 21, "pose_jaw": 1, "pose_eye": 2, "pose_hand": 30}
+_REQUIRED = 2  # the first parts: the root and the body
+_SMPL_BODY = 23  # joints of SMPL's own body part, which has hands but no fingers
 
 # Where joints of a T-pose are, in shares of the body height: to the left, to the front, above the soles. Heights of
 # hip, knee, ankle, shoulder, chin and eyes, half the width of the shoulders, lengths of upper arm, forearm and foot:
@@ -72,45 +78,54 @@ _FINGER_LENGTHS = {
 }
 _THUMB = np.sqrt([0.5, 0.5])  # the thumb points between outwards and the front, other fingers outwards
 
-# By the axis that points up in a file's world: what takes it to our axes. With "y", who faces z has x to the left; "-y"
-# is a camera's world, with x to the right of its picture and z away from it.
-_WORLDS = {
-    "z": torch.eye(3),
-    "y": torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
-    "-y": torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
-}
-_FROM_MODEL = _WORLDS["y"]  # the model at rest: y up, facing z
+_FROM_MODEL = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # the model at rest: y up, facing z
+_PELVIS = 0.35  # metres that `trans` is above the pelvis in a world with y up: 0.22 for SMPL, 0.35 for SMPL-X
 
 
-def read_amass(path: str | Path, fps: float | None = None, up: str | None = None) -> SkeletalClip:
+def read_amass(
+    path: str | Path, fps: float | None = None, up: str | None = None, progress: Progress | None = None
+) -> SkeletalClip:
     """Read a motion of SMPL, SMPL+H or SMPL-X.
 
-    Either all `poses` in one array [N, 72], [N, 156] or [N, 165] and `trans` [N, 3], as in AMASS (N. Mahmood et al.,
-    ICCV 2019), or the parts of SMPL-X (`global_orient`, `body_pose`, ...) and `transl`. Hands are rotations of every
-    joint from the flat hand. The skeleton is `HEIGHT` tall, whatever the person's shape, and its root is at `trans`,
-    which is off the model's pelvis by a constant that only the licensed model tells.
+    The pose is one array `poses` [N, 72], [N, 156] or [N, 165] as in AMASS (N. Mahmood et al., ICCV 2019), or parts:
+    `global_orient`, `body_pose` ([N, 63], or SMPL's [N, 69]) and so on, or AMASS's `root_orient`, `pose_body`,
+    `pose_hand`, .... The place is `trans` or `transl` [N, 3]. Hands are rotations of every joint from the flat hand.
+    The skeleton is `HEIGHT` tall, whatever the person's shape, and its root is at `trans`, which is off the model's
+    pelvis by a constant that only the licensed model tells.
 
     Args:
-        fps: frame rate, instead of the file's `mocap_framerate`, `mocap_frame_rate` or `fps`.
-        up: the axis of the file's world that points up, "z", "y" or "-y" (a camera's). AMASS itself has z; for
-            others it is by default the axis nearest to the body's own on average, so tell it where people lie.
+        fps: the rate of a file that does not tell its own (`mocap_framerate`, `mocap_frame_rate` or `fps`).
+        up: the axis of the file's world that points up, a key of `upright.AXES`. AMASS itself has z; for others it
+            is found from the motion (`upright.find_up`).
+        progress: told which axis was taken for up where that is not z.
 
     Raises:
-        UserError: no such file, damaged, an array too large, missing, of another shape or not finite, which the
-            message names.
+        UserError: no such file, damaged, no frame rate, an array too large, missing, of another shape or not finite,
+            which the message names.
     """
-    if up is not None and up not in _WORLDS:
-        raise ValueError(f"up must be one of {list(_WORLDS)}, got {up}")
+    if up is not None and up not in AXES:
+        raise ValueError(f"up must be one of {list(AXES)}, got {up}")
     try:
-        with disk_errors(path), zipfile.ZipFile(path) as archive:
-            return _clip(Arrays(archive, _MAX_BYTES), fps, up)
+        with disk_errors(path), open_archive(path) as archive:
+            arrays = Arrays(archive, _MAX_BYTES)
+            clip = _clip(arrays, fps)
+            certain = arrays.first(_AMASS_ONLY) is not None
     except zipfile.BadZipFile as error:
         raise UserError(f"{path}: not an .npz file, or damaged ({error})") from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
+    mapping = JointMap.find(clip.names)
+    if up is None and certain:
+        up = "z"
+    elif up is None:
+        found = find_up(clip, mapping, usual=None, sunk=_PELVIS)
+        tell_up(path, found, "z", progress)
+        up = found.axis
+    return stand_up(clip, mapping, up)
 
 
-def _clip(arrays: Arrays, fps: float | None, up: str | None) -> SkeletalClip:
+def _clip(arrays: Arrays, fps: float | None) -> SkeletalClip:
+    """The clip as if y were up."""
     poses = _frames(arrays, "poses", *_MODELS) if "poses" in arrays else _joined(arrays)
     joints = _MODELS[poses.shape[1]]
     trans = _frames(arrays, arrays.first(("transl", "trans")) or "trans", 3)
@@ -118,16 +133,14 @@ def _clip(arrays: Arrays, fps: float | None, up: str | None) -> SkeletalClip:
         raise ValueError(f"has {len(trans)} frames of trans, but {len(poses)} of the pose")
     if not len(poses):
         raise ValueError("has no frames")
-    if fps is None:
-        fps = _frame_rate(arrays)
+    fps = _frame_rate(arrays, fps)
     rotations = roma.rotvec_to_rotmat(poses.reshape(len(poses), -1, 3))
-    world = _WORLDS[up or ("z" if arrays.first(_AMASS_ONLY) else _up(rotations[:, 0]))]
     return SkeletalClip(
         names=list(joints),
         parents=[list(joints).index(parent) if parent else -1 for parent in joints.values()],
         offsets=_offsets(joints),
-        rotations=torch.cat([world @ rotations[:, :1], _FROM_MODEL @ rotations[:, 1:]], 1) @ _FROM_MODEL.T,
-        root=trans @ world.T,
+        rotations=_FROM_MODEL @ rotations @ _FROM_MODEL.T,
+        root=trans @ _FROM_MODEL.T,
         fps=fps,
     )
 
@@ -141,31 +154,39 @@ def _frames(arrays: Arrays, key: str, *widths: int) -> Tensor:
 
 
 def _joined(arrays: Arrays) -> Tensor:
-    """[N, 165]: the parts of SMPL-X; those that are absent stay at rest."""
-    if not all(key in arrays for key in _REQUIRED):
-        raise ValueError(f"not a motion of SMPL: it has neither poses nor {' and '.join(_REQUIRED)}")
-    parts = {key: _frames(arrays, key, 3 * count) for key, count in _PARTS.items() if key in arrays}
-    frames = len(parts["body_pose"])
-    for key, part in parts.items():
+    """[N, 165] of the parts of SMPL-X, or [N, 72] of those of SMPL; parts that are absent stay at rest."""
+    for parts in (_FITTERS, _AMASS):
+        required = tuple(parts)[:_REQUIRED]
+        if all(key in arrays for key in required):
+            break
+    else:
+        names = " nor ".join(" and ".join(tuple(parts)[:_REQUIRED]) for parts in (_FITTERS, _AMASS))
+        raise ValueError(f"not a motion of SMPL: it has neither poses nor {names}")
+    root, body = required
+    widths = {key: (3 * count,) for key, count in parts.items()} | {body: (3 * parts[body], 3 * _SMPL_BODY)}
+    found = {key: _frames(arrays, key, *widths[key]) for key in parts if key in arrays}
+    frames = len(found[body])
+    for key, part in found.items():
         if len(part) != frames:
-            raise ValueError(f"has {len(part)} frames of {key}, but {frames} of body_pose")
-    return torch.cat([parts.get(key, torch.zeros(frames, 3 * count)) for key, count in _PARTS.items()], 1)
+            raise ValueError(f"has {len(part)} frames of {key}, but {frames} of {body}")
+    if found[body].shape[1] == 3 * _SMPL_BODY:
+        if others := [key for key in found if key not in required]:
+            raise ValueError(f"{body} is SMPL's, with {3 * _SMPL_BODY} numbers a frame, which has no {others[0]}")
+        return torch.cat([found[root], found[body]], 1)
+    return torch.cat([found.get(key, torch.zeros(frames, 3 * count)) for key, count in parts.items()], 1)
 
 
-def _frame_rate(arrays: Arrays) -> float:
+def _frame_rate(arrays: Arrays, told: float | None) -> float:
+    """The file's own rate, or the one that was told where it has none."""
     key = arrays.first(_FRAME_RATES)
     if key is None:
-        raise ValueError(f"has no frame rate ({', '.join(_FRAME_RATES)})")
+        if told is None:
+            raise ValueError(f"has no frame rate ({', '.join(_FRAME_RATES)}); tell it with --fps")
+        return told
     rate = arrays.numbers(key)
     if rate.numel() != 1 or not float(rate) > 0:
         raise ValueError(f"{key} must be one positive number")
     return float(rate)
-
-
-def _up(root: Tensor) -> str:
-    """The axis of the world that the body's own way up is nearest to, on average over rotations [N, 3, 3]."""
-    _, y, z = root[:, :, 1].mean(0).tolist()
-    return max({"z": z, "y": y, "-y": -y}.items(), key=lambda item: item[1])[0]
 
 
 def _offsets(joints: dict[str, str]) -> Tensor:

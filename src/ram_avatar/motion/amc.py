@@ -4,7 +4,6 @@ Format: J. Lander, "Working with Motion Capture File Formats", Game Developer, J
 mocap.cs.cmu.edu, "FAQs" and "Info".
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from .skeleton import SkeletalClip
 
 CMU_FPS = 120.0
 _INCH = 0.0254  # metres
+_MAX_NUMBER = 1e7
 _MAX_SKELETON, _MAX_MOTION = 1 << 20, 1 << 28  # bytes; CMU's largest are 8 kB and 20 MB
 # Columns: where the file's x (left), y (up) and z (front) point in our axes.
 _TO_WORLD = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -64,8 +64,8 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = 
     `<bone>_end`. Lengths are inches times the skeleton's `length` (0.45 at CMU), y is up and z the front.
 
     Args:
-        skeleton: the `.asf` file. By default the one beside the motion of its name or of its subject, for
-            `03_01.amc` that is `03.asf`, or the only one in its folder.
+        skeleton: the `.asf` file. By default the one beside the motion whose name is the longest that the motion's
+            begins with, for `03_01.amc` that is `03.asf`; or the only one in its folder.
         fps: frame rate, which the format has no field for.
 
     Raises:
@@ -82,13 +82,18 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = 
 def _find_skeleton(path: Path) -> Path:
     with disk_errors(path):
         beside = {p.stem.lower(): p for p in path.absolute().parent.iterdir() if p.suffix.lower() == ".asf"}
-    subject = path.stem.split("_")[0]
-    for name in (path.stem, subject):
-        if name.lower() in beside:
-            return beside[name.lower()]
+    stem = path.stem.lower()
+    named = [name for name in beside if stem.startswith(name) and not _cuts_number(stem, len(name))]
+    if named:
+        return beside[max(named, key=len)]
     if len(beside) == 1:
         return next(iter(beside.values()))
-    raise UserError(f"{path}: needs its skeleton; put {subject}.asf beside it")
+    raise UserError(f"{path}: needs its skeleton; put {path.stem.split('_')[0]}.asf beside it")
+
+
+def _cuts_number(stem: str, length: int) -> bool:
+    """Whether a name's first characters end within a number: `1.asf` is not the skeleton of `10_02.amc`."""
+    return stem[length - 1 : length + 1].isdecimal() and len(stem) > length
 
 
 @contextmanager
@@ -104,7 +109,7 @@ def _lines(path: Path, largest: int) -> Iterator[_Line]:
     """The lines that are neither empty nor comments, one at a time."""
     if path.stat().st_size > largest:
         raise ValueError(f"larger than {largest >> 20} MB")
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             words = line.split()
             if words and not words[0].startswith("#"):
@@ -116,7 +121,7 @@ def _numbers(line: _Line, words: list[str], count: int) -> np.ndarray:
         values = [float(word) for word in words]
     except ValueError:
         raise ValueError(f"line {line.number}: '{' '.join(line.words)[:60]}' should hold numbers") from None
-    if len(values) != count or not all(map(math.isfinite, values)):
+    if len(values) != count or not all(abs(value) < _MAX_NUMBER for value in values):
         raise ValueError(f"line {line.number}: needs {count} finite numbers, '{' '.join(line.words)[:60]}'")
     return np.array(values)
 

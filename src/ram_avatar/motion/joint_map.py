@@ -104,15 +104,18 @@ class JointMap:
         Raises:
             UserError: no table has all the joints that are needed; the file at `path` is wrong.
         """
-        joints, table = max(((table.match(names), table.name) for table in shipped_tables()), key=_matches)
+        found = ((table.match(names), table.name) for table in shipped_tables())
+        (joints, table), *others = sorted(found, key=_matches, reverse=True)
+        for other, _ in others:  # names of what is in the middle mean the same in all of them
+            joints = {part: other[part] for part in _MIDDLE_PARTS if part in other} | joints
         if path is not None:
             own = JointTable.load(path)
             joints, table = {**joints, **own.match(names)}, own.name
         missing = [part for part in _NEEDED if part not in joints]
         if missing:
             raise UserError(
-                f"this skeleton's joints are not known ({', '.join(names[:6])}, ...): "
-                f"no joint was found for {', '.join(missing)}; a table of names of your own can say which they are"
+                f"this skeleton's joints are not known ({', '.join(names[:6])}, ...): no joint was found for "
+                f"{', '.join(missing)}; say which they are in a .yaml table, and pass it as --joint-names"
             )
         return cls(table, joints)
 
@@ -130,8 +133,10 @@ def shipped_tables() -> list[JointTable]:
     return [JointTable.load(path) for path in sorted(folder.glob("*.yaml"))]
 
 
-def _matches(found: tuple[dict[str, tuple[str, ...]], str]) -> int:
-    return sum(map(len, found[0].values()))
+def _matches(found: tuple[dict[str, tuple[str, ...]], str]) -> tuple[int, int]:
+    """Needed parts, then all joints."""
+    joints, _ = found
+    return sum(part in joints for part in _NEEDED), sum(map(len, joints.values()))
 
 
 def _plain(name: str) -> str:

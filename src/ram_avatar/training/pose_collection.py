@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..archives import open_archive
 from ..body import load_template
 from ..errors import UserError
 from ..motion.pose_features import PoseFeatures
@@ -59,7 +60,7 @@ def _found(path: Path) -> Iterator[Source]:
         raise UserError(f"{path}: no such file")
     elif path.suffix.lower() == ".zip":
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_archive(path) as archive:
                 names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
         except zipfile.BadZipFile:
             raise UserError(f"{path}: not a .zip archive, or damaged") from None
@@ -168,7 +169,7 @@ def _read(source: Source) -> tuple[np.ndarray | None, str]:
 def _unpacked(source: Source, scratch: Path) -> Path:
     if not source.entry:
         return source.path
-    with zipfile.ZipFile(source.path) as archive:
+    with open_archive(source.path) as archive:
         if archive.getinfo(source.entry).file_size > _MAX_ENTRY:
             raise UserError(f"{source}: larger than {_MAX_ENTRY >> 20} MB")
         unpacked = scratch / Path(source.entry).name  # whatever folders the archive would like
