@@ -36,6 +36,7 @@ def animate(
     visible_mark: bool = False,
     face_model: str | Path | None = None,
     joint_names: str | Path | None = None,
+    rotate: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
@@ -47,6 +48,7 @@ def animate(
         background: a picture's file, "transparent" (`.mov` or `.webm`), or None for the avatar's own room.
         side_by_side: show the driver's video on the left.
         joint_names: a YAML file for a skeleton with joint names of its own, see `motion.joint_map`.
+        rotate: degrees clockwise to turn a driver's video by, see `video.probe`.
         keep_place: the avatar stays where it stands; see `motion.retarget`.
         align: "auto" leads poses that the avatar's video never showed towards those that it did, "on" every pose,
             "off" none; see `motion.alignment`.
@@ -62,7 +64,7 @@ def animate(
     if transparent and side_by_side:
         raise UserError("a transparent video has no place for the driver beside it; choose one of the two")
     plate = background if background is None or transparent else read_picture(Path(background))
-    with _opened(Path(driver), avatar, face_model, joint_names, progress) as (motion, source, shown, sound):
+    with _opened(Path(driver), avatar, face_model, joint_names, rotate, progress) as (motion, source, shown, sound):
         if side_by_side and shown is None:
             raise UserError(f"{driver}: a motion file has no pictures to show beside the avatar")
         aligner = make_aligner(avatar, motion.fps, align, align_strength)
@@ -121,16 +123,19 @@ def _opened(
     avatar: Avatar,
     face_model: str | Path | None,
     joint_names: str | Path | None,
+    rotate: int,
     progress: Progress,
 ) -> Iterator[tuple[Motion, Person, Iterator[np.ndarray] | None, Path | None]]:
     """The driver's motion and body, its pictures and the file with its sound where there are any."""
     template = avatar.template
+    if rotate and (is_capture(driver) or driver.suffix.lower() in SUFFIXES):
+        raise UserError(f"{driver}: --rotate is for videos")
     if is_capture(driver):
         capture = Capture.load(driver)
         check_template(capture.motion, avatar, driver)
         shown = capture.inside(capture.camera.width)[..., None]
         pictures = (frame * shown for frame, _ in capture.frames())
-        yield capture.motion, Person.of(capture.motion, template.to("cpu"), capture.identity), pictures, None
+        yield capture.motion, Person.of(capture.shown_motion, template.to("cpu"), capture.identity), pictures, None
     elif driver.suffix.lower() in SUFFIXES:
         # A motion file has no body of its own: it is taken to be the avatar's.
         body, identity = template.to("cpu"), avatar.identity.cpu()
@@ -139,9 +144,17 @@ def _opened(
     else:
         with TemporaryDirectory() as scratch:
             on_cpu, folder = template.to("cpu"), Path(scratch) / "capture"
-            capture = track(driver, folder, template=on_cpu, face_model=face_model, progress=progress)
-            source = Person.of(capture.motion, on_cpu, capture.identity)
-            yield capture.motion, source, read_frames(driver), driver
+            capture = track(
+                driver,
+                folder,
+                template=on_cpu,
+                face_model=face_model,
+                rotate=rotate,
+                one_scene=False,
+                progress=progress,
+            )
+            source = Person.of(capture.shown_motion, on_cpu, capture.identity)
+            yield capture.motion, source, read_frames(driver, rotate=rotate), driver
 
 
 def check_template(motion: Motion, avatar: Avatar, where: Path) -> None:

@@ -11,7 +11,7 @@ from ram_avatar.video import VideoWriter, probe, read_frames
 
 
 def test_a_film_becomes_a_capture(capture, film):
-    assert len(capture) == probe(film).frames == 30 and capture.train_frames == 24
+    assert len(capture) == probe(film).frames == 30 and capture.train_frames == list(range(24))
     assert capture.static_camera and capture.report["others_seen"] == 0
     assert capture.report["detection_rates"]["body"] > 0.95
     assert capture.report["fit_errors"]["body"] < 0.012
