@@ -75,7 +75,8 @@ def train(
     preset = load_preset(preset) if isinstance(preset, str) else preset
     capture = capture if isinstance(capture, Capture) else Capture.load(capture)
     if (shown := int(capture.shown.sum())) < MIN_FRAMES:
-        raise UserError(f"{capture.folder}: only {shown} frames show the person; an avatar takes at least {MIN_FRAMES}")
+        told = f"the person is in only {_frames(shown)}; an avatar takes at least {MIN_FRAMES}"
+        raise UserError(f"{capture.folder}: {told}")
     template = load_template(capture.motion.template, progress.wait)
     check_devices(devices, device, preset)
     precision = choose_precision(precision, preset, device)
@@ -109,6 +110,10 @@ def train(
     finish(made, data, folder, progress)
     (folder / CHECKPOINT_FILE).unlink()  # twice the size of the avatar, and of no use any more
     return made
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def _is_finished(avatar: Avatar, folder: Path) -> bool:
@@ -223,7 +228,7 @@ def create(
     if overwrite or not is_capture(kept):
         check_output(avatar, overwrite or is_avatar(avatar), marker=AVATAR_FILE)
         if (frames := probe(video, rotate).frames) < MIN_FRAMES:
-            raise UserError(f"{video}: only {frames} frames; an avatar takes at least {MIN_FRAMES}")
+            raise UserError(f"{video}: only {_frames(frames)}; an avatar takes at least {MIN_FRAMES}")
         track(
             video,
             kept,

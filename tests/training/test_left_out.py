@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import warnings
 from contextlib import nullcontext
 
@@ -125,7 +126,7 @@ def test_a_gap_among_the_judged_frames_is_passed_over(capture, avatar_folder, tm
 
 def test_too_few_frames_make_no_avatar(capture, film, tiny, tmp_path):
     few = Capture(**{**vars(capture), "left_out": (LeftOut(5, 29, NOBODY),)})
-    with pytest.raises(UserError, match="only 5 frames show the person; an avatar takes at least 24"):
+    with pytest.raises(UserError, match="in only 5 frames; an avatar takes at least 24"):
         train(few, tmp_path / "a", preset=tiny, accelerator="cpu")
     with VideoWriter(tmp_path / "v.mp4", SIZE, SIZE, 12) as video:
         for frame in read_frames(film, stop=10):
@@ -133,6 +134,12 @@ def test_too_few_frames_make_no_avatar(capture, film, tiny, tmp_path):
     with pytest.raises(UserError, match=r"v\.mp4: only 10 frames; an avatar takes at least 24"):
         create(tmp_path / "v.mp4", tmp_path / "a", preset=tiny, accelerator="cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_a_capture_of_another_rotation_is_not_gone_on_with(capture, film, tiny, tmp_path):
+    shutil.copytree(capture.folder, tmp_path / "a-capture")
+    with pytest.raises(UserError, match="made with --rotate 0, not 90; remove it or pass --overwrite"):
+        create(film, tmp_path / "a", preset=tiny, accelerator="cpu", rotate=90)
 
 
 def test_a_single_frame_is_tracked(film, template, tmp_path):
