@@ -115,11 +115,10 @@ class Judge:
     def __init__(self, capture: Capture, template: BodyTemplate):
         self.features = PoseFeatures(template)
         self.posture = Posture(template, self.features)
-        split = capture.train_frames
-        self.known, self.held_out = (self.poses(capture.motion[part]) for part in (slice(split), slice(split, None)))
+        motions = capture.train_motion, capture.held_out_motion
+        self.known, self.held_out = map(self.poses, motions)
         prior, _ = load_prior(None, template.name, self.features.names)
-        motion = capture.motion
-        self.alignment: Alignment = fit_alignment(motion[:split], motion[split:], template, prior, Silent())
+        self.alignment: Alignment = fit_alignment(*motions, template, prior, Silent())
         self.score = Score(self.alignment, self.posture)
         self.most_turned = np.quantile(self.turned(self.held_out), 1 - OUTSIDE)
 
@@ -162,7 +161,7 @@ class Judge:
 
 def judge_motions(capture: Capture, drivers: dict[str, list[Motion]], template: BodyTemplate) -> str:
     judge = Judge(capture, template)
-    own = capture.motion[capture.train_frames :]
+    own = capture.held_out_motion
     rows, spent, frames = [], 0.0, 0
     for kind, motions in (drivers | {"its own held-out frames": [own]}).items():
         figures: dict[str, list[tuple[dict[str, float], int]]] = {}
@@ -185,7 +184,7 @@ def judge_motions(capture: Capture, drivers: dict[str, list[Motion]], template: 
             means = {name: np.average([figure[name] for figure, _ in of], weights=weights) for name in FIGURES}
             rows.append((kind, way, *(f"{means[name]:.{0 if 'outside' in name else 2}f}" for name in FIGURES)))
     return (
-        f"Own motion: {capture.source}, {capture.train_frames} training frames; outside is farther than "
+        f"Own motion: {capture.source}, {len(capture.train_frames)} training frames; outside is farther than "
         f"{1000 * judge.alignment.outside:.0f} mm from all of them, or turned by more than {judge.most_turned:.1f} "
         f"degrees; {1000 * spent / frames:.2f} ms a frame\n\n"
         + table(rows, ("driver", "way", *FIGURES.values()))

@@ -31,7 +31,7 @@ from ram_avatar.errors import UserError
 from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.control import detect_frames
 from ram_avatar.evaluation.document import Evaluation, way_label
-from ram_avatar.evaluation.evaluate import EVALUATION_FILE, REPORT_FILE, Truth, judge_own, render_ways
+from ram_avatar.evaluation.evaluate import EVALUATION_FILE, REPORT_FILE, Truth, judge_own, render_frames, render_ways
 from ram_avatar.evaluation.figures import tell
 from ram_avatar.evaluation.landmark_unet import draw_landmarks, paint, train_landmark_unet
 from ram_avatar.evaluation.report import write_report
@@ -98,7 +98,7 @@ def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
     avatar = create(video, folder, preset=preset, finished_is_fine=True, progress=progress)
     capture = Capture.load(_capture(folder))
     data = _dataset(avatar, capture, progress)
-    frames = render_ways(avatar, data, capture.train_frames, progress)
+    frames = render_ways(avatar, data, capture.held_out, progress)
     frames["landmark_unet"], seconds = _landmark_unet(avatar, data, preset, folder, progress)
     facts = {"landmark U-Net": f"{preset.training.steps} steps in {seconds:.0f} s"}
     return _judged(avatar, data, frames, folder / "quality", progress, facts)
@@ -125,18 +125,18 @@ def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress
         shown = Avatar.load(made)
         avatar = avatar or shown
         way = "avatar" if shown is avatar else name
-        frames[way] = np.stack(list(shown.render(capture.motion[capture.train_frames :])))
+        frames[way] = np.stack(list(render_frames(shown, capture.motion, capture.held_out)))
     return _judged(avatar, _dataset(avatar, capture, progress), frames, folder / "quality", progress)
 
 
 def hand_rules(folder: Path, progress) -> Evaluation:
     """A finished avatar, its hands drawn by other rules."""
     avatar, capture = Avatar.load(folder), Capture.load(_capture(folder))
-    motion, frames = capture.motion[capture.train_frames :], {}
+    motion, numbers, frames = capture.motion, capture.held_out, {}
     for name, rule in {"avatar": DRAWING, **HAND_RULES}.items():
         with mock.patch.object(folding, "DRAWING", rule):
-            frames[name] = np.stack(list(avatar.render(motion)))
-    frames["textured_mesh"] = np.stack(list(textured_mesh(avatar, motion)))
+            frames[name] = np.stack(list(render_frames(avatar, motion, numbers)))
+    frames["textured_mesh"] = np.stack(list(textured_mesh(avatar, motion[numbers])))
     return _judged(avatar, _dataset(avatar, capture, progress), frames, folder / "hands", progress)
 
 
@@ -165,7 +165,7 @@ def _landmark_unet(
         network = train_landmark_unet(data, landmarks, preset, gflop, progress)
         seconds = time.monotonic() - started
         drawings = draw_landmarks(landmarks, data.size, data.size / data.capture.camera.width)
-        shown = paint(network, drawings)[data.capture.train_frames :]
+        shown = paint(network, drawings)[data.capture.held_out]
         np.savez_compressed(kept, frames=shown, seconds=seconds)
     with np.load(kept) as file:
         return file["frames"], float(file["seconds"])
@@ -187,10 +187,10 @@ def _judged(
 ) -> Evaluation:
     """The held-out frames of every way, judged; figures and page are kept in the folder."""
     capture = data.capture
-    truth = Truth.of(data, capture.train_frames)
-    evaluation = judge_own(avatar, capture, capture.train_frames, frames, truth, progress, facts)
+    truth = Truth.of(data, capture.held_out)
+    evaluation = judge_own(avatar, capture, capture.held_out, frames, truth, progress, facts)
     folder.mkdir(exist_ok=True)
-    (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n")
+    (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
     write_report(folder / REPORT_FILE, evaluation, {"truth": truth.frames, **frames}, truth.regions.boxes)
     return evaluation
 

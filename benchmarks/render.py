@@ -68,7 +68,7 @@ def main() -> None:
     motions = {"the performer": motion}
     if len(sys.argv) > 2:
         capture = Capture.load(sys.argv[2])
-        driver = Person.of(capture.motion, template, capture.identity)
+        driver = Person.of(capture.shown_motion, template, capture.identity)
         motions[capture.folder.name] = retarget(capture.motion, template, driver, avatar.person)
     with torch.no_grad():
         print(f"`{avatar.preset}` at {avatar.camera.width}, on the CPU\n")

@@ -40,7 +40,7 @@ def main() -> None:
             training = replace(preset.training, adversarial_weight=weight, attention_start=0.0)
             trainer = Trainer(avatar, data, replace(preset, training=training), folder, fabric)
             trainer.step = 1  # past the first step, where the penalty on real frames is due
-            epoch = -(-capture.train_frames // preset.training.batch_size)
+            epoch = -(-len(capture.train_frames) // preset.training.batch_size)
             for _ in range(epoch):  # the first epoch draws the condition maps
                 trainer.train_step()
                 trainer.step += 1

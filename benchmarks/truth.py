@@ -90,8 +90,7 @@ def judge_avatar(wanted: Arguments, scratch: Path, progress) -> str:
     if not known.report.get("truth") or not torch.allclose(avatar.identity, known.identity, atol=1e-5):
         raise UserError(f"{wanted.trained_on}: not the truth that {wanted.avatar} was trained on")
     judge, rows, everything = StLpips(), [], []
-    held_out = known.train_frames
-    motions = {"held-out frames of the training": (known, slice(held_out, None))}
+    motions = {"held-out frames of the training": (known, slice(known.held_out[0], None))}
     for i, name in enumerate(wanted.motions):
         truth = synthesize(
             scratch / str(i),
@@ -115,7 +114,7 @@ def judge_avatar(wanted: Arguments, scratch: Path, progress) -> str:
         for key, label in FIGURES.items()
     ]
     return (
-        f"{wanted.avatar.name}, trained on {held_out} frames of the truth\n\n{table(rows, headings)}\n\n"
+        f"{wanted.avatar.name}, trained on {len(known.train_frames)} frames of the truth\n\n{table(rows, headings)}\n\n"
         f"Rank correlation (Spearman) with the distance from the training poses, over all {len(distance)} frames\n\n"
         f"{table(related, ('figure', 'avatar', 'textured mesh'))}"
     )
@@ -140,7 +139,7 @@ def judge_frames(avatar: Avatar, truth: Capture, chosen: slice, known: Capture, 
             figures[way]["psnr_person"].append(float(psnr(picture, true, mask)))
             figures[way]["st_lpips_person"].append(float(st_lpips_person(judge, picture, true, mask)))
         progress.step(f"Judging: {truth.report['motion']}", index - frames[0] + 1, len(frames))
-    distance, _ = nearest_pose(truth.motion[chosen], known.motion[: known.train_frames], avatar.template)
+    distance, _ = nearest_pose(truth.motion[chosen], known.train_motion, avatar.template)
     arrays = {way: {key: np.array(values) for key, values in of.items()} for way, of in figures.items()}
     return Judged(distance.numpy(), **arrays)
 

@@ -36,11 +36,10 @@ def main() -> None:
     arguments = parser.parse_args()
     *motions, out = arguments.paths
     template, capture = load_template(), Capture.load(arguments.capture)
-    split = capture.train_frames
     prior, _ = load_prior(None, template.name, PoseFeatures(template).names)
-    person, rows = Person.of(capture.motion, template, capture.identity), []
+    person, rows = Person.of(capture.shown_motion, template, capture.identity), []
     with TerminalProgress() as progress:
-        alignment = fit_alignment(capture.motion[:split], capture.motion[split:], template, prior, progress)
+        alignment = fit_alignment(capture.train_motion, capture.held_out_motion, template, prior, progress)
     for path in motions:
         motion = read_motion(path, template, capture.identity)
         driver = Person.of(motion, template, capture.identity)

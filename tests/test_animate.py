@@ -13,7 +13,7 @@ from ram_avatar.errors import UserError
 from ram_avatar.motion.reading import ReadOptions
 from ram_avatar.motion.writing import write_motion
 from ram_avatar.tracking.fitting import FitSettings
-from ram_avatar.tracking.track import MIN_FRAMES, track
+from ram_avatar.tracking.track import track
 from ram_avatar.video import VideoWriter, probe, read_frames
 
 
@@ -96,7 +96,7 @@ def test_transparent(avatar, capture, tmp_path):
 
 
 def test_a_driver_video_is_tracked_and_its_sound_kept(avatar, film, tmp_path, monkeypatch):
-    """A real video with a tone in it; tracked in few steps."""
+    """A real video of ten frames with a tone in it; tracked in few steps."""
     import av
 
     monkeypatch.setattr("ram_avatar.animate.track", partial(track, settings=FitSettings(60, 80)))
@@ -105,7 +105,7 @@ def test_a_driver_video_is_tracked_and_its_sound_kept(avatar, film, tmp_path, mo
         video = container.add_stream("libx264", rate=12)
         video.width = video.height = 256
         sound = container.add_stream("aac", rate=44100)
-        for frame in islice(read_frames(film), MIN_FRAMES):
+        for frame in islice(read_frames(film), 10):
             container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(video.encode(None))
         tone = (0.3 * np.sin(np.arange(44100) * 0.06)).astype(np.float32)[None]
@@ -115,7 +115,7 @@ def test_a_driver_video_is_tracked_and_its_sound_kept(avatar, film, tmp_path, mo
             container.mux(sound.encode(part))
         container.mux(sound.encode(None))
     animate(avatar, driver, tmp_path / "out.mp4")
-    assert probe(tmp_path / "out.mp4").has_audio and probe(tmp_path / "out.mp4").frames == MIN_FRAMES
+    assert probe(tmp_path / "out.mp4").has_audio and probe(tmp_path / "out.mp4").frames == 10
 
 
 def test_files_say_that_they_are_generated(avatar, capture, tmp_path):
@@ -137,6 +137,11 @@ def test_bad_drivers(avatar, tmp_path, driver, cause):
     assert not (tmp_path / "out.mp4").exists()
 
 
+def test_only_videos_are_turned(avatar, capture, tmp_path):
+    with pytest.raises(UserError, match="--rotate is for videos"):
+        animate(avatar, capture.folder, tmp_path / "out.mp4", rotate=90)
+
+
 def test_an_output_that_exists_is_kept(avatar, capture, tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"precious")
     with pytest.raises(UserError, match="exists"):
@@ -147,7 +152,7 @@ def test_an_output_that_exists_is_kept(avatar, capture, tmp_path):
 def test_head_and_shoulders_are_enough(film, template, tmp_path):
     """The upper half of a film: the legs, out of the picture, stay at rest."""
     with VideoWriter(tmp_path / "half.mp4", 256, 110, 12) as video:
-        for frame in islice(read_frames(film), MIN_FRAMES):
+        for frame in islice(read_frames(film), 24):
             video.write(np.ascontiguousarray(frame[10:120]))
     capture = track(tmp_path / "half.mp4", tmp_path / "c", template=template, settings=FitSettings(60, 80))
     legs = [i for i, name in enumerate(template.pose_joints) if name.startswith(("upperleg", "lowerleg"))]

@@ -82,7 +82,7 @@ def test_paper_trains_as_the_supplement_says():
 def test_paper_s_weight_decay_and_rates_reach_adam(tiny, tmp_path):
     preset = replace(tiny, training=paper().training)
     avatar = SimpleNamespace(network=AvatarNetwork(tiny.network))
-    data = SimpleNamespace(capture=SimpleNamespace(train_frames=1))
+    data = SimpleNamespace(capture=SimpleNamespace(train_frames=[0]))
     trainer = Trainer(avatar, data, preset, tmp_path, Fabric(accelerator="cpu", devices=1))
     assert isinstance(trainer.optimizer, torch.optim.Adam)
     groups = trainer.optimizer.param_groups

@@ -10,7 +10,7 @@ import pytest
 from av.video.reformatter import Colorspace, ColorTrc
 
 from ram_avatar.errors import UserError
-from ram_avatar.video import VideoWriter, probe, read_frames
+from ram_avatar.video import VideoWriter, probe, rate_note, read_frames
 
 resource = pytest.importorskip("resource", reason="file size limits are a POSIX matter")
 
@@ -342,6 +342,74 @@ def test_reference_clips(shared: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------- bad input
+
+
+def elementary(path: Path, codec: str, count: int, params: dict[str, str] | None = None) -> Path:
+    """A raw stream: packets without a container, and so without time stamps. B-frames are left at their default."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=12, options={"crf": "10", **(params or {})})
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for index in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(index), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.h264", "libx264"), ("a.hevc", "libx265")])
+def test_raw_streams_are_read_in_order_at_the_rate_they_state(tmp_path: Path, name: str, codec: str) -> None:
+    path = elementary(tmp_path / name, codec, 20, {"x265-params": "log-level=none"} if codec == "libx265" else None)
+    info = probe(path)
+    assert (info.rate, info.frames, info.rate_is_guess) == (12, 20, False)
+    assert rate_note(info) is None
+    assert [number(frame) for frame in read_frames(path)] == list(range(20))
+    assert [number(frame) for frame in read_frames(path, start=7, stop=9)] == [7, 8]
+
+
+def test_a_raw_stream_without_a_rate_says_that_it_is_a_guess(tmp_path: Path) -> None:
+    path = elementary(tmp_path / "a.hevc", "libx265", 8, {"x265-params": "vui-timing-info=0:log-level=none"})
+    info = probe(path)
+    assert (info.rate, info.frames, info.rate_is_guess) == (25, 8, True)
+    assert "states no frame rate: 25 frames a second" in rate_note(info)
+    assert [number(frame) for frame in read_frames(path)] == list(range(8))
+
+
+@pytest.mark.parametrize("name", ["a.h264", "a.hevc"])
+def test_spoilt_raw_streams_are_told_in_a_line(tmp_path: Path, name: str) -> None:
+    codec = "libx264" if name.endswith("h264") else "libx265"
+    whole = elementary(tmp_path / name, codec, 8, {"x265-params": "log-level=none"} if codec == "libx265" else None)
+    content, spoilt = whole.read_bytes(), tmp_path / f"spoilt{whole.suffix}"
+    for seed in range(50):
+        random = np.random.default_rng(seed)
+        changed = bytearray(content)
+        for place in random.integers(0, len(content) if seed % 2 else 200, 30):
+            changed[place] = random.integers(256)
+        spoilt.write_bytes(bytes(changed[: random.integers(1, len(content))]) if seed % 3 == 0 else bytes(changed))
+        try:
+            assert sum(1 for _ in read_frames(spoilt)) >= 1
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_pictures_are_turned_clockwise_on_demand(tmp_path: Path, degrees: int) -> None:
+    path = write(tmp_path / "chart.mp4", [chart()] * 2)
+    info = probe(path, degrees)
+    (first, _) = read_frames(path, rotate=degrees)
+    assert (info.height, info.width) == first.shape[:2]
+    assert np.array_equal(first, np.rot90(next(read_frames(path)), -degrees // 90))
+    assert error(first, np.rot90(chart(), -degrees // 90)) < 8  # a wrong turn is off by more than 60
+
+
+def test_a_rotation_adds_to_the_files_own(tmp_path: Path) -> None:
+    path = encode(tmp_path / "turned.mp4", [chart()] * 3, turn=(90, False))
+    tagged, turned = next(read_frames(path)), next(read_frames(path, rotate=90))
+    assert np.array_equal(turned, np.rot90(tagged, -1))
+
+
+def test_other_angles_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="90, 180 or 270"):
+        probe(write(tmp_path / "a.mp4", [chart()]), 45)
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ def animate(
     visible_mark: bool = False,
     face_model: str | Path | None = None,
     options: ReadOptions | None = None,
+    rotate: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
@@ -47,6 +48,7 @@ def animate(
         background: a picture's file, "transparent" (`.mov` or `.webm`), or None for the avatar's own room.
         side_by_side: show the driver's video on the left.
         options: what a motion file does not say: joint names, the axis that is up, the frame rate.
+        rotate: degrees clockwise to turn a driver's video by, see `video.probe`.
         keep_place: the avatar stays where it stands; see `motion.retarget`.
         align: "auto" moves poses that the avatar's video never showed towards those that it did, by at most 10 degrees
             a bone; "on" is the paper's full alignment of every pose; "off" leaves poses as they are. See
@@ -63,7 +65,7 @@ def animate(
     if transparent and side_by_side:
         raise UserError("a transparent video has no place for the driver beside it; choose one of the two")
     plate = background if background is None or transparent else read_picture(Path(background))
-    with _opened(Path(driver), avatar, face_model, options or ReadOptions(), progress) as (
+    with _opened(Path(driver), avatar, face_model, options or ReadOptions(), rotate, progress) as (
         motion,
         source,
         shown,
@@ -127,17 +129,20 @@ def _opened(
     avatar: Avatar,
     face_model: str | Path | None,
     options: ReadOptions,
+    rotate: int,
     progress: Progress,
 ) -> Iterator[tuple[Motion, Person, Iterator[np.ndarray] | None, Path | None]]:
     """The driver's motion and body, its pictures and the file with its sound where there are any."""
     template = avatar.template
+    if rotate and (is_capture(driver) or driver.suffix.lower() in SUFFIXES):
+        raise UserError(f"{driver}: --rotate is for videos")
     if is_capture(driver):
         options.check_unused(driver)
         capture = Capture.load(driver)
         check_template(capture.motion, avatar, driver)
         shown = capture.inside(capture.camera.width)[..., None]
         pictures = (frame * shown for frame, _ in capture.frames())
-        yield capture.motion, Person.of(capture.motion, template.to("cpu"), capture.identity), pictures, None
+        yield capture.motion, Person.of(capture.shown_motion, template.to("cpu"), capture.identity), pictures, None
     elif driver.suffix.lower() in SUFFIXES:
         # A motion file has no body of its own: it is taken to be the avatar's.
         body, identity = template.to("cpu"), avatar.identity.cpu()
@@ -147,9 +152,17 @@ def _opened(
         options.check_unused(driver)
         with TemporaryDirectory() as scratch:
             on_cpu, folder = template.to("cpu"), Path(scratch) / "capture"
-            capture = track(driver, folder, template=on_cpu, face_model=face_model, progress=progress)
-            source = Person.of(capture.motion, on_cpu, capture.identity)
-            yield capture.motion, source, read_frames(driver), driver
+            capture = track(
+                driver,
+                folder,
+                template=on_cpu,
+                face_model=face_model,
+                rotate=rotate,
+                one_scene=False,
+                progress=progress,
+            )
+            source = Person.of(capture.shown_motion, on_cpu, capture.identity)
+            yield capture.motion, source, read_frames(driver, rotate=rotate), driver
 
 
 def check_template(motion: Motion, avatar: Avatar, where: Path) -> None:

@@ -36,6 +36,10 @@ SmplxModel = Annotated[
     Path | None, arg(help="SMPL-X's model file, SMPLX_NEUTRAL.npz; without, the environment's RAM_AVATAR_SMPLX")
 ]
 VisibleMark = Annotated[bool, arg(help="a small mark on every picture says that it is generated")]
+Rotate = Annotated[
+    Literal[0, 90, 180, 270],
+    arg(help="degrees clockwise to turn the video by, if it was filmed sideways and carries no rotation tag"),
+]
 Overwrite = Annotated[bool, arg(help="replace an output that exists")]
 
 
@@ -50,6 +54,7 @@ def create(
     template: Template = "anny",
     smplx_model: SmplxModel = None,
     face_model: FaceModel = None,
+    rotate: Rotate = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Track a video of one person and learn an avatar from it.
@@ -70,6 +75,7 @@ def create(
             devices=devices,
             template=_template(template, smplx_model, progress),
             face_model=face_model,
+            rotate=rotate,
             overwrite=overwrite,
             progress=progress,
         )
@@ -82,6 +88,7 @@ def track(
     template: Template = "anny",
     smplx_model: SmplxModel = None,
     face_model: FaceModel = None,
+    rotate: Rotate = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Track the person in a video: a capture folder with motion, identity, masks and background."""
@@ -89,7 +96,15 @@ def track(
 
     with _progress() as progress:
         body = _template(template, smplx_model, progress)
-        made = run(video, capture, template=body, face_model=face_model, overwrite=overwrite, progress=progress)
+        made = run(
+            video,
+            capture,
+            template=body,
+            face_model=face_model,
+            rotate=rotate,
+            overwrite=overwrite,
+            progress=progress,
+        )
         seen = made.report["detection_rates"].items()
         rates = ", ".join(f"{part.replace('_', ' ')} {rate:.0%}" for part, rate in seen)
         progress.note(f"{capture}: {len(made)} frames; seen: {rates}; face read from {made.report['face_read_from']}")
@@ -147,6 +162,7 @@ def animate(
     accelerator: Annotated[str, arg(help="auto, cpu or cuda")] = "auto",
     smplx_model: SmplxModel = None,
     face_model: FaceModel = None,
+    rotate: Rotate = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Move an avatar as a driver does.
@@ -175,6 +191,7 @@ def animate(
             visible_mark=visible_mark,
             options=options,
             face_model=face_model,
+            rotate=rotate,
             overwrite=overwrite,
             progress=progress,
         )
@@ -249,6 +266,7 @@ def live(
     joint_names: JointNames = None,
     up: Up = None,
     fps: Rate = None,
+    rotate: Rotate = 0,
     host: Annotated[
         str, arg(help="address to listen on; any but loopback asks for the token in the link")
     ] = "127.0.0.1",
@@ -277,9 +295,10 @@ def live(
     address = Address(host, port, token, certificate)
     listening = None if bench else listen(address)  # a port in use is told before seconds of loading
     from .live.bench import measure
-    from .live.studio import Studio, source_of
+    from .live.studio import Studio, is_film, source_of
     from .live.tracker import tracker_maker
     from .motion.reading import ReadOptions
+    from .video import probe, rate_note
 
     with _progress() as progress:
         camera = tracker_maker(face_model, profile, progress)
@@ -287,11 +306,14 @@ def live(
             avatar,
             source=source_of(source),
             options=ReadOptions(joint_names, up, fps),
+            rotate=rotate,
             camera=camera,
             accelerator=accelerator,
             marked=visible_mark,
             progress=progress,
         )
+        if isinstance(studio.source, Path) and is_film(studio.source) and (note := rate_note(probe(studio.source))):
+            progress.note(note)
         if bench:
             measure(studio, progress)
         else:
@@ -325,13 +347,14 @@ def demo(
     out: Annotated[Path, arg(help="folder for everything the demo makes")] = Path("demo"),
     video: Annotated[Path | None, arg(help="learn from your own video instead of the performer's")] = None,
     preset: Preset = "lite",
+    rotate: Rotate = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """The whole path on a built-in performer: film, track, train, drive, and show."""
     from .demo.run import run_demo
 
     with _progress() as progress:
-        run_demo(out, video=video, preset=preset, overwrite=overwrite, progress=progress)
+        run_demo(out, video=video, preset=preset, rotate=rotate, overwrite=overwrite, progress=progress)
 
 
 def convert(
@@ -518,7 +541,8 @@ def _report(avatar: Path, progress) -> None:
     """The figures of a finished avatar, as a table beside what is simpler."""
     import json
 
-    from .create import METRICS_FILE
+    from .create import METRICS, METRICS_FILE
+    from .evaluation.figures import tell
 
     path = avatar / METRICS_FILE
     if not path.is_file():
@@ -530,5 +554,6 @@ def _report(avatar: Path, progress) -> None:
         ("textured mesh", figures["textured_mesh"]),
         ("nearest training frame", figures["nearest_frame"]),
     ):
-        progress.note(f"  {name:24s} {row['psnr']:7.2f} {row['psnr_person']:8.2f} {row['st_lpips_person']:8.4f}")
+        told = [tell(METRICS[key][1], row[key]) for key in ("psnr", "psnr_person", "st_lpips_person")]
+        progress.note(f"  {name:24s} {told[0]:>7} {told[1]:>8} {told[2]:>8}")
     progress.note(f"{avatar}: ready; look at {avatar / 'preview.mp4'}")

@@ -12,7 +12,7 @@ from .avatar import AVATAR_FILE, Avatar, is_avatar
 from .body import BodyTemplate, load_template
 from .config import Preset, load_preset
 from .errors import UserError
-from .evaluation.evaluate import Truth, judge_pictures, render_ways
+from .evaluation.evaluate import Truth, judge_pictures, render_frames, render_ways
 from .evaluation.images import Judges
 from .evaluation.metrics import StLpips
 from .files import atomic_folder, check_output, disk_errors
@@ -29,7 +29,7 @@ from .training.dataset import CaptureDataset
 from .training.first_avatar import first_avatar
 from .training.launch import launched
 from .training.trainer import CHECKPOINT_FILE, Trainer
-from .video import VideoWriter
+from .video import VideoWriter, probe
 
 METRICS_FILE = "metrics.json"
 METRICS = {
@@ -40,6 +40,8 @@ METRICS = {
     "st_lpips_person": ("person", "st_lpips"),
 }
 """What metrics.json tells: region and figure of each (see `evaluation.images`)."""
+MIN_FRAMES = 24
+"""That show the person, to learn an avatar from."""
 
 
 def train(
@@ -72,6 +74,9 @@ def train(
     progress, folder, device = progress or Silent(), Path(avatar), choose_device(accelerator)
     preset = load_preset(preset) if isinstance(preset, str) else preset
     capture = capture if isinstance(capture, Capture) else Capture.load(capture)
+    if (shown := int(capture.shown.sum())) < MIN_FRAMES:
+        told = f"the person is in only {_frames(shown)}; an avatar takes at least {MIN_FRAMES}"
+        raise UserError(f"{capture.folder}: {told}")
     template = load_template(capture.motion.template, progress.wait)
     check_devices(devices, device, preset)
     precision = choose_precision(precision, preset, device)
@@ -107,6 +112,10 @@ def train(
     return made
 
 
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
+
+
 def _is_finished(avatar: Avatar, folder: Path) -> bool:
     """Whether nothing is left to do: the checkpoint goes last, when the avatar is judged."""
     return avatar.training["step"] >= avatar.training["steps"] and not (folder / CHECKPOINT_FILE).exists()
@@ -123,10 +132,10 @@ def _take_share(fabric: Fabric, folder: Path, capture: Path, preset: Preset) -> 
 
 def learn_motion(avatar: Avatar, capture: Capture, folder: Path, progress: Progress) -> None:
     """Let an avatar know its own motion, that of the training frames, so that others can be aligned to it."""
-    template, split = avatar.template.to("cpu"), capture.train_frames
+    template = avatar.template.to("cpu")
     try:
         prior, _ = load_prior(None, template.name, PoseFeatures(template).names)
-        motion, held_out = capture.motion[:split], capture.motion[split:]
+        motion, held_out = capture.train_motion, capture.held_out_motion
         avatar.alignment = fit_alignment(motion, held_out, template, prior, progress)
     except UserError as error:  # an avatar that cannot be aligned is an avatar all the same
         progress.note(f"Poses that drive this avatar will not be aligned to its own: {error}")
@@ -136,19 +145,25 @@ def learn_motion(avatar: Avatar, capture: Capture, folder: Path, progress: Progr
 
 def finish(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> None:
     """Judge a trained avatar on the held-out frames; write metrics.json, preview.mp4 and its model card."""
-    first = data.capture.train_frames
-    frames, truth = render_ways(avatar, data, first, progress), Truth.of(data, first)
+    numbers = data.capture.held_out
+    frames, truth = render_ways(avatar, data, numbers, progress), Truth.of(data, numbers)
     judged = judge_pictures(frames, truth, Judges(StLpips(), flip=None, lpips=None), progress)
     told = {
-        way: {name: round(float(np.nanmean(groups[group][figure])), 4) for name, (group, figure) in METRICS.items()}
+        way: {name: _mean(groups[group][figure]) for name, (group, figure) in METRICS.items()}
         for way, groups in judged.items()
     }
     figures = {"frames": len(truth.frames)} | told.pop("avatar")
     figures |= {"train_seconds": avatar.training["seconds"], "size": avatar.camera.width} | told
     with disk_errors(folder):
-        (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2) + "\n")
+        (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         (folder / "README.md").write_text(model_card(avatar, figures))
     _write_preview(avatar, truth.frames, frames["avatar"], folder)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Of the frames that have the figure; None where none has."""
+    known = values[np.isfinite(values)]
+    return round(float(known.mean()), 4) if len(known) else None
 
 
 def _dataset(avatar: Avatar, capture: Capture, device: torch.device, progress: Progress) -> CaptureDataset:
@@ -158,10 +173,9 @@ def _dataset(avatar: Avatar, capture: Capture, device: torch.device, progress: P
 
 
 def _preview(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> None:
-    first = data.capture.train_frames
-    motion = data.capture.motion[first:]
-    shown = follow(avatar.render(motion), progress, "Preview", len(motion))
-    _write_preview(avatar, Truth.of(data, first).frames, shown, folder)
+    numbers = data.capture.held_out
+    shown = follow(render_frames(avatar, data.capture.motion, numbers), progress, "Preview", len(numbers))
+    _write_preview(avatar, Truth.of(data, numbers).frames, shown, folder)
 
 
 def _write_preview(avatar: Avatar, truth: np.ndarray, shown: Iterable[np.ndarray], folder: Path) -> None:
@@ -189,6 +203,7 @@ def create(
     precision: str = "auto",
     template: BodyTemplate | None = None,
     face_model: str | Path | None = None,
+    rotate: int = 0,
     finished_is_fine: bool = False,
     progress: Progress | None = None,
 ) -> Avatar:
@@ -198,6 +213,7 @@ def create(
 
     Args:
         template: the body; without, Anny, or what the capture has that is gone on with.
+        rotate: degrees clockwise to turn the video by, see `video.probe`.
         finished_is_fine: return an avatar that is trained to its end already, where it would be refused.
 
     Raises:
@@ -211,10 +227,22 @@ def create(
     kept = avatar.with_name(f"{avatar.name}-capture")
     if overwrite or not is_capture(kept):
         check_output(avatar, overwrite or is_avatar(avatar), marker=AVATAR_FILE)
-        track(video, kept, template=template, face_model=face_model, overwrite=overwrite, progress=progress)
+        if (frames := probe(video, rotate).frames) < MIN_FRAMES:
+            raise UserError(f"{video}: only {_frames(frames)}; an avatar takes at least {MIN_FRAMES}")
+        track(
+            video,
+            kept,
+            template=template,
+            face_model=face_model,
+            rotate=rotate,
+            overwrite=overwrite,
+            progress=progress,
+        )
     capture = Capture.load(kept)
     if capture.source != video.name:
         raise UserError(f"{kept}: made from '{capture.source}', not from {video}; remove it or pass --overwrite")
+    if (was := capture.report.get("rotated", 0)) != rotate:
+        raise UserError(f"{kept}: made with --rotate {was}, not {rotate}; remove it or pass --overwrite")
     if template is not None and capture.motion.template != template.name:
         raise UserError(f"{kept}: of body template '{capture.motion.template}'; remove it or pass --overwrite")
     if finished_is_fine and not overwrite and is_avatar(avatar):

@@ -1,6 +1,9 @@
 """The page that goes with an avatar."""
 
 from .avatar import Avatar
+from .evaluation.figures import tell
+
+_COLUMNS = {"psnr": "psnr", "psnr_person": "psnr", "ssim": "ssim", "st_lpips_person": "st_lpips"}
 
 
 def model_card(avatar: Avatar, figures: dict) -> str:
@@ -11,8 +14,7 @@ def model_card(avatar: Avatar, figures: dict) -> str:
         ("nearest training frame", figures["nearest_frame"]),
     ]
     table = "\n".join(
-        f"| {name} | {f['psnr']:.2f} | {f['psnr_person']:.2f} | {f['ssim']:.3f} | {f['st_lpips_person']:.4f} |"
-        for name, f in rows
+        f"| {name} | " + " | ".join(tell(figure, f[key]) for key, figure in _COLUMNS.items()) + " |" for name, f in rows
     )
     facts = avatar.training
     return f"""---
@@ -36,7 +38,8 @@ ram-avatar animate THIS_FOLDER DRIVER.mp4 OUT.mp4
 | --- | --- | --- | --- | --- |
 {table}
 
-The last fifth of the clip, never trained on. `preview.mp4` shows it beside what the avatar makes of it.
+The last fifth of the frames that show the person, never trained on. `preview.mp4` shows it beside what the avatar makes
+of it.
 
 ## Use
 

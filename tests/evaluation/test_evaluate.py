@@ -9,7 +9,7 @@ from ram_avatar.avatar import Avatar
 from ram_avatar.errors import UserError
 from ram_avatar.evaluation.baselines import nearest_frame, textured_mesh
 from ram_avatar.evaluation.document import Evaluation
-from ram_avatar.evaluation.evaluate import Truth, evaluate, first_unseen, shows_avatar
+from ram_avatar.evaluation.evaluate import Truth, evaluate, shows_avatar, unseen_frames
 from ram_avatar.progress import Silent
 from ram_avatar.training.dataset import CaptureDataset
 
@@ -57,8 +57,8 @@ def test_another_person_is_followed_but_not_compared(avatar, capture, tmp_path):
 
 
 def test_another_clip_of_the_same_person_is_unseen_throughout(avatar, capture):
-    assert shows_avatar(capture, avatar) and first_unseen(capture, avatar) == 24
-    assert first_unseen(replace(capture, source="another.mp4"), avatar) == 0
+    assert shows_avatar(capture, avatar) and unseen_frames(capture, avatar) == list(range(24, 30))
+    assert unseen_frames(replace(capture, source="another.mp4"), avatar) == list(range(30))
     moved = replace(capture, camera=replace(capture.camera, center_x=capture.camera.center_x + 9))
     assert not shows_avatar(moved, avatar)
 
@@ -66,16 +66,16 @@ def test_another_clip_of_the_same_person_is_unseen_throughout(avatar, capture):
 def test_the_truth_beyond_the_videos_edge_is_the_plate(data):
     """Where the cut-out is mirrored the truth shows the room, whoever is mirrored there."""
     data.inside[..., :10] = 0
-    truth = Truth.of(data, 24)
+    truth = Truth.of(data, range(24, 30))
     data.inside[..., :10] = 1
     assert np.array_equal(truth.frames[0][:, :10], truth.frames[5][:, :10])
     assert np.array_equal(truth.frames[2][:, 10:], data.frames[26].numpy()[:, 10:])
 
 
 def test_nearest_frame_against_a_search_by_hand(data):
-    joints, first = data.joints.numpy(), data.capture.train_frames
-    for shown, held_out in zip(nearest_frame(data), range(first, len(data)), strict=True):
-        distances = [float(np.square(joints[held_out] - joints[i]).sum()) for i in range(first)]
+    joints, trained = data.joints.numpy(), data.capture.train_frames
+    for shown, held_out in zip(nearest_frame(data), data.capture.held_out, strict=True):
+        distances = [float(np.square(joints[held_out] - joints[i]).sum()) for i in trained]
         assert np.array_equal(shown, data.frames[int(np.argmin(distances))].numpy())
 
 

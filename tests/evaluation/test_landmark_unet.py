@@ -21,7 +21,7 @@ FACES = ("outline", "brows_and_nose", "lids", "irises", "lips")
 class FirstFrames(Capture):
     """A capture of which the first two frames are trained on."""
 
-    train_frames = 2
+    train_frames = (0, 1)
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def test_the_summary_counts_and_names_what_is_lost():
 
 def test_curves_break_where_there_is_no_value():
     x = np.arange(6.0)
-    assert _path(x, np.array([1, 2, nan, 4, nan, 5])) == "M0.0 1.0L1.0 2.0M3.0 4.0h0M5.0 5.0h0"
+    assert _path(x, np.array([1, 2, nan, 4, nan, 5]), range(6)) == "M0.0 1.0L1.0 2.0M3.0 4.0h0M5.0 5.0h0"
     chart = next(c for c in charts(evaluation(), "control") if c.name == "hand_error")
     assert chart.paths["avatar"].startswith("M") and chart.paths["avatar"].count("L") == N - 5
 

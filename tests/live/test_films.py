@@ -5,6 +5,7 @@ import sys
 import time
 import zlib
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -40,6 +41,27 @@ def test_pictures_come_with_their_times(film):
     assert [_level(picture) for _, picture in got] == list(range(10))
     assert [seconds for seconds, _ in got] == pytest.approx([k / 10 for k in range(10)])
     assert got[0][1].shape == (48, 64, 3)
+
+
+def test_a_film_can_be_turned(film):
+    decoder = Decoder("film", film, "steps.mp4", rotate=90)
+    _, picture = decoder.next()
+    decoder.close()
+    assert picture.shape == (64, 48, 3)
+
+
+def test_a_raw_stream_is_a_film(tmp_path):
+    path = tmp_path / "steps.h264"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(10):
+            picture = np.full((48, 64, 3), 20 * k + 10, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    shown = Film(path, path.name)
+    assert [_level(shown.at(t)) for t in (0.0, 0.31, 0.79, 0.95)] == [0, 3, 7, 9]
+    shown.close()
 
 
 def test_a_film_shows_what_is_due_and_begins_again(film):

@@ -20,14 +20,16 @@ def test_points_are_found_where_a_wrong_fit_does_not_put_them(truth, template):
     """The true motion, moved by three pixels: the flow leads most of the points back to where they truly are."""
     camera, points = truth.camera, _spread_points(template, 300)
     film = list(truth.frames())
-    texture = _paint(template, Fit(truth.identity, truth.motion, camera, {}), film, camera)
+    texture = _paint(template, Fit(truth.identity, truth.motion, camera, {}), film, range(len(film)), camera)
     depth = truth.motion.root_translation[:, 1].mean()
     shift = torch.tensor([3.0 * float(depth) / camera.focal, 0.0, 0.0])
     moved = replace(truth.motion, root_translation=truth.motion.root_translation + shift)
     fitted = Fit(truth.identity, moved, camera, {})
     body, errors, used = template.body(truth.identity), [], []
-    found = _seen_points(template, fitted, film, truth.background(), camera, texture, points)
-    for index, (place, seen, offset) in enumerate(found):
+    shown = np.array([True, True, False, True, True, True])
+    found = list(_seen_points(template, fitted, film, shown, truth.background(), camera, texture, points))
+    assert [index for index, *_ in found] == [0, 1, 3, 4, 5]
+    for index, place, seen, offset in found:
         posed = body.pose(*truth.motion[[index]].parameters()).vertices
         true = camera.project(posed)[0, points, :2]
         errors.append((place - true)[seen].norm(dim=-1))

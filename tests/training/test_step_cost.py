@@ -43,7 +43,7 @@ class Everywhere:
     """As a `CaptureDataset`, of a person who covers everything: what the twin trains on."""
 
     def __init__(self, size: int):
-        self.size, self.capture = size, SimpleNamespace(train_frames=1)
+        self.size, self.capture = size, SimpleNamespace(train_frames=[0])
         self.plate, self.inside = torch.ones(1, 3, size, size), torch.ones(1, 1, size, size)
 
     def batch(self, index: torch.Tensor) -> Batch:

@@ -21,25 +21,40 @@ FRAMES, FPS, SIZE = {"training": 240, "driving": 100}, 25.0, 512
 _SHOWN = 6
 
 
-def run_demo(out: Path, *, video: Path | None, preset: str, overwrite: bool, progress: Progress) -> None:
+def run_demo(
+    out: Path, *, video: Path | None, preset: str, overwrite: bool, progress: Progress, rotate: int = 0
+) -> None:
     """Film the performer (or take the user's video), learn an avatar, drive it with another performance.
 
     The tracker and the trainer see nothing but the videos. What is there already is not made again, so that a
     stopped demo goes on.
 
+    Args:
+        rotate: degrees clockwise to turn the user's video by, see `video.probe`.
+
     Raises:
-        UserError: see `create`; `out` is a file.
+        UserError: see `create`; `out` is a file; `rotate` without a video.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; the demo wants a folder")
+    if rotate and video is None:
+        raise UserError("--rotate is for a --video of your own")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     template = load_template(status=progress.wait)
     driver = _film("driving", out, template, overwrite, progress)
     trained_on = video or _film("training", out, template, overwrite, progress)
     avatar = out / "avatar"
-    create(trained_on, avatar, preset=preset, overwrite=overwrite, finished_is_fine=True, progress=progress)
+    create(
+        trained_on,
+        avatar,
+        preset=preset,
+        rotate=rotate,
+        overwrite=overwrite,
+        finished_is_fine=True,
+        progress=progress,
+    )
     driven = out / "driven.mp4"
     animate(Avatar.load(avatar), driver, driven, side_by_side=True, overwrite=True, progress=progress)
     sheet = out / "result.png"

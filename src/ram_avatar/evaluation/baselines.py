@@ -26,6 +26,6 @@ def textured_mesh(avatar: Avatar, motion: Motion) -> Iterator[np.ndarray]:
 
 def nearest_frame(data: CaptureDataset) -> Iterator[np.ndarray]:
     """For each held-out frame, the training frame [S, S, 3] uint8 whose posed joints lie nearest in the picture."""
-    first, joints = data.capture.train_frames, data.joints.flatten(1)
-    for index in torch.cdist(joints[first:], joints[:first]).argmin(1).tolist():
-        yield data.frames[index].numpy()
+    joints, trained = data.joints.flatten(1), data.capture.train_frames
+    for place in torch.cdist(joints[data.capture.held_out], joints[trained]).argmin(1).tolist():
+        yield data.frames[trained[place]].numpy()

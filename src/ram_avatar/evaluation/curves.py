@@ -1,6 +1,7 @@
 """Curves over the frames, as paths and marks for the page's SVG."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,9 +39,11 @@ def _chart(evaluation: Evaluation, group: str, name: str) -> Chart:
     room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = (max(0.0, low - room) if low >= 0 else low - room), high + room
 
-    x = _LEFT + 6 + (_RIGHT - _LEFT - 12) * np.arange(len(evaluation)) / max(1, len(evaluation) - 1)
+    numbers = evaluation.frame_numbers
+    first, last = numbers[0], numbers[-1]
+    place = lambda number: _LEFT + 6 + (_RIGHT - _LEFT - 12) * (number - first) / max(1, last - first)  # noqa: E731
+    x = place(np.array(numbers))
     height = lambda value: _BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low)  # noqa: E731
-    first, last = evaluation.first_frame, evaluation.first_frame + len(evaluation) - 1
     steps = [v for v in _ticks(first, last, 4) if float(v).is_integer()]
     values = _ticks(low, high, 3)
     digits = max(0, -math.floor(math.log10(values[1] - values[0]) + 1e-9)) if len(values) > 1 else 2
@@ -53,10 +56,10 @@ def _chart(evaluation: Evaluation, group: str, name: str) -> Chart:
         + "; ".join(
             _spoken(evaluation, way, group, name) for way in series if evaluation.mean(way, group, name) is not None
         ),
-        paths={way: _path(x, height(v)) for way, v in series.items() if np.isfinite(v).any()},
-        across=[(float(x[int(v) - first]), int(v), f"{v / evaluation.fps:.1f}") for v in steps],
+        paths={way: _path(x, height(v), numbers) for way, v in series.items() if np.isfinite(v).any()},
+        across=[(float(place(v)), int(v), f"{v / evaluation.fps:.1f}") for v in steps],
         up=[(float(height(v)), f"{v:.{digits}f}") for v in values],
-        worst=None if worst is None else (float(x[worst]), float(height(series["avatar"][worst])), first + worst),
+        worst=None if worst is None else (float(x[worst]), float(height(series["avatar"][worst])), numbers[worst]),
         worst_above=not figure.higher_is_better,
     )
 
@@ -65,18 +68,21 @@ def _spoken(evaluation: Evaluation, way: str, group: str, name: str) -> str:
     told = evaluation.summary[way][group][name]
     return (
         f"{way_label(way)}: mean {tell(name, told['mean'])}, worst {tell(name, told['worst'])} "
-        f"in frame {evaluation.first_frame + told['worst_frame']}"
+        f"in frame {evaluation.frame_numbers[told['worst_frame']]}"
     )
 
 
-def _path(x: np.ndarray, y: np.ndarray) -> str:
-    """An SVG path that is broken where y is NaN; a value between two gaps is a dot (a line of no length)."""
+def _path(x: np.ndarray, y: np.ndarray, numbers: Sequence[int]) -> str:
+    """An SVG path that is broken where y is NaN or a frame's number is skipped; a value between two gaps is a dot (a
+    line of no length)."""
     commands, drawn = [], False
+    follows = lambda i: i < len(y) and np.isfinite(y[i]) and numbers[i] == numbers[i - 1] + 1  # noqa: E731
     for i, (a, b) in enumerate(zip(x, y, strict=True)):
         if not np.isfinite(b):
             drawn = False
             continue
-        alone = not drawn and (i + 1 == len(y) or not np.isfinite(y[i + 1]))
+        drawn = drawn and follows(i)
+        alone = not drawn and not follows(i + 1)
         commands.append(f"{'L' if drawn else 'M'}{a:.1f} {b:.1f}{'h0' if alone else ''}")
         drawn = True
     return "".join(commands)

@@ -1,7 +1,7 @@
 """The document of an evaluation: the figures of an avatar and of the baselines, frame by frame."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,6 +39,7 @@ class Evaluation:
         own: whether the frames are held-out ones of the avatar's own capture; if not, somebody else drives, and
             there is no truth to compare pictures with.
         first_frame: number in the clip of the first judged frame.
+        left_out: numbers of later frames that were passed over, because they do not show the person.
         size: side of the judged pictures in pixels.
         protocol: how it was judged, by the fact's name.
         ways: by way ("avatar" and baselines), by group (of `GROUPS`), by figure (of `FIGURES`): [N].
@@ -55,6 +56,7 @@ class Evaluation:
     size: int
     protocol: dict[str, str]
     ways: dict[str, dict[str, Series]]
+    left_out: Sequence[int] = ()
 
     def __post_init__(self):
         if "avatar" not in self.ways:
@@ -74,6 +76,13 @@ class Evaluation:
         """[N]; all NaN where the way was not judged so."""
         values = self.ways[way].get(group, {}).get(name)
         return np.full(len(self), np.nan) if values is None else np.asarray(values, float)
+
+    @cached_property
+    def frame_numbers(self) -> list[int]:
+        """[N] the frames' numbers in the clip."""
+        passed = set(self.left_out)
+        last = self.first_frame + len(self) + len(passed)
+        return [number for number in range(self.first_frame, last) if number not in passed][: len(self)]
 
     @cached_property
     def summary(self) -> dict[str, dict[str, dict]]:
@@ -111,6 +120,7 @@ class Evaluation:
             "format_version": FORMAT_VERSION,
             **{name: getattr(self, name) for name in _SCALARS},
             "frames": len(self),
+            "left_out": list(self.left_out),
             "protocol": dict(self.protocol),
             "summary": self.summary,
             "ways": {
@@ -126,7 +136,8 @@ class Evaluation:
             way: {group: {name: np.array(v, float) for name, v in s.items()} for group, s in groups.items()}
             for way, groups in document["ways"].items()
         }
-        return cls(**{name: document[name] for name in _SCALARS}, protocol=document["protocol"], ways=ways)
+        scalars, left_out = {name: document[name] for name in _SCALARS}, document.get("left_out", ())
+        return cls(**scalars, protocol=document["protocol"], ways=ways, left_out=left_out)
 
 
 def _listed(values: np.ndarray) -> list[float | None]:

@@ -1,7 +1,7 @@
 """How good an avatar is: every instrument on the frames that it was not trained on, or on somebody else's motion."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..pictures import fit_square, to_array, to_tensor
 from ..progress import Progress, Silent, follow
 from ..tracking.capture import Capture
 from ..tracking.landmarks import Landmarks
+from ..tracking.scenes import runs
 from ..training.dataset import CaptureDataset
 from .baselines import nearest_frame, textured_mesh
 from .control import detect_frames, expected_landmarks, judge_control
@@ -45,15 +46,15 @@ class Truth:
     regions: Regions
 
     @classmethod
-    def of(cls, data: CaptureDataset, first: int) -> "Truth":
-        """The frames of a capture from `first` on. Nobody is mirrored at the video's edge."""
-        inside, plate = data.inside[0].cpu(), data.plate[0].cpu()
-        frames = [to_array(to_tensor(frame) * inside + plate * (1 - inside)) for frame in data.frames[first:]]
-        seen = data.capture.motion.confidence[first:] > _SEEN
+    def of(cls, data: CaptureDataset, numbers: Sequence[int]) -> "Truth":
+        """The frames of a capture with these numbers. Nobody is mirrored at the video's edge."""
+        inside, plate, numbers = data.inside[0].cpu(), data.plate[0].cpu(), list(numbers)
+        frames = [to_array(to_tensor(frame) * inside + plate * (1 - inside)) for frame in data.frames[numbers]]
+        seen = data.capture.motion.confidence[numbers] > _SEEN
         regions = Regions(
-            masks=data.masks[first:, 0].numpy(),
+            masks=data.masks[numbers, 0].numpy(),
             inside=data.inside[0, 0].cpu().numpy() > 0.5,
-            boxes={name: box[first:].numpy() for name, box in data.boxes.items()},
+            boxes={name: box[numbers].numpy() for name, box in data.boxes.items()},
             seen={name: seen[:, PARTS.index(name)].numpy() for name in data.boxes},
         )
         return cls(np.stack(frames), regions)
@@ -84,10 +85,10 @@ def evaluate(
             data = CaptureDataset(
                 capture, avatar.template, avatar.texture, avatar.camera.width, avatar.device, progress
             )
-            first = first_unseen(capture, avatar)
-            frames = render_ways(avatar, data, first, progress)
-            truth = Truth.of(data, first)
-            evaluation = judge_own(avatar, capture, first, frames, truth, progress)
+            numbers = unseen_frames(capture, avatar)
+            frames = render_ways(avatar, data, numbers, progress)
+            truth = Truth.of(data, numbers)
+            evaluation = judge_own(avatar, capture, numbers, frames, truth, progress)
             pictures, boxes = {"truth": truth.frames, **frames}, truth.regions.boxes
         else:
             evaluation, pictures = _judge_driven(avatar, capture, progress)
@@ -107,20 +108,26 @@ def shows_avatar(capture: Capture, avatar: Avatar) -> bool:
     return same and all(close)
 
 
-def first_unseen(capture: Capture, avatar: Avatar) -> int:
-    """The first frame that the avatar was not trained on: 0 in another clip of the same person."""
-    trained = capture.source == avatar.training["source"] and capture.train_frames == avatar.training["frames"]
-    return capture.train_frames if trained else 0
+def unseen_frames(capture: Capture, avatar: Avatar) -> list[int]:
+    """Numbers of the frames that show the person and that the avatar was not trained on: all in another clip."""
+    trained = capture.source == avatar.training["source"] and len(capture.train_frames) == avatar.training["frames"]
+    return capture.held_out if trained else np.flatnonzero(capture.shown).tolist()
 
 
-def render_ways(avatar: Avatar, data: CaptureDataset, first: int, progress: Progress) -> Frames:
-    """The frames of a capture from `first` on, as the avatar and the simple baselines show them."""
-    motion = data.capture.motion[first:]
+def render_frames(avatar: Avatar, motion: Motion, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    """Some frames of a motion, [S, S, 3] uint8 each; after a gap the avatar starts anew, as it does in training."""
+    for run in runs(numbers):
+        yield from avatar.render(motion[run[0] : run[-1] + 1])
+
+
+def render_ways(avatar: Avatar, data: CaptureDataset, numbers: Sequence[int], progress: Progress) -> Frames:
+    """The frames of a capture with these numbers, as the avatar and the simple baselines show them."""
+    motion, numbers = data.capture.motion, list(numbers)
     ways: dict[str, Iterable[np.ndarray]] = {
-        "avatar": follow(avatar.render(motion), progress, "Rendering", len(motion)),
-        "textured_mesh": textured_mesh(avatar, motion),
+        "avatar": follow(render_frames(avatar, motion, numbers), progress, "Rendering", len(numbers)),
+        "textured_mesh": textured_mesh(avatar, motion[numbers]),
     }
-    if first == data.capture.train_frames:
+    if numbers == data.capture.held_out:
         ways["nearest_frame"] = nearest_frame(data)
     return {name: np.stack(list(frames)) for name, frames in ways.items()}
 
@@ -137,7 +144,7 @@ def judge_pictures(frames: Frames, truth: Truth, judges: Judges, progress: Progr
 def judge_own(
     avatar: Avatar,
     capture: Capture,
-    first: int,
+    numbers: Sequence[int],
     frames: Frames,
     truth: Truth,
     progress: Progress,
@@ -146,7 +153,7 @@ def judge_own(
     """All instruments on frames of the avatar's own person.
 
     Args:
-        first: number of the first judged frame in the clip.
+        numbers: of the judged frames in the clip.
         frames: of the avatar and of any baselines.
         facts: more about how it was judged, for the report.
     """
@@ -155,26 +162,27 @@ def judge_own(
     wanted = _detect(truth.frames, "the video", progress)
     for way, shown in frames.items():
         step = _counted(partial(progress.step, f"Flicker: {way_label(way).lower()}"), len(shown))
-        ways[way]["time"] = judge_flicker(shown, truth.frames, truth.regions.masks, judges.st_lpips, step)
+        ways[way]["time"] = judge_flicker(shown, truth.frames, truth.regions.masks, judges.st_lpips, step, numbers)
         ways[way]["control"] = judge_control(_detect(shown, way_label(way).lower(), progress), wanted)
-    ways["avatar"]["time"]["own_noise"] = _still_noise(avatar, capture.motion[first:])
+    ways["avatar"]["time"]["own_noise"] = _still_noise(avatar, capture.motion[list(numbers)])
     told = "landmarks that the detector finds in the video, at the same size"
     return Evaluation(
         avatar=avatar.name,
         driver=capture.source,
         own=True,
-        first_frame=first,
+        first_frame=numbers[0],
         fps=capture.motion.fps,
         size=size,
         protocol=_protocol(avatar, frames, told) | dict(facts or {}),
         ways=ways,
+        left_out=sorted(set(range(numbers[0], numbers[-1])) - set(numbers)),
     )
 
 
 def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple[Evaluation, Frames]:
     """Another person's motion: there is no true picture, but there is what the avatar was told to do."""
     on_cpu = avatar.template.to("cpu")
-    source = Person.of(capture.motion, on_cpu, capture.identity)
+    source = Person.of(capture.shown_motion, on_cpu, capture.identity)
     motion = retarget(capture.motion, on_cpu, source, avatar.person)
     size = avatar.camera.width
     frames = {
@@ -230,7 +238,7 @@ def _protocol(avatar: Avatar, frames: Frames, told: str) -> dict[str, str]:
         "training": f"{trained['step']} of {trained['steps']} steps on {trained['frames']} frames of "
         f"{trained['source']}, {trained['seconds']:.0f} s",
         "pictures": f"{avatar.camera.width} x {avatar.camera.width} pixels, 8 bits a channel on both sides",
-        "range": "a clip's last fifth is held out of training; only such frames are judged",
+        "range": "the last fifth of the frames that show the person is held out of training; only that is judged",
         "mask": "MediaPipe's segmentation, above one half",
         "control": f"compared with {told}",
         "baselines": ", ".join(

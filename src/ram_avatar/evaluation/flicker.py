@@ -1,6 +1,6 @@
 """How calmly a clip moves: its change from frame to frame against the video's, and its own noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -20,10 +20,12 @@ def judge_flicker(
     masks: np.ndarray,
     judge: Judge,
     on_frame: Callable[[int], None] | None = None,
+    frame_numbers: Sequence[int] | None = None,
 ) -> Series:
     """Figures over time, each about the person and the step from frame n-1 to n.
 
-    The person is where the mask of either frame is above one half; NaN without any, and in the first frame.
+    The person is where the mask of either frame is above one half; NaN without any, in the first frame, and after
+    frames that were left out.
 
     - flow_error: mean length in pixels of the difference between the optical flows of both clips: tOF of TecoGAN
       (Chu et al. 2020), which sums over the picture; flow by dense inverse search (Kroeger et al. 2016).
@@ -36,6 +38,7 @@ def judge_flicker(
         masks: [N, S, S] uint8 person.
         judge: `metrics.StLpips`.
         on_frame: told the number of frames that are done.
+        frame_numbers: [N] in the clip, increasing; where it is None, no frames were left out.
 
     Returns:
         By figure (`FLICKER`): [N].
@@ -48,7 +51,8 @@ def judge_flicker(
     for n in range(1, len(truth)):
         pair = slice(n - 1, n + 1)
         person = (masks[pair] > 127).any(0)
-        if person.any():
+        follows = frame_numbers is None or frame_numbers[n] == frame_numbers[n - 1] + 1
+        if follows and person.any():
             series["flow_error"][n] = _flow_error(flow, shown[pair], truth[pair], person)
             series["change_error"][n] = np.abs(_change(shown[pair]) - _change(truth[pair]))[person].mean()
             series["perceptual_flicker"][n] = _perceptual_flicker(judge, shown[pair], truth[pair], person)

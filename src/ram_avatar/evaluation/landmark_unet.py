@@ -229,7 +229,7 @@ def train_landmark_unet(
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_factor(step, config)
         index = frames_of_step(step, frames, config)
         with precision():
-            shown = network(draw(index), draw((index - 1).clamp(min=0))).float()
+            shown = network(draw(index), draw(data.capture.neighbors(index, -1))).float()
         loss = _loss(shown, index, data, config, perceptual)
         optimizer.zero_grad()
         loss.backward()

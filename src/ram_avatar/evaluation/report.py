@@ -213,14 +213,14 @@ class _Gallery:
         return first[:1] + [(way, way_label(way)) for way in ("avatar", *ways)]
 
     def _row(self, index: int, told: list[tuple[str, str]], pictures: list[_Picture]) -> _Row:
-        number = self.evaluation.first_frame + index
+        number = self.evaluation.frame_numbers[index]
         return _Row(number, f"{number / self.evaluation.fps:.2f}", told, pictures)
 
     def _picture(
         self, title: str, index: int, shown: np.ndarray, way: str = "", group: str = "", names: Sequence[str] = ()
     ) -> _Picture:
         told = self._told(way, index, group, names) if way in self.evaluation.ways else []
-        alt = f"{title}, frame {self.evaluation.first_frame + index}"
+        alt = f"{title}, frame {self.evaluation.frame_numbers[index]}"
         return _Picture(title, alt, data_uri(shown), told)
 
     def _told(self, way: str, index: int, group: str, names: Sequence[str]) -> list[tuple[str, str]]:

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..motion.reading import SUFFIXES
 from ..progress import Progress, follow
-from ..tracking.capture import is_capture
 from ..video import probe, read_frames
 from .codecs import fit, jpeg
 from .decoding import SIDE
@@ -18,7 +16,7 @@ from .outlets import Mailbox, PageOutlet
 from .pipeline import Pipeline
 from .protocol import STAGES, Answer, CameraFrame, Coding
 from .session import Session
-from .studio import Studio
+from .studio import Studio, is_film
 
 TICKS = 30.0  # a second, where a motion drives
 LONGEST = 30.0  # seconds of a source that are played
@@ -41,7 +39,7 @@ def measure(studio: Studio, progress: Progress, seconds: float = LONGEST) -> dic
     """
     if not isinstance(studio.source, Path):
         raise UserError("--bench wants a --source: a video, or a motion file")
-    rate, frames = _camera(studio.source, seconds)
+    rate, frames = _camera(studio, seconds)
     taken: list[float] = []
     mailbox = Mailbox(lambda: None)
     failed: list[str] = []
@@ -84,13 +82,14 @@ def measure(studio: Studio, progress: Progress, seconds: float = LONGEST) -> dic
     return summary
 
 
-def _camera(source: Path, seconds: float) -> tuple[float, list[bytes] | None]:
+def _camera(studio: Studio, seconds: float) -> tuple[float, list[bytes] | None]:
     """Frames a second, and the packed pictures of a video; None for a motion, which wants ticks."""
-    if is_capture(source) or source.suffix.lower() in SUFFIXES:
+    if not is_film(studio.source):
         return TICKS, None
-    info = probe(source)
+    info = probe(studio.source, studio.rotate)
+    frames = read_frames(studio.source, rotate=studio.rotate)
     stop = max(1, round(info.fps * seconds))
-    return info.fps, [jpeg(fit(frame, SIDE["film"])) for frame in _first(read_frames(source), stop)]
+    return info.fps, [jpeg(fit(frame, SIDE["film"])) for frame in _first(frames, stop)]
 
 
 def _first(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:

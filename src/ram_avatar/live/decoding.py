@@ -36,30 +36,30 @@ def confine(kind: str) -> None:
         resource.setrlimit(limit, (most, most))
 
 
-def main(kind: str, path: str) -> None:
+def main(kind: str, path: str, rotate: str = "0") -> None:
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_SIDE * MAX_SIDE)
     confine(kind)
     from ..errors import UserError
 
     try:
-        _film(Path(path)) if kind == "film" else _picture(Path(path))
+        _film(Path(path), int(rotate)) if kind == "film" else _picture(Path(path))
     except UserError as error:
         _fail(str(error))
     except MemoryError:
         _fail(f"{path} takes too much memory")
 
 
-def _film(path: Path) -> None:
+def _film(path: Path, rotate: int) -> None:
     from ..errors import UserError
     from ..video import probe, read_frames
 
-    info = probe(path)
+    info = probe(path, rotate)
     if max(info.width, info.height) > MAX_SIDE or info.duration > MAX_FILM_SECONDS:
         raise UserError(
             f"{path} is {info.width} x {info.height} and {info.duration:.0f} s long; at most {MAX_SIDE} pixels a side "
             f"and {MAX_FILM_SECONDS:.0f} s are taken"
         )
-    for index, frame in enumerate(read_frames(path)):
+    for index, frame in enumerate(read_frames(path, rotate=rotate)):
         _give(frame, index / info.fps, SIDE["film"])
 
 

@@ -23,12 +23,13 @@ class Decoder:
     Args:
         kind: "film" or "picture".
         name: what the user calls the file, for messages.
+        rotate: degrees clockwise to turn a film's pictures by, see `video.probe`.
     """
 
-    def __init__(self, kind: str, path: Path, name: str):
+    def __init__(self, kind: str, path: Path, name: str, rotate: int = 0):
         self._name, self._path = name, path
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __package__ + ".decoding", kind, str(path)],
+            [sys.executable, "-m", __package__ + ".decoding", kind, str(path), str(rotate)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -94,10 +95,14 @@ def read_untrusted_picture(path: Path, name: str) -> np.ndarray:
 
 
 class Film:
-    """A film at its own pace, over and over: the picture that is due."""
+    """A film at its own pace, over and over: the picture that is due.
 
-    def __init__(self, path: Path, name: str):
-        self._path, self._name = path, name
+    Args:
+        name, rotate: see `Decoder`.
+    """
+
+    def __init__(self, path: Path, name: str, rotate: int = 0):
+        self._path, self._name, self._rotate = path, name, rotate
         self._decoder: Decoder | None = None
         self._started = 0.0
         self._shown: np.ndarray | None = None
@@ -119,7 +124,7 @@ class Film:
         return self._shown
 
     def _start(self, seconds: float) -> None:
-        self._decoder = Decoder("film", self._path, self._name)
+        self._decoder = Decoder("film", self._path, self._name, self._rotate)
         self._started = seconds
         self._coming = self._decoder.next()
         if self._coming is None:

@@ -30,6 +30,11 @@ def source_of(text: str | None) -> Path | VmcAddress | None:
     return VmcAddress.parse(text) if text.startswith(SCHEME) else Path(text)
 
 
+def is_film(source: Path) -> bool:
+    """Whether a source is a video: neither a capture nor a motion file."""
+    return not is_capture(source) and source.suffix.lower() not in SUFFIXES
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a page has to know of an avatar."""
@@ -48,12 +53,13 @@ class Studio:
         avatar: the folder of the avatar to begin with; the others that lie beside it can be chosen.
         source: a motion file, a capture, a video or another program that drives in the place of a camera.
         options: what a motion file at `source` does not say.
+        rotate: degrees clockwise to turn a video that is the source by, see `video.probe`.
         camera: makes what drives from a camera's pictures.
         marked: see `AvatarPipeline`.
         progress: told what was inferred of a motion file at `source`.
 
     Raises:
-        UserError: not an avatar; `source` is not there; `options` without a motion file.
+        UserError: not an avatar; `source` is not there; `options` without a motion file, or `rotate` without a video.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Studio:
         *,
         source: Path | VmcAddress | None = None,
         options: ReadOptions | None = None,
+        rotate: int = 0,
         camera: MakeDriver | None = None,
         accelerator: str = "auto",
         marked: bool = False,
@@ -75,8 +82,10 @@ class Studio:
         if not _is_motion_file(source):
             told = "another program" if isinstance(source, VmcAddress) else source or "without --source"
             self._options.check_unused(told)
+        if rotate and not (isinstance(source, Path) and is_film(source)):
+            raise UserError("--rotate is for a video that is the --source")
         self.current = avatar.resolve().name
-        self.source = source
+        self.source, self.rotate = source, rotate
         self._parent = avatar.resolve().parent
         self._camera, self._marked = camera, marked
         self._device = choose_device(accelerator)
@@ -139,18 +148,18 @@ class Studio:
     def _from_source(self, avatar: Avatar, source: Path | VmcAddress) -> Driver:
         if isinstance(source, VmcAddress):
             return VmcDriver(avatar, VmcReceiver(source))
-        if not is_capture(source) and not _is_motion_file(source):
+        if is_film(source):
             if self._camera is None:
                 raise UserError(f"{source}: not a motion file ({', '.join(SUFFIXES)}) and not a capture")
-            return FilmDriver(Film(source, source.name), self._camera(avatar))
+            return FilmDriver(Film(source, source.name, self.rotate), self._camera(avatar))
         template, identity = avatar.template.to("cpu"), avatar.identity.cpu()
         if is_capture(source):
             capture = Capture.load(source)
-            motion, identity = capture.motion, capture.identity
+            motion, shown, identity = capture.motion, capture.shown_motion, capture.identity
             check_template(motion, avatar, source)
         else:
-            motion = read_motion(source, template, identity, self._options, self._progress)
-        return PlayedMotion(motion, Person.of(motion, template, identity), avatar)
+            motion = shown = read_motion(source, template, identity, self._options, self._progress)
+        return PlayedMotion(motion, Person.of(shown, template, identity), avatar)
 
 
 def _is_motion_file(source: Path | VmcAddress | None) -> bool:

@@ -65,7 +65,7 @@ class Fit:
     identity: Tensor
     motion: Motion
     camera: Camera
-    errors: dict[str, float]  # mean residual to the detector's landmarks, share of the person's height
+    errors: dict[str, float | None]  # mean residual to the detector's landmarks, share of the person's height
 
 
 @dataclass
@@ -392,8 +392,8 @@ def _change(values: Tensor) -> Tensor:
     return (values[1:] - values[:-1]).square().sum(1).mean() if len(values) > 1 else values.new_zeros(())
 
 
-def _mean(values: Tensor, where: Tensor) -> float:
-    return float(values[where].mean()) if where.any() else float("nan")
+def _mean(values: Tensor, where: Tensor) -> float | None:
+    return float(values[where].mean()) if where.any() else None
 
 
 def _frame(left: Tensor, up: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ drawing to the video says by how much each point of the surface is off. With the
 the fit goes on (`fitting.refit`), and with the better fit the painting gets sharper: it is repeated.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ def refine(
     film: Film,
     settings: FitSettings,
     on_step: Callable[[int, int], None] | None = None,
-) -> tuple[Fit, list[float]]:
+) -> tuple[Fit, list[float | None]]:
     """Improve a fit by the pixels of its capture.
 
     Args:
@@ -53,7 +53,7 @@ def refine(
 
     Returns:
         The fit, and for every round how far the surface was off at its start: mean over the points that are
-        seen, in shares of the person's height.
+        seen, in shares of the person's height; None where none is.
     """
     size = len(film[0][0])
     points = _spread_points(template, POINTS)
@@ -64,27 +64,29 @@ def refine(
     plate = capture.background(size) if capture.static_camera else None
     scale = capture.crop["side"] / size
     corner = torch.tensor([capture.crop["left"], capture.crop["top"]])
+    shown = capture.shown
+    painted = capture.train_frames or capture.held_out  # a driver may have a single frame
     rounds, done = [], 0
     for _ in range(settings.refinements):
-        texture = _paint(template, fitted, film[: capture.train_frames], camera)
-        place, weight, offsets = [], [], []
-        for there, seen, off in _seen_points(template, fitted, film, plate, camera, texture, points):
-            place.append(there * scale + corner)
-            weight.append(seen)
+        texture = _paint(template, fitted, film, painted, camera)
+        place, weight, offsets = torch.zeros(len(film), len(points), 2), torch.zeros(len(film), len(points)), []
+        seen_points = _seen_points(template, fitted, film, shown, plate, camera, texture, points)
+        for index, there, seen, off in seen_points:
+            place[index], weight[index] = there * scale + corner, seen.float()
             offsets.append(off * scale / observations.person_height)
             done += 1
             if on_step:
-                on_step(done, settings.refinements * len(capture))
-        targets = SurfaceTargets(skinned, torch.stack(place), torch.stack(weight).float())
-        fitted = refit(template, observations, net_actions, fitted, targets, settings)
-        rounds.append(float(torch.tensor(offsets).nanmean()))
+                on_step(done, settings.refinements * int(shown.sum()))
+        fitted = refit(template, observations, net_actions, fitted, SurfaceTargets(skinned, place, weight), settings)
+        known = [offset for offset in offsets if np.isfinite(offset)]
+        rounds.append(float(np.mean(known)) if known else None)
     return fitted, rounds
 
 
-def _paint(template: BodyTemplate, fitted: Fit, film: Film, camera: Camera) -> Tensor:
+def _paint(template: BodyTemplate, fitted: Fit, film: Film, frames: Sequence[int], camera: Camera) -> Tensor:
     """The surface texture [3, T, T] of a fit. Held-out frames take no part, here as everywhere."""
     painter = SurfacePainter(template, fitted.identity, camera)
-    for index in choose_frames(range(len(film)), PAINTED_FROM):
+    for index in choose_frames(frames, PAINTED_FROM):
         painter.add(*film[index], fitted.motion[[index]])
     return painter.texture()[0]
 
@@ -94,17 +96,20 @@ def _seen_points(
     template: BodyTemplate,
     fitted: Fit,
     film: Film,
+    shown: np.ndarray,
     plate: np.ndarray | None,
     camera: Camera,
     texture: Tensor,
     points: Tensor,
-) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """For each frame, where the points [K] of the surface are seen [K, 2], whether [K], and their mean offset.
+) -> Iterator[tuple[int, Tensor, Tensor, float]]:
+    """For each frame that is `shown` [N], its number, where the points [K] of the surface are seen [K, 2], whether [K],
+    and their mean offset (NaN where none is).
 
     In pixels of `camera`.
     """
     body, size = template.body(fitted.identity), camera.width
-    for index, (frame, mask) in enumerate(film):
+    for index in np.flatnonzero(shown).tolist():
+        frame, mask = film[index]
         projected = camera.project(body.pose(*fitted.motion[[index]].parameters()).vertices)
         drawn = rasterize(projected, template.faces, size, size)
         colors = sample_texture(texture, drawn, template.uv, template.uv_faces)[0].movedim(0, -1)
@@ -115,11 +120,11 @@ def _seen_points(
         window = _window(covered)
         flow[window], trusted[window] = _flow(*(np.ascontiguousarray(x[window]) for x in (picture, frame, mask)))
         here = projected[0, points]
-        shown = visible(here[None], drawn, VISIBLE_WITHIN)[0]
-        x, y = (here[:, i].where(shown, 0).long() for i in (0, 1))
+        in_view = visible(here[None], drawn, VISIBLE_WITHIN)[0]
+        x, y = (here[:, i].where(in_view, 0).long() for i in (0, 1))
         shift = torch.from_numpy(flow)[y, x]
-        seen = shown & torch.from_numpy(trusted & covered)[y, x] & (shift.norm(dim=-1) < FARTHEST * size)
-        yield here[:, :2] + shift, seen, float(shift[seen].norm(dim=-1).mean())
+        seen = in_view & torch.from_numpy(trusted & covered)[y, x] & (shift.norm(dim=-1) < FARTHEST * size)
+        yield index, here[:, :2] + shift, seen, float(shift[seen].norm(dim=-1).mean())
 
 
 def _flow(drawn: np.ndarray, frame: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

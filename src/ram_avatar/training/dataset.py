@@ -26,7 +26,7 @@ class Batch:
     maps: ConditionMaps
     image: Tensor  # [B, 3, S, S]
     mask: Tensor  # [B, 1, S, S] person, [0, 1]
-    before: Tensor  # [B, 3, S, S] frame n-1
+    before: Tensor  # [B, 3, S, S] frame n-1, see `Capture.neighbors`
     after: Tensor  # [B, 3, S, S] frame n+1
 
 
@@ -66,9 +66,9 @@ class CaptureDataset:
         return len(self.frames)
 
     def batch(self, index: Tensor) -> Batch:
-        """The frames `index` [B]; the first and last frame of the clip neighbour themselves."""
-        last = len(self) - 1
-        before, after = (index - 1).clamp(min=0), (index + 1).clamp(max=last)
+        """The frames `index` [B]. At the ends of the clip, and next to frames that were left out, a frame is its own
+        neighbour."""
+        before, after = (self.capture.neighbors(index, step) for step in (-1, 1))
         pictures = lambda i: to_tensor(self.frames[i].to(self.device))  # noqa: E731
         return Batch(
             index=index.to(self.device),
@@ -82,7 +82,7 @@ class CaptureDataset:
     def maps(self, index: Tensor) -> ConditionMaps:
         """Condition maps of the frames `index` [B], with the position maps of the frames before them."""
         now = self._mesh_maps(index)
-        previous = self._mesh_maps((index - 1).clamp(min=0)).position
+        previous = self._mesh_maps(self.capture.neighbors(index, -1)).position
         return ConditionMaps(previous=previous, **vars(now))
 
     def part_boxes(self, index: Tensor) -> Tensor:

@@ -24,13 +24,14 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
     """
     size = preset.network.image_size
     painter = SurfacePainter(template, capture.identity, capture.camera, preset.texture_size)
-    chosen = set(choose_frames(range(capture.train_frames), PAINTED_FROM))
+    chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
     for index, (frame, mask) in frames:
         if index in chosen:
             painter.add(frame, mask, capture.motion[[index]])
     texture, unseen = painter.texture()
-    config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames, plate=capture.static_camera)
+    # Style codes go by the frame's number.
+    config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1, plate=capture.static_camera)
     with torch.random.fork_rng():  # the same seed, the same start
         torch.manual_seed(preset.training.seed)
         network = AvatarNetwork(config)
@@ -43,14 +44,14 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
         network=network,
         texture=to_uint8(texture) / 127.5 - 1,  # as it is saved: what is trained on is what is loaded again
         background=capture.background(size),
-        placement=Placement.of(capture.motion, template, capture.identity),
+        placement=Placement.of(capture.shown_motion, template, capture.identity),
         fps=capture.motion.fps,
         training={
             "step": 0,
             "steps": preset.training.steps,
             "seconds": 0.0,
             "source": capture.source,
-            "frames": capture.train_frames,
+            "frames": len(capture.train_frames),
             "surface_unseen": round(unseen, 4),
         },
     )

@@ -2,6 +2,7 @@
 exactly where it was."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,12 +36,13 @@ def adversarial_weight(step: int, config: TrainingConfig) -> float:
     return config.adversarial_weight * min(grown, 20.0)
 
 
-def frames_of_step(step: int, frames: int, config: TrainingConfig) -> Tensor:
-    """[B] frame numbers of a step: every frame once an epoch, in an order drawn from the seed and the epoch."""
+def frames_of_step(step: int, frames: Sequence[int], config: TrainingConfig) -> Tensor:
+    """[B] frame numbers of a step: every one of `frames` once an epoch, in an order drawn from the seed and the
+    epoch."""
     places = torch.arange(step * config.batch_size, (step + 1) * config.batch_size)
     chosen = []
     for place in places.tolist():
-        epoch, within = divmod(place, frames)
+        epoch, within = divmod(place, len(frames))
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-        chosen.append(int(torch.randperm(frames, generator=generator)[within]))
+        chosen.append(frames[int(torch.randperm(len(frames), generator=generator)[within])])
     return torch.tensor(chosen)

@@ -18,6 +18,7 @@ from ..networks.avatar_network import Rendering
 from ..networks.discriminator import TemporalDiscriminator
 from ..pictures import to_uint8
 from ..progress import Progress
+from ..rendering.surface_texture import choose_frames
 from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Batch, CaptureDataset
 from .launch import average_gradients
@@ -69,7 +70,7 @@ class Trainer:
         # VGG's wide convolutions gain from bf16 wherever there are units for it, CPUs included.
         self.feature_precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=multiplies_bf16(device))
         self.step, self.seconds = 0, 0.0
-        self.network.mark_trained(range(data.capture.train_frames))
+        self.network.mark_trained(data.capture.train_frames)
 
     # Going on -----------------------------------------------------------------------------------------------
 
@@ -98,7 +99,10 @@ class Trainer:
 
     def _run(self) -> dict:
         capture = self.data.capture
-        return _plain({"preset": asdict(self.preset), "source": capture.source, "frames": len(capture)})
+        run = {"preset": asdict(self.preset), "source": capture.source, "frames": len(capture)}
+        if capture.left_out:
+            run["left_out"] = [asdict(frames) for frames in capture.left_out]
+        return _plain(run)
 
     # The loop -----------------------------------------------------------------------------------------------
 
@@ -219,8 +223,7 @@ class Trainer:
     @torch.no_grad()
     def _picture(self) -> Tensor:
         """[3, 2S, nS] uint8: some held-out frames above what the avatar makes of them."""
-        first, last = self.data.capture.train_frames, len(self.data) - 1
-        index = torch.linspace(first, last, min(_PICTURED, last - first + 1)).round().long()
+        index = torch.tensor(choose_frames(self.data.capture.held_out, _PICTURED))
         batch = self.data.batch(index)
         self.network.eval()
         with self.fabric.autocast():

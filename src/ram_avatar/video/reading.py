@@ -22,6 +22,8 @@ EXACT = int(
 _UNSPECIFIED = 2  # H.273 code of matrix, primaries and transfer that nobody wrote down
 _HDR = (int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67))
 _TEXT_ART = ("tty", "bin", "adf", "idf", "xbin")  # ffmpeg draws any .txt and .bin file as one
+_ASSUMED_RATE = Fraction(25)  # where a file tells of none, as ffmpeg assumes
+ROTATIONS = (0, 90, 180, 270)
 _KNOWS_ITS_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")
 
 
@@ -38,6 +40,10 @@ class VideoInfo:
     frames: int
     """Number of frames at that constant rate."""
     has_audio: bool
+    rate_is_guess: bool = False
+    """The file holds neither time stamps nor a rate, as some raw streams do; 25 frames a second are assumed."""
+    rotate: int = 0
+    """Degrees clockwise by which the pictures are turned, beyond what the file itself asks for."""
 
     @property
     def fps(self) -> float:
@@ -50,25 +56,45 @@ class VideoInfo:
         return float(self.frames / self.rate)
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path, rotate: int = 0) -> VideoInfo:
     """Look at a video: reads the time stamps of the whole file and decodes its first frame.
 
     The rate is the one in the header where it agrees with the time stamps to half a frame over the whole
-    clip, and the mean rate of the time stamps otherwise (some recorders write a header of 1000 fps).
+    clip, and the mean rate of the time stamps otherwise (some recorders write a header of 1000 fps). Raw
+    H.264 and HEVC streams have no time stamps: the rate is the one they state, or a guess.
+
+    Args:
+        rotate: 0, 90, 180 or 270 degrees clockwise, for a video that was filmed sideways and does not say so.
 
     Raises:
-        UserError: the file is missing, a folder, empty, unreadable, not a video, or cut short.
+        UserError: the file is missing, a folder, empty, unreadable, not a video, or cut short; `rotate` is
+            another angle.
     """
     path = Path(path)
+    if rotate not in ROTATIONS:
+        raise UserError(f"a video can be rotated by 90, 180 or 270 degrees, not by {rotate}")
     timing = _timing(path)
     with open_media(path) as container:
         stream = _video_stream(path, container)
         size = _square_size(stream)
-        first = next(_decode(path, container, stream), None)
+        first = next(_decode(path, container, stream, timing.rate if timing.unstamped else None), None)
         if first is None:
             raise UserError(f"{path}: no frame of the video can be decoded; the file is damaged")
         width, height = reversed(size) if _orientation(first).transposed else size
-        return VideoInfo(path, width, height, timing.rate, timing.frames, bool(container.streams.audio))
+        if rotate % 180:
+            width, height = height, width
+        sound = bool(container.streams.audio)
+        return VideoInfo(path, width, height, timing.rate, timing.frames, sound, timing.guessed, rotate)
+
+
+def rate_note(info: VideoInfo) -> str | None:
+    """A line for the user where the frame rate is a guess; None where it is known."""
+    if not info.rate_is_guess:
+        return None
+    return (
+        f"{info.path.name} states no frame rate: {info.fps:g} frames a second are assumed; if that is wrong, put it "
+        f"into a container: ffmpeg -r RATE -i {info.path.name} -c copy {info.path.stem}.mp4"
+    )
 
 
 def read_frames(
@@ -76,6 +102,7 @@ def read_frames(
     *,
     start: int = 0,
     stop: int | None = None,
+    rotate: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Iterate over the frames of a video; only a few are in memory at any time.
@@ -92,6 +119,7 @@ def read_frames(
         path: the video file.
         start, stop: range of frames, as in a slice of non-negative indices. Frames before `start` are
             decoded all the same (seeking is not exact in every container) but not converted.
+        rotate: see `probe`.
         on_progress: called with (frames given, frames in all) after each frame.
 
     Returns:
@@ -100,15 +128,16 @@ def read_frames(
     Raises:
         UserError: at once as in `probe`; while iterating, where a damaged part does not decode.
     """
-    info = probe(path)
+    info = probe(path, rotate)
     return _read_range(info, range(info.frames)[start:stop], on_progress)
 
 
 def _read_range(info: VideoInfo, wanted: range, on_progress: Callable[[int, int], None] | None) -> Iterator[np.ndarray]:
     with open_media(info.path) as container:
         stream = _video_stream(info.path, container)
-        convert = _Converter(stream)
-        for index, frame in _resample(_decode(info.path, container, stream), info.rate, wanted.stop):
+        convert = _Converter(stream, info.rotate)
+        decoded = _decode(info.path, container, stream, info.rate if _is_unstamped(container) else None)
+        for index, frame in _resample(decoded, info.rate, wanted.stop):
             if index < wanted.start:
                 continue
             yield convert(frame)
@@ -149,15 +178,24 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> av.Vide
 class _Timing:
     rate: Fraction
     frames: int
+    unstamped: bool = False  # the stream is raw: its frames follow each other at that rate
+    guessed: bool = False
+
+
+def _is_unstamped(container: av.container.InputContainer) -> bool:
+    return bool(container.format.flags & av.format.Flags.no_timestamps.value)
 
 
 def _timing(path: Path) -> _Timing:
     """Rate and number of frames from the time stamps of all packets, which takes no decoding."""
     with open_media(path) as container:
         video = _video_stream(path, container)
+        raw, pictures = _is_unstamped(container), 0
         stamps, end, broken = [], 0.0, False
         with suppress(av.error.FFmpegError):  # a cut file; what follows tells
             for packet in container.demux():
+                if packet.stream is video and packet.size:
+                    pictures += 1
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if stamp is None or packet.time_base is None:
                     continue
@@ -170,6 +208,10 @@ def _timing(path: Path) -> _Timing:
         if broken or missing:
             promise = f" of the {stated:.1f} s that its header states" if missing else ""
             raise UserError(f"{path} is cut short: it ends after {end:.1f} s{promise}; copy it again")
+        if raw and pictures:
+            stated = video.codec_context.framerate
+            known = stated is not None and 1 <= stated <= 240  # others are mistakes
+            return _Timing(stated if known else _ASSUMED_RATE, pictures, unstamped=True, guessed=not known)
         if not stamps:
             raise UserError(f"{path} holds no video frames")
         header, span = video.average_rate, (max(stamps) - min(stamps)) * video.time_base
@@ -182,22 +224,33 @@ def _timing(path: Path) -> _Timing:
     return _Timing(rate, math.floor(span * rate + Fraction(1, 2)) + 1)
 
 
-def _decode(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+def _decode(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, rate: Fraction | None
+) -> Iterator[av.VideoFrame]:
+    """The frames in the order in which they are shown, with time stamps.
+
+    Args:
+        rate: of a stream without time stamps; its frames are numbered.
+    """
     decoder = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
         # ffmpeg's own decoders ignore the transparency of WebM.
         decoder = av.CodecContext.create("libvpx-vp9" if decoder.name == "vp9" else "libvpx", "r")
     decoder.thread_type = "AUTO"
     time, last = None, Fraction(0)  # of the latest frame, and of all packets
+    count = 0
     for packet in container.demux(stream):
-        if packet.pts is not None and not packet.is_discard:
+        if rate is None and packet.pts is not None and not packet.is_discard:
             last = max(last, packet.pts * packet.time_base)
         try:
             for frame in decoder.decode(packet):
+                if rate is not None:
+                    frame.pts, frame.time_base = count, 1 / rate
+                    count += 1
                 if frame.pts is not None:
                     time = _time(frame)
                     yield frame
-        except av.error.InvalidDataError as error:
+        except av.error.FFmpegError as error:  # invalid data, or features that no encoder uses
             if time is not None:  # else a recording that starts between two key frames
                 raise _damaged(path, time) from error
     if time is not None and last - time > Fraction(1, 2):  # some decoders skip what they cannot read
@@ -227,11 +280,16 @@ def _resample(frames: Iterator[av.VideoFrame], rate: Fraction, count: int) -> It
 
 
 class _Converter:
-    """Turns decoded frames of a stream into (H, W, 3) uint8 RGB, upright, pixels square, all of one size."""
+    """Turns decoded frames of a stream into (H, W, 3) uint8 RGB, upright, pixels square, all of one size.
 
-    def __init__(self, stream: av.VideoStream) -> None:
+    Args:
+        rotate: degrees clockwise to turn them by after that.
+    """
+
+    def __init__(self, stream: av.VideoStream, rotate: int = 0) -> None:
         self._reformat = VideoReformatter().reformat  # kept: its tables for HDR take two seconds to build
         self._size = _square_size(stream)
+        self._quarters = rotate // 90
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         colour = {}
@@ -248,7 +306,7 @@ class _Converter:
         turn = _orientation(frame)
         if turn.transposed:
             image = image.swapaxes(0, 1)
-        return np.ascontiguousarray(image[:: turn.rows, :: turn.columns])
+        return np.ascontiguousarray(np.rot90(image[:: turn.rows, :: turn.columns], -self._quarters))
 
 
 def _square_size(stream: av.VideoStream) -> tuple[int, int]:
