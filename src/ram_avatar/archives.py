@@ -1,5 +1,6 @@
 """NumPy archives that may come from a stranger: nothing is unpickled, and sizes are checked before they are read."""
 
+import errno
 import io
 import struct
 import zipfile
@@ -24,8 +25,15 @@ def open_archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
         archive = zipfile.ZipFile(path)
     except (NotImplementedError, UnicodeError, struct.error, OverflowError, ValueError) as error:
         raise zipfile.BadZipFile(str(error)) from None
+    except OSError as error:
+        raise _as_damage(error) from None
     with archive:
         yield archive
+
+
+def _as_damage(error: OSError) -> Exception:
+    """The error, as that of a damaged archive if it says that there is no such place in the file."""
+    return zipfile.BadZipFile(str(error)) if error.errno == errno.EINVAL else error
 
 
 class Arrays:
@@ -58,6 +66,8 @@ class Arrays:
             array = np.lib.format.read_array(content, allow_pickle=False)
         except (ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, zlib.error) as error:
             raise ValueError(f"{key} is damaged or no plain array ({error})") from None
+        except OSError as error:
+            raise _as_damage(error) from None
         if array.dtype.kind not in "iuf":
             raise ValueError(f"{key} holds no numbers")
         with np.errstate(over="ignore"):

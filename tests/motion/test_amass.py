@@ -196,6 +196,13 @@ def test_other_files_are_refused(write, tmp_path, monkeypatch):
     path.write_bytes(damaged)
     with pytest.raises(UserError, match=r"m\.npz: .*damaged"):
         read_amass(path)
+    for field in (6, 42):  # of the first entry in the table of contents: the version that it needs, its place
+        table = bytearray(whole)
+        start = whole.index(b"PK\x01\x02") + field
+        table[start : start + 2] = b"\xff\xff"
+        path.write_bytes(table)
+        with pytest.raises(UserError, match=r"m\.npz: .*damaged"):
+            read_amass(path)
     path.write_bytes(whole)
     monkeypatch.setattr(amass, "_MAX_BYTES", 1 << 10)
     with pytest.raises(UserError, match="poses takes more than"):
