@@ -85,7 +85,7 @@ class Judge:
             (posed.vertices[:, FACE_ROWS], seen.face[..., :2]),
         )
         figures = []
-        for part, (made, wanted) in zip(PARTS, pairs, strict=True):
+        for part, (made, wanted) in zip(PARTS, pairs, strict=False):
             off = (self._camera.project(made)[..., :2] - wanted).norm(dim=-1).mean(1)[seen.seen[part]]
             figures.append(f"{100 * float(off.mean()) / seen.person_height:.2f}")
         bent = (joints - joints[:, :1])[:, self._ends].diff(n=2, dim=0).norm(dim=-1)

@@ -42,7 +42,7 @@ def smplx(smplx_file):
 @pytest.fixture()
 def random_motion(template):
     """A function that makes a motion of small random turns about the reference pose."""
-    from ram_avatar.motion.motion import Motion
+    from ram_avatar.motion.motion import PARTS, Motion
 
     def make(frames: int = 3, seed: int = 0, turn: float = 0.2, distance: float = 3.0) -> Motion:
         generator = torch.Generator().manual_seed(seed)
@@ -54,7 +54,7 @@ def random_motion(template):
             root_translation=torch.tensor([0.0, distance, 0.0]) + 0.05 * draw(frames, 3),
             pose=turn * draw(frames, len(template.pose_joints), 3),
             facial_actions=torch.rand(frames, len(template.action_names), generator=generator),
-            confidence=torch.ones(frames, 4),
+            confidence=torch.ones(frames, len(PARTS)),
         )
 
     return make

@@ -5,7 +5,7 @@ import torch
 
 from ram_avatar.body.anatomy import anatomy_of
 from ram_avatar.camera import Camera
-from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.motion import PARTS, Motion
 from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
 from ram_avatar.tracking.landmarks import Landmarks
 
@@ -32,7 +32,7 @@ def performance(template, frames: int = FRAMES, speed: float = 1.0) -> tuple[Mot
         root_translation=torch.tensor([0.1, 3.4, 0.05]) + 0.1 * torch.sin(time)[:, None] * torch.tensor([1.0, 0, 0]),
         pose=anatomy.to_pose(angles),
         facial_actions=actions,
-        confidence=torch.ones(frames, 4),
+        confidence=torch.ones(frames, len(PARTS)),
     )
     return motion, identity
 

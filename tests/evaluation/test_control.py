@@ -285,11 +285,12 @@ def test_what_the_body_hides_is_invisible(template, capture, standing):
 
 def test_what_the_driver_did_not_show_is_not_expected(template, capture, standing):
     unsure = standing.map(torch.clone)
-    unsure.confidence[0] = torch.tensor([1.0, 0.0, 0.3, 0.0])
+    unsure.confidence[0] = torch.tensor([1.0, 0.0, 0.3, 0.0, 1.0, 1.0, 0.0, 1.0])
     unsure.confidence[1, 0] = 0
     first, second = expect(template, capture, unsure)
     assert first.found and np.isnan(first.left_hand).all() and np.isnan(first.face).all()
     assert np.isfinite(first.right_hand).all()
+    assert first.visibility[[25, 27, 29, 31]].max() == 0 and first.visibility[[26, 28, 32]].min() == 1  # a leg
     assert not second.found and second.visibility.max() == 0
 
 

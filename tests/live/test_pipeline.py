@@ -41,11 +41,11 @@ def test_a_mirror_shows_the_body_on_the_other_side(avatar, frames):
 
 def test_a_mirror_twice_is_nothing(avatar, frames):
     mirror = Mirror(avatar.template, -0.3)
-    frames[0].confidence[:] = [0.1, 0.2, 0.3, 0.4]
+    frames[0].confidence[:] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     once, twice = mirror(frames[0]), mirror(mirror(frames[0]))
     for name, value in vars(frames[0]).items():
         assert np.allclose(getattr(twice, name), value)
-    assert once.confidence.tolist() == [0.1, 0.3, 0.2, 0.4]
+    assert once.confidence.tolist() == [0.1, 0.3, 0.2, 0.4, 0.6, 0.5, 0.8, 0.7]
     names = avatar.template.action_names
     left, right = names.index("eyeBlinkLeft"), names.index("eyeBlinkRight")
     assert once.facial_actions[left] == frames[0].facial_actions[right]

@@ -6,7 +6,7 @@ import torch
 
 from ram_avatar.motion.calibration import Reference
 from ram_avatar.motion.ground import find_floor, lift_toes
-from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.motion import PARTS, Motion
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def standing(template):
             root_translation=torch.tensor([0.0, 3.0, height - lowest]).repeat(frames, 1),
             pose=torch.zeros(frames, len(template.pose_joints), 3),
             facial_actions=torch.zeros(frames, len(template.action_names)),
-            confidence=torch.ones(frames, 4),
+            confidence=torch.ones(frames, len(PARTS)),
         )
 
     return make

@@ -4,7 +4,7 @@ import torch
 from scipy.spatial.transform import Rotation, Slerp
 
 from ram_avatar.errors import UserError
-from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.motion import PARTS, Motion, confidence_of
 
 
 def test_round_trip_is_exact(random_motion, tmp_path):
@@ -47,6 +47,31 @@ def test_what_is_wrong_is_said(random_motion, tmp_path, change, cause):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(UserError, match=rf"bad\.npz.*{cause}"):
         Motion.load(tmp_path / "bad.npz")
+
+
+def test_a_file_of_version_1_has_limbs_as_confident_as_its_body(random_motion, tmp_path):
+    random_motion(3).save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as file:
+        arrays = {name: np.array(file[name]) for name in file.files}
+    old = np.array([[0.9, 0.1, 0.2, 0.3]] * 3, np.float32)
+    np.savez(tmp_path / "old.npz", **arrays | {"format_version": 1, "confidence": old})
+    confidence = Motion.load(tmp_path / "old.npz").confidence
+    assert torch.allclose(confidence[0], torch.tensor([0.9, 0.1, 0.2, 0.3, 0.9, 0.9, 0.9, 0.9]))
+    for version, columns in ((1, 8), (1, 3), (2, 4)):
+        np.savez(tmp_path / "x.npz", **arrays | {"format_version": version, "confidence": np.ones((3, columns))})
+        with pytest.raises(UserError, match=r"x\.npz.*confidence"):
+            Motion.load(tmp_path / "x.npz")
+
+
+def test_confidence_has_a_column_for_every_part(random_motion):
+    motion = random_motion(2)
+    with pytest.raises(ValueError, match="8 columns"):
+        Motion(**{**vars(motion), "confidence": torch.ones(2, 4)})
+    made = dict(zip(PARTS, confidence_of(0.8, 0.1, face=0.3, left_leg=0.0), strict=True))
+    assert made == {"body": 0.8, "left_hand": 0.1, "right_hand": 0.0, "face": 0.3, "left_arm": 0.8, "right_arm": 0.8,
+                    "left_leg": 0.0, "right_leg": 0.8}  # fmt: skip
+    with pytest.raises(TypeError, match="tail"):
+        confidence_of(1.0, tail=1.0)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut"])

@@ -51,7 +51,7 @@ def test_a_face_moves_alone(template, tmp_path):
     write_live_link(tmp_path / "f.csv", actions, template.action_names, 30.0)
     motion = read_motion(tmp_path / "f.csv", template)
     assert torch.allclose(motion.facial_actions, actions, atol=1e-3)
-    assert motion.confidence[0].tolist() == [0, 0, 0, 1]
+    assert motion.confidence[0].tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
 
 
 def test_facing_camera_keeps_what_happens(random_motion):

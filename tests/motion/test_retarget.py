@@ -7,7 +7,7 @@ import torch
 
 from ram_avatar.body.kinematics import Kinematics
 from ram_avatar.demo.performances import performance, performer_identity
-from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.motion import PARTS, Motion
 from ram_avatar.motion.retarget import Person, Placement, Retargeter, retarget
 
 FPS = 25.0
@@ -263,6 +263,49 @@ def test_a_step_goes_on_by_the_avatars_scale(template, performer, child):
     assert here.diff(dim=0).norm(dim=1).max() < 2 * scale * there.diff(dim=0).norm(dim=1).max()
 
 
+def _upper_body(template, frames: int, way: torch.Tensor) -> Motion:
+    """A driver who waves, leans and goes along `way` [N] to the side, and whose legs are imagined anew every frame."""
+    motion = performance("training", template, frames, FPS)
+    legs = [i for i, role in enumerate(template.pose_roles) if role.startswith(("thigh", "shin", "foot"))]
+    motion.pose[:, legs] += 0.4 * torch.randn(frames, len(legs), 3, generator=torch.Generator().manual_seed(0))
+    motion.root_translation[:, 0] += way
+    motion.root_translation[:, 2] += 0.05 * torch.sin(torch.linspace(0, 40, frames))
+    motion.confidence[:, [PARTS.index("left_leg"), PARTS.index("right_leg")]] = 0.0
+    return motion
+
+
+def test_legs_stand_still_under_a_driver_whose_legs_are_not_seen(template, performer, child):
+    motion = _upper_body(template, 75, 0.12 * torch.sin(torch.linspace(0, 12, 75)))
+    driven = retarget(motion, template, performer, child)
+    joints = _posed(template, child, driven).joints[..., :3, 3]
+    at = lambda role: joints[:, template.joint_of(role)]  # noqa: E731
+    for side in "LR":
+        for start, end in (("thigh", "shin"), ("shin", "foot")):
+            along = torch.nn.functional.normalize(at(f"{end}.{side}") - at(f"{start}.{side}"), dim=-1)
+            cosine = along @ along.T
+            assert torch.rad2deg(cosine.clamp(max=1).acos()).max() < 5, (start, side)
+        feet = at(f"foot.{side}")
+        assert (feet - feet[:1]).norm(dim=1).max() < 0.03
+    assert _soles(template, child, driven)[10:].abs().max() < 0.01
+    arms = [template.pose_joints.index(template.roles[f"upper_arm.{side}"]) for side in "LR"]
+    assert (driven.pose[:, arms] - driven.pose[:1, arms]).abs().max() > 0.5  # they wave as ever
+
+
+def test_a_driver_who_goes_away_takes_the_avatar_along_and_nothing_jumps(template, performer, child):
+    """Legs unseen for two seconds, a metre and a half to the side, then seen again."""
+    way = torch.cat([torch.zeros(25), torch.linspace(0, 1.5, 50), torch.full((50,), 1.5)])
+    motion = _still(template, 125)
+    motion.root_translation[:, 0] += way
+    motion.confidence[25:100, [PARTS.index("left_leg"), PARTS.index("right_leg")]] = 0.0
+    driven = retarget(motion, template, performer, child)
+    scale = child.placement.leg_length / performer.placement.leg_length
+    here = driven.root_translation[:, 0] - driven.root_translation[0, 0]
+    assert float(here[74]) == pytest.approx(1.5 * scale, abs=0.3) and float(here[74]) > 0.7
+    joints = _posed(template, child, driven).joints[..., :3, 3]
+    pace = scale * 1.5 / 50
+    assert joints.diff(dim=0).norm(dim=-1).max() < 1.5 * pace
+
+
 def test_the_place_can_be_kept(template, performer, child):
     motion = performance("training", template, 30, FPS)
     motion.root_translation[:, 0] += torch.linspace(0, 1, 30)
@@ -284,7 +327,7 @@ def test_bodies_of_another_template_are_retargeted_too(smplx):
         root_translation=torch.tensor([[0.0, 3.0, 0.0]]).repeat(20, 1),
         pose=sway,
         facial_actions=torch.zeros(20, len(smplx.action_names)),
-        confidence=torch.ones(20, 4),
+        confidence=torch.ones(20, len(PARTS)),
     )
     source, other = smplx.default_identity(), smplx.default_identity()
     other[0] -= 1.5

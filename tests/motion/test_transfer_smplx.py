@@ -5,7 +5,7 @@ import torch
 
 from ram_avatar.motion.calibration import Reference
 from ram_avatar.motion.joint_map import JointMap
-from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.motion import PARTS, Motion
 from ram_avatar.motion.template_skeleton import TemplateSkeleton
 from ram_avatar.motion.transfer import to_template
 
@@ -30,7 +30,7 @@ def _moving(template, frames: int = 40) -> Motion:
         root_translation=torch.zeros(frames, 3),
         pose=0.06 * reach * torch.sin(time + phase),
         facial_actions=torch.zeros(frames, len(template.action_names)),
-        confidence=torch.ones(frames, 4),
+        confidence=torch.ones(frames, len(PARTS)),
     )
 
 

@@ -132,6 +132,6 @@ def test_values_decide_whose_face_it_is(template, convert):
 
 def test_what_is_not_told_has_no_confidence_and_rests(template, convert):
     frame = convert.frame(Humanoid(rotations={"hips": (0.0, 0.0, 0.0, 1.0), "leftthumbproximal": (0.0, 0.0, 0.0, 1.0)}))
-    assert frame.confidence.tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert frame.confidence.tolist() == [1, 1, 0, 0, 1, 1, 1, 1]
     row = template.pose_roles.index("index1.R")
     assert np.linalg.norm(frame.pose[row]) > 0.2  # relaxed

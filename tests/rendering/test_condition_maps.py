@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ram_avatar.camera import Camera
-from ram_avatar.motion.motion import Motion
+from ram_avatar.motion.motion import PARTS, Motion
 from ram_avatar.rendering.condition_maps import EXPANSION, ConditionMapper
 
 SIZE = 96
@@ -82,7 +82,9 @@ def test_colors_come_from_the_texture(mapper, random_motion):
 
 def test_a_template_without_the_optional_roles_has_all_maps(smplx):
     zeros = torch.zeros
-    motion = Motion(smplx.name, 25.0, zeros(1, 3), zeros(1, 3), zeros(1, 53, 3), zeros(1, 23), torch.ones(1, 4))
+    motion = Motion(
+        smplx.name, 25.0, zeros(1, 3), zeros(1, 3), zeros(1, 53, 3), zeros(1, 23), torch.ones(1, len(PARTS))
+    )
     motion.root_translation[:, 1] = 4.0
     identity = smplx.default_identity()
     eye = smplx.body(identity).pose(*motion.parameters()).joint_positions([smplx.joint_of("eye.L")])

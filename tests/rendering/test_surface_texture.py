@@ -34,7 +34,7 @@ def painted(
         root_translation=torch.tensor([[0.0, 3.2, 0.05]]).repeat(5, 1),
         pose=torch.zeros(5, len(template.pose_joints), 3),
         facial_actions=torch.zeros(5, len(template.action_names)),
-        confidence=torch.ones(5, 4),
+        confidence=torch.ones(5, 8),
     )
     maps = mapper(motion)
     painter = SurfacePainter(template, identity, camera, size=128)
@@ -65,7 +65,7 @@ def test_a_painter_that_saw_nothing_is_gray(template):
     from ram_avatar.motion.motion import Motion
 
     motion = Motion(template.name, 25.0, torch.zeros(1, 3), torch.tensor([[0.0, 3.0, 0.0]]),
-                    torch.zeros(1, len(template.pose_joints), 3), torch.zeros(1, 52), torch.ones(1, 4))  # fmt: skip
+                    torch.zeros(1, len(template.pose_joints), 3), torch.zeros(1, 52), torch.ones(1, 8))  # fmt: skip
     painter.add(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8), motion)
     texture, unseen = painter.texture()
     assert unseen == 1.0 and texture.abs().max() < 0.01
@@ -132,7 +132,7 @@ def test_what_is_seen_rarely_takes_the_colors_beside_it(template):
 
     camera, identity = Camera.default(SIZE, SIZE), template.default_identity()
     motion = Motion(template.name, 25.0, torch.zeros(1, 3), torch.tensor([[0.0, 3.2, 0.05]]),
-                    torch.zeros(1, len(template.pose_joints), 3), torch.zeros(1, 52), torch.ones(1, 4))  # fmt: skip
+                    torch.zeros(1, len(template.pose_joints), 3), torch.zeros(1, 52), torch.ones(1, 8))  # fmt: skip
     shown = ConditionMapper(template, identity, camera)(motion).position[0, 3].numpy()
     mask = (shown * 255).astype(np.uint8)
     hidden = mask.copy()

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..body import Body, BodyTemplate, load_template
 from ..errors import UserError
 from ..files import atomic_folder
-from ..motion.motion import PARTS, Motion
+from ..motion.motion import Motion
 from ..motion.retarget import Person, retarget
 from ..pictures import write_picture
 from ..progress import Progress, Silent, follow
@@ -91,7 +91,7 @@ def synthesize(
                 "truth": True,
                 "motion": Path(motion).name,
                 "performer_seed": seed,
-                "detection_rates": dict.fromkeys(PARTS, 1.0),
+                "detection_rates": dict.fromkeys(("body", "left_hand", "right_hand", "face"), 1.0),
                 "face_read_from": "the truth",
                 "background_shift": 0.0,
                 "background_inpainted": 0.0,

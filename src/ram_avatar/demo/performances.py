@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from ..body.template import BodyTemplate
 from ..errors import UserError
-from ..motion.motion import Motion
+from ..motion.motion import PARTS, Motion
 from .choreography import AT_EASE, PERFORMANCES, STANCE, Beat, Expression, Script
 from .posing import ARM_JOINTS, FINGER_JOINTS, LEG_JOINTS, Array, Feet, Skeleton, mirrored
 from .walking import Gait
@@ -91,7 +91,7 @@ def perform(script: Script, template: BodyTemplate, frames: int, fps: float, see
         tensor(position),
         tensor(pose.turns),
         tensor(actions),
-        torch.ones(frames, 4),
+        torch.ones(frames, len(PARTS)),
     )
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ..body.template import BodyTemplate
 from ..camera import Camera
-from ..motion.motion import PARTS, Motion
+from ..motion.motion import LIMBS, PARTS, Motion
 from ..rendering.rasterizer import rasterize
 from ..tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
 from ..tracking.landmarks import POSE, HolisticDetector, LandmarkDetector, Landmarks
-from ..tracking.observations import BODY_JOINTS, Observations, observe
+from ..tracking.observations import BODY_JOINTS, LIMB_LANDMARKS, Observations, observe
 from .figures import Series
 
 # Pixels of the longer side: smaller frames are enlarged. Of the hands found in two clips of dancers at 1024, 83 %
@@ -86,7 +86,8 @@ def expected_landmarks(template: BodyTemplate, identity: Tensor, camera: Camera,
 
     Pose landmarks that the template's `Correspondence` does not have are NaN. So is a part that was unseen in the
     driver's video (`Motion.confidence` is 0), and a hand or face that is not wholly in the picture. `visibility` is
-    1 for a pose landmark that lies in the picture and not behind another part of the body, else 0. Depths of hands
+    1 for a pose landmark that lies in the picture, on a limb that the driver's video showed, and not behind another
+    part of the body, else 0. Depths of hands
     and face are relative to the part's first landmark. The mask is empty (1 x 1).
 
     Args:
@@ -114,6 +115,8 @@ def expected_landmarks(template: BodyTemplate, identity: Tensor, camera: Camera,
         depth = rasterize(camera.project(posed.vertices), template.faces, camera.height, camera.width).depth
         wanted = {name: part.confidence[:, column] > 0 for column, name in enumerate(PARTS)}
         visible = _visible(pixels["body"], depth) & wanted["body"][:, None]
+        for limb, hanging in zip(LIMBS, LIMB_LANDMARKS, strict=True):
+            visible[:, [order.index(i) for i in hanging if i in order]] &= wanted[limb][:, None]
         pose = _unless_unseen(pixels["body"], wanted["body"])
         expected += _frames(
             pose=_in_order(pose[..., :2], order, torch.nan),
@@ -121,7 +124,7 @@ def expected_landmarks(template: BodyTemplate, identity: Tensor, camera: Camera,
             pose_world=_in_order(
                 _camera_axes(_unless_unseen(spatial["body"], wanted["body"]), order), order, torch.nan
             ),
-            **{name: _part(pixels[name], wanted[name], camera) for name in PARTS[1:]},
+            **{name: _part(pixels[name], wanted[name], camera) for name in ("left_hand", "right_hand", "face")},
         )
     return expected
 

@@ -7,7 +7,7 @@ import torch
 
 from ..avatar import Avatar
 from ..body.anatomy import anatomy_of
-from ..motion.motion import Frame, Motion
+from ..motion.motion import PARTS, Frame, Motion
 from ..motion.retarget import Person
 from .carrying import Carrier
 from .pipeline import Driven
@@ -104,5 +104,5 @@ def standing(avatar: Avatar) -> Frame:
         root_translation=np.array([place.x, place.y, place.floor - sole]),
         pose=pose.double().numpy(),
         facial_actions=np.zeros(len(template.action_names)),
-        confidence=np.ones(4),
+        confidence=np.ones(len(PARTS)),
     )

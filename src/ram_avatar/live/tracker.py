@@ -9,8 +9,9 @@ import numpy as np
 from ..avatar import Avatar
 from ..camera import Camera
 from ..errors import UserError
-from ..motion.fallback import eased, mixed, toward
+from ..motion.fallback import mixed, toward
 from ..motion.motion import Frame, Motion
+from ..motion.resting import eased
 from ..motion.retarget import Person
 from ..progress import Progress
 from ..tracking.expressions import ExpressionNet, find_model

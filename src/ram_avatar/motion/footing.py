@@ -9,6 +9,10 @@ Way: from the driver's way through the room, scaled by the legs, feet of other p
 of a foot that stands still in the driver is held where it came down; the root takes what feet that stand have in
 common, and forgets it slowly; the legs bend by the rest. Nothing is corrected at the moment in which a foot comes
 down, so nothing jumps.
+
+Legs of the driver that are not seen say nothing of this. While one of them is not, its foot is not held. While both
+are not, the avatar stands still on both feet and its hips sway over them by a little; only a driver who goes away takes
+them along.
 """
 
 import math
@@ -31,6 +35,8 @@ _STANDS, _GOES = 0.35, 0.60  # metres a second, of a leg of one metre: a point t
 _HIGHEST = 0.15  # of the leg's length: a point higher over the floor does not stand on it
 _STILL = 0.04  # seconds: time constant of the speeds
 _CREEP = 0.01  # metres that a standing foot may creep in the driver, who has a tracker's noise
+_SWAY = 0.01  # of the leg's length: how far the hips and the feet may part (half a degree) while no leg is seen
+_ROOM = 0.3  # of the leg's length: how far a driver may go whose legs are not seen before the avatar follows
 _RELEASE = 0.25  # seconds in which a foot that goes again comes back to where the pose has it
 _SHIFT = 0.15  # seconds in which the weight of the root's correction goes to a foot
 _FORGET = 3.0  # seconds: time constant of the root's correction
@@ -66,9 +72,19 @@ class Footing:
         self._source_points, self._target_points = ([k.vertices(group) for group in groups] for k in (source, target))
         leg_length = abs(float(source.reference[source.index(template.roles["foot.L"]), 2]))
         self._feet = [_Foot(Limb(target, template, LEG, side), scale, leg_length) for side in SIDES]
+        self._leg_length = scale * leg_length
         self._root = np.zeros(2)
+        self._stand: Array | None = None  # [2] where the avatar stands while no leg of the driver is seen
+        self._held = np.zeros(2)  # by how much less than the driver the hips go meanwhile
 
-    def step(self, driver: PosedJoints, local: Array, place: Array, seconds: float) -> tuple[PosedJoints, Array]:
+    def step(
+        self,
+        driver: PosedJoints,
+        local: Array,
+        place: Array,
+        seconds: float,
+        seen: tuple[bool, bool] = (True, True),
+    ) -> tuple[PosedJoints, Array]:
         """The avatar's joints in its room, and [3] the position of its root.
 
         Args:
@@ -76,11 +92,16 @@ class Footing:
             local: [n, 3, 3] turns of the avatar's joints relative to their parents; those of the legs are changed.
             place: [2] where the avatar's root is to be, x and y.
             seconds: since the last frame.
+            seen: whether the driver's left and right leg are.
         """
         points = np.concatenate([points.at(driver) for points in self._source_points])
         lowest = float(points[:, 2].min())
         for k, foot in enumerate(self._feet):
-            foot.look(points[2 * k : 2 * k + 2], self._ground.height, seconds)
+            contacts = points[2 * k : 2 * k + 2]
+            if seen[k]:
+                foot.look(contacts, self._ground.height, seconds)
+            else:
+                foot.imagine(contacts, lowest, alone=any(seen))
         above = self._ground.step(lowest, any(foot.stands for foot in self._feet), seconds)
         root = np.array([*place, 0.0])
         joints = self._target.chain(local, root)
@@ -89,15 +110,28 @@ class Footing:
         if not self._lock:
             joints.positions[:, 2] += root[2]
             return joints, root
+        self._stay(place, any(seen))
         self._hold(points[:4, 2] - lowest, here, seconds)
-        root[:2] += self._root
-        shifts = [np.array([*(foot.shift - self._root), foot.lower]) for foot in self._feet]
-        joints.positions[:] += [*self._root, root[2]]
+        moved = self._root + self._held
+        root[:2] += moved
+        shifts = [np.array([*(foot.shift - moved), foot.lower]) for foot in self._feet]
+        joints.positions[:] += [*moved, root[2]]
         if max(norm(shift) for shift in shifts) < 1e-6:
             return joints, root
         for foot, shift in zip(self._feet, shifts, strict=True):
             foot.leg.reach(local, joints, shift)
         return self._target.chain(local, root), root
+
+    def _stay(self, place: Array, seen: bool) -> None:
+        """Keep the avatar where it stands while no leg of the driver is seen."""
+        if seen:
+            self._root, self._held, self._stand = self._root + self._held, np.zeros(2), None
+            return
+        if self._stand is None:
+            self._stand = place
+        away = shortened(place - self._stand, _ROOM * self._leg_length)
+        self._stand = place - away
+        self._held = shortened(away, _SWAY * self._leg_length) - away
 
     def _hold(self, heights: Array, here: Array, seconds: float) -> None:
         """Find out how far every foot is to be from where the pose has it, and the root with them.
@@ -109,14 +143,15 @@ class Footing:
         moved, weights, lowest = np.zeros(2), 0.0, here[:, 2].min()
         for k, foot in enumerate(self._feet):
             rows = slice(2 * k, 2 * k + 2)
-            change = foot.follow(here[rows], here[rows, 2] - lowest - self._scale * heights[rows], seconds)
+            gaps = here[rows, 2] - lowest - self._scale * heights[rows]
+            change = foot.follow(here[rows], gaps, self._root + self._held, seconds)
             weights += foot.weight
             moved += foot.weight * change
         if weights:
             self._root = self._root + moved / weights
         self._root = self._root * math.exp(-seconds / _FORGET)
         for foot in self._feet:
-            foot.settle(self._root)
+            foot.settle(self._root + self._held)
 
 
 class _Ground:
@@ -163,10 +198,12 @@ class _Contact:
 class _Foot:
     def __init__(self, leg: Limb, scale: float, leg_length: float):
         self.leg, self._scale, self._length = leg, scale, leg_length
+        self._slack = _SWAY * scale * leg_length
         self._contacts = [_Contact(), _Contact()]
         self.shift = np.zeros(2)  # of the whole foot, horizontal
         self.lower = 0.0  # and vertical, at most 0
         self.weight = 0.0  # in the root's correction
+        self._imagined = False  # whether it stands though nobody sees it
 
     @property
     def stands(self) -> bool:
@@ -174,6 +211,10 @@ class _Foot:
 
     def look(self, driver: Array, floor: float, seconds: float) -> None:
         """Which contacts [2, 3] of the driver stand."""
+        if self._imagined:  # those that stand go on from where they are
+            self._imagined = False
+            for contact, point in zip(self._contacts, driver, strict=True):
+                contact.start = point[:2]
         newer = 1.0 - math.exp(-seconds / _STILL)
         for contact, point in zip(self._contacts, driver, strict=True):
             speed = (point - (point if contact.before is None else contact.before)) / seconds
@@ -188,12 +229,27 @@ class _Foot:
                 contact.start = contact.anchor = None
             contact.stands = stands
 
-    def follow(self, here: Array, gaps: Array, seconds: float) -> Array:
+    def imagine(self, driver: Array, lowest: float, alone: bool) -> None:
+        """Contacts [2, 3] of a leg that nobody sees stand, unless it is alone in that: then the other one is all that
+        counts.
+
+        Args:
+            lowest: height of the driver's lowest point.
+        """
+        self._imagined = not alone
+        for contact, point in zip(self._contacts, driver, strict=True):
+            stands = not alone and point[2] - lowest < _HIGHEST * self._length
+            if stands and not contact.stands:
+                contact.start = contact.anchor = None
+            contact.before, contact.speed, contact.stands = point, np.zeros(3), stands
+
+    def follow(self, here: Array, gaps: Array, root: Array, seconds: float) -> Array:
         """[2] by how much the shift of what stands has changed.
 
         Args:
             here: [2, 3] where the pose has the contacts.
             gaps: [2] how much farther over the lowest point they are than the driver's.
+            root: [2] the root's correction.
         """
         changes = []
         for contact, point in zip(self._contacts, here[:, :2], strict=True):
@@ -205,14 +261,16 @@ class _Foot:
                 contact.shift = self.shift
                 for other in self._contacts:  # this one goes on from where they have brought the foot
                     other.share = other.share if other.stands and other.anchor is not None else 0.0
-            crept = self._scale * (contact.before[:2] - contact.start)
-            far = norm(crept)
-            if far > self._scale * _CREEP:  # dragged along at the end of its slack
-                drag = crept * (1.0 - self._scale * _CREEP / far)
+            if self._imagined:
+                contact.anchor = point + root + shortened(contact.anchor - point - root, self._slack)
+            else:
+                crept = self._scale * (contact.before[:2] - contact.start)
+                drag = crept - shortened(crept, self._scale * _CREEP)  # along at the end of its slack
                 contact.start = contact.start + drag / self._scale
                 contact.anchor = contact.anchor + drag
             shift = contact.anchor - point
-            changes.append(shift - contact.shift)
+            if not self._imagined:
+                changes.append(shift - contact.shift)
             contact.shift, contact.share = shift, 1.0
         self.weight = min(max(self.weight + (seconds if changes else -seconds) / _SHIFT, 0.0), 1.0)
         floating = min((gap for contact, gap in zip(self._contacts, gaps, strict=True) if contact.stands), default=0.0)
@@ -226,6 +284,12 @@ class _Foot:
         total = sum(shares)
         held = sum(share * c.shift for share, c in zip(shares, self._contacts, strict=True))
         self.shift = (held + max(0.0, 1.0 - total) * root) / max(1.0, total)
+
+
+def shortened(vector: Array, longest: float) -> Array:
+    """Return a vector at its length, or at the longest that there may be."""
+    length = norm(vector)
+    return vector if length <= longest else vector * (longest / length)
 
 
 def heels_and_balls(template: BodyTemplate) -> list[list[int]]:

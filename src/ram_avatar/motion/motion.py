@@ -14,12 +14,30 @@ from ..errors import UserError
 from ..files import atomic_file
 from .interpolation import neighbours, sample_times, slerp
 
-FORMAT_VERSION = 1
-PARTS = ("body", "left_hand", "right_hand", "face")
+FORMAT_VERSION = 2
+PARTS = ("body", "left_hand", "right_hand", "face", "left_arm", "right_arm", "left_leg", "right_leg")
+"""What a motion has a confidence of, column by column."""
+LIMBS = PARTS[4:]
+_READABLE = (1, FORMAT_VERSION)  # version 1 has no limbs: its four columns are the first four of `PARTS`
 _ARRAYS = {"root_rotation": 2, "root_translation": 2, "pose": 3, "facial_actions": 2, "confidence": 2}
 _ROTATIONS = ("root_rotation", "pose")
 _INTERPOLATED_AT_ONCE = 4096  # frames; bounds the memory that resampling takes beside its result
 _MAX_BYTES = 2**31  # of one array, unpacked: a motion of 100,000 frames takes 94 MB
+
+
+def confidence_of(
+    body: float, left_hand: float = 0.0, right_hand: float = 0.0, face: float = 0.0, **limbs: float
+) -> np.ndarray:
+    """Return one frame's confidence [8], in the order of `PARTS`.
+
+    Args:
+        limbs: those of `LIMBS` that are not as confident as the body.
+    """
+    if unknown := limbs.keys() - set(LIMBS):
+        raise TypeError(f"no limb is called {', '.join(sorted(unknown))}")
+    known = {"body": body, "left_hand": left_hand, "right_hand": right_hand, "face": face}
+    known |= dict.fromkeys(LIMBS, body) | limbs
+    return np.array([known[part] for part in PARTS])
 
 
 @dataclass
@@ -30,7 +48,7 @@ class Frame:
     root_translation: np.ndarray  # [3]
     pose: np.ndarray  # [P, 3]
     facial_actions: np.ndarray  # [A]
-    confidence: np.ndarray  # [4]
+    confidence: np.ndarray  # [8]
 
 
 @dataclass
@@ -43,7 +61,7 @@ class Motion:
     root_translation: Tensor  # [N, 3] metres, world axes
     pose: Tensor  # [N, P, 3] rotation vectors of the pose joints, radians
     facial_actions: Tensor  # [N, A] in [0, 1]
-    confidence: Tensor  # [N, 4] in [0, 1]: body, left hand, right hand, face (`PARTS`)
+    confidence: Tensor  # [N, 8] in [0, 1], one column for each of `PARTS`
 
     def __post_init__(self):
         frames = len(self.pose)
@@ -51,6 +69,8 @@ class Motion:
             tensor = getattr(self, name)
             if tensor.ndim != dims or len(tensor) != frames:
                 raise ValueError(f"{name} must have {dims} dimensions and {frames} frames, got {list(tensor.shape)}")
+        if self.confidence.shape[1] != len(PARTS):
+            raise ValueError(f"confidence must have {len(PARTS)} columns, got {self.confidence.shape[1]}")
 
     def __len__(self) -> int:
         return len(self.pose)
@@ -130,9 +150,12 @@ class Motion:
                     raise UserError(f"{path}: holds an array of more than {_MAX_BYTES >> 30} GB")
             with np.load(path, allow_pickle=False) as file:
                 version = int(file["format_version"])
-                if version != FORMAT_VERSION:
-                    raise UserError(f"{path}: motion format {version}, this version reads {FORMAT_VERSION}")
+                if version not in _READABLE:
+                    readable = " and ".join(map(str, _READABLE))
+                    raise UserError(f"{path}: motion format {version}, this version reads {readable}")
                 arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in _ARRAYS}
+                if version == 1:
+                    arrays["confidence"] = _with_limbs(arrays["confidence"])
                 motion = cls(str(file["template"]), float(file["fps"]), **arrays)
         except UserError:
             raise
@@ -145,3 +168,10 @@ class Motion:
         ):
             raise UserError(f"{path}: holds numbers that are not finite")
         return motion
+
+
+def _with_limbs(confidence: Tensor) -> Tensor:
+    """Return the confidence [N, 8] of a version 1 file's [N, 4]: a limb is as confident as the body."""
+    if confidence.ndim != 2 or confidence.shape[1] != len(PARTS) - len(LIMBS):
+        raise ValueError(f"confidence of shape {list(confidence.shape)}")
+    return torch.cat([confidence, confidence[:, :1].expand(-1, len(LIMBS))], 1)

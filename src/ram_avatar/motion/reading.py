@@ -21,7 +21,7 @@ from .arkit import read_live_link
 from .bvh import read_bvh
 from .calibration import Reference
 from .joint_map import JointMap
-from .motion import Motion
+from .motion import Motion, confidence_of
 from .skeleton import SkeletalClip
 from .template_skeleton import TemplateSkeleton
 from .transfer import to_template
@@ -205,5 +205,5 @@ def _face_alone(actions: Tensor, fps: float, template: BodyTemplate) -> Motion:
         root_translation=torch.zeros(frames, 3),
         pose=torch.zeros(frames, len(template.pose_joints), 3),
         facial_actions=actions,
-        confidence=torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(frames, 1),
+        confidence=torch.from_numpy(confidence_of(0.0, face=1.0)).float().repeat(frames, 1),
     )

@@ -153,7 +153,8 @@ class Retargeter:
         local = self._target.turns(posed.root_rotation, posed.pose)
         before = local.copy()
         way = self._scale * (driven.root_translation[:2] - self._from)
-        joints, root = footing.step(driver, local, self._to + (0.0 if self._keep_place else way), seconds)
+        place = self._to + (0.0 if self._keep_place else way)
+        joints, root = footing.step(driver, local, place, seconds, self._fallback.legs_seen)
         self._contacts.step(driver, local, joints)
         return replace(posed, pose=self._target.changed(posed.pose, before, local), root_translation=root)
 

@@ -4,7 +4,7 @@ import roma
 import torch
 
 from .calibration import Reference
-from .motion import Motion
+from .motion import Motion, confidence_of
 from .skeleton import SkeletalClip
 
 _SAME_POSE = 0.97  # cosine (15 degrees): bodies of other proportions have bones that point otherwise by up to 12
@@ -67,5 +67,5 @@ class TemplateSkeleton:
             root_translation=clip.root,
             pose=roma.rotmat_to_rotvec(clip.rotations[:, turned]),
             facial_actions=torch.zeros(len(clip), len(self.template.action_names)),
-            confidence=torch.tensor([1.0, 1.0, 1.0, 0.0]).repeat(len(clip), 1),
+            confidence=torch.from_numpy(confidence_of(1.0, 1.0, 1.0)).float().repeat(len(clip), 1),
         )

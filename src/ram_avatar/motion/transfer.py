@@ -16,7 +16,7 @@ from torch import Tensor
 from .calibration import Calibration, Pose, Reference, Source, swing, turn_between, unit
 from .ground import find_floor, lift_toes
 from .joint_map import FINGERS, JointMap
-from .motion import Motion
+from .motion import Motion, confidence_of
 from .skeleton import SkeletalClip
 
 _FRAMES_AT_ONCE = 2048
@@ -52,7 +52,7 @@ def to_template(clip: SkeletalClip, mapping: JointMap, reference: Reference) -> 
         root_translation=root_translation,
         pose=pose,
         facial_actions=torch.zeros(len(clip), len(template.action_names)),
-        confidence=torch.tensor([1.0, *hands, 0.0]).repeat(len(clip), 1),
+        confidence=torch.from_numpy(confidence_of(1.0, *hands)).float().repeat(len(clip), 1),
     )
     motion.root_translation[:, 2] -= find_floor(motion, reference)
     return lift_toes(motion, reference)

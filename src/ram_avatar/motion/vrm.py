@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..body.template import FINGERS, SIDES, BodyTemplate
 from .calibration import Reference, swing, turn_between
-from .motion import Frame
+from .motion import Frame, confidence_of
 
 Array = NDArray[np.float64]
 _SIDE_NAMES = {"L": "left", "R": "right"}
@@ -138,7 +138,7 @@ class FromHumanoid:
             root_translation=middle * self._scale(humanoid) - turns["hips"] @ self._thighs,
             pose=pose,
             facial_actions=self._face(humanoid.blends),
-            confidence=np.array([1.0, *hands, float(bool(humanoid.blends))]),
+            confidence=confidence_of(1.0, *hands, float(bool(humanoid.blends))),
         )
 
     def _pose(self, humanoid: Humanoid) -> tuple[dict[str, Array], Array]:

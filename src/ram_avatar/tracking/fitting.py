@@ -2,9 +2,9 @@
 
 Landmarks are points of the template (`correspondence`), so the fit skins 495 points and not the mesh.
 The energy has robust 2D residuals (Geman and McClure), directions of bones in 3D from the detector's own
-depth, priors by joint (`anatomy`) and temporal terms, and is minimized by Adam in two stages: the body,
-then everything. `refit` goes on from there with points of the surface as well (`refinement`). Lengths in the
-picture are in units of the person's height.
+depth, directions at rest for limbs that are not seen (`hidden_limbs`), priors by joint (`anatomy`) and temporal
+terms, and is minimized by Adam in two stages: the body, then everything. `refit` goes on from there with points of
+the surface as well (`refinement`). Lengths in the picture are in units of the person's height.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from ..camera import Camera
 from ..motion.motion import Motion
 from .correspondence import FACE_ROWS, POINTS, SURFACE_ROWS, Correspondence
 from .expressions import read_by_net
+from .hidden_limbs import BONES, LimbsOfClip
 from .observations import BODY_JOINTS, Observations
 
 # Bones of the pose whose 3D direction the detector gives: (from, to), pose landmarks.
-LIMBS = [(11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28)]
-LIMBS += [(11, 12), (23, 24), (11, 23), (12, 24), (29, 31), (30, 32)]
+POSE_BONES = [*BONES, (11, 12), (23, 24), (11, 23), (12, 24), (29, 31), (30, 32)]
 HAND_BONES = [(4 * f + k, 4 * f + k + 1) for f in range(5) for k in (1, 2, 3)]
 HAND_BONES += [(0, 1), (0, 5), (0, 9), (0, 13), (0, 17), (5, 17)]
 # Lids and lips, where a millimetre is an expression.
@@ -182,13 +182,17 @@ class _Problem:
 
         self.pose_landmarks = self.map.joint_landmarks + self.map.surface_landmarks
         weight = torch.tensor([POSE_WEIGHT.get(i, 1.0) for i in self.pose_landmarks])
-        shown = _shown(seen)
+        root = roma.rotmat_to_rotvec(self._turned())
+        self.limbs = LimbsOfClip(template, seen, root.double().numpy(), in_order=settings.steadiness > 0)
+        shown, self.rest_weight = self.limbs.trusted, self.limbs.rest_weight
         self.pose_weight = shown[:, self.pose_landmarks] * weight
         place = {landmark: i for i, landmark in enumerate(self.pose_landmarks)}
-        self.limbs = torch.tensor([(place[a], place[b]) for a, b in LIMBS]).T
-        ends = torch.tensor(LIMBS).T
-        self.limb_directions = F.normalize(seen.pose_world[:, ends[1]] - seen.pose_world[:, ends[0]], dim=-1)
-        self.limb_weight = shown[:, ends[0]].minimum(shown[:, ends[1]])
+        self.bones = torch.tensor([(place[a], place[b]) for a, b in POSE_BONES]).T
+        ends = torch.tensor(POSE_BONES).T
+        self.bone_directions = F.normalize(seen.pose_world[:, ends[1]] - seen.pose_world[:, ends[0]], dim=-1)
+        self.bone_weight = shown[:, ends[0]].minimum(shown[:, ends[1]])
+        if surface:
+            self.surface_weight = surface.weight * self.limbs.shown_surface(self.points)[:, POINTS:]
 
         bones = torch.tensor(HAND_BONES).T
         self.hand_bones = bones
@@ -210,21 +214,36 @@ class _Problem:
 
     # Where to start -----------------------------------------------------------------------------------------
 
+    def _joints(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The middle between the hips and between the shoulders, and the way [3] from the right hip to the left one,
+        of an average body in the reference pose."""
+        template = self.template
+        reference = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3]
+        at = lambda role: reference[template.joint_of(role)]  # noqa: E731
+        hips = (at("thigh.L") + at("thigh.R")) / 2
+        chest = (at("upper_arm.L") + at("upper_arm.R")) / 2
+        return hips, chest, at("thigh.L") - at("thigh.R")
+
+    def _nearest(self) -> Tensor:
+        """[N] the nearest frame in which the person is seen."""
+        known = self.seen.seen["body"].nonzero().flatten()
+        return known[(torch.arange(len(self.seen))[:, None] - known[None]).abs().argmin(1)]
+
+    def _turned(self) -> Tensor:
+        """[N, 3, 3] about how the trunk is turned, by the detector's own depth."""
+        hips, chest, across = self._joints()
+        world = self.seen.pose_world
+        left = world[:, 11] + world[:, 23] - world[:, 12] - world[:, 24]
+        up = world[:, 11] + world[:, 12] - world[:, 23] - world[:, 24]
+        turned = _frame(left, up) @ _frame(across[None], (chest - hips)[None]).mT
+        return turned[self._nearest()]
+
     def start(self) -> _Variables:
         seen, camera, frames = self.seen, self.camera, len(self.seen)
         template = self.template
         default = template.default_identity()
-        reference = template.body(default).at_reference().joints[0, :, :3, 3]
-        at = lambda role: reference[template.joint_of(role)]  # noqa: E731
-        hips = (at("thigh.L") + at("thigh.R")) / 2
-        chest = (at("upper_arm.L") + at("upper_arm.R")) / 2
-        world = seen.pose_world
-        left = world[:, 11] + world[:, 23] - world[:, 12] - world[:, 24]
-        up = world[:, 11] + world[:, 12] - world[:, 23] - world[:, 24]
-        turned = _frame(left, up) @ _frame((at("thigh.L") - at("thigh.R"))[None], (chest - hips)[None]).mT
-        known = seen.seen["body"].nonzero().flatten()
-        nearest = known[(torch.arange(frames)[:, None] - known[None]).abs().argmin(1)]  # for frames unseen
-        turned = turned[nearest]
+        hips, chest, _ = self._joints()
+        nearest, turned = self._nearest(), self._turned()
         rotation = _unwrap(roma.rotmat_to_rotvec(turned))
 
         body_height = float(template.body(default).reference_vertices()[:, 2].aminmax().max) - float(
@@ -291,11 +310,14 @@ class _Problem:
         residuals = self.residuals(predicted)
 
         pose = predicted["pose"]
-        direction = F.normalize(pose[:, self.limbs[1]] - pose[:, self.limbs[0]], dim=-1)
-        turned = 1 - (direction * self.limb_directions).sum(-1)
+        direction = F.normalize(pose[:, self.bones[1]] - pose[:, self.bones[0]], dim=-1)
+        turned = 1 - (direction * self.bone_directions).sum(-1)
+        rest = 1 - (direction[:, : len(BONES)] * self.limbs.at_rest(v.root_rotation)).sum(-1)
         robust = geman_mcclure(residuals["pose"], settings.body_scale) * self.pose_weight
         energy = 400 * robust.sum() / frames
-        energy = energy + (0.6 if full else 2.0) * (turned * self.limb_weight).sum() / frames
+        energy = energy + (0.6 if full else 2.0) * (turned * self.bone_weight).sum() / frames
+        leaning = 1 - roma.rotvec_to_rotmat(v.root_rotation)[:, 2, 2]
+        energy = energy + ((rest * self.rest_weight).sum() + (leaning * self.limbs.hips_weight).sum()) / frames
         energy = energy + self._prior(v) + settings.steadiness * self._smoothness(v, full)
         if not full:
             return energy
@@ -316,8 +338,8 @@ class _Problem:
     def _surface(self, predicted: Tensor) -> Tensor:
         """How far points of the surface [N, K, 3] are from where the video shows them."""
         residuals = (self.camera.project(predicted)[..., :2] - self.surface.place) / self.height
-        robust = geman_mcclure(residuals, self.settings.surface_scale) * self.surface.weight
-        return self.settings.surface_weight * robust.sum() / self.surface.weight.sum().clamp(min=1)
+        robust = geman_mcclure(residuals, self.settings.surface_scale) * self.surface_weight
+        return self.settings.surface_weight * robust.sum() / self.surface_weight.sum().clamp(min=1)
 
     def _prior(self, v: _Variables) -> Tensor:
         anatomy = self.anatomy
@@ -346,8 +368,9 @@ class _Problem:
     @torch.no_grad()
     def result(self, v: _Variables) -> Fit:
         residuals = self.residuals(self.predict(v))
-        joints = residuals["pose"][:, : len(BODY_JOINTS)].norm(dim=-1).mean(1)
-        errors = {"body": _mean(joints, self.seen.seen["body"])}
+        joints = slice(0, len(BODY_JOINTS))
+        judged = (self.pose_weight[:, joints] > 0) & self.seen.seen["body"][:, None]
+        errors = {"body": _mean(residuals["pose"][:, joints].norm(dim=-1), judged)}
         for part in ("left_hand", "right_hand", "face"):
             errors[part] = _mean(residuals[part].norm(dim=-1).mean(1), self.seen.seen[part])
         motion = Motion(
@@ -362,7 +385,7 @@ class _Problem:
         return Fit(self.identity(v).detach(), motion, self.camera, errors)
 
     def _confidence(self, residuals: dict[str, Tensor]) -> Tensor:
-        """[N, 4]: seen, by how much, and how well the template could follow."""
+        """[N, 8]: seen, by how much, and, of hands and face, how well the template could follow."""
         seen, settings = self.seen, self.settings
         body = seen.visibility[:, BODY_JOINTS].mean(1) * seen.seen["body"]
         columns = [body]
@@ -373,18 +396,7 @@ class _Problem:
         ):
             error = residuals[part].norm(dim=-1).mean(1)
             columns.append(seen.seen[part] * torch.exp(-((error / scale) ** 2)))
-        return torch.stack(columns, 1)
-
-
-def _shown(seen: Observations) -> Tensor:
-    """[N, 33] how far each pose landmark can be trusted: its visibility where the picture holds it at all.
-
-    The detector imagines what is out of the picture; the priors leave that at rest.
-    """
-    size = torch.tensor([seen.width, seen.height], dtype=torch.float32)
-    inside = ((seen.pose >= 0) & (seen.pose <= size)).all(-1)
-    trusted = inside & (seen.visibility > 0.2) & seen.seen["body"][:, None]
-    return seen.visibility * trusted
+        return torch.cat([torch.stack(columns, 1), self.limbs.confidence], 1)
 
 
 def _change(values: Tensor) -> Tensor:

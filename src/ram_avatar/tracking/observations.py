@@ -7,11 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..motion.resting import eased
 from .landmarks import Landmarks
 
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
 WRISTS = {"left_hand": 15, "right_hand": 16}
 BODY_JOINTS = [11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
+# Landmarks of each of `motion.LIMBS` that tell where it is: elbow and wrist, knee and ankle.
+LIMB_JOINTS = ((13, 15), (14, 16), (25, 27), (26, 28))
+# All landmarks of the pose that hang on each of them, the limb's joints first.
+LIMB_LANDMARKS = (
+    (13, 15, 17, 19, 21), (14, 16, 18, 20, 22), (25, 27, 29, 31), (26, 28, 30, 32),
+)  # fmt: skip
+TRUSTED = 0.2  # visibility: the detector imagined a landmark below this
+HIDDEN, SHOWN = 0.3, 0.6  # visibility of a limb's better joint: a limb below is not seen, one above is
 
 # Of the person's height: a hand further than this from the pose's wrist is not that hand.
 MAX_WRIST_GAP = 0.06
@@ -130,6 +139,35 @@ def looks_here(pose_world: np.ndarray) -> np.ndarray:
     Seen from behind, faces are imagined: those are kept whose nose is nearer to the camera than the ears.
     """
     return pose_world[..., 0, 1] < pose_world[..., [7, 8], 1].mean(-1)
+
+
+def trust(pose: np.ndarray, visibility: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Return how far each landmark of the pose can be trusted [..., 33], by itself: 0, or its visibility.
+
+    The detector imagines what is out of the picture.
+
+    Args:
+        pose: [..., 33, 2] pixels.
+        visibility: [..., 33].
+        width, height: of the picture, pixels.
+    """
+    inside = ((pose >= 0) & (pose <= [width, height])).all(-1)
+    return visibility * (inside & (visibility > TRUSTED))
+
+
+def limbs_seen(trusted: np.ndarray, hands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each of `motion.LIMBS` is seen [..., 4], 0 to 1, and its confidence [..., 4].
+
+    One joint is enough: whoever sees a wrist knows about where the arm is.
+
+    Args:
+        trusted: [..., 33] of `trust`.
+        hands: [..., 2] bool: whether the left and the right hand were found. A hand is a sign of its arm.
+    """
+    best = np.stack([trusted[..., list(joints)].max(-1) for joints in LIMB_JOINTS], -1)
+    best[..., :2] = np.maximum(best[..., :2], hands)
+    seen = eased(np.clip((best - HIDDEN) / (SHOWN - HIDDEN), 0.0, 1.0))
+    return seen, best * seen
 
 
 def belongs(hand: np.ndarray, wrist: np.ndarray, height: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 Gauss-Newton in NumPy over some 120 angles, the root's turn and its place, with the analytic Jacobian of
 `landmark_model` and robust residuals as reweighted least squares; then the facial actions, by least squares within
 their box, given the head. The build is known and stays as it is. What is not seen is not judged by its landmarks: its
-priors and its own past hold it, and its confidence says so.
+priors and its own past hold it, limbs come to rest (`hidden_limbs`), and its confidence says so.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,11 @@ from ..body.anatomy import MAX_FINGER_FLEXION
 from ..body.template import BodyTemplate
 from ..camera import Camera
 from ..motion.motion import PARTS, Frame
+from ..motion.resting import limb_rows
 from .boxed import minimize_in_box
 from .expressions import read_by_net
-from .fitting import EXPRESSIVE, HAND_BONES, LIMBS, POSE_WEIGHT
+from .fitting import EXPRESSIVE, HAND_BONES, POSE_BONES, POSE_WEIGHT
+from .hidden_limbs import BONES, LiveLimbs, trust_limbs
 from .landmark_model import LandmarkModel, State
 from .landmarks import Landmarks
 from .observations import (
@@ -33,7 +35,9 @@ from .observations import (
     WRISTS,
     belongs,
     bone_heights,
+    limbs_seen,
     looks_here,
+    trust,
 )
 
 Array = NDArray[np.float64]
@@ -105,10 +109,13 @@ class LiveSolver:
         self._start = Start(template, identity, self._model)
         place_of = {landmark: i for i, landmark in enumerate(self._model.pose_landmarks)}
         hands = [self._model.parts[part].start + np.array(HAND_BONES) for part in WRISTS]
-        self._bones = np.concatenate([np.array([(place_of[a], place_of[b]) for a, b in LIMBS]), *hands])  # [L, 2]
+        self._bones = np.concatenate([np.array([(place_of[a], place_of[b]) for a, b in POSE_BONES]), *hands])  # [L, 2]
         self._pose_weight = np.array([POSE_WEIGHT.get(i, 1.0) for i in self._model.pose_landmarks])
         self._expressive = np.where(np.isin(self._telling, EXPRESSIVE), 3.0, 1.0)
         self._net = read_by_net(template.action_names)
+        self._limbs = LiveLimbs(template)
+        of_limbs = np.isin(self._model.free[:, 0], np.concatenate(limb_rows(template)))
+        self._trunk = np.append(~of_limbs, [True] * 6)  # [D + 6] what is no limb's: the trunk's angles and the root
         self._state: State | None = None
         self._gap = 0
         self._heights = np.full(len(HEIGHT_SHARES), np.nan)  # as each bone tells it
@@ -126,6 +133,7 @@ class LiveSolver:
         """
         if not landmarks.found:
             self._gap += 1
+            self._limbs.lose()
             return self._frame(np.zeros(len(PARTS)))
         targets = self._look(landmarks)
         fresh = self._state is None or self._gap > 0
@@ -133,6 +141,7 @@ class LiveSolver:
             self._state = self._start.guess(landmarks, self.camera, self._height)
         self._gap = 0
         last = None if fresh else self._state.copy()
+        self._limbs.look(targets.limbs, landmarks.pose_world @ TO_WORLD.T, self._state.root)
         for _ in range(self.settings.first_iterations if fresh else self.settings.iterations):
             self._step(self._state, last, targets)
         if targets.seen["face"]:
@@ -145,6 +154,7 @@ class LiveSolver:
     def go_on_from(self, other: "LiveSolver") -> None:
         """Take over from a solver of the same person with another build, in the midst of a motion."""
         self._state, self._gap = None if other._state is None else other._state.copy(), max(other._gap, 1)
+        self._limbs.go_on_from(other._limbs)
         self._heights, self._height = other._heights.copy(), other._height
 
     # What is seen ---------------------------------------------------------------------------------------------------
@@ -158,16 +168,10 @@ class LiveSolver:
         self._heights = np.fmax(self._heights * (1 - _SHRINKS), heights)
         self._height = float(np.nanmedian(self._heights))
         world = landmarks.pose_world @ TO_WORLD.T
-        shown = landmarks.visibility * (self._inside(landmarks) & (landmarks.visibility > 0.2))
-
+        trusted = trust(landmarks.pose, landmarks.visibility, self.camera.width, self.camera.height)
         places, weights = np.zeros((model.points, 2)), np.zeros(model.points)
         scales = np.full(model.points, settings.body_scale)
         directions, bone_weights = np.zeros((len(self._bones), 3)), np.zeros(len(self._bones))
-        places[parts["pose"]] = landmarks.pose[model.pose_landmarks]
-        weights[parts["pose"]] = settings.pose_weight * shown[model.pose_landmarks] * self._pose_weight
-        start, end = np.array(LIMBS).T
-        directions[: len(LIMBS)] = world[end] - world[start]
-        bone_weights[: len(LIMBS)] = settings.limb_weight * np.minimum(shown[start], shown[end])
         seen = {"body": True}
         for side, (part, wrist) in enumerate(WRISTS.items()):
             hand = getattr(landmarks, part)
@@ -177,18 +181,24 @@ class LiveSolver:
             if seen[part]:
                 places[parts[part]], scales[parts[part]] = hand[:, :2], settings.hand_scale
                 weights[parts[part]] = settings.hand_weight
-                rows = len(LIMBS) + side * len(HAND_BONES) + np.arange(len(HAND_BONES))
+                rows = len(POSE_BONES) + side * len(HAND_BONES) + np.arange(len(HAND_BONES))
                 directions[rows] = np.diff((hand @ TO_WORLD.T)[np.array(HAND_BONES)], axis=1)[:, 0]
                 bone_weights[rows] = settings.hand_bone_weight
+        limbs, confidence = limbs_seen(trusted, np.array([seen[part] for part in WRISTS]))
+        shown = trust_limbs(trusted, limbs)
+        places[parts["pose"]] = landmarks.pose[model.pose_landmarks]
+        weights[parts["pose"]] = settings.pose_weight * shown[model.pose_landmarks] * self._pose_weight
+        start, end = np.array(POSE_BONES).T
+        directions[: len(POSE_BONES)] = world[end] - world[start]
+        bone_weights[: len(POSE_BONES)] = settings.limb_weight * np.minimum(shown[start], shown[end])
         seen["face"] = bool(np.isfinite(landmarks.face[0, 0])) and bool(looks_here(world))
         if seen["face"]:
             places[parts["face"]], scales[parts["face"]] = landmarks.face[HEAD + IRISES, :2], settings.face_scale
             weights[parts["face"]] = settings.face_weight
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
         met, bent = weights > 0, bone_weights > 0
-        return _Targets(
-            met, places[met], weights[met], scales[met], self._bones[bent], directions[bent], bone_weights[bent], seen
-        )
+        bones = _Bones(self._bones[bent], directions[bent], bone_weights[bent])
+        return _Targets(met, places[met], weights[met], scales[met], bones, seen, limbs, confidence)
 
     def _inside(self, landmarks: Landmarks) -> NDArray[np.bool_]:
         """[33] whether the picture holds them."""
@@ -201,14 +211,23 @@ class LiveSolver:
         """One iteration of Gauss-Newton; `state` is changed. `last`: of the frame before, where there is one."""
         points, moves = self._model.with_jacobian(state)
         rows, residuals, weights = self._picture(points[targets.met], moves[..., targets.met], targets)
-        bent, off, bone_weights = _bones(points, moves, targets)
-        rows, residuals = np.concatenate([rows, bent], 1), np.concatenate([residuals, off])
-        weighted = rows * np.concatenate([weights, bone_weights])
+        terms = [(rows, residuals, weights), _directed(points, moves, targets.bones)]
+        if self._limbs.rest.any():
+            rest = _Bones(self._bones[: len(BONES)], self._limbs.directions(state.root), self._limbs.rest)
+            terms.append(_directed(points, moves, rest))
+            terms[-1][0][self._trunk] = 0.0  # limbs follow the trunk to rest, and do not pull at it
+        rows, residuals, weights = (np.concatenate(each, -1) for each in zip(*terms, strict=True))
+        weighted = rows * weights
         hessian, slope = weighted @ rows.T, weighted @ residuals
         diagonal, pull = self._priors(state)
         if last is not None:
             steady, held = self._steadiness(state, last)
             diagonal, pull = diagonal + steady, pull + held
+        if self._limbs.hips:
+            turns = slice(len(slope) - 6, len(slope) - 3)
+            bend, straighten = self._limbs.upright(state.root)
+            hessian[turns, turns] += bend
+            slope[turns] += straighten
         hessian[np.diag_indices_from(hessian)] += diagonal + _DAMPING
         step = -np.linalg.solve(hessian, slope + pull)
         free = len(self._model.free)
@@ -282,16 +301,18 @@ class LiveSolver:
     # The result -----------------------------------------------------------------------------------------------------
 
     def _judge(self, landmarks: Landmarks, targets: "_Targets") -> tuple[Array, float]:
-        """Confidence [4] by part, and how far the body is off, in shares of the height."""
+        """Confidence [8] by part, and how far the body is off, in shares of the height."""
         settings, parts = self.settings, self._model.parts
         off = np.zeros(self._model.points)
         seen_at = project(self._model.at(self._state)[targets.met], self.camera)
         off[targets.met] = np.linalg.norm(seen_at - targets.places, axis=1) / self._height
         inside = self._inside(landmarks)[BODY_JOINTS]  # of somebody at a desk, a few joints are all that can be seen
         confidence = [landmarks.visibility[BODY_JOINTS][inside].mean() if inside.any() else 0.0]
-        for part, scale in zip(PARTS[1:], (settings.hand_scale, settings.hand_scale, settings.face_scale), strict=True):
+        scales = {"left_hand": settings.hand_scale, "right_hand": settings.hand_scale, "face": settings.face_scale}
+        for part, scale in scales.items():
             confidence.append(targets.seen[part] * np.exp(-((off[parts[part]].mean() / scale) ** 2)))
         judged = targets.met[parts["pose"]][: len(BODY_JOINTS)]
+        confidence += targets.limb_confidence.tolist()
         return np.array(confidence), float(off[: len(BODY_JOINTS)][judged].mean()) if judged.any() else 0.0
 
     def _frame(self, confidence: Array) -> Frame:
@@ -306,17 +327,26 @@ class LiveSolver:
 
 
 @dataclass
+class _Bones:
+    """L bones and where they are to point."""
+
+    ends: NDArray[np.intp]  # [L, 2] landmarks of the model
+    directions: Array  # [L, 3]
+    weights: Array  # [L]
+
+
+@dataclass
 class _Targets:
-    """What is to be met in one frame: K of the model's landmarks in the picture, L bones in space."""
+    """What is to be met in one frame: K of the model's landmarks in the picture, bones in space."""
 
     met: NDArray[np.bool_]  # which landmarks of the model
     places: Array  # [K, 2] pixels
     weights: Array  # [K]
     scales: Array  # [K] beyond which a residual is an outlier, shares of the height
-    bones: NDArray[np.intp]  # [L, 2] landmarks of the model
-    directions: Array  # [L, 3]
-    bone_weights: Array  # [L]
-    seen: dict[str, bool]  # by `PARTS`
+    bones: _Bones
+    seen: dict[str, bool]  # body, hands, face
+    limbs: Array  # [4] how far each limb is seen
+    limb_confidence: Array  # [4]
 
 
 class Start:
@@ -361,16 +391,16 @@ def project(points: Array, camera: Camera) -> Array:
     return np.stack([camera.center_x + points[:, 0] * scale, camera.center_y - points[:, 2] * scale], 1)
 
 
-def _bones(points: Array, moves: Array, targets: _Targets) -> tuple[Array, Array, Array]:
-    """How far the directions of bones are off [3L], with their Jacobian [D + 6, 3L] and weights."""
-    start, end = targets.bones.T
+def _directed(points: Array, moves: Array, bones: _Bones) -> tuple[Array, Array, Array]:
+    """Jacobian [D + 6, 3L] of how far the directions of bones are off, how far they are [3L], and weights."""
+    start, end = bones.ends.T
     along = points[end] - points[start]
     length = np.maximum(np.linalg.norm(along, axis=1), 1e-9)
     unit = (along / length[:, None]).T  # [3, L]
     moved = moves[:, :, end] - moves[:, :, start]  # [D + 6, 3, L]
     turned = (moved - (moved * unit).sum(1, keepdims=True) * unit) / length
-    weights = np.tile(targets.bone_weights / 2, 3)  # 1 - cos of an angle is half the square of the distance
-    return turned.reshape(len(moves), -1), (unit - targets.directions.T).ravel(), weights
+    weights = np.tile(bones.weights / 2, 3)  # 1 - cos of an angle is half the square of the distance
+    return turned.reshape(len(moves), -1), (unit - bones.directions.T).ravel(), weights
 
 
 def _axes(left: Array, up: Array) -> Array:
