@@ -1,3 +1,4 @@
+import math
 import time
 from dataclasses import replace
 
@@ -164,7 +165,7 @@ def test_poses_are_aligned_before_the_feet_are_put_down(avatar, clip, monkeypatc
 
     class Turned:
         def __init__(self, alignment, template, fps):
-            self.strength = 1.0
+            self.strength, self.max_turn = 1.0, math.inf
 
         def __call__(self, frame):
             asked.append(self.strength)
