@@ -252,7 +252,7 @@ def judge_pictures(wanted: Arguments, drivers: dict[str, list[Motion]], scratch:
         rows.append((kind, str(len(aligned[middle])), *(f"{errors[way].mean():.4f}" for way in ways)))
     return (
         f"Person ST-LPIPS of {avatar.name} against the performer's true pictures of the same motion, "
-        f"{avatar.camera.width} pixels\n\n" + table(rows, ("driver", "frames", "as it is", "aligned"))
+        f"close-ups of {avatar.size} pixels\n\n" + table(rows, ("driver", "frames", "as it is", "aligned"))
     )
 
 

@@ -29,7 +29,7 @@ from ram_avatar.create import create, train
 from ram_avatar.demo.performer import Performer, write_performance
 from ram_avatar.errors import UserError
 from ram_avatar.evaluation.baselines import textured_mesh
-from ram_avatar.evaluation.control import detect_frames
+from ram_avatar.evaluation.control import detect_frames, scaled
 from ram_avatar.evaluation.document import Evaluation, way_label
 from ram_avatar.evaluation.evaluate import EVALUATION_FILE, REPORT_FILE, Truth, judge_own, render_frames, render_ways
 from ram_avatar.evaluation.figures import tell
@@ -59,6 +59,8 @@ COLUMNS = {  # heading: the regions and the figure that are averaged
     "lips": (("control",), "lips_error"),
     "lids": (("control",), "lids_error"),
 }
+
+_DETECTED_SIZE = 768  # pixels of the close-ups that the landmark U-Net's landmarks are found in
 
 HAND_RULES = {
     "as in training": TRAINING,
@@ -159,27 +161,27 @@ def _landmark_unet(
     """The baseline's held-out frames, and the seconds of its training."""
     kept = folder / "landmark_unet.npz"
     if not kept.is_file():
-        landmarks = detect_frames(_shown(data.capture), on_frame=lambda n: progress.step("Landmarks", n, len(data)))
+        landmarks = detect_frames(_close_ups(data), on_frame=lambda n: progress.step("Landmarks", n, len(data)))
+        landmarks = [scaled(seen, data.size / _DETECTED_SIZE) for seen in landmarks]
         gflop = sum(frame_flops(avatar.network.config).values()) / 1e9
         started = time.monotonic()
         network = train_landmark_unet(data, landmarks, preset, gflop, progress)
         seconds = time.monotonic() - started
-        drawings = draw_landmarks(landmarks, data.size, data.size / data.capture.camera.width)
+        drawings = draw_landmarks(landmarks, data.size)
         shown = paint(network, drawings)[data.capture.held_out]
         np.savez_compressed(kept, frames=shown, seconds=seconds)
     with np.load(kept) as file:
         return file["frames"], float(file["seconds"])
 
 
-def _shown(capture: Capture) -> Iterator[np.ndarray]:
-    """The frames, with nobody mirrored beyond the video's edge."""
-    inside, plate = capture.inside(capture.camera.width)[..., None], capture.background()
-    for frame, _ in capture.frames():
-        yield np.where(inside, frame, plate)
+def _close_ups(data: CaptureDataset) -> Iterator[np.ndarray]:
+    """The close-ups, large, for a detector."""
+    for index, (square, (frame, _)) in enumerate(zip(data.squares, data.capture.frames(), strict=True)):
+        yield square.cut(frame, _DETECTED_SIZE, data.capture.footage.matrix(index))
 
 
 def _dataset(avatar: Avatar, capture: Capture, progress) -> CaptureDataset:
-    return CaptureDataset(capture, avatar.template, avatar.texture, avatar.camera.width, avatar.device, progress)
+    return CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
 
 
 def _judged(

@@ -34,6 +34,7 @@ from ram_avatar.motion.retarget import Person, Placement, retarget
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 from ram_avatar.networks.cost import frame_flops
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
+from ram_avatar.rendering.framing import Framing
 from ram_avatar.tracking.capture import Capture
 
 PRESETS = ("lite", "standard", "paper")
@@ -71,7 +72,8 @@ def main() -> None:
         driver = Person.of(capture.shown_motion, template, capture.identity)
         motions[capture.folder.name] = retarget(capture.motion, template, driver, avatar.person)
     with torch.no_grad():
-        print(f"`{avatar.preset}` at {avatar.camera.width}, on the CPU\n")
+        scene = f"{avatar.camera.width} x {avatar.camera.height}"
+        print(f"`{avatar.preset}`, close-ups of {avatar.size} in a scene of {scene}, on the CPU\n")
         print(on_cpu(avatar, motion), "\n")
         print(motion_to_pixels(avatar, motions), "\n")
         if torch.cuda.is_available():
@@ -88,10 +90,10 @@ def untrained(preset: str, template: BodyTemplate) -> Avatar:
     return Avatar(
         name="performer",
         preset=preset,
-        camera=Camera.default(size, size),
+        framing=Framing.of(Camera.default(size, size), template, identity),
         identity=identity,
         template=template,
-        network=AvatarNetwork(recipe.network.for_capture(styles=1, plate=True)).eval(),
+        network=AvatarNetwork(recipe.network.for_capture(styles=1)).eval(),
         texture=torch.zeros(3, recipe.texture_size, recipe.texture_size),
         background=np.full((size, size, 3), 128, np.uint8),
         placement=Placement.of(motion, template, identity),
@@ -102,7 +104,8 @@ def untrained(preset: str, template: BodyTemplate) -> Avatar:
 def sample(avatar: Avatar, motion: Motion, index: int) -> Sample:
     """A frame of a motion on the avatar's device."""
     exact, live = Engine(avatar), Engine(avatar, exact=False)
-    draw = lambda i: exact.mapper.draw(motion[[i]].map(lambda t: t.to(avatar.device)))  # noqa: E731
+    camera = avatar.framing.square(motion.root_translation[index].numpy()).camera(avatar.camera, avatar.size)
+    draw = lambda i: exact.mapper.draw(motion[[i]].map(lambda t: t.to(avatar.device)), camera)  # noqa: E731
     (maps, places), (before, _) = draw(index), draw(index - 1)
     return Sample(maps, before, exact.windows(places), live.windows(places))
 
@@ -112,7 +115,7 @@ def on_cpu(avatar: Avatar, motion: Motion) -> str:
     folded = FoldedNetwork(avatar.network)
     half = deepcopy(folded).in_bf16()
     samples = [sample(avatar, motion, i) for i in range(4, FRAMES, FRAMES // 4)]
-    previous = folded(samples[0].before)[1]
+    previous = samples[0].before.position if folded.attends_to_previous else None
     forms: dict[str, Callable[[Sample], object]] = {
         "training network": lambda s: avatar.network(s.given),
         "folded": lambda s: folded(s.maps, previous),
@@ -176,7 +179,8 @@ def motion_to_pixels(avatar: Avatar, motions: dict[str, Motion]) -> str:
         took = {stage: statistics.median(getattr(t, stage) for t in warm) for stage in vars(warm[0])}
         parts = ", ".join(f"{stage} {1e3 * value:.1f} ms" for stage, value in took.items())
         rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames a second**: {parts}", "20"))
-    slow = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
+    whole = Camera.default(avatar.size, avatar.size)
+    slow = ConditionMapper(avatar.template, avatar.identity, whole, avatar.texture)
     frame = next(iter(motions.values()))[:1]
     rows.append(("condition maps as training draws them", f"{1e3 * seconds(lambda: slow(frame)):.1f} ms", ""))
     return table(rows)
@@ -188,7 +192,7 @@ def on_gpu(preset: str, template: BodyTemplate, cost: int, peak: dict[torch.dtyp
     engine, motion = Engine(avatar, exact=False), performance("driving", template, FRAMES, 25.0)
     given, folded = sample(avatar, motion, 4), FoldedNetwork(avatar.network).to("cuda")
     half = deepcopy(folded).in_bf16()
-    previous = folded(given.before)[1]
+    previous = given.before.position if folded.attends_to_previous else None
     exact_graph, half_graph = CapturedNetwork(folded, given.maps), CapturedNetwork(half, given.maps)
     forms = {
         "training network": (torch.float32, lambda: avatar.network(given.given)),

@@ -122,16 +122,15 @@ def judge_avatar(wanted: Arguments, scratch: Path, progress) -> str:
 
 @torch.no_grad()
 def judge_frames(avatar: Avatar, truth: Capture, chosen: slice, known: Capture, judge: StLpips, progress) -> Judged:
-    size = avatar.camera.width
-    data = CaptureDataset(truth, avatar.template, avatar.texture, size, avatar.device, progress)
+    data = CaptureDataset(truth, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
     figures = {way: {key: [] for key in FIGURES} for way in ("avatar", "mesh")}
     frames = range(len(data))[chosen]
-    for index, rendered in zip(frames, avatar.render(truth.motion[chosen]), strict=True):
-        maps = data.maps(torch.tensor([index]))
+    for index, rendered in zip(frames, avatar.render(truth.motion[chosen], close_up=True), strict=True):
+        maps, plate = data.maps(torch.tensor([index]), neighbors=False), data.plates(torch.tensor([index]))
         covered = maps.position[:, 3:]
         shown = {
             "avatar": to_tensor(rendered)[None],
-            "mesh": (maps.color * covered + data.plate * (1 - covered)).cpu(),
+            "mesh": (maps.color * covered + plate * (1 - covered)).cpu(),
         }
         true, mask = to_tensor(data.frames[index])[None], data.masks[index][None].float() / 255
         for way, picture in shown.items():

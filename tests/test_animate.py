@@ -1,7 +1,9 @@
+import shutil
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 
@@ -26,10 +28,10 @@ def test_driven_by_its_own_capture_it_is_where_it_was(avatar, capture, tmp_path)
     """Retargeting a person to themselves changes nothing: the film and the avatar overlap."""
     animate(avatar, capture.folder, tmp_path / "out.mp4")
     info = probe(tmp_path / "out.mp4")
-    assert (info.frames, info.width, info.height) == (30, 64, 64) and abs(float(info.fps) - 12.5) < 1e-6
+    assert (info.frames, info.width, info.height) == (30, 256, 256) and abs(float(info.fps) - 12.5) < 1e-6
     shown = list(read_frames(tmp_path / "out.mp4"))
-    truth = [frame for frame, _ in capture.frames(64)]
-    plain = capture.background(64).astype(int)
+    truth = [frame for frame, _ in capture.frames()]
+    plain = capture.background().astype(int)
     near = np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(shown, truth, strict=True)])
     far = np.mean([np.abs(plain - b).mean() for b in truth])
     assert near < 0.9 * far
@@ -46,7 +48,7 @@ def test_a_mark_is_in_every_picture_where_asked(avatar, capture, tmp_path):
         animate(avatar, capture.folder / "motion.npz", tmp_path / name, visible_mark=marked)
     plain, marked = (np.stack(list(read_frames(tmp_path / name))).astype(int) for name in ("plain.mp4", "marked.mp4"))
     changed = np.abs(marked - plain).max(-1) > 40  # more than the codec does
-    assert changed[:, 32:, 32:].any((1, 2)).all() and not changed[:, :32].any()
+    assert changed[:, 128:, 128:].any((1, 2)).all() and not changed[:, :128].any()
 
 
 def test_a_bvh_file_drives(avatar, capture, template, tmp_path):
@@ -55,7 +57,7 @@ def test_a_bvh_file_drives(avatar, capture, template, tmp_path):
     animate(avatar, tmp_path / "m.bvh", tmp_path / "bvh.mp4")
     animate(avatar, capture.folder, tmp_path / "own.mp4")
     shown, own = (list(read_frames(tmp_path / name)) for name in ("bvh.mp4", "own.mp4"))
-    plain = capture.background(64).astype(int)
+    plain = capture.background().astype(int)
     near = np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(shown, own, strict=True)])
     far = np.mean([np.abs(plain - b).mean() for b in own])
     assert near < 0.7 * far
@@ -82,9 +84,9 @@ def test_options_of_motion_files_are_refused_elsewhere(avatar, capture, film, tm
 
 def test_the_driver_beside_it(avatar, capture, tmp_path):
     animate(avatar, capture.folder, tmp_path / "out.mp4", side_by_side=True)
-    left = next(iter(read_frames(tmp_path / "out.mp4")))[:, :64]
-    truth = next(iter(capture.frames(64)))[0]
-    assert left.shape == (64, 64, 3) and np.abs(left.astype(int) - truth).mean() < 12
+    left = next(iter(read_frames(tmp_path / "out.mp4")))[:, :256]
+    truth = next(iter(capture.frames()))[0]
+    assert left.shape == (256, 256, 3) and np.abs(left.astype(int) - truth).mean() < 12
 
 
 def test_transparent(avatar, capture, tmp_path):
@@ -116,6 +118,66 @@ def test_a_driver_video_is_tracked_and_its_sound_kept(avatar, film, tmp_path, mo
         container.mux(sound.encode(None))
     animate(avatar, driver, tmp_path / "out.mp4")
     assert probe(tmp_path / "out.mp4").has_audio and probe(tmp_path / "out.mp4").frames == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"size": 128}, (128, 128)),
+        ({"frame": "portrait"}, (256, 144)),
+        ({"frame": "portrait", "size": 320}, (320, 180)),
+        ({"frame": "square", "size": 100}, (100, 100)),
+        ({"frame": "192x108"}, (108, 192)),
+    ],
+)
+def test_frames_of_another_size_and_aspect(avatar, capture, tmp_path, options, shape):
+    """The same pictures, cut and scaled."""
+    motion = tmp_path / "m.npz"
+    capture.motion[:2].save(motion)
+    animate(avatar, motion, tmp_path / "whole.mp4")
+    animate(avatar, motion, tmp_path / "part.mp4", **options)
+    whole, part = (next(iter(read_frames(tmp_path / name))) for name in ("whole.mp4", "part.mp4"))
+    assert part.shape == (*shape, 3)
+    zoom = min(256 / shape[1], 256 / shape[0])
+    height, width = round(shape[0] * zoom), round(shape[1] * zoom)
+    top = (256 - height) // 2
+    best = min(  # the person is kept in the middle, wherever that is
+        np.abs(cv2.resize(whole[top : top + height, left : left + width], shape[::-1]).astype(int) - part).mean()
+        for left in range(0, 257 - width, 2)
+    )
+    assert best < 6
+
+
+def test_a_camera_that_moves_as_the_drivers_did(avatar, capture, tmp_path):
+    """With --camera source a picture lies where its frame was filmed; without, the camera stands."""
+    folder = tmp_path / "shaken"
+    shutil.copytree(capture.folder, folder)
+    to_scene = np.tile(np.eye(3), (len(capture), 1, 1))
+    to_scene[:, 0, 2] = np.linspace(0, 30, len(capture))
+    np.savez(folder / "camera_path.npz", to_scene=to_scene)
+    animate(avatar, folder, tmp_path / "still.mp4")
+    animate(avatar, folder, tmp_path / "moved.mp4", camera="source")
+    still, moved = (list(read_frames(tmp_path / name)) for name in ("still.mp4", "moved.mp4"))
+    assert np.abs(still[0].astype(int) - moved[0]).mean() < 2
+    assert np.abs(still[-1][:, 30:].astype(int) - moved[-1][:, :-30]).mean() < 2
+    assert np.abs(still[-1].astype(int) - moved[-1]).mean() > 4
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"frame": "tall"}, "WIDTHxHEIGHT"),
+        ({"frame": "9x16"}, "16 to 8192"),
+        ({"frame": "64x64", "size": 64}, "leave out --size"),
+        ({"size": 9}, "--size 9"),
+        ({"camera": "shaky"}, "still or source"),
+        ({"camera": "source"}, "no camera to follow"),
+    ],
+)
+def test_frames_that_cannot_be(avatar, capture, tmp_path, options, cause):
+    with pytest.raises(UserError, match=cause):
+        animate(avatar, capture.folder / "motion.npz", tmp_path / "out.mp4", **options)
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_files_say_that_they_are_generated(avatar, capture, tmp_path):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from ram_avatar.avatar import Avatar
 from ram_avatar.errors import UserError
 from ram_avatar.motion.retarget import Placement
+from ram_avatar.pictures import write_picture
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,23 @@ def test_saved_and_loaded_it_draws_the_same(avatar, motion, tmp_path):
     avatar.save(tmp_path)
     again = Avatar.load(tmp_path)
     for mine, theirs in zip(avatar.render(motion), again.render(motion), strict=True):
-        assert mine.shape == (64, 64, 3) and mine.dtype == np.uint8 and np.array_equal(mine, theirs)
+        assert mine.shape == (256, 256, 3) and mine.dtype == np.uint8 and np.array_equal(mine, theirs)
+
+
+def test_an_avatar_from_before_scenes_draws_its_square(avatar, motion, tmp_path):
+    """Format 2: the picture was the one square that the network painted, whatever the person did."""
+    square = avatar.framing.square(motion.root_translation[0].numpy())
+    avatar.save(tmp_path)
+    described = json.loads((tmp_path / "avatar.json").read_text())
+    described |= {"format_version": 2, "camera": square.camera(avatar.camera, 64).as_dict()}
+    described.pop("framing")
+    (tmp_path / "avatar.json").write_text(json.dumps(described))
+    write_picture(tmp_path / "background.png", square.cut(avatar.background, 64))
+    old = Avatar.load(tmp_path)
+    first, second = old.render(motion[:2])
+    assert first.shape == (64, 64, 3) and np.abs(first.astype(int) - second).max() > 5
+    now = next(avatar.render(motion[:1], close_up=True))
+    assert np.abs(first.astype(int) - now)[2:-2, 2:-2].max() <= 2
 
 
 def test_it_moves(avatar, motion):
@@ -40,7 +57,7 @@ def test_it_moves(avatar, motion):
 def test_backgrounds(avatar, motion):
     own = next(avatar.render(motion[:1]))
     clear = next(avatar.render(motion[:1], background="transparent"))
-    assert clear.shape == (64, 64, 4) and clear[..., 3].max() > 200 and clear[0, 0, 3] < 30
+    assert clear.shape == (256, 256, 4) and clear[..., 3].max() > 200 and clear[0, 0, 3] < 30
     blue = np.zeros((90, 160, 3), np.uint8)
     blue[..., 2] = 255
     over_blue = next(avatar.render(motion[:1], background=blue))

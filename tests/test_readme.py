@@ -65,4 +65,4 @@ def test_the_python_example_runs(avatar_folder, capture, monkeypatch, tmp_path):
     (tmp_path / "me-capture").symlink_to(capture.folder)
     scope: dict = {}
     exec(code, scope)
-    assert scope["frame"].shape == (64, 64, 3)
+    assert scope["frame"].shape == (256, 256, 3)

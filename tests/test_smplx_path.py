@@ -65,9 +65,8 @@ def test_the_film_is_tracked(tracked, smplx):
     assert tracked.motion.template == smplx.name and tracked.motion.pose.shape == (30, 53, 3)
     assert tracked.report["fit_errors"]["body"] < 0.012 and tracked.report["fit_errors"]["face"] < 0.006
     assert tracked.report["face_read_from"] == "landmarks"  # the net's actions are ARKit's
-    camera, overlap = tracked.camera.resized(128), []
-    drawn = shaded(smplx, tracked.identity, tracked.motion, camera)
-    for (_, mask), (_, shape) in zip(tracked.frames(128), drawn, strict=True):
+    overlap, drawn = [], shaded(smplx, tracked.identity, tracked.motion, tracked.camera)
+    for (_, mask), (_, shape) in zip(tracked.frames(), drawn, strict=True):
         overlap.append(((mask > 127) & shape).sum() / ((mask > 127) | shape).sum())
     assert np.mean(overlap) > 0.65
 
@@ -75,9 +74,9 @@ def test_the_film_is_tracked(tracked, smplx):
 def test_boxes_hold_face_and_hands(tracked, smplx):
     data = CaptureDataset(tracked, smplx, torch.zeros(3, 8, 8), 128, torch.device("cpu"), Silent())
     posed = smplx.body(tracked.identity).pose(*tracked.motion[:1].parameters())
-    pixels = tracked.camera.resized(128).project(posed.vertices)[0]
+    pixels = data.cameras[0].project(posed.vertices)[0]
     landmarks = (Correspondence.load(smplx).regressor[FACE_ROWS] @ posed.vertices[0])[None]
-    features = tracked.camera.resized(128).project(landmarks)[0, :, :2]
+    features = data.cameras[0].project(landmarks)[0, :, :2]
     fingers = [pixels[smplx.fingertips[5 * k : 5 * k + 5].flatten(), :2] for k in range(len(SIDES))]
     for box, points in zip(data.part_boxes(torch.tensor([0]))[0], (features, *fingers), strict=True):
         inside = ((points >= box[:2]) & (points <= box[:2] + box[2])).all(1)
@@ -97,8 +96,8 @@ def test_an_avatar_is_driven_by_a_motion_file(learned, tracked, smplx, template,
 
 def test_what_is_asked_of_it_is_what_the_detector_saw(tracked, smplx):
     """The control's expectation of a motion that was tracked is near the truth of the silhouette."""
-    camera = tracked.camera.resized(256)
-    wanted = expected_landmarks(smplx, tracked.identity, camera, tracked.motion[:4])
+    camera = tracked.camera
+    wanted = expected_landmarks(smplx, tracked.identity, [camera] * 4, tracked.motion[:4])
     posed = smplx.body(tracked.identity).pose(*tracked.motion[:4].parameters()).vertices
     covered = rasterize(camera.project(posed), smplx.faces, 256, 256).mask.numpy()
     for landmarks, mask in zip(wanted, covered, strict=True):

@@ -1,13 +1,17 @@
 """An avatar driven by somebody else's motion, into a video file."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
 import numpy as np
+import torch
 
 from .avatar import Avatar
+from .body import BodyTemplate
 from .create import generated_by
 from .errors import UserError
 from .files import check_output
@@ -15,12 +19,16 @@ from .motion.alignment import ALIGNMENT_FILE, MODES, Aligner
 from .motion.motion import Frame, Motion
 from .motion.reading import SUFFIXES, ReadOptions, read_motion
 from .motion.retarget import Person, retarget
-from .pictures import fit_square, read_picture
+from .pictures import fit, read_picture
 from .progress import Progress, Silent, follow
+from .rendering.framing import warp
 from .rendering.marking import mark
-from .tracking.capture import Capture, is_capture
+from .rendering.viewfinder import Viewfinder
+from .tracking.capture import Capture, Footage, is_capture
 from .tracking.track import track
-from .video import VideoWriter, read_frames
+from .video import VideoWriter
+
+CAMERAS = ("still", "source")
 
 
 def animate(
@@ -37,10 +45,13 @@ def animate(
     face_model: str | Path | None = None,
     options: ReadOptions | None = None,
     rotate: int = 0,
+    frame: str = "source",
+    size: int | None = None,
+    camera: str = "still",
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Drive an avatar and write the video.
+    """Drive an avatar and write the video: the frame of the avatar's own video, unless told otherwise.
 
     Args:
         driver: a video (tracked first), a capture folder, or a motion file (`motion.reading`).
@@ -54,6 +65,8 @@ def animate(
             a bone; "on" is the paper's full alignment of every pose; "off" leaves poses as they are. See
             `motion.alignment`.
         align_strength: share of the way, 0 to 1.
+        frame, size: see `rendering.viewfinder.Viewfinder.of`.
+        camera: "still", or "source" to move as the driver's camera did.
         visible_mark: say in a corner of every picture that it is generated; the file's metadata always do.
 
     Raises:
@@ -64,40 +77,56 @@ def animate(
     transparent = background == "transparent"
     if transparent and side_by_side:
         raise UserError("a transparent video has no place for the driver beside it; choose one of the two")
+    if camera not in CAMERAS:
+        raise UserError(f"--camera is {' or '.join(CAMERAS)}, not '{camera}'")
+    scene = avatar.camera.width, avatar.camera.height
+    middle = float(avatar.camera.project(torch.from_numpy(avatar.placement.hips))[0]) / scene[0]
+    view = Viewfinder.of(scene, frame, size, middle)
     plate = background if background is None or transparent else read_picture(Path(background))
-    with _opened(Path(driver), avatar, face_model, options or ReadOptions(), rotate, progress) as (
-        motion,
-        source,
-        shown,
-        sound,
-    ):
-        if side_by_side and shown is None:
+    with _opened(Path(driver), avatar, face_model, options or ReadOptions(), rotate, progress) as opened:
+        motion = opened.motion
+        if side_by_side and opened.pictures is None:
             raise UserError(f"{driver}: a motion file has no pictures to show beside the avatar")
+        if camera == "source" and opened.footage is None:
+            raise UserError(f"{driver}: a motion file has no camera to follow; leave out --camera source")
         aligner = make_aligner(avatar, motion.fps, align, align_strength)
         driven = retarget(
             motion,
             avatar.template.to("cpu"),
-            source,
+            opened.person,
             avatar.person,
             keep_place=keep_place,
             align=aligner,
             progress=progress,
         )
-        size = avatar.camera.width
-        frames = avatar.render(driven, background=plate)
-        beside = (fit_square(frame, size) for frame in shown) if side_by_side else None
+        frames = avatar.render(driven, background=plate, size=view.scene)
+        if camera == "source" and opened.footage.moves:
+            frames = _shaken(frames, opened.footage)
+        beside = None
+        if side_by_side:
+            beside = (fit(picture, view.width, view.height) for picture in opened.pictures)
         with VideoWriter(
             out,
-            2 * size if side_by_side else size,
-            size,
+            2 * view.width if side_by_side else view.width,
+            view.height,
             motion.fps,
-            audio_from=sound,
+            audio_from=opened.sound,
             metadata=generated_by(avatar),
             alpha=transparent,
         ) as video:
-            for frame in follow(frames, progress, "Rendering", len(driven)):
-                picture = np.concatenate([next(beside), frame], 1) if beside else frame
+            for rendered in follow(frames, progress, "Rendering", len(driven)):
+                shown = view(rendered)
+                picture = np.concatenate([next(beside), shown], 1) if beside else shown
                 video.write(mark(picture) if visible_mark else picture)
+
+
+def _shaken(frames: Iterable[np.ndarray], footage: Footage) -> Iterator[np.ndarray]:
+    """Pictures of the scene, as the moving camera of some footage would have filmed them."""
+    for index, picture in enumerate(frames):
+        height, width = picture.shape[:2]
+        zoom = np.diag([width / footage.size[0], height / footage.size[1], 1.0])
+        matrix = zoom @ np.linalg.inv(footage.matrix(index)) @ np.linalg.inv(zoom)
+        yield warp(picture, matrix, (width, height), border=cv2.BORDER_REPLICATE)
 
 
 def check_alignment(avatar: Avatar, align: str, strength: float, progress: Progress) -> None:
@@ -123,6 +152,17 @@ def make_aligner(avatar: Avatar, fps: float, align: str, strength: float) -> Cal
     return Aligner(avatar.alignment, avatar.template.to("cpu"), fps, align, strength)
 
 
+@dataclass(frozen=True)
+class _Driver:
+    """What drives an avatar."""
+
+    motion: Motion
+    person: Person
+    pictures: Iterator[np.ndarray] | None = None  # to be shown beside the avatar
+    sound: Path | None = None  # the file that it is in
+    footage: Footage | None = None  # how it was filmed
+
+
 @contextmanager
 def _opened(
     driver: Path,
@@ -131,38 +171,39 @@ def _opened(
     options: ReadOptions,
     rotate: int,
     progress: Progress,
-) -> Iterator[tuple[Motion, Person, Iterator[np.ndarray] | None, Path | None]]:
-    """The driver's motion and body, its pictures and the file with its sound where there are any."""
-    template = avatar.template
+) -> Iterator[_Driver]:
+    template = avatar.template.to("cpu")
     if rotate and (is_capture(driver) or driver.suffix.lower() in SUFFIXES):
         raise UserError(f"{driver}: --rotate is for videos")
     if is_capture(driver):
         options.check_unused(driver)
         capture = Capture.load(driver)
         check_template(capture.motion, avatar, driver)
-        shown = capture.inside(capture.camera.width)[..., None]
-        pictures = (frame * shown for frame, _ in capture.frames())
-        yield capture.motion, Person.of(capture.shown_motion, template.to("cpu"), capture.identity), pictures, None
+        yield _filmed(capture, template)
     elif driver.suffix.lower() in SUFFIXES:
         # A motion file has no body of its own: it is taken to be the avatar's.
-        body, identity = template.to("cpu"), avatar.identity.cpu()
-        motion = read_motion(driver, body, identity, options, progress)
-        yield motion, Person.of(motion, body, identity), None, None
+        identity = avatar.identity.cpu()
+        motion = read_motion(driver, template, identity, options, progress)
+        yield _Driver(motion, Person.of(motion, template, identity))
     else:
         options.check_unused(driver)
         with TemporaryDirectory() as scratch:
-            on_cpu, folder = template.to("cpu"), Path(scratch) / "capture"
             capture = track(
                 driver,
-                folder,
-                template=on_cpu,
+                Path(scratch) / "capture",
+                template=template,
                 face_model=face_model,
                 rotate=rotate,
                 one_scene=False,
                 progress=progress,
             )
-            source = Person.of(capture.shown_motion, on_cpu, capture.identity)
-            yield capture.motion, source, read_frames(driver, rotate=rotate), driver
+            yield _filmed(capture, template)
+
+
+def _filmed(capture: Capture, template: BodyTemplate) -> _Driver:
+    person = Person.of(capture.shown_motion, template, capture.identity)
+    footage = capture.footage
+    return _Driver(capture.motion, person, footage.read(capture.folder), capture.folder / footage.file, footage)
 
 
 def check_template(motion: Motion, avatar: Avatar, where: Path) -> None:

@@ -21,9 +21,11 @@ from .motion.alignment import ALIGNMENT_FILE, Alignment
 from .motion.motion import Motion
 from .motion.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork
-from .pictures import read_picture, resize, to_tensor, to_uint8, write_picture
+from .pictures import fill, read_picture, to_tensor, to_uint8, write_picture
+from .rendering.framing import Framing
 
-FORMAT_VERSION = 2  # since surface colours go on beyond the outline: networks trained without would draw rims
+FORMAT_VERSION = 3  # since the picture is the whole scene, and what the network paints follows the person in it
+_WHOLE_SQUARE = 2  # before, both were one square, which still loads
 AVATAR_FILE = "avatar.json"
 WEIGHTS_FILE = "weights.safetensors"
 _MAX_WEIGHTS = 2 << 30
@@ -31,7 +33,7 @@ _MAX_WEIGHTS = 2 << 30
 
 @dataclass
 class Avatar:
-    """One person's network, identity, camera and background.
+    """One person's network, identity and scene.
 
     `render` is the whole of it: a motion in, pictures out. The network may be untrained (`training["step"]`
     is 0): it then draws the textured template.
@@ -39,12 +41,12 @@ class Avatar:
 
     name: str
     preset: str
-    camera: Camera
+    framing: Framing  # the scene's camera, and how the close-up follows the person
     identity: Tensor  # [I]
     template: BodyTemplate
     network: AvatarNetwork
     texture: Tensor  # [3, T, T] surface colours in [-1, 1]
-    background: np.ndarray  # [S, S, 3] uint8 RGB
+    background: np.ndarray  # [H, W, 3] uint8 RGB, the scene without the person
     placement: Placement
     fps: float
     training: dict = field(default_factory=dict)  # step, steps, seconds, capture
@@ -52,27 +54,46 @@ class Avatar:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
+    def camera(self) -> Camera:
+        """Of the scene, at the size of the video."""
+        return self.framing.camera
+
+    @property
+    def size(self) -> int:
+        """Pixels of a side of the close-up, which the network paints."""
+        return self.network.config.image_size
+
+    @property
     def person(self) -> Person:
         """Who is to move, for `motion.retarget`; on the CPU."""
         return Person(self.identity.cpu(), self.placement)
 
-    def render(self, motion: Motion, *, background: np.ndarray | str | None = None) -> Iterator[np.ndarray]:
-        """Pictures of the avatar in a motion of its own template, one per frame.
+    def render(
+        self,
+        motion: Motion,
+        *,
+        background: np.ndarray | str | None = None,
+        size: tuple[int, int] | None = None,
+        close_up: bool = False,
+    ) -> Iterator[np.ndarray]:
+        """Render the avatar in a motion of its own template, a picture per frame.
 
         Args:
             motion: as `motion.retarget` leaves it: on this avatar's scale and place.
             background: None for the avatar's own room, "transparent" for RGBA with straight alpha, or a
-                picture [H, W, 3] uint8 that is resized to fit.
+                picture [H, W, 3] uint8 whose middle fills the frame.
+            size: width and height of the pictures, of the scene's aspect; the scene's own without.
+            close_up: show the square that follows the person, as the network paints it, and not the scene.
 
         Yields:
-            [S, S, 3] uint8 RGB, or [S, S, 4] with "transparent".
+            [H, W, 3] uint8 RGB, or [H, W, 4] with "transparent".
 
         Raises:
             UserError: a motion of another template.
         """
         if motion.template != self.template.name:
             raise UserError(f"a motion of template '{motion.template}' cannot drive '{self.template.name}'")
-        engine = Engine(self, background=background)
+        engine = Engine(self, background=background, size=size, close_up=close_up)
         for frame in motion.frames():
             yield engine.render(frame)
 
@@ -102,6 +123,7 @@ class Avatar:
             "preset": self.preset,
             "network": asdict(self.network.config),
             "camera": self.camera.as_dict(),
+            "framing": self.framing.as_dict(),
             "placement": asdict(self.placement),
             "fps": self.fps,
             "training": self.training,
@@ -128,10 +150,11 @@ class Avatar:
             UserError: not an avatar, of another format version or template, or damaged.
         """
         folder = Path(folder)
-        described = read_description(folder / AVATAR_FILE, "avatar", FORMAT_VERSION)
+        described = read_description(folder / AVATAR_FILE, "avatar", FORMAT_VERSION, _WHOLE_SQUARE)
         try:
             config = NetworkConfig.from_dict(described["network"])
             template_name, camera = described["template"], Camera(**described["camera"])
+            framing = Framing(camera, **described.get("framing", {}))
             placement = Placement(**described["placement"])
             name, preset, fps = str(described["name"]), str(described["preset"]), float(described["fps"])
             training = dict(described["training"])
@@ -151,12 +174,12 @@ class Avatar:
         avatar = cls(
             name=name,
             preset=preset,
-            camera=camera,
+            framing=framing,
             identity=identity,
             template=template,
             network=network.eval(),
             texture=to_tensor(texture.movedim(0, -1)),
-            background=resize(read_picture(folder / "background.png"), camera.width),
+            background=fill(read_picture(folder / "background.png"), camera.width, camera.height),
             placement=placement,
             fps=fps,
             training=training,

@@ -41,9 +41,10 @@ class Camera:
         scale = size / side
         return Camera(self.focal * scale, (self.center_x - left) * scale, (self.center_y - top) * scale, size, size)
 
-    def resized(self, size: int) -> "Camera":
-        """A square camera at another resolution."""
-        return self.crop(0.0, 0.0, self.width, size)
+    def scaled(self, width: int, height: int) -> "Camera":
+        """The camera at another resolution of the same aspect."""
+        across, down = width / self.width, height / self.height
+        return Camera(self.focal * across, self.center_x * across, self.center_y * down, width, height)
 
     def as_dict(self) -> dict:
         return asdict(self)

@@ -100,9 +100,9 @@ class NetworkConfig:
         """Whether there is any branch of dual attention."""
         return self.temporal_attention or self.spatial_attention
 
-    def for_capture(self, styles: int, plate: bool) -> "NetworkConfig":
-        """This configuration for a capture of `styles` training frames, with a background plate or without."""
-        return replace(self, styles=styles, alpha=self.alpha and plate)
+    def for_capture(self, styles: int) -> "NetworkConfig":
+        """Return this configuration for a capture of `styles` training frames."""
+        return replace(self, styles=styles)
 
     @classmethod
     def from_dict(cls, values: dict) -> "NetworkConfig":

@@ -1,7 +1,6 @@
 """The whole path: a video to a capture, a capture to an avatar, an avatar driven by a motion."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,11 @@ from .motion.alignment import ALIGNMENT_FILE
 from .motion.pose_features import PoseFeatures
 from .motion.prior_file import load_prior
 from .progress import Progress, Silent, follow
-from .tracking.capture import Capture, is_capture
+from .tracking.capture import Capture, is_capture, preview_size
 from .tracking.track import track
 from .training.alignment import fit_alignment
 from .training.dataset import CaptureDataset
+from .training.draft import draft_avatar, is_draft
 from .training.first_avatar import first_avatar
 from .training.launch import launched
 from .training.trainer import CHECKPOINT_FILE, Trainer
@@ -80,7 +80,8 @@ def train(
     template = load_template(capture.motion.template, progress.wait)
     check_devices(devices, device, preset)
     precision = choose_precision(precision, preset, device)
-    if is_avatar(folder) and not overwrite:
+    draft = is_draft(folder)  # to be replaced
+    if is_avatar(folder) and not overwrite and not draft:
         made = Avatar.load(folder, status=progress.wait)
         if made.preset != preset.name:
             raise UserError(f"{folder}: holds an avatar of preset '{made.preset}'; train with it, or --overwrite")
@@ -93,12 +94,13 @@ def train(
             return made
         data = _dataset(made, capture, device, progress)
     else:
-        with atomic_folder(folder, overwrite, marker=AVATAR_FILE) as fresh:
+        with atomic_folder(folder, overwrite or draft, marker=AVATAR_FILE) as fresh:
             made = first_avatar(capture, template, preset, progress)
             made.save(fresh)
             data = _dataset(made, capture, device, progress)
-            _preview(made, data, fresh, progress)
-        progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")
+            _write_preview(made, capture, fresh, progress)
+        if not draft:
+            progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")
     if instant:
         return made
     with launched(device, devices, precision, _take_share, folder, capture.folder, preset) as fabric:
@@ -153,11 +155,11 @@ def finish(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progres
         for way, groups in judged.items()
     }
     figures = {"frames": len(truth.frames)} | told.pop("avatar")
-    figures |= {"train_seconds": avatar.training["seconds"], "size": avatar.camera.width} | told
+    figures |= {"train_seconds": avatar.training["seconds"], "size": avatar.size} | told
     with disk_errors(folder):
         (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         (folder / "README.md").write_text(model_card(avatar, figures))
-    _write_preview(avatar, truth.frames, frames["avatar"], folder)
+    _write_preview(avatar, data.capture, folder, progress)
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -169,21 +171,41 @@ def _mean(values: np.ndarray) -> float | None:
 def _dataset(avatar: Avatar, capture: Capture, device: torch.device, progress: Progress) -> CaptureDataset:
     template = avatar.template.to(device)
     on_device = Capture(**{**vars(capture), "identity": capture.identity.to(device)})
-    return CaptureDataset(on_device, template, avatar.texture.to(device), avatar.camera.width, device, progress)
+    return CaptureDataset(on_device, template, avatar.texture.to(device), avatar.size, device, progress)
 
 
-def _preview(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> None:
-    numbers = data.capture.held_out
-    shown = follow(render_frames(avatar, data.capture.motion, numbers), progress, "Preview", len(numbers))
-    _write_preview(avatar, Truth.of(data, numbers).frames, shown, folder)
-
-
-def _write_preview(avatar: Avatar, truth: np.ndarray, shown: Iterable[np.ndarray], folder: Path) -> None:
-    """Held-out frames beside what the avatar makes of them."""
-    size = avatar.camera.width
-    with VideoWriter(folder / "preview.mp4", 2 * size, size, avatar.fps, metadata=generated_by(avatar)) as video:
-        for pair in zip(truth, shown, strict=True):
+def _write_preview(avatar: Avatar, capture: Capture, folder: Path, progress: Progress) -> None:
+    """Write held-out frames, as the scene's camera would have seen them, beside what the avatar makes of them."""
+    numbers, size = capture.held_out, preview_size(*capture.scene_size)
+    wanted = set(numbers)
+    frames = (
+        capture.footage.in_scene(index, frame, size)
+        for index, (frame, _) in enumerate(capture.frames())
+        if index in wanted
+    )
+    shown = render_frames(avatar, capture.motion, numbers, size=size)
+    with VideoWriter(folder / "preview.mp4", 2 * size[0], size[1], avatar.fps, metadata=generated_by(avatar)) as video:
+        for pair in follow(zip(frames, shown, strict=True), progress, "Preview", len(numbers)):
             video.write(np.concatenate(pair, 1))
+
+
+def _draft(
+    video: Path,
+    folder: Path,
+    template: BodyTemplate | None,
+    preset: Preset,
+    face_model: str | Path | None,
+    rotate: int,
+    progress: Progress,
+) -> None:
+    """Leave a draft of the avatar, with a preview, where there is none yet."""
+    template = template or load_template(status=progress.wait)
+    made = draft_avatar(video, template, preset, progress, face_model=face_model, rotate=rotate)
+    if made is None:
+        return
+    with atomic_folder(folder, marker=AVATAR_FILE) as fresh:
+        made.save(fresh)
+    progress.note(f"First avatar ready, driveable now: {folder}; a better one takes its place")
 
 
 def generated_by(avatar: Avatar) -> dict[str, str]:
@@ -229,6 +251,8 @@ def create(
         check_output(avatar, overwrite or is_avatar(avatar), marker=AVATAR_FILE)
         if (frames := probe(video, rotate).frames) < MIN_FRAMES:
             raise UserError(f"{video}: only {_frames(frames)}; an avatar takes at least {MIN_FRAMES}")
+        if not avatar.exists():
+            _draft(video, avatar, template, preset, face_model, rotate, progress or Silent())
         track(
             video,
             kept,

@@ -144,8 +144,12 @@ def _replace_folder(path: Path, new: Path) -> None:
     shutil.rmtree(old)
 
 
-def read_description(path: Path, kind: str, version: int) -> dict:
-    """A folder's JSON description, checked.
+def read_description(path: Path, kind: str, version: int, *earlier: int) -> dict:
+    """Read a folder's JSON description and check its format.
+
+    Args:
+        version: the format that is written today.
+        earlier: formats that can be read as well.
 
     Raises:
         UserError: absent, not JSON, or of another format version.
@@ -160,6 +164,6 @@ def read_description(path: Path, kind: str, version: int) -> dict:
         found = described["format_version"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: damaged, it is not a {kind}'s description") from None
-    if found != version:
+    if found not in (version, *earlier):
         raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
     return described

@@ -25,7 +25,8 @@ tags: [avatar, neural-rendering]
 # {avatar.name}
 
 An avatar of one person, learned by RAM-Avatar from {facts["frames"]} frames of `{facts["source"]}`:
-{avatar.camera.width} x {avatar.camera.height} pixels, preset `{avatar.preset}`, template `{avatar.template.name}`,
+{avatar.camera.width} x {avatar.camera.height} pixels, the person painted at {avatar.size}; preset `{avatar.preset}`,
+template `{avatar.template.name}`,
 {facts["step"]} steps in {facts["seconds"] / 60:.1f} minutes.
 
 ```

@@ -33,23 +33,35 @@ def resize(image: np.ndarray, size: int | None) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=how)
 
 
-def fill_square(image: np.ndarray, size: int) -> np.ndarray:
-    """The middle square of a picture [H, W, 3], at `size`."""
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    return resize(np.ascontiguousarray(image[top : top + side, left : left + side]), size)
+def fill(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Fill a frame with a picture [H, W, C]: its middle, as much of it as has the frame's aspect."""
+    scale = max(width / image.shape[1], height / image.shape[0])
+    across, down = min(image.shape[1], round(width / scale)), min(image.shape[0], round(height / scale))
+    left, top = (image.shape[1] - across) // 2, (image.shape[0] - down) // 2
+    part = image[top : top + down, left : left + across]
+    if part.shape[:2] == (height, width):
+        return np.ascontiguousarray(part)
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
-def fit_square(image: np.ndarray, size: int) -> np.ndarray:
-    """The whole of a picture [H, W, 3] in a black square."""
-    height, width = image.shape[:2]
-    scale = size / max(height, width)
-    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-    square = np.zeros((size, size, 3), np.uint8)
-    top, left = (size - shape[1]) // 2, (size - shape[0]) // 2
-    square[top : top + shape[1], left : left + shape[0]] = small
-    return square
+def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Fit the whole of a picture [H, W, 3] into a black frame."""
+    scale = min(width / image.shape[1], height / image.shape[0])
+    across, down = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    small = cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    frame = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - down) // 2, (width - across) // 2
+    frame[top : top + down, left : left + across] = small
+    return frame
+
+
+def for_opencv(transform: np.ndarray) -> np.ndarray:
+    """Convert a transform [..., 3, 3] of pixel coordinates for OpenCV's warps.
+
+    Pixel centres lie at half integers in this package and at integers in OpenCV.
+    """
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return np.linalg.inv(half) @ transform @ half
 
 
 def read_picture(path: Path) -> np.ndarray:

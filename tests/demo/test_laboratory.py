@@ -36,7 +36,7 @@ def test_the_truth_is_a_capture(studio, template):
     acted = performance("training", template, FRAMES, 2.0)
     assert torch.equal(truth.motion.pose, acted.pose)
     assert torch.equal(truth.motion.root_translation, acted.root_translation)
-    assert (truth.motion.confidence == 1).all() and truth.inside(SIZE).all()
+    assert (truth.motion.confidence == 1).all() and truth.footage.size == (SIZE, SIZE)
 
 
 def test_its_frames_are_what_a_tracker_is_given(studio):

@@ -10,6 +10,7 @@ from ram_avatar.errors import UserError
 from ram_avatar.evaluation.baselines import nearest_frame, textured_mesh
 from ram_avatar.evaluation.document import Evaluation
 from ram_avatar.evaluation.evaluate import Truth, evaluate, shows_avatar, unseen_frames
+from ram_avatar.pictures import to_array
 from ram_avatar.progress import Silent
 from ram_avatar.training.dataset import CaptureDataset
 
@@ -64,12 +65,15 @@ def test_another_clip_of_the_same_person_is_unseen_throughout(avatar, capture):
 
 
 def test_the_truth_beyond_the_videos_edge_is_the_plate(data):
-    """Where the cut-out is mirrored the truth shows the room, whoever is mirrored there."""
-    data.inside[..., :10] = 0
+    kept = data.inside.clone()
+    data.inside[..., :10] = False
     truth = Truth.of(data, range(24, 30))
-    data.inside[..., :10] = 1
-    assert np.array_equal(truth.frames[0][:, :10], truth.frames[5][:, :10])
-    assert np.array_equal(truth.frames[2][:, 10:], data.frames[26].numpy()[:, 10:])
+    data.inside[:] = kept
+    plate = to_array(data.plates(torch.tensor([26])))[0]
+    assert np.array_equal(truth.frames[2][:, :10], plate[:, :10])
+    shown = kept[26, 0].numpy()
+    shown[:, :10] = False
+    assert np.array_equal(truth.frames[2][shown], data.frames[26].numpy()[shown])
 
 
 def test_nearest_frame_against_a_search_by_hand(data):
@@ -82,7 +86,7 @@ def test_nearest_frame_against_a_search_by_hand(data):
 def test_textured_mesh_is_what_training_starts_from(avatar, capture, data):
     shown = next(textured_mesh(avatar, capture.motion[3:4]))
     maps = data.maps(torch.tensor([3]))
-    expected = maps.color * maps.mask + data.plate * (1 - maps.mask)
+    expected = maps.color * maps.mask + data.plates(torch.tensor([3])) * (1 - maps.mask)
     assert np.abs(shown - ((expected[0] + 1) * 127.5).movedim(0, -1).numpy()).max() < 1.5
 
 

@@ -42,13 +42,14 @@ def make_regions() -> Regions:
     masks = np.zeros((N, S, S), np.uint8)
     masks[:, 10:90, 30:70] = 255
     boxes = {part: np.tile(box, (N, 1)) for part, box in zip(PARTS, (FACE, LEFT, RIGHT), strict=True)}
-    return Regions(masks, np.ones((S, S), bool), boxes, {part: np.ones(N, bool) for part in PARTS})
+    return Regions(masks, np.ones((N, S, S), bool), boxes, {part: np.ones(N, bool) for part in PARTS})
 
 
 def of_frames(regions: Regions, frames: slice) -> Regions:
     return replace(
         regions,
         masks=regions.masks[frames],
+        inside=regions.inside[frames],
         boxes={part: boxes[frames] for part, boxes in regions.boxes.items()},
         seen={part: seen[frames] for part, seen in regions.seen.items()},
     )
@@ -93,13 +94,13 @@ def test_the_figures_are_those_of_each_frame_alone(shown, truth, regions, judges
 
 
 def test_psnr_of_the_regions_by_hand(shown, truth, regions):
-    inside = np.ones((S, S), bool)
-    inside[:, :35] = False
+    inside = np.ones((N, S, S), bool)
+    inside[:, :, :35] = False
     found = judge_images(shown, truth, replace(regions, inside=inside), QUICK)
     pasted = np.where(inside[..., None], shown, truth)
     mask = regions.masks[0] > 127
     assert found["full"]["psnr"][0] == pytest.approx(psnr_by_hand(pasted[0], truth[0], np.ones((S, S))), abs=1e-3)
-    assert found["inside"]["psnr"][0] == pytest.approx(psnr_by_hand(shown[0], truth[0], inside), abs=1e-3)
+    assert found["inside"]["psnr"][0] == pytest.approx(psnr_by_hand(shown[0], truth[0], inside[0]), abs=1e-3)
     assert found["person"]["psnr"][0] == pytest.approx(psnr_by_hand(pasted[0], truth[0], mask), abs=1e-3)
 
 
@@ -136,8 +137,8 @@ def test_a_part_that_is_not_seen_or_lies_outside_has_no_figures(shown, truth, re
 
 
 def test_a_part_beyond_the_videos_edge_has_no_figures(shown, truth, regions):
-    inside = np.ones((S, S), bool)
-    inside[:, :26] = False  # the whole of the left hand
+    inside = np.ones((N, S, S), bool)
+    inside[:, :, :26] = False  # the whole of the left hand
     found = judge_images(shown, truth, replace(regions, inside=inside), QUICK)
     assert np.isnan(found["left_hand"]["psnr"]).all() and np.isfinite(found["right_hand"]["psnr"]).all()
 

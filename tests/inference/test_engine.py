@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -6,7 +9,6 @@ from inference.twin import renderings, shake
 from ram_avatar.avatar import Avatar
 from ram_avatar.errors import UserError
 from ram_avatar.inference.engine import OUTLINE, Engine
-from ram_avatar.pictures import to_tensor
 from ram_avatar.rendering.windows import Window
 
 
@@ -41,15 +43,46 @@ def _difference(one: np.ndarray, other: np.ndarray) -> int:
 @pytest.mark.parametrize("which", ["shaken", "trained"])
 def test_no_pixel_differs_by_more_than_one(which, motion, request):
     avatar = request.getfixturevalue(which)
-    engine = Engine(avatar)
+    engine = Engine(avatar, close_up=True)
     for frame, wanted in zip(motion.frames(), renderings(avatar, motion), strict=True):
         assert _difference(engine.render(frame), wanted) <= 1
+
+
+def test_a_close_up_is_laid_where_it_is_in_the_scene(shaken, motion):
+    """At the scene's size; beyond the square there is the room and nothing else."""
+    scene, close = Engine(shaken), Engine(shaken, close_up=True)
+    for frame in motion.frames():
+        picture, patch, square = scene.render(frame), close.render(frame), scene.square
+        assert picture.shape == shaken.background.shape
+        where, laid = square.lay(patch.astype(np.float32), *picture.shape[1::-1])
+        inner = tuple(slice(4, -4) for _ in range(2))
+        assert np.abs(picture[where].astype(float) - laid)[inner].mean() < 4  # the room is sharper in the scene
+        outside = np.ones(picture.shape[:2], bool)
+        outside[where] = False
+        assert np.array_equal(picture[outside], shaken.background[outside])
+
+
+@pytest.mark.parametrize("size", [(128, 128), (512, 512)])
+def test_the_scene_at_another_size(trained, motion, size):
+    small = Engine(trained, size=size).render(motion.frame(0))
+    whole = Engine(trained).render(motion.frame(0))
+    assert small.shape == (size[1], size[0], 3)
+    resized = cv2.resize(whole, size, interpolation=cv2.INTER_AREA if size[0] < 256 else cv2.INTER_CUBIC)
+    assert np.abs(small.astype(int) - resized).mean() < 4
+
+
+def test_nothing_of_an_absent_person_is_left_in_the_room(trained, motion):
+    """Where alpha is but a trace, the picture is the background to two levels."""
+    picture = Engine(trained).render(motion.frame(0))
+    alpha = Engine(trained, background="transparent").render(motion.frame(0))[..., 3]
+    assert 0.02 < (alpha > 127).mean() < 0.6 and (alpha == 0).mean() > 0.3
+    assert _difference(picture[alpha == 0], trained.background[alpha == 0]) <= 2
 
 
 def test_in_reduced_precision_it_is_above_45_decibels(trained, shaken, motion, own_choices):
     """Of the whole picture; of an avatar whose alpha is nowhere zero, where the person is looked for."""
     for avatar, whole in ((trained, True), (shaken, False)):
-        engine = Engine(avatar, exact=False)
+        engine = Engine(avatar, exact=False, close_up=True)
         for frame, wanted in zip(motion.frames(), renderings(avatar, motion), strict=True):
             picture = engine.render(frame)
             seen = Window.whole(64).slices if whole else engine.window.slices
@@ -67,31 +100,29 @@ def test_a_clip_begins_anew_after_a_reset(shaken, motion):
     assert not np.array_equal(after, first[0])
 
 
-def test_outside_of_the_window_there_is_what_the_network_makes_of_nobody(shaken, motion, monkeypatch):
+def test_outside_of_the_window_there_is_the_background_alone(shaken, capture, monkeypatch):
     monkeypatch.setattr("ram_avatar.inference.engine.multiplies_bf16", lambda device: False)
-    blue = np.full((64, 64, 3), (0, 0, 255), np.uint8)
-    motion.root_translation[:, 1] += 6  # small, and far from the edges
-    gone = motion[:1].map(torch.clone)
-    gone.root_translation[:, 0] = 100.0
-    for background, plate in ((blue, to_tensor(blue)[None]), ("transparent", None)):
-        engine = Engine(shaken, background=background, exact=False)
+    blue = np.full((256, 256, 3), (0, 0, 255), np.uint8)
+    motion = capture.motion[:1]  # arms down: narrow
+    for background in (blue, "transparent"):
+        engine = Engine(shaken, background=background, exact=False, close_up=True)
         picture, window = engine.render(motion.frame(0)), engine.window
-        engine.reset()
-        nobody = engine.render(gone.frame(0))
         outside = np.ones((64, 64), bool)
         outside[window.slices] = False
-        assert outside.mean() > 0.3
-        assert _difference(picture[outside], nobody[outside]) <= 1 < _difference(picture[~outside], nobody[~outside])
-        if plate is not None:
-            wanted = next(renderings(shaken, motion[:1], plate))
+        assert outside.mean() > 0.1
+        if background is blue:
+            wanted = next(renderings(shaken, motion[:1], blue))
             assert _difference(picture[window.slices], wanted[window.slices]) <= 1
-            assert _difference(nobody, next(renderings(shaken, gone, plate))) <= 1
+            shown = engine.square.inside(256, 256, 64)
+            assert (picture[outside & shown] == (0, 0, 255)).all()
+        else:
+            assert not picture[outside].any() and picture[window.slices].any()
 
 
 def test_the_window_leaves_room_around_the_template(trained, motion, own_choices):
     engine = Engine(trained, exact=False)
     engine.render(motion.frame(0))
-    _, places = engine.mapper.draw(motion[:1])
+    _, places = engine.mapper.draw(motion[:1], engine.square.camera(trained.camera, 64))
     room = places.person.grown(round(OUTLINE * 64), 64)
     assert engine.window.joined(room) == engine.window
 
@@ -111,8 +142,8 @@ def test_an_avatar_without_alpha_is_painted_whole_and_never_transparent(trained,
     from ram_avatar.networks.avatar_network import AvatarNetwork
 
     avatar = Avatar.load(avatar_folder)
-    avatar.network = shake(AvatarNetwork(tiny.network.for_capture(styles=2, plate=False)))
-    engine = Engine(avatar)
+    avatar.network = shake(AvatarNetwork(replace(tiny.network, styles=2, alpha=False)))
+    engine = Engine(avatar, close_up=True)
     for frame, wanted in zip(motion.frames(), renderings(avatar, motion), strict=True):
         assert _difference(engine.render(frame), wanted) <= 1
     with pytest.raises(UserError, match="no alpha"):
@@ -128,7 +159,7 @@ def test_it_tells_how_long_each_stage_took(trained, motion):
 
 def test_nobody_in_the_picture_and_somebody_again(shaken, motion):
     motion.root_translation[1] += torch.tensor([40.0, 0, 0])
-    engine = Engine(shaken)
+    engine = Engine(shaken, close_up=True)
     for frame, wanted in zip(motion.frames(), renderings(shaken, motion), strict=True):
         assert _difference(engine.render(frame), wanted) <= 1
 
@@ -137,7 +168,7 @@ def test_nobody_in_the_picture_and_somebody_again(shaken, motion):
 @pytest.mark.parametrize("exact", [True, False])
 def test_on_a_gpu_the_recorded_graph_renders_the_same(shaken, motion, exact):
     wanted = list(renderings(shaken, motion))
-    engine = Engine(shaken.to("cuda"), exact=exact)
+    engine = Engine(shaken.to("cuda"), close_up=True, exact=exact)
     for _ in range(2):
         for frame, picture in zip(motion.frames(), wanted, strict=True):
             found = engine.render(frame)

@@ -9,10 +9,12 @@ import torch
 from inference.twin import shake
 
 from ram_avatar.avatar import Avatar
+from ram_avatar.camera import Camera
 from ram_avatar.cli import main
 from ram_avatar.errors import UserError
 from ram_avatar.inference.export import CARD_KEY, MAPS, export
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
+from ram_avatar.networks.opacity import shown_alpha
 from ram_avatar.rendering.condition_maps import ConditionMapper
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -43,10 +45,14 @@ def exported(avatar, motion, tmp_path_factory):
 @torch.no_grad()
 def by_torch(avatar: Avatar, motion) -> np.ndarray:
     """[N, 4, S, S] of the training network, in the units of the graph's output."""
-    maps = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)(motion)
-    previous = torch.cat([maps.position[:1], maps.position[:-1]])
-    rendering = avatar.network(ConditionMaps(previous=previous, **vars(maps)))
-    return torch.cat([(rendering.color.clamp(-1, 1) + 1) / 2, rendering.alpha], 1).numpy()
+    mapper = ConditionMapper(avatar.template, avatar.identity, Camera.default(avatar.size, avatar.size), avatar.texture)
+    made, before = [], motion[:1]
+    for frame in motion.batches(1):
+        camera = avatar.framing.square(frame.root_translation[0].numpy()).camera(avatar.camera, avatar.size)
+        maps = ConditionMaps(previous=mapper.positions(before, camera), **vars(mapper(frame, camera)))
+        rendering, before = avatar.network(maps), frame
+        made.append(torch.cat([(rendering.color.clamp(-1, 1) + 1) / 2, shown_alpha(rendering.alpha)], 1))
+    return torch.cat(made).numpy()
 
 
 def test_the_example_in_the_docs_runs_and_agrees_with_torch(exported, avatar, motion, monkeypatch):
@@ -55,7 +61,7 @@ def test_the_example_in_the_docs_runs_and_agrees_with_torch(exported, avatar, mo
     monkeypatch.chdir(exported.parent)
     scope: dict = {}
     exec(code, scope)
-    found = np.stack(scope["frames"][1:]).transpose(0, 3, 1, 2)
+    found = np.stack(scope["frames"]).transpose(0, 3, 1, 2)
     wanted = by_torch(avatar, motion)
     assert found.shape == wanted.shape == (3, 4, 64, 64) and wanted.std() > 0.1
     assert np.abs(found - wanted).max() < 1 / 255
@@ -68,7 +74,7 @@ def test_the_card_tells_of_every_input_and_output(exported, avatar):
     told = json.loads(session.get_modelmeta().custom_metadata_map[CARD_KEY])
     for kind, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         assert {value.name: value.shape for value in values} == {name: v["shape"] for name, v in told[kind].items()}
-    assert list(told["inputs"]) == [*MAPS, "previous"] and list(told["outputs"]) == ["rgba", "features"]
+    assert list(told["inputs"]) == [*MAPS, "previous"] and list(told["outputs"]) == ["rgba"]
     graph = onnx.load(exported).graph
     for value in (*graph.input, *graph.output):
         assert value.doc_string == (told["inputs"] | told["outputs"])[value.name]["is"]
@@ -77,15 +83,15 @@ def test_the_card_tells_of_every_input_and_output(exported, avatar):
 
 def test_the_docs_name_every_input_and_output():
     rows = re.findall(r"^\| `(\w+)` \|", DOCS.read_text(), re.M)
-    assert rows == [*MAPS, "previous", "rgba", "features"]
+    assert rows == [*MAPS, "previous", "rgba"]
 
 
-def test_an_avatar_without_a_temporal_branch_has_nothing_to_hand_on(avatar, motion, tmp_path):
+def test_an_avatar_without_a_temporal_branch_is_not_given_the_frame_before(avatar, motion, tmp_path):
     config = replace(avatar.network.config, temporal_attention=False, spatial_attention=False, face=False)
     bare = replace(avatar, network=shake(AvatarNetwork(config)))
     export(bare, tmp_path / "bare.onnx", motion=motion)
     session, maps = onnxruntime.InferenceSession(str(tmp_path / "bare.onnx")), np.load(tmp_path / "bare.npz")
-    assert [value.name for value in session.get_outputs()] == ["rgba"]
+    assert "previous" not in [value.name for value in session.get_inputs()]
     given = {value.name: maps[value.name][1:2] for value in session.get_inputs()}
     assert np.abs(session.run(None, given)[0] - by_torch(bare, motion)[1:2]).max() < 1 / 255
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ram_avatar.avatar import Avatar
+from ram_avatar.camera import Camera
 from ram_avatar.motion.motion import Motion
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
+from ram_avatar.networks.opacity import shown_alpha
 from ram_avatar.pictures import to_array, to_tensor
 from ram_avatar.rendering.condition_maps import ConditionMapper
 
@@ -26,13 +27,19 @@ def shake(network: AvatarNetwork, seed: int = 0) -> AvatarNetwork:
 
 
 @torch.no_grad()
-def renderings(avatar: Avatar, motion: Motion, plate: Tensor | None = None) -> Iterator[np.ndarray]:
-    """Pictures [S, S, 3] over the avatar's room, or over a plate [1, 3, S, S] in [-1, 1]."""
-    mapper = ConditionMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
-    plate = to_tensor(avatar.background)[None] if plate is None else plate
-    previous = None
+def renderings(avatar: Avatar, motion: Motion, background: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Close-ups [S, S, 3] over the avatar's room, or over a picture [H, W, 3] of the scene's size."""
+    size = avatar.size
+    mapper = ConditionMapper(avatar.template, avatar.identity, Camera.default(size, size), avatar.texture)
+    background = avatar.background if background is None else background
+    before = None
     for frame in motion.batches(1):
-        maps = mapper(frame)
-        previous = maps.position if previous is None else previous
-        yield to_array(avatar.network(ConditionMaps(previous=previous, **vars(maps))).over(plate))[0]
-        previous = maps.position
+        square = avatar.framing.square(frame.root_translation[0].numpy())
+        camera = square.camera(avatar.camera, size)
+        maps = mapper(frame, camera)
+        previous = mapper.positions(frame if before is None else before, camera)
+        rendering = avatar.network(ConditionMaps(previous=previous, **vars(maps)))
+        alpha = shown_alpha(rendering.alpha) if avatar.network.config.alpha else rendering.alpha
+        plate = to_tensor(square.cut(background, size))[None]
+        yield to_array(plate + alpha * (rendering.color.clamp(-1, 1) - plate))[0]
+        before = frame

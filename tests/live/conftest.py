@@ -26,6 +26,7 @@ from ram_avatar.live.server import create_app
 from ram_avatar.live.studio import Studio
 from ram_avatar.motion.retarget import Placement
 from ram_avatar.networks.avatar_network import AvatarNetwork
+from ram_avatar.rendering.framing import Framing
 
 SIZE = 128
 
@@ -37,7 +38,7 @@ def save_untrained(folder: Path, template, network, tone: float = 0.6) -> None:
     Avatar(
         name=folder.name,
         preset="tiny",
-        camera=Camera.default(SIZE, SIZE),
+        framing=Framing.of(Camera.default(SIZE, SIZE), template, template.default_identity()),
         identity=template.default_identity(),
         template=template,
         network=AvatarNetwork(dataclasses.replace(network, image_size=SIZE)),

@@ -95,7 +95,7 @@ def test_backgrounds():
     plate, rgba = np.full((4, 4, 3), 100, np.uint8), np.zeros((4, 4, 4), np.uint8)
     rgba[0, 0] = 10, 20, 30, 255
     rgba[0, 1] = 200, 200, 200, 128
-    backdrop = Backdrop(plate)
+    backdrop = Backdrop(plate, plate.shape[1::-1])
     room = backdrop.behind(rgba, "captured")
     assert room[0, 0].tolist() == [10, 20, 30] and room[2, 2].tolist() == [100] * 3 and abs(room[0, 1, 0] - 150) <= 1
     assert backdrop.behind(rgba, "#ff8000")[3, 3].tolist() == [255, 128, 0]
@@ -184,7 +184,7 @@ def make(avatar):
             renderer,
             driver,
             start=standing(avatar),
-            backdrop=Backdrop(np.zeros((8, 8, 3), np.uint8)),
+            backdrop=Backdrop(np.zeros((8, 8, 3), np.uint8), (8, 8)),
             manual=ManualControl(avatar.template),
             **options,
         )

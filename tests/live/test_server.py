@@ -121,7 +121,7 @@ def test_what_a_page_is_told_at_first(server):
         told = event(socket, "welcome")
     assert told["avatar"] == "ada" and told["avatars"] == ["ada", "bob"]
     assert told["drivers"] == ["camera", "film", "sliders"] and told["driver"] == "camera"
-    assert told["facts"]["size"] == 128 and "jawOpen" in told["facts"]["actions"]
+    assert (told["facts"]["width"], told["facts"]["height"]) == (128, 128) and "jawOpen" in told["facts"]["actions"]
     assert told["settings"]["background"] == "captured"
     until(lambda: server.app.state.host.page is None)
 

@@ -37,11 +37,11 @@ def painted(
         confidence=torch.ones(5, 8),
     )
     maps = mapper(motion)
-    painter = SurfacePainter(template, identity, camera, size=128)
+    painter = SurfacePainter(template, identity, size=128)
     for i in range(5):
         mask = maps.position[i, 3].numpy()
         frame = (maps.color[i].permute(1, 2, 0).numpy() * 0.5 + 0.5) * 255
-        painter.add(frame.round().astype(np.uint8), (mask * 255).astype(np.uint8), motion[[i]])
+        painter.add(frame.round().astype(np.uint8), (mask * 255).astype(np.uint8), motion[[i]], mapper.camera)
     return mapper, motion, maps, painter.texture()
 
 
@@ -61,12 +61,12 @@ def test_what_is_not_seen_takes_the_nearest_color(painted):
 
 
 def test_a_painter_that_saw_nothing_is_gray(template):
-    painter = SurfacePainter(template, template.default_identity(), Camera.default(64, 64), size=32)
+    painter = SurfacePainter(template, template.default_identity(), size=32)
     from ram_avatar.motion.motion import Motion
 
     motion = Motion(template.name, 25.0, torch.zeros(1, 3), torch.tensor([[0.0, 3.0, 0.0]]),
                     torch.zeros(1, len(template.pose_joints), 3), torch.zeros(1, 52), torch.ones(1, 8))  # fmt: skip
-    painter.add(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8), motion)
+    painter.add(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8), motion, Camera.default(64, 64))
     texture, unseen = painter.texture()
     assert unseen == 1.0 and texture.abs().max() < 0.01
 
@@ -137,10 +137,10 @@ def test_what_is_seen_rarely_takes_the_colors_beside_it(template):
     mask = (shown * 255).astype(np.uint8)
     hidden = mask.copy()
     hidden[:, SIZE // 2 : SIZE // 2 + 2] = 0
-    painter = SurfacePainter(template, identity, camera, size=128)
+    painter = SurfacePainter(template, identity, size=128)
     for index in range(30):
         wrong = index < 2
         frame = np.full((SIZE, SIZE, 3), 255 if wrong else 0, np.uint8)
-        painter.add(frame, mask if wrong else hidden, motion)
+        painter.add(frame, mask if wrong else hidden, motion, camera)
     texture, _ = painter.texture()
     assert texture.max() < -0.9

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ram_avatar.demo.laboratory import synthesize
+from ram_avatar.rendering.framing import Square
 from ram_avatar.tracking.fitting import Fit
-from ram_avatar.tracking.refinement import _flow, _paint, _seen_points, _spread_points
+from ram_avatar.tracking.refinement import Film, _flow, _paint, _seen_points, _spread_points
 
 SIZE = 192
 
@@ -19,15 +20,16 @@ def truth(tmp_path_factory):
 def test_points_are_found_where_a_wrong_fit_does_not_put_them(truth, template):
     """The true motion, moved by three pixels: the flow leads most of the points back to where they truly are."""
     camera, points = truth.camera, _spread_points(template, 300)
-    film = list(truth.frames())
-    texture = _paint(template, Fit(truth.identity, truth.motion, camera, {}), film, range(len(film)), camera)
+    frames, masks = map(list, zip(*truth.frames(), strict=True))
+    whole, shown = [Square(0.0, 0.0, float(SIZE))] * 6, np.array([True, True, False, True, True, True])
+    film = Film(camera, SIZE, whole, frames, masks, truth.background(), shown, range(6))
+    texture = _paint(template, Fit(truth.identity, truth.motion, camera, {}), film)
     depth = truth.motion.root_translation[:, 1].mean()
     shift = torch.tensor([3.0 * float(depth) / camera.focal, 0.0, 0.0])
     moved = replace(truth.motion, root_translation=truth.motion.root_translation + shift)
     fitted = Fit(truth.identity, moved, camera, {})
     body, errors, used = template.body(truth.identity), [], []
-    shown = np.array([True, True, False, True, True, True])
-    found = list(_seen_points(template, fitted, film, shown, truth.background(), camera, texture, points))
+    found = list(_seen_points(template, fitted, film, texture, points))
     assert [index for index, *_ in found] == [0, 1, 3, 4, 5]
     for index, place, seen, offset in found:
         posed = body.pose(*truth.motion[[index]].parameters()).vertices

@@ -1,66 +1,12 @@
-"""The crop, the other people, and the camera that stands still or does not."""
+"""The other people, and the camera that stands still or does not."""
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from ram_avatar.tracking.cropping import Crop, choose_crop, mirror_beyond
 from ram_avatar.tracking.people import find_people
 from ram_avatar.tracking.stillness import MOVES, camera_moves
 from ram_avatar.video import read_frames
-
-
-class _Seen:
-    """Observations of a person whose mask is a bar that walks from left to right."""
-
-    width, height = 400, 600
-
-    def __init__(self):
-        self.masks = np.zeros((5, 150, 100), np.uint8)
-        for i in range(5):
-            self.masks[i, 30:140, 20 + 10 * i : 40 + 10 * i] = 255
-        self.seen = {"body": torch.ones(5, dtype=torch.bool)}
-
-    def __len__(self):
-        return 5
-
-
-def test_the_crop_holds_every_mask_and_mesh():
-    seen = _Seen()
-    boxes = torch.tensor([[100.0, 100.0, 200.0, 570.0]]).repeat(5, 1)
-    boxes[2] = torch.tensor([60.0, 90.0, 330.0, 560.0])
-    crop = choose_crop(seen, boxes)
-    assert crop.left <= 60 and crop.left + crop.side >= 330
-    assert crop.top <= 90 and crop.top + crop.side >= 570
-    for mask in seen.masks:
-        area = mask.sum() * (crop.size / crop.side * 4) ** 2
-        assert crop.cut(mask, 100 / 400, mirror=False).astype(float).sum() > 0.97 * area
-
-
-def test_a_crop_stays_inside_where_it_fits():
-    crop = choose_crop(_Seen(), torch.tensor([[5.0, 100.0, 100.0, 300.0]]).repeat(5, 1))
-    assert crop.top >= 0 and crop.top + crop.side <= 600
-
-
-@pytest.mark.parametrize("side", [300.0, 333.3, 1500.0])
-def test_a_cut_puts_pixels_where_the_camera_says(side):
-    """A dot in the source is found where the crop's arithmetic puts it."""
-    source = np.zeros((1600, 1500), np.uint8)
-    cv2.circle(source, (700, 800), 12, 255, -1)
-    crop = Crop(700 - 0.3 * side, 800 - 0.6 * side, side)
-    rows, columns = np.nonzero(crop.cut(source, mirror=False) > 127)
-    assert abs(columns.mean() + 0.5 - 0.3 * crop.size) < 1 and abs(rows.mean() + 0.5 - 0.6 * crop.size) < 1
-
-
-def test_nobody_is_mirrored_beyond_the_edge():
-    picture = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
-    inside = np.zeros((20, 20), bool)
-    inside[:, 6:15] = True
-    whole = mirror_beyond(picture, inside)
-    assert np.array_equal(whole[:, 6:15], picture[:, 6:15]) and whole.shape == picture.shape
-    assert np.array_equal(whole[:, 5], picture[:, 7]) and np.array_equal(whole[:, 19], picture[:, 9])
-    assert np.array_equal(mirror_beyond(picture, np.ones((20, 20), bool)), picture)
 
 
 def _room() -> np.ndarray:

@@ -13,26 +13,18 @@ from ram_avatar.video import VideoWriter, probe, read_frames
 
 def test_a_film_becomes_a_capture(capture, film):
     assert len(capture) == probe(film).frames == 30 and capture.train_frames == list(range(24))
-    assert capture.static_camera and capture.report["others_seen"] == 0
+    assert capture.known_background and not capture.footage.moves and capture.report["others_seen"] == 0
+    assert capture.scene_size == capture.footage.size == (256, 256)
     assert capture.report["detection_rates"]["body"] > 0.95
     assert capture.report["fit_errors"]["body"] < 0.012
     assert capture.report["face_read_from"] in ("landmarks", "blendshape net and landmarks")
     preview = list(read_frames(capture.folder / "preview.mp4"))
-    assert len(preview) == 30 and preview[0].shape[1] == 2 * preview[0].shape[0]
+    assert len(preview) == 30 and preview[0].shape == (256, 512, 3)
 
 
-def test_the_stored_frames_are_the_films(capture, film):
-    """A stored frame is the film's own cut-out: the camera's arithmetic undone finds the same colours."""
-    crop, size = capture.crop, capture.camera.width
-    frame, mask = next(iter(capture.frames()))
-    source = next(iter(read_frames(film)))
-    inside = capture.inside(size)
-    rows, columns = np.nonzero(inside)
-    pick = np.random.default_rng(0).choice(len(rows), 500)
-    x = ((columns[pick] + 0.5) * crop["side"] / size + crop["left"]).astype(int)
-    y = ((rows[pick] + 0.5) * crop["side"] / size + crop["top"]).astype(int)
-    difference = np.abs(frame[rows[pick], columns[pick]].astype(int) - source[y, x])
-    assert np.median(difference) <= 4
+def test_the_frames_are_the_films_and_whole(capture, film):
+    for (frame, mask), source in zip(capture.frames(), read_frames(film), strict=True):
+        assert np.array_equal(frame, source) and mask.shape == frame.shape[:2]
     assert mask.max() == 255 and 0.03 < (mask > 127).mean() < 0.5
 
 
@@ -41,22 +33,18 @@ def test_the_template_lies_on_the_person(capture, template):
     from ram_avatar.rendering.shading import shaded
 
     overlap = []
-    frames = capture.frames(128)
-    for (_, mask), (_, drawn) in zip(
-        frames, shaded(template, capture.identity, capture.motion, capture.camera.resized(128)), strict=True
-    ):
+    frames = capture.frames()
+    drawings = shaded(template, capture.identity, capture.motion, capture.camera)
+    for (_, mask), (_, drawn) in zip(frames, drawings, strict=True):
         person = mask > 127
         overlap.append((person & drawn).sum() / (person | drawn).sum())
     assert np.mean(overlap) > 0.65
 
 
 def test_the_background_is_the_room_alone(capture, template):
-    from ram_avatar.tracking.cropping import Crop
 
-    crop = Crop(capture.crop["left"], capture.crop["top"], capture.crop["side"])
-    room = crop.cut(Performer(template).room(256)).astype(int)
-    inside = capture.inside(crop.size)
-    assert np.abs(capture.background().astype(int) - room)[inside].mean() < 6
+    room = Performer(template).room(256).astype(int)
+    assert np.abs(capture.background().astype(int) - room).mean() < 6
 
 
 def test_a_capture_is_read_back(capture):
@@ -104,7 +92,16 @@ def test_an_existing_folder_is_kept(tmp_path, film, template):
         (lambda f: _set(f, camera={"focal": 1}), "damaged"),
         (lambda f: _set(f, frames=3), "does not belong"),
         (lambda f: (f / "motion.npz").write_bytes(b"x"), "motion.npz"),
+        (lambda f: _set(f, format_version=1), "capture format 1, but .* make the capture again"),
         (lambda f: (f / "masks.mkv").unlink(), "no masks.mkv"),
+        (lambda f: (f / "video.mp4").unlink(), "no video.mp4"),
+        (lambda f: _footage(f, file="../video.mp4"), "footage does not fit"),
+        (lambda f: _footage(f, right=200), "footage does not fit"),
+        (lambda f: _footage(f, left=-3), "damaged"),
+        (lambda f: np.savez(f / "camera_path.npz", to_scene=np.eye(3)[None]), "camera_path.npz: damaged"),
+        (lambda f: np.savez(f / "camera_path.npz", to_scene=np.full((30, 3, 3), np.nan)), "camera_path.npz: damaged"),
+        (lambda f: np.savez(f / "camera_path.npz", other=np.zeros((30, 3))), "camera_path.npz: damaged"),
+        (lambda f: (f / "camera_path.npz").write_text("x"), "camera_path.npz: damaged"),
         (lambda f: (f / "capture.json").unlink(), "not a capture"),
     ],
 )
@@ -119,6 +116,13 @@ def test_damaged_captures_are_told(capture, tmp_path, spoil, cause):
 def _set(folder, **values):
     path = folder / "capture.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def _footage(folder, **values):
+    path = folder / "capture.json"
+    described = json.loads(path.read_text())
+    described["footage"] |= values
+    path.write_text(json.dumps(described))
 
 
 def test_a_named_face_model_has_to_be_the_right_one(tmp_path, film, template):

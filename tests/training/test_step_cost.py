@@ -44,11 +44,11 @@ class Everywhere:
 
     def __init__(self, size: int):
         self.size, self.capture = size, SimpleNamespace(train_frames=[0])
-        self.plate, self.inside = torch.ones(1, 3, size, size), torch.ones(1, 1, size, size)
 
-    def batch(self, index: torch.Tensor) -> Batch:
+    def batch(self, index: torch.Tensor, neighbors: bool = True) -> Batch:
         image, mask = (torch.ones(len(index), channels, self.size, self.size) for channels in (3, 1))
-        return Batch(index, full_maps(len(index), self.size), image, mask, before=image.clone(), after=image.clone())
+        maps, others = full_maps(len(index), self.size), (image.clone() for _ in range(3))
+        return Batch(index, maps, image, mask, mask.clone(), *others)
 
     def part_boxes(self, index: torch.Tensor) -> torch.Tensor:
         return torch.ones(len(index), 3, 3)

@@ -2,6 +2,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from ram_avatar.motion.alignment import ALIGNMENT_FILE, Alignment, Score
 from ram_avatar.motion.pose_features import PoseFeatures
 from ram_avatar.motion.posture import Posture
 from ram_avatar.networks.opacity import soft_outline
+from ram_avatar.pictures import to_tensor
 from ram_avatar.progress import Silent
 from ram_avatar.tracking.capture import Capture
-from ram_avatar.training.dataset import CaptureDataset
+from ram_avatar.training.dataset import CaptureDataset, behind
 from ram_avatar.training.first_avatar import first_avatar
 from ram_avatar.training.launch import launched
 from ram_avatar.training.trainer import CHECKPOINT_FILE, Trainer
@@ -189,8 +191,9 @@ def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
     maps = data.maps(torch.tensor([3]))
     covered, edge = maps.position[:, 3:], (maps.position[:, 3:] != soft_outline(maps.position[:, 3:])).float()
     with torch.no_grad():
-        drawn = avatar.network.eval()(maps).over(data.plate)
-    mesh = maps.color * covered + data.plate * (1 - covered)
+        plate = data.plates(torch.tensor([3]))
+        drawn = avatar.network.eval()(maps).over(plate)
+    mesh = maps.color * covered + plate * (1 - covered)
     assert ((drawn - mesh) * (1 - edge)).abs().max() < 0.05 and edge.mean() < 0.2
     trained = train(capture, tmp_path / "a", preset=tiny, accelerator="cpu")  # and goes on from there
     assert trained.training["step"] == tiny.training.steps
@@ -198,17 +201,29 @@ def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
     assert any("style_unet" in name for name in weights)
 
 
-def test_a_moving_camera_has_the_whole_frame_learned(capture, tiny, tmp_path):
-    """Without a plate there is no alpha: the background is painted, and cannot be taken away."""
-    moving = Capture(**{**vars(capture), "static_camera": False})
-    avatar = train(moving, tmp_path / "a", preset=tiny, accelerator="cpu")
-    assert not avatar.network.config.alpha
-    first, second = avatar.render(capture.motion[:2])
-    blue = np.zeros((64, 64, 3), np.uint8)
-    assert np.array_equal(first, next(avatar.render(capture.motion[:1], background=blue)))
-    with pytest.raises(UserError, match="no alpha"):
-        next(avatar.render(capture.motion[:1], background="transparent"))
-    assert second.shape == (64, 64, 3)
+def test_what_is_behind_the_person_is_nobodys_to_learn():
+    """The frame where nobody is near, the plate where somebody is, and no step between."""
+    image, plate = torch.full((1, 3, 32, 32), 0.5), torch.full((1, 3, 32, 32), -0.5)
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8:20, 8:20] = torch.linspace(0.02, 1, 12)
+    shown = behind(image, mask, plate)
+    assert (shown[..., 12:20, 12:20] == -0.5).all() and (shown[..., :5, :] == 0.5).all()
+    assert ((shown >= -0.5) & (shown <= 0.5)).all() and ((shown > -0.5) & (shown < 0.5)).any()
+
+
+def test_neighbours_are_seen_through_the_frames_own_close_up(capture, template):
+    """A neighbour that is cut out as its own frame, brought to this frame's square, is the neighbour cut by it."""
+    data = CaptureDataset(capture, template, torch.zeros(3, 8, 8), 64, torch.device("cpu"), Silent())
+    for index, step in ((12, -1), (12, 1), (20, 1)):
+        frame = next(islice(capture.frames(), index + step, None))[0]
+        wanted = to_tensor(data.squares[index].cut(frame, 64))[None]
+        batch = data.batch(torch.tensor([index]))
+        found = batch.before if step < 0 else batch.after
+        both = torch.from_numpy(data.squares[index].inside(256, 256, 64))
+        assert ((wanted - found).abs().mean(1, keepdim=True) * both).mean() < 0.03
+        camera = data.cameras[index]
+        before = data.mapper.positions(capture.motion[[index - 1]], camera)
+        assert torch.equal(batch.maps.previous, before)
 
 
 def test_a_run_killed_after_its_last_step_is_finished(capture, tiny, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ two come apart: `track` on the video is judged by `evaluation.tracking_error`, a
 truth shows what remains when tracking is perfect.
 """
 
+import shutil
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +23,8 @@ from ..motion.motion import Motion
 from ..motion.retarget import Person, retarget
 from ..pictures import write_picture
 from ..progress import Progress, Silent, follow
-from ..tracking.capture import CAPTURE_FILE, Capture, is_capture
-from ..video import VideoWriter, read_frames
+from ..tracking.capture import CAPTURE_FILE, Capture, Footage, is_capture
+from ..video import VideoWriter
 from .choreography import PERFORMANCES
 from .performances import FLOOR, performance, performer_identity
 from .performer import Performer
@@ -51,7 +52,7 @@ def synthesize(
     The truth has the performer's identity, camera and motion, the masks that its pictures were made with, and
     the empty room, without shadows, as its plate. Its frames are decoded from the compressed video: they are the
     pixels that a tracker and a trainer get of it, so that a comparison of the two tells of tracking alone.
-    Nothing is cut out, and captures of one size share one camera.
+    Captures of one size share one camera.
 
     Args:
         motion: a performance ("training", "driving", or "walking", which leaves the frame in part), a motion `.npz`
@@ -85,8 +86,8 @@ def synthesize(
             camera=Performer.camera(size),
             motion=shown,
             identity=identity,
-            static_camera=True,
-            crop={"left": 0.0, "top": 0.0, "side": float(size), "source_width": size, "source_height": size},
+            footage=Footage(VIDEO, 0, 0, size, size),
+            known_background=True,
             report={
                 "truth": True,
                 "motion": Path(motion).name,
@@ -113,7 +114,7 @@ def performer(seed: int) -> Performer:
 
 
 def _film(person: Performer, truth: Capture, video: Path, progress: Progress) -> None:
-    """Write the video and the truth's masks, then the truth's frames as the video shows them."""
+    """Write the video, once more into the truth, and the truth's masks."""
     size, fps, count = truth.camera.width, truth.motion.fps, len(truth)
     with (
         VideoWriter(video, size, size, fps) as colors,
@@ -123,9 +124,7 @@ def _film(person: Performer, truth: Capture, video: Path, progress: Progress) ->
         for picture, mask in follow(rendered, progress, "Filming the performer", count):
             colors.write(picture)
             grays.write(np.repeat(mask[..., None], 3, 2))
-    with VideoWriter(truth.folder / "frames.mkv", size, size, fps) as kept:
-        for picture in follow(read_frames(video), progress, "Keeping the frames", count):
-            kept.write(picture)
+    shutil.copyfile(video, truth.folder / VIDEO)
 
 
 def stage(path: Path, template: BodyTemplate, identity: Tensor, frames: int, progress: Progress) -> Motion:

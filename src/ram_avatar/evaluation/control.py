@@ -4,7 +4,7 @@ Both sides are gated as the tracker gates them (`tracking.observations`): a hand
 face seen from behind count as unseen.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -31,7 +31,6 @@ MIN_VISIBILITY = 0.5  # joints below are hidden, and not asked for
 
 # A landmark this far (metres) behind the nearest surface is hidden; joints lie within the body.
 _BURIED = 0.15
-_POSED_AT_ONCE = 16
 
 # MediaPipe's face landmarks; right and left are the person's.
 _OUTER_EYE_CORNERS = (33, 263)
@@ -68,12 +67,17 @@ def _detect_enlarged(detector: LandmarkDetector, frame: np.ndarray) -> Landmarks
     if zoom <= 1:
         return detector.detect(frame)
     seen = detector.detect(cv2.resize(frame, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC))
+    return scaled(seen, 1 / zoom)
+
+
+def scaled(seen: Landmarks, zoom: float) -> Landmarks:
+    """Landmarks in the pixels of a picture `zoom` times as large."""
     return replace(
         seen,
-        pose=seen.pose / zoom,
-        left_hand=seen.left_hand / zoom,
-        right_hand=seen.right_hand / zoom,
-        face=seen.face / zoom,
+        pose=seen.pose * zoom,
+        left_hand=seen.left_hand * zoom,
+        right_hand=seen.right_hand * zoom,
+        face=seen.face * zoom,
     )
 
 
@@ -81,7 +85,9 @@ def _detect_enlarged(detector: LandmarkDetector, frame: np.ndarray) -> Landmarks
 
 
 @torch.no_grad()
-def expected_landmarks(template: BodyTemplate, identity: Tensor, camera: Camera, motion: Motion) -> list[Landmarks]:
+def expected_landmarks(
+    template: BodyTemplate, identity: Tensor, cameras: Sequence[Camera], motion: Motion
+) -> list[Landmarks]:
     """What a detector would see of a body that moves as it is told, for motions without a video of this person.
 
     Pose landmarks that the template's `Correspondence` does not have are NaN. So is a part that was unseen in the
@@ -92,7 +98,7 @@ def expected_landmarks(template: BodyTemplate, identity: Tensor, camera: Camera,
 
     Args:
         identity: [I] of the template, on its device.
-        camera: of the pictures that the detector's landmarks will be compared in.
+        cameras: of each picture that the detector's landmarks will be compared in.
         motion: what drives the avatar, as `motion.retarget` leaves it.
 
     Raises:
@@ -101,7 +107,7 @@ def expected_landmarks(template: BodyTemplate, identity: Tensor, camera: Camera,
     body, landmarks = template.body(identity), Correspondence.load(template)
     order = landmarks.joint_landmarks + landmarks.surface_landmarks
     expected = []
-    for part in motion.batches(_POSED_AT_ONCE):
+    for part, camera in zip(motion.batches(1), cameras, strict=True):
         part = part.map(lambda t: t.to(identity.device))
         posed = body.pose(*part.parameters())
         points, joints = landmarks.regressor @ posed.vertices, posed.joints[..., :3, 3]

@@ -15,7 +15,7 @@ from ..files import atomic_folder
 from ..hardware import describe_machine, describe_versions
 from ..motion.motion import PARTS, Motion
 from ..motion.retarget import Person, retarget
-from ..pictures import fit_square, to_array, to_tensor
+from ..pictures import fit, to_array
 from ..progress import Progress, Silent, follow
 from ..tracking.capture import Capture
 from ..tracking.landmarks import Landmarks
@@ -47,17 +47,19 @@ class Truth:
 
     @classmethod
     def of(cls, data: CaptureDataset, numbers: Sequence[int]) -> "Truth":
-        """The frames of a capture with these numbers. Nobody is mirrored at the video's edge."""
-        inside, plate, numbers = data.inside[0].cpu(), data.plate[0].cpu(), list(numbers)
-        frames = [to_array(to_tensor(frame) * inside + plate * (1 - inside)) for frame in data.frames[numbers]]
+        """Take the close-ups of a capture with these numbers; beyond the video's edge they show the plate."""
+        numbers = list(numbers)
+        inside = data.inside[numbers, 0].numpy()
+        plates = to_array(data.plates(torch.tensor(numbers)).cpu())
+        frames = np.where(inside[..., None], data.frames[numbers].numpy(), plates)
         seen = data.capture.motion.confidence[numbers] > _SEEN
         regions = Regions(
             masks=data.masks[numbers, 0].numpy(),
-            inside=data.inside[0, 0].cpu().numpy() > 0.5,
+            inside=inside,
             boxes={name: box[numbers].numpy() for name, box in data.boxes.items()},
             seen={name: seen[:, PARTS.index(name)].numpy() for name in data.boxes},
         )
-        return cls(np.stack(frames), regions)
+        return cls(frames, regions)
 
 
 def evaluate(
@@ -82,9 +84,7 @@ def evaluate(
         raise UserError(f"{capture.folder}: a motion of template '{capture.motion.template}' cannot drive this avatar")
     with atomic_folder(out, overwrite, marker=EVALUATION_FILE) as folder:
         if shows_avatar(capture, avatar):
-            data = CaptureDataset(
-                capture, avatar.template, avatar.texture, avatar.camera.width, avatar.device, progress
-            )
+            data = CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
             numbers = unseen_frames(capture, avatar)
             frames = render_ways(avatar, data, numbers, progress)
             truth = Truth.of(data, numbers)
@@ -103,7 +103,7 @@ def shows_avatar(capture: Capture, avatar: Avatar) -> bool:
     same = capture.identity.shape == avatar.identity.shape and torch.allclose(
         capture.identity, avatar.identity.cpu(), atol=1e-4
     )
-    here, there = capture.camera.resized(avatar.camera.width), avatar.camera
+    here, there = capture.camera, avatar.camera
     close = [abs(a - b) < 1e-2 for a, b in zip(here.as_dict().values(), there.as_dict().values(), strict=True)]
     return same and all(close)
 
@@ -114,10 +114,16 @@ def unseen_frames(capture: Capture, avatar: Avatar) -> list[int]:
     return capture.held_out if trained else np.flatnonzero(capture.shown).tolist()
 
 
-def render_frames(avatar: Avatar, motion: Motion, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    """Some frames of a motion, [S, S, 3] uint8 each; after a gap the avatar starts anew, as it does in training."""
+def render_frames(
+    avatar: Avatar, motion: Motion, numbers: Sequence[int], size: tuple[int, int] | None = None
+) -> Iterator[np.ndarray]:
+    """Render some frames of a motion; after a gap the avatar starts anew, as it does in training.
+
+    Args:
+        size: width and height of pictures of the scene; close-ups [S, S, 3] without.
+    """
     for run in runs(numbers):
-        yield from avatar.render(motion[run[0] : run[-1] + 1])
+        yield from avatar.render(motion[run[0] : run[-1] + 1], size=size, close_up=size is None)
 
 
 def render_ways(avatar: Avatar, data: CaptureDataset, numbers: Sequence[int], progress: Progress) -> Frames:
@@ -157,7 +163,7 @@ def judge_own(
         frames: of the avatar and of any baselines.
         facts: more about how it was judged, for the report.
     """
-    judges, size = Judges.load(), avatar.camera.width
+    judges, size = Judges.load(), avatar.size
     ways = judge_pictures(frames, truth, judges, progress)
     wanted = _detect(truth.frames, "the video", progress)
     for way, shown in frames.items():
@@ -184,12 +190,15 @@ def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple
     on_cpu = avatar.template.to("cpu")
     source = Person.of(capture.shown_motion, on_cpu, capture.identity)
     motion = retarget(capture.motion, on_cpu, source, avatar.person)
-    size = avatar.camera.width
+    size = avatar.size
+    rendered = avatar.render(motion, close_up=True)
     frames = {
-        "avatar": np.stack(list(follow(avatar.render(motion), progress, "Rendering", len(motion)))),
+        "avatar": np.stack(list(follow(rendered, progress, "Rendering", len(motion)))),
         "textured_mesh": np.stack(list(textured_mesh(avatar, motion))),
     }
-    wanted = expected_landmarks(on_cpu, avatar.identity.cpu(), avatar.camera, motion)
+    squares = map(avatar.framing.square, motion.root_translation.numpy())
+    cameras = [square.camera(avatar.camera, size) for square in squares]
+    wanted = expected_landmarks(on_cpu, avatar.identity.cpu(), cameras, motion)
     ways = {}
     for way, shown in frames.items():
         ways[way] = {"control": judge_control(_detect(shown, way_label(way).lower(), progress), wanted)}
@@ -205,7 +214,7 @@ def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple
         protocol=_protocol(avatar, frames, told),
         ways=ways,
     )
-    driver = np.stack([fit_square(frame, size) for frame, _ in capture.frames(size)])
+    driver = np.stack([fit(frame, size, size) for frame, _ in capture.frames()])
     return evaluation, {"driver": driver, **frames}
 
 
@@ -218,7 +227,7 @@ def _still_noise(avatar: Avatar, motion: Motion) -> np.ndarray:
     """[N] `own_noise` of the middle pose held still for up to `_STILL` frames; NaN in the others."""
     held = motion[[len(motion) // 2] * min(_STILL, len(motion))]
     noise = np.full(len(motion), np.nan)
-    noise[: len(held)] = own_noise(np.stack(list(avatar.render(held))))
+    noise[: len(held)] = own_noise(np.stack(list(avatar.render(held, close_up=True))))
     return noise
 
 
@@ -237,7 +246,7 @@ def _protocol(avatar: Avatar, frames: Frames, told: str) -> dict[str, str]:
         "preset": avatar.preset,
         "training": f"{trained['step']} of {trained['steps']} steps on {trained['frames']} frames of "
         f"{trained['source']}, {trained['seconds']:.0f} s",
-        "pictures": f"{avatar.camera.width} x {avatar.camera.width} pixels, 8 bits a channel on both sides",
+        "pictures": f"close-ups that follow the person, {avatar.size} x {avatar.size} pixels, 8 bits a channel",
         "range": "the last fifth of the frames that show the person is held out of training; only that is judged",
         "mask": "MediaPipe's segmentation, above one half",
         "control": f"compared with {told}",

@@ -25,7 +25,7 @@ class Regions:
     """Where the person and their parts are in N frames of S x S pixels."""
 
     masks: np.ndarray  # [N, S, S] uint8 person
-    inside: np.ndarray  # [S, S] bool: what the video shows
+    inside: np.ndarray  # [N, S, S] bool: what the video shows
     boxes: dict[str, np.ndarray]  # of each of PARTS: [N, 3] square boxes, left, top and side in pixels
     seen: dict[str, np.ndarray]  # of each of PARTS: [N] bool, whether the video shows it
 
@@ -75,7 +75,7 @@ def judge_images(
 ) -> dict[str, Series]:
     """Image figures of every frame, by region.
 
-    - full: the whole square, where what lies beyond the video's edge counts as equal.
+    - full: the whole close-up, where what lies beyond the video's edge counts as equal.
     - inside: the pixels that the video shows.
     - person: PSNR and FLIP over the mask, SSIM in its box, ST-LPIPS in the box brought to 192 x 128.
     - face, left_hand, right_hand: the square box, resampled to max(64, S // 4) pixels. PSNR and FLIP leave out
@@ -107,16 +107,16 @@ def judge_images(
 
 
 def _batches(shown: np.ndarray, truth: np.ndarray, regions: Regions, judges: Judges) -> Iterator[_Frames]:
-    inside = torch.from_numpy(regions.inside)[None, None].float()
     for first in range(0, len(regions), _JUDGED_AT_ONCE):
         part = slice(first, first + _JUDGED_AT_ONCE)
-        a = to_tensor(np.where(regions.inside[..., None], shown[part], truth[part]))
+        inside = regions.inside[part]
+        a = to_tensor(np.where(inside[..., None], shown[part], truth[part]))
         b = to_tensor(truth[part])
         yield _Frames(
             shown=a,
             truth=b,
             mask=torch.from_numpy(regions.masks[part])[:, None].float() / 255,
-            inside=inside.expand(len(a), -1, -1, -1),
+            inside=torch.from_numpy(inside)[:, None].float(),
             boxes={name: torch.from_numpy(regions.boxes[name][part]).float() for name in PARTS},
             seen={name: torch.from_numpy(regions.seen[name][part]) for name in PARTS},
             flip=judges.flip(a, b) if judges.flip else None,

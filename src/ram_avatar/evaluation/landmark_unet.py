@@ -203,7 +203,7 @@ def train_landmark_unet(
     """Train a U-Net on the frames that an avatar of this preset is trained on, from the preset's seed.
 
     Args:
-        landmarks: of every frame of the capture, in the pixels of its stored frames.
+        landmarks: of every frame of the capture, in the pixels of its close-up in `data`.
         gflop: cost of a frame; that of the avatar's network, counted by `torch.utils.flop_counter`.
 
     Raises:
@@ -219,10 +219,9 @@ def train_landmark_unet(
     perceptual = PerceptualLoss(config.perceptual_layers).to(data.device, memory_format=torch.channels_last)
     half = choose_precision("auto", preset, data.device) == "bf16-mixed"
     precision = partial(torch.autocast, data.device.type, torch.bfloat16, enabled=half)
-    scale = data.size / data.capture.camera.width
 
     def draw(index: Tensor) -> Tensor:
-        drawn = draw_landmarks([landmarks[i] for i in index.tolist()], data.size, scale)
+        drawn = draw_landmarks([landmarks[i] for i in index.tolist()], data.size)
         return drawn.to(data.device).float() / 255
 
     for step in range(config.steps):
@@ -245,10 +244,11 @@ def _loss(
     """The photometric and perceptual terms of the avatar's loss, see `training.trainer`."""
     image = to_tensor(data.frames[index].to(data.device))
     mask = data.masks[index].to(data.device).float() / 255
-    photometric = smooth_l1(shown, image, data.inside * (1 + config.person_weight * mask))
-    seen, truth = shown * data.inside, image * data.inside
+    inside = data.inside[index].to(data.device).float()
+    photometric = smooth_l1(shown, image, inside * (1 + config.person_weight * mask))
+    seen, truth = shown * inside, image * inside
     with torch.autocast(data.device.type, torch.bfloat16, enabled=multiplies_bf16(data.device)):
-        window, cut = person_windows(mask), detail_cuts(data.part_boxes(index), data.size)
+        window, cut = person_windows(mask * inside), detail_cuts(data.part_boxes(index), data.size)
         person = perceptual(window(seen), window(truth))
         detail = perceptual(cut(seen), cut(truth))
     return config.photometric_weight * photometric + config.perceptual_weight * person + config.detail_weight * detail

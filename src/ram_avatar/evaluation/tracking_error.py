@@ -146,8 +146,8 @@ class _Clip:
     points: Tensor  # [N, J + 10, 3] joints and fingertips, metres
     turns: Tensor  # [N, J, 3, 3] from the reference pose
     vertices: Tensor  # [N, V, 3]
-    pixels: Tensor  # [N, J + 10, 2] the points in the video
-    height: Tensor  # [N] the person, standing upright where they are, in pixels of the video
+    pixels: Tensor  # [N, J + 10, 2] the points in the scene
+    height: Tensor  # [N] the person, standing upright where they are, in pixels of the scene
 
     @classmethod
     @torch.no_grad()
@@ -157,17 +157,14 @@ class _Clip:
         vertices = torch.cat([p.vertices for p in posed])
         tips = vertices[:, template.fingertips].mean(2)
         points = torch.cat([torch.cat([p.joints[..., :3, 3] for p in posed]), tips], 1).double()
-        crop = capture.crop
-        zoom = crop["side"] / capture.camera.width  # of the stored picture to the video
         projected = capture.camera.project(points)
-        corner = points.new_tensor([crop["left"], crop["top"]])
         stature = float(body.reference_vertices()[:, 2].max() - body.reference_vertices()[:, 2].min())
         return cls(
             points=points,
             turns=torch.cat([p.turns for p in posed]).double(),
             vertices=vertices,
-            pixels=projected[..., :2] * zoom + corner,
-            height=capture.camera.focal * zoom * stature / projected[:, 0, 2],
+            pixels=projected[..., :2],
+            height=capture.camera.focal * stature / projected[:, 0, 2],
         )
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..camera import Camera
 from ..errors import UserError
 from ..hardware import multiplies_bf16
 from ..motion.motion import Frame, Motion
-from ..pictures import fill_square, to_array, to_tensor
+from ..networks.opacity import shown_alpha
+from ..pictures import fill
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper, Places
-from ..rendering.windows import Window, apart, crop
+from ..rendering.windows import Window, apart
 from .choice import fastest
 from .folding import PART_REACH, FoldedNetwork, Windows
 
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
 OUTLINE = 1 / 12
 """Of the picture's side: how far from the template's outline a person is looked for, unless all is to be exact.
 
-Elsewhere the picture is what the network makes of nobody. Not quite exactly: attention and the coarse levels carry a
-little of the person everywhere. Of a trained avatar single pixels differed by up to 3 of 255, with a margin of a
-sixteenth as with one of an eighth, and by 7 with a twenty-fourth."""
+Elsewhere there is the background alone."""
 
 
 @dataclass(frozen=True)
@@ -45,26 +45,40 @@ class Engine:
     Args:
         avatar: as it is now; what is learned later is not seen.
         background: see `set_background`.
-        exact: compute the whole picture in float32: no pixel differs by more than 1 of 255 from the network as it
+        size: width and height of the pictures, of the scene's aspect; the scene's own without.
+        close_up: pictures are not of the scene but of the square that follows the person, as the network paints it.
+        exact: compute the whole close-up in float32: no pixel differs by more than 1 of 255 from the network as it
             was trained. If not, only where the person is looked for (on a CPU), and in bf16 where the machine is
             faster with it (there that is measured at the first frame, and remembered): above 45 dB between the two.
 
     Attributes:
         timings: of the last frame.
-        window: the part of the last picture that the avatar was painted in.
+        square: the part of the scene that the last close-up showed.
+        window: the part of the last close-up that the avatar was painted in.
     """
 
     @torch.no_grad()
-    def __init__(self, avatar: "Avatar", *, background: np.ndarray | str | None = None, exact: bool = True):
-        self.avatar, self.size, self.exact = avatar, avatar.camera.width, exact
-        self.mapper = FrameMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
+    def __init__(
+        self,
+        avatar: "Avatar",
+        *,
+        background: np.ndarray | str | None = None,
+        size: tuple[int, int] | None = None,
+        close_up: bool = False,
+        exact: bool = True,
+    ):
+        self.avatar, self.exact, self.close_up = avatar, exact, close_up
+        self.side = avatar.size
+        scene = (avatar.camera.width, avatar.camera.height)
+        self.size = (self.side, self.side) if close_up else size or scene
+        self._zoom = self.size[0] / scene[0]
+        whole = Camera.default(self.side, self.side)  # every frame has its own
+        self.mapper = FrameMapper(avatar.template, avatar.identity, whole, avatar.texture)
         self.network: FoldedNetwork | CapturedNetwork = FoldedNetwork(avatar.network).to(avatar.device)
         self.timings: Timings | None = None
-        self.window = Window.whole(self.size)
+        self.window, self.square = Window.whole(self.side), avatar.framing.square(avatar.placement.hips)
         self._chosen = False
-        self._previous: Tensor | None = None
-        # What is seen where the person is not looked for: where alpha is not quite zero, the network paints there too.
-        self._nobody = self.network(self.mapper.nothing())[0]
+        self._previous: Motion | None = None
         self.set_background(background)
 
     def reset(self) -> None:
@@ -75,7 +89,7 @@ class Engine:
         """
         Args:
             background: None for the avatar's own room, "transparent" for RGBA with straight alpha, or a picture
-                [H, W, 3] uint8 that is resized to fit.
+                [H, W, 3] uint8 whose middle fills the frame.
 
         Raises:
             UserError: a transparent one, of an avatar that has no alpha.
@@ -84,52 +98,71 @@ class Engine:
             if background != "transparent":
                 raise ValueError(f"background is a picture, None or 'transparent', not '{background}'")
             if not self.avatar.network.config.alpha:
-                raise UserError("this avatar was learned with its background (the camera moved): it has no alpha")
+                raise UserError("this avatar was learned with its background: it has no alpha")
             self._plate = None
+        elif background is None:
+            self._plate = self.avatar.background if self.close_up else fill(self.avatar.background, *self.size)
         else:
-            shown = self.avatar.background if background is None else fill_square(background, self.size)
-            self._plate = to_tensor(shown)[None].to(self.avatar.device)
-        self._scene = self._over(self._nobody, Window.whole(self.size))
+            scene = (self.avatar.camera.width, self.avatar.camera.height)
+            self._plate = fill(background, *(scene if self.close_up else self.size))
 
     @torch.no_grad()
     def render(self, frame: Frame) -> np.ndarray:
         """The avatar in one frame of a motion that is on its scale and place (`motion.retarget`).
 
         Returns:
-            [S, S, 3] uint8 RGB, or [S, S, 4] with a transparent background.
+            [H, W, 3] uint8 RGB, or [H, W, 4] with a transparent background.
         """
         started = self._now()
         motion = Motion.of_frames(self.avatar.template.name, self.avatar.fps, [frame])
-        maps, places = self.mapper.draw(motion.map(lambda tensor: tensor.to(self.avatar.device)))
+        motion = motion.map(lambda tensor: tensor.to(self.avatar.device))
+        self.square = self.avatar.framing.square(frame.root_translation)
+        camera = self.square.camera(self.avatar.camera, self.side)
+        maps, places = self.mapper.draw(motion, camera)
+        previous = None
+        if self._previous is not None and self.network.attends_to_previous:
+            previous = self.mapper.positions(self._previous, camera)  # where this frame's close-up sees it
         drawn = self._now()
         windows = self.windows(places)
         if not self._chosen:
             self.network, self._chosen = self._fastest(maps, windows), True
-        image, self._previous = self.network(maps, self._previous, windows)
+        image = self.network(maps, previous, windows)
+        self._previous = motion
         painted = self._now()
-        self.window = windows.person if windows else Window.whole(self.size)
-        picture = self._compose(image, self.window)
+        self.window = windows.person if windows else Window.whole(self.side)
+        picture = self._compose(image)
         self.timings = Timings(drawn - started, painted - drawn, self._now() - painted)
         return picture
 
-    def _compose(self, image: Tensor, window: Window) -> np.ndarray:
-        picture = self._scene.copy()
-        picture[window.slices] = self._over(image, window)
-        return picture
-
-    def _over(self, image: Tensor, window: Window) -> np.ndarray:
-        """Colour and alpha [1, 4, h, w] of a window over the background there: [h, w, 3], or 4 if transparent."""
-        color, alpha = image[:, :3], image[:, 3:]
-        if self._plate is None:
-            return to_array(torch.cat([color, 2 * alpha - 1], 1))[0]
-        plate = crop(self._plate, window, Window.whole(self.size))
-        return to_array(plate + alpha * (color - plate))[0]
+    def _compose(self, image: Tensor) -> np.ndarray:
+        """Colour and alpha [1, 4, h, w] of the window, in the picture."""
+        color, alpha = image[0, :3], image[0, 3:]
+        if self.avatar.network.config.alpha:
+            alpha = shown_alpha(alpha)
+        color = (color.clamp(-1, 1) + 1) * 127.5
+        person = torch.cat([color * alpha, alpha]).permute(1, 2, 0).cpu().numpy()  # [h, w, 4], premultiplied
+        if self.close_up:
+            where = self.window.slices
+            plate = None if self._plate is None else self.square.cut(self._plate, self.side)
+        else:
+            square = self.square.times(self._zoom)
+            where, person = square.lay(np.ascontiguousarray(person), *self.size, self.window, self.side)
+            plate = None if self._plate is None else self._plate.copy()
+        alpha = person[..., 3:].clip(0, 1)
+        color = person[..., :3].clip(0, 255 * alpha)  # enlarging overshoots at edges
+        if plate is None:
+            picture = np.zeros((self.size[1], self.size[0], 4), np.uint8)
+            straight = color / np.maximum(alpha, 1e-3)
+            picture[where] = np.concatenate([straight, 255 * alpha], 2).clip(0, 255).round()
+            return picture
+        plate[where] = (plate[where] * (1 - alpha) + color).clip(0, 255).round()
+        return plate
 
     def windows(self, places: Places) -> Windows | None:
         """What is computed of a frame; None on a GPU, where all is: to choose parts would take longer."""
         if self.avatar.device.type != "cpu":
             return None
-        size = self.size
+        size = self.side
         person = Window.whole(size)
         if not self.exact and places.person and self.avatar.network.config.alpha:
             person = places.person.grown(round(OUTLINE * size), size).fitted(_multiple(size), size)
@@ -173,30 +206,24 @@ class CapturedNetwork:
     """
 
     def __init__(self, network: FoldedNetwork, maps: MeshMaps):
-        self.network = network
         self._maps = MeshMaps(**{name: tensor.clone() for name, tensor in vars(maps).items()})
+        self.attends_to_previous = network.attends_to_previous
+        self._previous = maps.position.clone() if network.attends_to_previous else None
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # what is set up at first use must not be recorded
-            for _ in range(3):
-                _, features = network(self._maps)
-            self._previous = features
             for _ in range(3):
                 network(self._maps, self._previous)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._image, self._features = network(self._maps, self._previous)
+            self._image = network(self._maps, self._previous)
 
-    def __call__(
-        self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None = None) -> Tensor:
         """See `FoldedNetwork.forward`. What it returns is overwritten by the next call."""
-        if previous is None and self.network.attends_to_previous:
-            return self.network(maps, None, windows)
         for name, tensor in vars(maps).items():
             getattr(self._maps, name).copy_(tensor)
-        if previous is not None:
-            self._previous.copy_(previous)
+        if self._previous is not None:
+            self._previous.copy_(maps.position if previous is None else previous)
         self._graph.replay()
-        return self._image, self._features
+        return self._image

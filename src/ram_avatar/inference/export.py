@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..avatar import Avatar
+from ..camera import Camera
 from ..errors import UserError
 from ..files import atomic_file, check_output
 from ..motion.motion import Motion
+from ..networks.opacity import shown_alpha
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper
 from .folding import FoldedNetwork
@@ -29,9 +31,8 @@ MAPS = {
     "hands": "finger bones as lines, 0 to 1: a channel per finger, thumb first, both hands together",
     "color": "colours of the surface texture in [-1, 1], spread beyond the outline of the body; 0 far from it",
 }
-PREVIOUS = "the output 'features' of the frame before; for the first frame, of a run of that same frame with zeros here"
-RGBA = "red, green, blue and straight alpha, 0 to 1"
-FEATURES = "what the next frame is given as 'previous'"
+PREVIOUS = "the position map of the frame before, drawn by this frame's camera; of the first frame, its own"
+RGBA = "red, green, blue and straight alpha, 0 to 1, of the close-up: the square of the scene that its camera sees"
 
 
 class Exported(nn.Module):
@@ -41,10 +42,10 @@ class Exported(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, position, expanded, face, hands, color, previous=None) -> tuple[Tensor, ...]:
-        image, features = self.network(MeshMaps(position, expanded, face, hands, color), previous)
-        rgba = torch.cat([(image[:, :3].clamp(-1, 1) + 1) / 2, image[:, 3:]], 1)
-        return (rgba,) if features is None else (rgba, features)
+    def forward(self, position, expanded, face, hands, color, previous=None) -> Tensor:
+        image = self.network(MeshMaps(position, expanded, face, hands, color), previous)
+        alpha = shown_alpha(image[:, 3:]) if self.network.alpha else image[:, 3:]
+        return torch.cat([(image[:, :3].clamp(-1, 1) + 1) / 2, alpha], 1)
 
 
 def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, overwrite: bool = False) -> None:
@@ -55,7 +56,8 @@ def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, ove
     Args:
         out: ends in `.onnx`.
         motion: where there is one, its condition maps are written beside `out`, as `.npz`: float32 arrays by the
-            names of the graph's inputs, [N, C, S, S].
+            names of the graph's inputs, [N, C, S, S], and `square`, [N, 3]: left, top and side of each close-up in
+            pixels of the scene.
 
     Raises:
         UserError: the packages of the extra `onnx` are missing; a file exists; the disk is full.
@@ -76,7 +78,7 @@ def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, ove
 
 def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> dict:
     """What a program must know that uses the graph: of each input and output its shape and its meaning."""
-    told = MAPS | {"previous": PREVIOUS, "rgba": RGBA, "features": FEATURES}
+    told = MAPS | {"previous": PREVIOUS, "rgba": RGBA}
     tell = lambda shapes: {name: {"shape": shape, "is": told[name]} for name, shape in shapes.items()}  # noqa: E731
     return {
         "avatar": avatar.name,
@@ -85,6 +87,7 @@ def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[i
         "preset": avatar.preset,
         "fps": avatar.fps,
         "camera": avatar.camera.as_dict(),
+        "framing": avatar.framing.as_dict(),
         "inputs": tell(inputs),
         "outputs": tell(outputs),
     }
@@ -94,19 +97,16 @@ def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[i
 def _graph(avatar: Avatar) -> bytes:
     """The serialized model."""
     network = Exported(FoldedNetwork(avatar.network).float().cpu()).eval()
-    size = avatar.camera.width
+    size = avatar.size
     channels = {"position": 4, "expanded": 4, "face": 3, "hands": 5, "color": 3}
+    channels |= {"previous": 4} if network.network.attends_to_previous else {}
     given = {name: torch.zeros(1, count, size, size) for name, count in channels.items()}
-    made = network(**given)
-    if len(made) > 1:
-        given["previous"] = made[1]
-    outputs = ["rgba", "features"][: len(made)]
     with _quiet_exporter():
         program = torch.onnx.export(
             network,
             tuple(given.values()),
             input_names=list(given),
-            output_names=outputs,
+            output_names=["rgba"],
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -123,10 +123,20 @@ def _graph(avatar: Avatar) -> bytes:
 
 
 def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
-    mapper = FrameMapper(avatar.template, avatar.identity, avatar.camera, avatar.texture)
-    maps = MeshMaps.cat([mapper(frame.map(lambda t: t.to(avatar.device))) for frame in motion.batches(1)])
+    whole = Camera.default(avatar.size, avatar.size)  # every frame has its own
+    mapper = FrameMapper(avatar.template, avatar.identity, whole, avatar.texture)
+    maps, before, squares, last = [], [], [], None
+    for frame in motion.map(lambda tensor: tensor.to(avatar.device)).batches(1):
+        square = avatar.framing.square(frame.root_translation[0].cpu().numpy())
+        camera = square.camera(avatar.camera, avatar.size)
+        maps.append(mapper(frame, camera))
+        before.append(mapper.positions(frame if last is None else last, camera))
+        squares.append((square.left, square.top, square.side))
+        last = frame
+    arrays = vars(MeshMaps.cat(maps)) | {"previous": torch.cat(before)}
     with path.open("wb") as file:
-        np.savez_compressed(file, **{name: tensor.cpu().numpy() for name, tensor in vars(maps).items()})
+        named = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+        np.savez_compressed(file, **named, square=np.array(squares, np.float32))
 
 
 @contextmanager

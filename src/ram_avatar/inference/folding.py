@@ -2,8 +2,7 @@
 
 The style code is constant, so modulation, demodulation and the scales of equalized layers are part of the weights, and
 so are the Haar transforms. Where two linear layers follow each other they are one: what the face, hand and attention
-networks write is read by the StyleUNet's first layer alone. The temporal branch's features of a frame are handed out,
-since the next frame attends to them. Every step is exact but for rounding.
+networks write is read by the StyleUNet's first layer alone. Every step is exact but for rounding.
 
 On a CPU more is saved by leaving out what is known or not to be seen (`Windows`): the networks of face and hands run
 where there is a face or a hand, the last and costly layers where the person is. All others run on the whole picture:
@@ -99,22 +98,21 @@ class FoldedNetwork(nn.Module):
             self.ground = self.ground.bfloat16()
         return self
 
-    def forward(
-        self, maps: MeshMaps, previous: Tensor | None = None, windows: Windows | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, maps: MeshMaps, previous: Tensor | None = None, windows: Windows | None = None) -> Tensor:
         """
         Args:
             maps: of one frame.
-            previous: what this returned for frame n-1, [1, C, H/4, W/4]; None where a clip begins.
+            previous: [1, 4, S, S] the position map of frame n-1, seen by the camera of frame n; None where a clip
+                begins, or without a temporal branch.
             windows: None for the whole picture, and with no shape that depends on what the maps show.
 
         Returns:
             [1, 4, h, w] float32: the colour, about [-1, 1] and not clamped, and alpha in [0, 1], of the window
-            `person`; and the features that the next frame attends to (None without a temporal branch).
+            `person`.
         """
         whole = Window.whole(self.size)
         person = windows.person if windows else whole
-        x, features = self._enter(maps, previous, windows)
+        x = self._enter(maps, previous, windows)
         image = self.unet(x, person).float()
         covered = maps.position[:, 3:]
         mask, outline = (crop(x, person, whole) for x in (covered, soft_outline(covered)))
@@ -126,7 +124,7 @@ class FoldedNetwork(nn.Module):
             color = color + crop(maps.color, person, whole)
         if self.alpha:
             alpha = person_alpha(image[:, 3:], outline, self.belief, self._opaque_head(maps.face, person, windows))
-        return torch.cat([color, alpha], 1), features
+        return torch.cat([color, alpha], 1)
 
     def _opaque_head(self, face: Tensor, person: Window, windows: Windows | None) -> Tensor:
         """See `opacity`, of the window `person`; there is no head elsewhere than in the face's window."""
@@ -154,36 +152,33 @@ class FoldedNetwork(nn.Module):
                     shown.copy_(kept)
         return image, outline
 
-    def _enter(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None) -> tuple[Tensor, Tensor | None]:
-        """The StyleUNet's input [1, widths[0], H/2, W/2], and the features for the next frame."""
+    def _enter(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None) -> Tensor:
+        """The StyleUNet's input [1, widths[0], H/2, W/2]."""
         # Of the body features of frame n the StyleUNet reads some, and every branch of attention.
         readers = [self.body, *(branch.down1 for branch in self.branches.values())]
         body, *first = self._read(maps.position, readers, windows)
-        x, features = body, None
+        x = body
         if self.branches:
             seen = {name: self.branches[name].encode(y) for name, y in zip(self.branches, first, strict=True)}
-            others = {}
-            if self.attends_to_previous:
-                features = seen["previous"]
-                others["previous"] = features if previous is None else previous.to(features.dtype)
-            if "expanded" in self.branches:
-                branch = self.branches["expanded"]
-                others["expanded"] = branch.encode(self._read(maps.expanded, [branch.down1], windows)[0])
-            found = torch.cat([self.branches[name].attend(y, others[name]) for name, y in seen.items()], 1)
+            positions = {"previous": previous, "expanded": maps.expanded}
+            found = []
+            for name, y in seen.items():
+                branch, position = self.branches[name], positions[name]
+                other = y if position is None else branch.encode(self._read(position, [branch.down1], windows)[0])
+                found.append(branch.attend(y, other))
+            found = torch.cat(found, 1)
             x = x + self.attended(upsample(found))
         if self.warm_start:
             x = x + self.surface(torch.cat([maps.color, maps.position[:, 3:]], 1).to(x.dtype))
         if windows is None:
-            return activate(
-                sum((part(getattr(maps, name).to(x.dtype)) for name, part in self.parts.items()), x)
-            ), features
+            return activate(sum((part(getattr(maps, name).to(x.dtype)) for name, part in self.parts.items()), x))
         if self.parts:
             x = x + self.ground
         for name, part in self.parts.items():
             shown = getattr(maps, name).to(x.dtype)
             for window in windows.parts[name]:
                 _add(x, part(crop(shown, window, Window.whole(self.size))), part.nothing, window, self.size)
-        return activate(x), features
+        return activate(x)
 
     def _read(self, position: Tensor, readers: list[nn.Linear], windows: Windows | None) -> list[Tensor]:
         """Layers on the body features of a position map: of each [1, outputs, H/2, W/2]."""

@@ -2,34 +2,35 @@
 
 import numpy as np
 
-from ..pictures import fill_square
+from ..pictures import fill
 
 
 class Backdrop:
     """The avatar's own room, a colour, or a picture.
 
     Args:
-        plate: the avatar's own background [S, S, 3] uint8.
+        plate: the avatar's own background [H, W, 3] uint8.
+        size: width and height of the pictures.
     """
 
-    def __init__(self, plate: np.ndarray):
-        self._plate = plate
+    def __init__(self, plate: np.ndarray, size: tuple[int, int]):
+        self._size, self._plate = size, fill(plate, *size)
         self._picture: np.ndarray | None = None
 
     def choose(self, picture: np.ndarray) -> None:
-        """A picture [H, W, 3] uint8 of the user's; its middle square is used."""
-        self._picture = fill_square(picture, len(self._plate))
+        """Take a picture [H, W, 3] uint8 of the user's; its middle fills the frame."""
+        self._picture = fill(picture, *self._size)
 
     def behind(self, rgba: np.ndarray, background: str) -> np.ndarray:
         """The picture over a background.
 
         Args:
-            rgba: [S, S, 4] uint8, straight.
+            rgba: [H, W, 4] uint8, straight.
             background: as in `Settings`. "picture" before one was chosen is the room; "transparent" is black,
                 for what cannot be transparent.
 
         Returns:
-            [S, S, 3] uint8.
+            [H, W, 3] uint8.
         """
         if background == "picture" and self._picture is not None:
             below = self._picture

@@ -34,7 +34,7 @@ def fit(rgb: np.ndarray, side: int) -> np.ndarray:
 
 
 def opacity_below(rgba: np.ndarray) -> np.ndarray:
-    """[S, S, 4] to [2S, S, 3]: the colours, and under them the opacity as grey, for codings that know no opacity."""
+    """[H, W, 4] to [2S, S, 3]: the colours, and under them the opacity as grey, for codings that know no opacity."""
     return np.concatenate([rgba[..., :3], np.repeat(rgba[..., 3:], 3, -1)])
 
 

@@ -89,7 +89,7 @@ class Host:
         pipeline = self.studio.pipeline(avatar, self.studio.driver(avatar, kind, self._film))
         pipeline.settings = self.settings
         if self._wants_camera and self._camera is None:
-            self._camera = VirtualCamera(facts.size)
+            self._camera = VirtualCamera((facts.width, facts.height))
             self.session.add(self._camera)
         self._avatar, self._facts = avatar, facts
         return pipeline
@@ -300,7 +300,7 @@ class Host:
         while len(self.recordings) >= _MOST_RECORDINGS:
             self.recordings.pop(next(iter(self.recordings))).unlink(missing_ok=True)
         path = self._folder / f"{secrets.token_urlsafe(12)}.mp4"
-        self._recorder = Recorder(path, self._facts.size, generated_by(self._avatar))
+        self._recorder = Recorder(path, (self._facts.width, self._facts.height), generated_by(self._avatar))
         self._recording_since = time.monotonic()
         self.session.add(self._recorder)
         self.tell({"type": "recording"})

@@ -126,10 +126,11 @@ class Recorder:
 
     Args:
         path: the file to be, there once `finish` is done.
+        size: width and height of the pictures.
         metadata: says that the film is generated, and by which avatar.
     """
 
-    def __init__(self, path: Path, size: int, metadata: dict[str, str]):
+    def __init__(self, path: Path, size: tuple[int, int], metadata: dict[str, str]):
         self.path = path
         self.error: str | None = None
         self._size, self._metadata = size, metadata
@@ -179,7 +180,7 @@ class Recorder:
         if first is None:
             raise UserError("nothing was recorded: no picture came")
         started, latest = first
-        with VideoWriter(self.path, self._size, self._size, RECORDED_FPS, metadata=self._metadata) as video:
+        with VideoWriter(self.path, *self._size, RECORDED_FPS, metadata=self._metadata) as video:
             written = 0
             while True:
                 following = self._frames.get()
@@ -202,17 +203,20 @@ class _Discarded(Exception):
 class VirtualCamera:
     """A camera that other programs can choose: needs `pyvirtualcam` and a driver (see docs/live.md).
 
+    Args:
+        size: width and height of the pictures.
+
     Raises:
         UserError: either is missing.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: tuple[int, int]):
         try:
             import pyvirtualcam
         except ImportError:
             raise UserError("--virtual-camera needs one more package: pip install 'ram-avatar[camera]'") from None
         try:
-            self._camera = pyvirtualcam.Camera(width=size, height=size, fps=30, print_fps=False)
+            self._camera = pyvirtualcam.Camera(width=size[0], height=size[1], fps=30, print_fps=False)
         except RuntimeError as error:
             cause = str(error).strip().splitlines()[0]
             raise UserError(f"no virtual camera on this machine ({cause}); docs/live.md says how to get one") from None

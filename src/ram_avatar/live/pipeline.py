@@ -63,7 +63,7 @@ class Renderer(Protocol):
     """Paints the avatar; one at a time, in order, since the network looks back at the frame before."""
 
     def render(self, frame: Frame) -> np.ndarray:
-        """[S, S, 4] uint8: straight colours and opacity. Or [S, S, 3], of an avatar that has no opacity."""
+        """[H, W, 4] uint8: straight colours and opacity. Or [H, W, 3], of an avatar that has no opacity."""
         ...
 
     def reset(self) -> None:
@@ -75,8 +75,8 @@ class Renderer(Protocol):
 class Shown:
     """What came of one frame."""
 
-    rgba: np.ndarray  # [S, S, 4] uint8, straight
-    rgb: np.ndarray  # [S, S, 3] uint8, over the background that is set
+    rgba: np.ndarray  # [H, W, 4] uint8, straight
+    rgb: np.ndarray  # [H, W, 3] uint8, over the background that is set
     status: Status
     landmarks: np.ndarray  # [N, 2] share of the camera picture's width and height, NaN where not seen; `overlay`
     timings: dict[str, float]  # milliseconds, by `protocol.STAGES`
@@ -185,7 +185,7 @@ class AvatarPipeline:
 
 
 def _with_opacity(picture: np.ndarray) -> np.ndarray:
-    """[S, S, 4], opaque where the picture does not say."""
+    """[H, W, 4], opaque where the picture does not say."""
     if picture.shape[2] == 4:
         return picture
     return np.concatenate([picture, np.full_like(picture[..., :1], 255)], 2)

@@ -20,6 +20,7 @@ from .pipeline import AvatarPipeline, Driver
 from .playing import PlayedMotion, Standing, standing
 from .vmc import SCHEME, VmcAddress, VmcDriver, VmcReceiver
 
+_LARGEST = 2.0  # sides of the close-up that the scene's longer side has
 MakeDriver = Callable[[Avatar], Driver]
 
 
@@ -40,7 +41,8 @@ class Facts:
     """What a page has to know of an avatar."""
 
     name: str
-    size: int  # pixels
+    width: int  # pixels of its pictures
+    height: int
     transparent: bool  # whether it can be shown without its room
     actions: tuple[str, ...]
     alignment: bool  # whether poses can be aligned
@@ -106,9 +108,11 @@ class Studio:
         if name not in self.avatars:  # nothing else may be opened through the page
             raise UserError(f"there is no avatar '{name}' in {self._parent}")
         avatar = Avatar.load(self._parent / name, device=self._device)
+        width, height = picture_size(avatar)
         facts = Facts(
             name=avatar.name,
-            size=avatar.camera.width,
+            width=width,
+            height=height,
             transparent=avatar.network.config.alpha,
             actions=tuple(avatar.template.action_names),
             alignment=avatar.alignment is not None,
@@ -117,14 +121,15 @@ class Studio:
 
     def pipeline(self, avatar: Avatar, driver: Driver) -> AvatarPipeline:
         background = "transparent" if avatar.network.config.alpha else None
-        engine, start = Engine(avatar, background=background, exact=False), standing(avatar)
+        size = picture_size(avatar)
+        engine, start = Engine(avatar, background=background, size=size, exact=False), standing(avatar)
         engine.render(start)  # the first frame takes a second: better now than before somebody who moves
         engine.reset()
         return AvatarPipeline(
             engine,
             driver,
             start=start,
-            backdrop=Backdrop(avatar.background),
+            backdrop=Backdrop(avatar.background, size),
             manual=ManualControl(avatar.template),
             marked=self._marked,
         )
@@ -164,3 +169,10 @@ class Studio:
 
 def _is_motion_file(source: Path | VmcAddress | None) -> bool:
     return isinstance(source, Path) and not source.is_dir() and source.suffix.lower() in SUFFIXES
+
+
+def picture_size(avatar: Avatar) -> tuple[int, int]:
+    """Width and height of an avatar's pictures: its scene, no larger than the network's detail is worth sending."""
+    scene = avatar.camera
+    scale = min(1.0, _LARGEST * avatar.size / max(scene.width, scene.height))
+    return tuple(max(2, 2 * round(scale * side / 2)) for side in (scene.width, scene.height))

@@ -47,6 +47,11 @@ class Placement:
     leg_length: float  # hip to ankle, at the reference pose
     neutral_face: tuple[float, ...] | None = None  # [A] facial actions of the face at rest, where it is known
 
+    @property
+    def hips(self) -> np.ndarray:
+        """[3] about where the hips are of somebody who stands there."""
+        return np.array([self.x, self.y, self.floor + 1.15 * self.leg_length])
+
     def __post_init__(self):
         if self.neutral_face is not None:
             object.__setattr__(self, "neutral_face", tuple(float(value) for value in self.neutral_face))

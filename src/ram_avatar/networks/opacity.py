@@ -10,6 +10,16 @@ OFF_EDGES = 2 / 256
 """Of the picture's size, and two pixels at least: what lies farther within the head is opaque."""
 
 
+CLEAR, OPAQUE = 0.03, 0.97
+"""What of alpha counts as nothing and as all when a picture is shown: a sigmoid never quite reaches either, and a
+faint veil over the whole background would be seen."""
+
+
+def shown_alpha(alpha: Tensor) -> Tensor:
+    """Stretch alpha to 0 and 1, for pictures that are looked at."""
+    return ((alpha - CLEAR) / (OPAQUE - CLEAR)).clamp(0, 1)
+
+
 class PersonAlpha(nn.Module):
     """An alpha that starts as the outline: within 2 % of the mask, where the sigmoid has a slope still.
 

@@ -1,65 +1,102 @@
-"""The background plate, and pictures put over backgrounds."""
+"""The background plate."""
 
 import cv2
 import numpy as np
 
+from .mosaic import Sample, detail_of, mosaic
+
 PERSON = 51  # of 255: a pixel with at least this much person in any doubt is not background
 _GROW = 0.035  # of the picture: how far a mask is grown, since its outline is soft and hair escapes it
 _MOST_FRAMES = 90
+_MOST_BYTES = 640 << 20
 
 
 class BackgroundPlate:
-    """The scene without the person: the median over time of the pixels that no person covers.
+    """The scene without the person, from the pixels that no person covers.
+
+    With a camera that stands still it is their median over time, else a mosaic in the scene's coordinates.
 
     Args:
-        expected: how many frames come; an even share of them is kept until the plate is made.
+        expected: how many frames come; from each of up to 90 equal spans the sharpest is kept until the plate is made.
+
+    Attributes:
+        known: [H, W] bool, once the plate is made: where frames showed the scene, and the plate is not a guess.
     """
 
     def __init__(self, expected: int):
-        self._every = max(1, -(-expected // _MOST_FRAMES))
+        self._expected = expected
+        self._every = 0
         self._count = 0
-        self._pictures: list[np.ndarray] = []
-        self._covered: list[np.ndarray] = []
+        self._samples: list[Sample] = []
+        self.known: np.ndarray | None = None
 
-    def add(self, frame: np.ndarray, mask: np.ndarray) -> None:
-        """The next frame [H, W, 3] uint8 RGB with its person mask [H, W] uint8."""
-        if self._count % self._every == 0:
-            width = max(3, round(_GROW * max(mask.shape))) | 1
-            self._pictures.append(frame)
-            self._covered.append(cv2.dilate((mask >= PERSON).astype(np.uint8), np.ones((width, width), np.uint8)) > 0)
+    def add(
+        self,
+        frame: np.ndarray,
+        mask: np.ndarray,
+        to_scene: np.ndarray | None = None,
+        gain: np.ndarray | None = None,
+    ) -> None:
+        """Take the next frame.
+
+        Args:
+            frame: RGB [H, W, 3] uint8.
+            mask: the person [h, w] uint8, of any size.
+            to_scene: [3, 3] pixels of the frame to pixels of the plate, centres at half integers; None is the identity.
+            gain: [3] how much brighter the frame is than the plate is to be, by channel; None is one.
+        """
+        if not self._every:
+            most = min(_MOST_FRAMES, max(8, _MOST_BYTES // frame.nbytes))
+            self._every = max(1, -(-self._expected // most))
+        first = self._count % self._every == 0
         self._count += 1
+        if to_scene is not None and np.array_equal(to_scene, np.eye(3)):
+            to_scene = None
+        if gain is not None and (np.asarray(gain) == 1).all():
+            gain = None
+        width = max(3, round(_GROW * max(mask.shape))) | 1
+        covered = cv2.dilate((mask >= PERSON).astype(np.uint8), np.ones((width, width), np.uint8))
+        sample = Sample(frame, covered > 0, to_scene, gain, detail_of(frame, covered))
+        if first:
+            self._samples.append(sample)
+        elif sample.sharpness > self._samples[-1].sharpness:
+            self._samples[-1] = sample
 
     def make(self) -> tuple[np.ndarray, float]:
         """The plate [H, W, 3] uint8, and the share of it that the person never left and that is inpainted."""
-        plate, hole = _median(self._pictures, self._covered)
+        plate, hole = mosaic(self._samples)
+        self.known = ~hole
         return (_inpaint(plate, hole) if hole.any() else plate), float(hole.mean())
 
 
-def _median(pictures: list[np.ndarray], covered: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pixels that are not covered, and where there are none."""
-    plate = np.zeros_like(pictures[0])
-    hole = np.zeros(pictures[0].shape[:2], bool)
-    for top in range(0, len(plate), 64):  # in bands, to keep memory small
-        band = slice(top, top + 64)
-        stack = np.stack([p[band] for p in pictures])
-        hidden = np.stack([c[band] for c in covered])
-        order = np.where(hidden[..., None], 255, stack)
-        order.sort(axis=0)
-        shown = (~hidden).sum(0)
-        middle = np.maximum(shown - 1, 0) // 2
-        plate[band] = np.take_along_axis(order, middle[None, ..., None], 0)[0]
-        hole[band] = shown == 0
-    return plate, hole
-
-
 def _inpaint(plate: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Fill the hole from coarse to fine: cheap for large holes, and free of streaks."""
+    """Fill the hole from around, as smoothly as can be: colours without creases or streaks."""
     scale = min(1.0, 256 / max(plate.shape[:2]))
     size = (max(1, round(plate.shape[1] * scale)), max(1, round(plate.shape[0] * scale)))
-    small_hole = cv2.resize(hole.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    small_hole = cv2.dilate(small_hole, np.ones((3, 3), np.uint8))
-    small = cv2.inpaint(cv2.resize(plate, size, interpolation=cv2.INTER_AREA), small_hole, 5, cv2.INPAINT_TELEA)
-    filled = cv2.resize(small, plate.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    # A small pixel is filled where any of its large ones is missing.
+    small_hole = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    small = _membrane(cv2.resize(plate, size, interpolation=cv2.INTER_AREA).astype(np.float32), small_hole)
+    filled = cv2.resize(small, plate.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), max(1.0, 1 / scale))[..., None]
     soft = np.where(hole[..., None], 1.0, soft)
-    return (filled * soft + plate * (1 - soft)).round().astype(np.uint8)
+    return (filled * soft + plate * (1 - soft)).round().clip(0, 255).astype(np.uint8)
+
+
+def _membrane(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The picture with its hole [h, w] filled by a membrane over it: every pixel is the mean of its neighbours'."""
+    if hole.all() or not hole.any():
+        return picture
+    if min(hole.shape) >= 8:  # begin with the solution at half the size
+        size = (hole.shape[1] // 2, hole.shape[0] // 2)
+        shown = (~hole).astype(np.float32)
+        weight = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)
+        half = cv2.resize(picture * shown[..., None], size, interpolation=cv2.INTER_AREA)
+        half = _membrane(half / np.maximum(weight, 1e-6)[..., None], weight == 0)
+        start = cv2.resize(half, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    else:
+        start = np.broadcast_to(picture[~hole].mean(0), picture.shape)
+    filled = np.where(hole[..., None], start, picture).astype(np.float32)
+    cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
+    for _ in range(30):
+        filled = np.where(hole[..., None], cv2.filter2D(filled, -1, cross, borderType=cv2.BORDER_REPLICATE), picture)
+    return filled

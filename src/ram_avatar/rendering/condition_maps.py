@@ -71,9 +71,14 @@ class ConditionMapper:
         self.finger_channels = segments.int()  # [40]
 
     @torch.no_grad()
-    def __call__(self, motion: Motion) -> MeshMaps:
+    def __call__(self, motion: Motion, camera: Camera | None = None) -> MeshMaps:
+        """Draw the maps of the frames of a motion.
+
+        Args:
+            camera: another one of the same size, such as a close-up's (`framing.Square.camera`).
+        """
         posed = self.body.pose(*motion.parameters())
-        camera, size = self.camera, (self.camera.height, self.camera.width)
+        camera, size = camera or self.camera, (self.camera.height, self.camera.width)
         points = camera.project(posed.vertices)
         normals = vertex_normals(posed.vertices, self.faces)
         drawn = rasterize(points, self.faces, *size)
@@ -87,7 +92,7 @@ class ConditionMapper:
             position=self._position(drawn),
             expanded=self._position(grown),
             face=self._face(drawn, normals),
-            hands=self.draw_fingers(self.finger_chains(points, posed)),
+            hands=self.draw_fingers(self.finger_chains(points, posed, camera)),
             color=color,
         )
 
@@ -104,9 +109,16 @@ class ConditionMapper:
         """Half the thickness of a finger bone in the hand map, pixels."""
         return 0.75 * self.camera.height / 256
 
-    def finger_chains(self, points: Tensor, posed: Posed) -> Tensor:
+    @torch.no_grad()
+    def positions(self, motion: Motion, camera: Camera | None = None) -> Tensor:
+        """Draw the position maps [N, 4, H, W] alone."""
+        vertices = self.body.pose(*motion.parameters()).vertices
+        points = (camera or self.camera).project(vertices)
+        return self._position(rasterize(points, self.faces, self.camera.height, self.camera.width))
+
+    def finger_chains(self, points: Tensor, posed: Posed, camera: Camera) -> Tensor:
         """[B, 10, 5, 2] pixels of each finger's joints from the wrist to the tip, the left hand's first."""
-        joints = self.camera.project(posed.joints[:, :, :3, 3])[..., :2]
+        joints = camera.project(posed.joints[:, :, :3, 3])[..., :2]
         tips = points[:, self.fingertips, :2].mean(2)
         return torch.cat([joints[:, self.finger_joints], tips[:, :, None]], 2)
 

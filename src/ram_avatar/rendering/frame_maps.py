@@ -63,15 +63,15 @@ class FrameMapper(ConditionMapper):
         )  # fmt: skip
 
     @torch.no_grad()
-    def __call__(self, motion: Motion) -> MeshMaps:
-        """The maps of a motion of one frame."""
-        return self.draw(motion)[0]
+    def __call__(self, motion: Motion, camera: Camera | None = None) -> MeshMaps:
+        """Draw the maps of a motion of one frame; see `ConditionMapper`."""
+        return self.draw(motion, camera)[0]
 
     @torch.no_grad()
-    def draw(self, motion: Motion) -> tuple[MeshMaps, Places]:
-        """The maps of a motion of one frame, and where they show anything."""
+    def draw(self, motion: Motion, camera: Camera | None = None) -> tuple[MeshMaps, Places]:
+        """Draw the maps of a motion of one frame, and say where they show anything."""
         posed = self.body.pose(*motion.parameters())
-        vertices, camera, size = posed.vertices[0].contiguous(), self.camera, self.camera.height
+        vertices, camera, size = posed.vertices[0].contiguous(), camera or self.camera, self.camera.height
         count, device = len(vertices), vertices.device
         points = vertices.new_empty(2, count, 3)  # of the body, and of the expanded mesh
         look = vertices.new_empty(count, 3)
@@ -90,7 +90,7 @@ class FrameMapper(ConditionMapper):
             pixels = (wp.from_torch(position, wp.vec4), wp.from_torch(face, wp.vec3), wp.from_torch(color, wp.vec3))
             inputs = (drawn[0], faces, nearest, drawn[1], *self._surface, person.top, person.left, *pixels)
             launch(_pixel_pass, (2, person.height, person.width), inputs, device)
-        chain = self.finger_chains(points[:1], posed)
+        chain = self.finger_chains(points[:1], posed, camera)
         maps = MeshMaps(
             position=position[:1].permute(0, 3, 1, 2),
             expanded=position[1:].permute(0, 3, 1, 2),

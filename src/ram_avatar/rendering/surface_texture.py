@@ -79,17 +79,17 @@ def _mean(level: Tensor) -> Tensor:
 class SurfacePainter:
     """Gathers the colours of frames on the surface of a body. A frame takes 1 MB at 512 texels."""
 
-    def __init__(self, template: BodyTemplate, identity: Tensor, camera: Camera, size: int = 512):
-        self.template, self.camera, self.size = template, camera, size
+    def __init__(self, template: BodyTemplate, identity: Tensor, size: int = 512):
+        self.template, self.size = template, size
         self.body = template.body(identity)
         self.texel, self.triangle, self.barycentric = _texels(template, size)
         self._samples: list[np.ndarray] = []  # [M, 3] uint8 and whether seen, per frame
         self._seen: list[np.ndarray] = []
 
     @torch.no_grad()
-    def add(self, frame: np.ndarray, mask: np.ndarray, motion: Motion) -> None:
-        """Gather from one RGB frame [H, W, 3] uint8 with its person mask [H, W] uint8 and its pose."""
-        camera, faces = self.camera, self.template.faces
+    def add(self, frame: np.ndarray, mask: np.ndarray, motion: Motion, camera: Camera) -> None:
+        """Gather from one RGB frame [H, W, 3] uint8 with its person mask [H, W] uint8, its pose and its camera."""
+        faces = self.template.faces
         posed = self.body.pose(*motion.parameters())
         points = camera.project(posed.vertices)
         drawn = rasterize(points, faces, camera.height, camera.width)

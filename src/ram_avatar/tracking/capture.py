@@ -1,6 +1,7 @@
 """A capture: one video of one person, tracked. A folder of files that other tools can read."""
 
 import json
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,16 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..body.template import BodyTemplate
 from ..camera import Camera
 from ..errors import UserError
 from ..files import read_description
 from ..motion.motion import Motion
-from ..pictures import read_picture, resize
+from ..pictures import read_picture
+from ..rendering.framing import Framing, warp
 from ..video import read_frames
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since a capture holds the whole frames of its video
 HELD_OUT = 0.2  # the last share of the frames that show the person, never trained on
-CAPTURE_FILE = "capture.json"
+CAPTURE_FILE, MASKS_FILE, BACKGROUND_FILE, PATH_FILE = "capture.json", "masks.mkv", "background.png", "camera_path.npz"
+_MAX_PATH = 64 << 20  # bytes
+_PREVIEW_SIDE = 512  # pixels of its longer side
 NOBODY, OTHER_SCENE = "nobody", "other scene"
 
 
@@ -39,22 +44,78 @@ class LeftOut:
         return self.last - self.first + 1
 
 
+@dataclass(frozen=True)
+class Footage:
+    """The video of a capture, and how its frames lie in the scene.
+
+    The scene is what one frame of the video, the reference, shows. The frames of a camera that moved lie in it as a
+    homography each says.
+    """
+
+    file: str  # name in the capture's folder
+    left: int  # the part of a frame that is picture and not black bars; pixels
+    top: int
+    right: int
+    bottom: int
+    rotate: int = 0  # degrees clockwise, see `video.probe`
+    to_scene: np.ndarray | None = None  # [N, 3, 3] pixels of frame n to pixels of the scene; None: the camera stands
+    gains: np.ndarray | None = None  # [N, 3] how much brighter than the reference each channel is; None: not at all
+
+    def __post_init__(self):
+        if not (0 <= self.left < self.right and 0 <= self.top < self.bottom):
+            raise ValueError(f"no picture from {self.left, self.top} to {self.right, self.bottom}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the scene, and of every frame."""
+        return self.right - self.left, self.bottom - self.top
+
+    @property
+    def moves(self) -> bool:
+        """Whether the camera does."""
+        return self.to_scene is not None
+
+    def read(self, folder: Path) -> Iterator[np.ndarray]:
+        """Read the frames [H, W, 3] uint8 RGB, without bars, as they were filmed."""
+        return map(self.within_bars, read_frames(folder / self.file, rotate=self.rotate))
+
+    def within_bars(self, frame: np.ndarray) -> np.ndarray:
+        """The picture within a frame of the video."""
+        return np.ascontiguousarray(frame[self.top : self.bottom, self.left : self.right])
+
+    def evened(self, index: int, frame: np.ndarray) -> np.ndarray:
+        """A frame in the light of the reference."""
+        if self.gains is None or (self.gains[index] == 1).all():
+            return frame
+        return (frame / self.gains[index]).clip(0, 255).round().astype(np.uint8)
+
+    def in_scene(self, index: int, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Show a frame [H, W, C] as the scene's camera would have seen it, at `size` (width, height)."""
+        zoom = np.diag([size[0] / self.size[0], size[1] / self.size[1], 1.0])
+        to_scene = self.matrix(index)
+        return warp(frame, zoom if to_scene is None else zoom @ to_scene, size)
+
+    def matrix(self, index: int) -> np.ndarray | None:
+        """[3, 3] pixels of a frame to pixels of the scene; None for the identity."""
+        return None if self.to_scene is None else self.to_scene[index]
+
+
 @dataclass
 class Capture:
-    """The square cut-out of a video that holds a person, and how the template moves in it.
+    """A video that shows a person, and how the template moves in it.
 
-    Everything is in the pixels of the stored frames: `frames.mkv` and `masks.mkv` (lossless), read as needed.
-    All frames of the video are there, so that a motion keeps its length. Those that do not show the person are
-    `left_out`: nothing is learned from them, and nothing is judged on them.
+    Camera and motion are those of the scene (`Footage`). The video is kept as it came; `masks.mkv` holds the matte of
+    every frame. All frames of the video are there, so that a motion keeps its length. Those that do not show the person
+    are `left_out`: nothing is learned from them, and nothing is judged on them.
     """
 
     folder: Path
     source: str  # name of the video it was made from
-    camera: Camera  # of the stored frames
+    camera: Camera  # of the scene
     motion: Motion
     identity: Tensor  # [I] of the template
-    static_camera: bool
-    crop: dict[str, float]  # left, top, side, source_width, source_height in pixels of the source
+    footage: Footage
+    known_background: bool  # whether one plate shows what is behind the person in every frame
     report: dict = field(default_factory=dict)  # detection rates, fit errors, what the face was read from
     left_out: Sequence[LeftOut] = ()
 
@@ -104,28 +165,27 @@ class Capture:
         there = (frames + step).clamp(0, len(self) - 1)
         return torch.where(torch.from_numpy(self.shown)[there], there, frames)
 
-    def frames(self, size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """RGB frames [S, S, 3] and person masks [S, S], uint8, resized to `size` where it is given."""
-        sources = zip(read_frames(self.folder / "frames.mkv"), read_frames(self.folder / "masks.mkv"), strict=True)
-        for frame, mask in sources:
-            yield resize(frame, size), resize(mask[..., 0], size)
+    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read all frames [H, W, 3] in the light of the reference, and their mattes [H, W]; uint8."""
+        sources = zip(self.footage.read(self.folder), read_frames(self.folder / MASKS_FILE), strict=True)
+        for index, (frame, mask) in enumerate(sources):
+            yield self.footage.evened(index, frame), mask[..., 0]
 
-    def inside(self, size: int) -> np.ndarray:
-        """[S, S] bool: pixels that the video itself shows; beyond its edges the cut-out is mirrored."""
-        crop, zoom = self.crop, size / self.crop["side"]
-        left, top = -crop["left"] * zoom, -crop["top"] * zoom
-        right, bottom = left + crop["source_width"] * zoom, top + crop["source_height"] * zoom
-        centres = np.arange(size) + 0.5
-        across, down = (centres > left) & (centres < right), (centres > top) & (centres < bottom)
-        return down[:, None] & across[None]
+    def framing(self, template: BodyTemplate) -> Framing:
+        """How the close-up follows the person."""
+        return Framing.of(self.camera, template, self.identity)
 
-    def background(self, size: int | None = None) -> np.ndarray:
-        """The plate [S, S, 3] uint8 RGB."""
-        return resize(read_picture(self.folder / "background.png"), size)
+    def background(self) -> np.ndarray:
+        """The plate [H, W, 3] uint8 RGB."""
+        return read_picture(self.folder / BACKGROUND_FILE)
 
     def write_description(self) -> None:
-        """Write `capture.json` and `motion.npz` into the folder."""
+        """Write `capture.json`, `motion.npz` and the camera's path into the folder."""
+        footage = self.footage
         self.motion.save(self.folder / "motion.npz")
+        arrays = {"to_scene": footage.to_scene, "gains": footage.gains}
+        if known := {name: np.asarray(values, np.float64) for name, values in arrays.items() if values is not None}:
+            np.savez_compressed(self.folder / PATH_FILE, **known)
         described = {
             "format_version": FORMAT_VERSION,
             "source": self.source,
@@ -133,8 +193,8 @@ class Capture:
             "frames": len(self),
             "fps": self.motion.fps,
             "camera": self.camera.as_dict(),
-            "crop": self.crop,
-            "static_camera": self.static_camera,
+            "footage": {name: value for name, value in vars(footage).items() if name not in arrays},
+            "known_background": self.known_background,
             "identity": [round(float(v), 6) for v in self.identity],
             "left_out": [asdict(frames) for frames in self.left_out],
             "report": self.report,
@@ -158,8 +218,8 @@ class Capture:
                 camera=Camera(**described["camera"]),
                 motion=motion,
                 identity=torch.tensor(described["identity"], dtype=torch.float32),
-                static_camera=bool(described["static_camera"]),
-                crop=described["crop"],
+                footage=Footage(**described["footage"], **_read_path(folder / PATH_FILE, len(motion))),
+                known_background=bool(described["known_background"]),
                 report=described.get("report", {}),
                 left_out=tuple(LeftOut(**frames) for frames in described.get("left_out", ())),
             )
@@ -169,10 +229,42 @@ class Capture:
             raise UserError(f"{folder / CAPTURE_FILE}: damaged (no frame shows the person)")
         if motion.template != described["template"] or len(motion) != described["frames"]:
             raise UserError(f"{folder}: motion.npz does not belong to its {CAPTURE_FILE}")
-        for name in ("frames.mkv", "masks.mkv", "background.png"):
+        if Path(capture.footage.file).name != capture.footage.file or capture.footage.size != capture.scene_size:
+            raise UserError(f"{folder / CAPTURE_FILE}: damaged (its footage does not fit its camera)")
+        for name in (capture.footage.file, MASKS_FILE, BACKGROUND_FILE):
             if not (folder / name).is_file():
                 raise UserError(f"{folder}: incomplete, it has no {name}")
         return capture
+
+    @property
+    def scene_size(self) -> tuple[int, int]:
+        """Width and height of the scene in pixels."""
+        return self.camera.width, self.camera.height
+
+
+def _read_path(path: Path, frames: int) -> dict[str, np.ndarray]:
+    """The arrays of `camera_path.npz`; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    shapes = {"to_scene": (frames, 3, 3), "gains": (frames, 3)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.file_size > _MAX_PATH for entry in archive.infolist()):
+                raise UserError(f"{path}: too large to be a camera's path")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name].astype(np.float64) for name in file.files}
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    for name, values in arrays.items():
+        if name not in shapes or values.shape != shapes[name] or not np.isfinite(values).all():
+            raise UserError(f"{path}: damaged (not {frames} frames of finite numbers)")
+    return arrays
+
+
+def preview_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of a small picture of the scene, even."""
+    scale = min(1.0, _PREVIEW_SIDE / max(width, height))
+    return 2 * max(1, round(width * scale / 2)), 2 * max(1, round(height * scale / 2))
 
 
 def is_capture(path: str | Path) -> bool:

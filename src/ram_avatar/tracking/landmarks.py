@@ -44,21 +44,22 @@ class HolisticDetector:
 
     mask_side = 512  # the segmentation is soft and coarse: more would store nothing new
 
-    def __init__(self, masks: bool = True):
+    def __init__(self, masks: bool = True, separate: bool = False):
         """
         Args:
             masks: find the person's mask as well, which takes an eighth of the time; without, it is empty.
+            separate: the pictures do not follow each other: look anew in each.
         """
         from mediapipe.python.solutions import holistic
 
         # Complexity 2 would be downloaded; 1 is in the wheel.
         with silent_stderr():
             self._model = holistic.Holistic(
-                static_image_mode=False,
+                static_image_mode=separate,
                 model_complexity=1,
-                smooth_landmarks=True,
+                smooth_landmarks=not separate,
                 enable_segmentation=masks,
-                smooth_segmentation=masks,
+                smooth_segmentation=masks and not separate,
                 refine_face_landmarks=True,
             )
             # Its threads complain while they open; by the first picture they have.

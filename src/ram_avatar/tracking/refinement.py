@@ -7,6 +7,7 @@ the fit goes on (`fitting.refit`), and with the better fit the painting gets sha
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from ..body.template import BodyTemplate
 from ..camera import Camera
+from ..rendering.framing import Square
 from ..rendering.rasterizer import rasterize, visible
 from ..rendering.surface_texture import VISIBLE_WITHIN, SurfacePainter, choose_frames, sample_texture
-from .capture import Capture
 from .correspondence import Correspondence
 from .fitting import Fit, FitSettings, SurfaceTargets, refit
 from .observations import Observations
@@ -29,8 +30,30 @@ INCONSISTENT = 1.0  # pixels: flow there and back that does not end where it beg
 FARTHEST = 0.06  # of the picture: more than this is another match, not an error of the fit
 PERSON = 100  # of 255, in the mask
 
-Film = list[tuple[np.ndarray, np.ndarray]]
-"""Frames [S, S, 3] with their person masks [S, S], uint8."""
+
+@dataclass
+class Film:
+    """The close-ups of a clip, small, to compare drawings with."""
+
+    scene: Camera
+    size: int
+    squares: list[Square]  # [N]
+    frames: list[np.ndarray]  # [N] of [S, S, 3] uint8 RGB
+    masks: list[np.ndarray]  # [N] of [S, S] uint8 person
+    background: np.ndarray | None  # [H, W, 3] uint8 of the scene; None where it is not known
+    shown: np.ndarray  # [N] bool: whether the frame shows the person
+    painted: Sequence[int]  # numbers of the frames that the surface is painted from
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def camera(self, index: int) -> Camera:
+        """The camera that sees a close-up."""
+        return self.squares[index].camera(self.scene, self.size)
+
+    def plate(self, index: int) -> np.ndarray | None:
+        """[S, S, 3] what is behind the person in a close-up."""
+        return None if self.background is None else self.squares[index].cut(self.background, self.size)
 
 
 def refine(
@@ -38,7 +61,6 @@ def refine(
     observations: Observations,
     net_actions: Tensor | None,
     fitted: Fit,
-    capture: Capture,
     film: Film,
     settings: FitSettings,
     on_step: Callable[[int, int], None] | None = None,
@@ -47,47 +69,41 @@ def refine(
 
     Args:
         observations, net_actions: as `fit` was given them.
-        capture: its plate and where it lies in the video; its motion and identity are not read.
-        film: its frames, resized to `FILM_SIZE` or less.
+        film: the close-ups of the clip, of `FILM_SIZE` or less.
         on_step: called with (frames compared, frames to compare in all).
 
     Returns:
         The fit, and for every round how far the surface was off at its start: mean over the points that are
         seen, in shares of the person's height; None where none is.
     """
-    size = len(film[0][0])
     points = _spread_points(template, POINTS)
     regressor = torch.zeros(len(points), len(template.skin_weights))
     regressor[torch.arange(len(points)), points] = 1.0
     skinned = template.points(torch.cat([Correspondence.load(template).regressor, regressor]))
-    camera = capture.camera.resized(size)
-    plate = capture.background(size) if capture.static_camera else None
-    scale = capture.crop["side"] / size
-    corner = torch.tensor([capture.crop["left"], capture.crop["top"]])
-    shown = capture.shown
-    painted = capture.train_frames or capture.held_out  # a driver may have a single frame
     rounds, done = [], 0
     for _ in range(settings.refinements):
-        texture = _paint(template, fitted, film, painted, camera)
+        texture = _paint(template, fitted, film)
         place, weight, offsets = torch.zeros(len(film), len(points), 2), torch.zeros(len(film), len(points)), []
-        seen_points = _seen_points(template, fitted, film, shown, plate, camera, texture, points)
-        for index, there, seen, off in seen_points:
-            place[index], weight[index] = there * scale + corner, seen.float()
+        for index, there, seen, off in _seen_points(template, fitted, film, texture, points):
+            square = film.squares[index]
+            scale = square.side / film.size
+            place[index] = there * scale + torch.tensor([square.left, square.top])
+            weight[index] = seen.float()
             offsets.append(off * scale / observations.person_height)
             done += 1
             if on_step:
-                on_step(done, settings.refinements * int(shown.sum()))
+                on_step(done, settings.refinements * int(film.shown.sum()))
         fitted = refit(template, observations, net_actions, fitted, SurfaceTargets(skinned, place, weight), settings)
         known = [offset for offset in offsets if np.isfinite(offset)]
         rounds.append(float(np.mean(known)) if known else None)
     return fitted, rounds
 
 
-def _paint(template: BodyTemplate, fitted: Fit, film: Film, frames: Sequence[int], camera: Camera) -> Tensor:
+def _paint(template: BodyTemplate, fitted: Fit, film: Film) -> Tensor:
     """The surface texture [3, T, T] of a fit. Held-out frames take no part, here as everywhere."""
-    painter = SurfacePainter(template, fitted.identity, camera)
-    for index in choose_frames(frames, PAINTED_FROM):
-        painter.add(*film[index], fitted.motion[[index]])
+    painter = SurfacePainter(template, fitted.identity)
+    for index in choose_frames(film.painted, PAINTED_FROM):
+        painter.add(film.frames[index], film.masks[index], fitted.motion[[index]], film.camera(index))
     return painter.texture()[0]
 
 
@@ -96,20 +112,17 @@ def _seen_points(
     template: BodyTemplate,
     fitted: Fit,
     film: Film,
-    shown: np.ndarray,
-    plate: np.ndarray | None,
-    camera: Camera,
     texture: Tensor,
     points: Tensor,
 ) -> Iterator[tuple[int, Tensor, Tensor, float]]:
-    """For each frame that is `shown` [N], its number, where the points [K] of the surface are seen [K, 2], whether [K],
-    and their mean offset (NaN where none is).
+    """For each frame that shows the person, its number, where the points [K] of the surface are seen [K, 2], whether
+    [K], and their mean offset (NaN where none is).
 
-    In pixels of `camera`.
+    In pixels of the close-up.
     """
-    body, size = template.body(fitted.identity), camera.width
-    for index in np.flatnonzero(shown).tolist():
-        frame, mask = film[index]
+    body, size = template.body(fitted.identity), film.size
+    for index in np.flatnonzero(film.shown).tolist():
+        frame, mask, plate, camera = film.frames[index], film.masks[index], film.plate(index), film.camera(index)
         projected = camera.project(body.pose(*fitted.motion[[index]].parameters()).vertices)
         drawn = rasterize(projected, template.faces, size, size)
         colors = sample_texture(texture, drawn, template.uv, template.uv_faces)[0].movedim(0, -1)

@@ -15,6 +15,7 @@ from ..rendering.surface_texture import SurfacePainter, choose_frames
 from ..tracking.capture import Capture
 
 PAINTED_FROM = 64  # frames at most: the median hardly changes with more
+PAINTED_SIZE = 1024  # pixels of the close-ups that are painted from
 
 
 def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progress: Progress) -> Avatar:
@@ -22,28 +23,32 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
 
     Its network is the preset's, untrained; it is made so that it draws just that.
     """
-    size = preset.network.image_size
-    painter = SurfacePainter(template, capture.identity, capture.camera, preset.texture_size)
+    framing = capture.framing(template)
+    side = max(PAINTED_SIZE, preset.network.image_size)
+    painter = SurfacePainter(template, capture.identity, preset.texture_size)
     chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
     for index, (frame, mask) in frames:
         if index in chosen:
-            painter.add(frame, mask, capture.motion[[index]])
+            motion, to_scene = capture.motion[[index]], capture.footage.matrix(index)
+            square = framing.square(motion.root_translation[0].numpy())
+            shown = (square.cut(picture, side, to_scene) for picture in (frame, mask))
+            painter.add(*shown, motion, square.camera(capture.camera, side))
     texture, unseen = painter.texture()
     # Style codes go by the frame's number.
-    config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1, plate=capture.static_camera)
+    config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1)
     with torch.random.fork_rng():  # the same seed, the same start
         torch.manual_seed(preset.training.seed)
         network = AvatarNetwork(config)
     return Avatar(
         name=Path(capture.source).stem,
         preset=preset.name,
-        camera=capture.camera.resized(size),
+        framing=framing,
         identity=capture.identity,
         template=template,
         network=network,
         texture=to_uint8(texture) / 127.5 - 1,  # as it is saved: what is trained on is what is loaded again
-        background=capture.background(size),
+        background=capture.background(),
         placement=Placement.of(capture.shown_motion, template, capture.identity),
         fps=capture.motion.fps,
         training={

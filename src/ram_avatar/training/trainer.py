@@ -69,6 +69,7 @@ class Trainer:
         self.perceptual = PerceptualLoss(config.perceptual_layers).to(device, memory_format=torch.channels_last)
         # VGG's wide convolutions gain from bf16 wherever there are units for it, CPUs included.
         self.feature_precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=multiplies_bf16(device))
+        self.neighbors = preset.network.temporal_attention or bool(config.adversarial_weight)
         self.step, self.seconds = 0, 0.0
         self.network.mark_trained(data.capture.train_frames)
 
@@ -144,11 +145,11 @@ class Trainer:
         for parameter in self.texture:
             parameter.requires_grad_(texture_trains(step, config))
         frames = frames_of_step(step, self.data.capture.train_frames, config)
-        batch = self.data.batch(frames[self.fabric.global_rank :: self.fabric.world_size])
+        batch = self.data.batch(frames[self.fabric.global_rank :: self.fabric.world_size], self.neighbors)
         self.network.train()
         with self.fabric.autocast():
             rendering = self.network(batch.maps, style=batch.index, attention=attention_on(step, config))
-            shown = rendering.over(self.data.plate)
+            shown = rendering.over(batch.plate)
         losses = self._losses(batch, rendering, shown)
         adversarial = discriminator_on(step, config)
         if adversarial:
@@ -173,14 +174,14 @@ class Trainer:
         optimizer.zero_grad()  # here, and not before the next step: gradients take memory
 
     def _losses(self, batch: Batch, rendering: Rendering, shown: Tensor) -> dict[str, Tensor]:
-        config, inside = self.config, self.data.inside
+        config, inside = self.config, batch.inside
         hands = within_boxes(self.data.part_boxes(batch.index)[:, HANDS], self.data.size)
         weight = inside * (1 + config.person_weight * batch.mask) * (1 - (1 - PHOTOMETRIC_NEAR_HANDS) * hands)
         losses = {"photometric": config.photometric_weight * smooth_l1(shown, batch.image, weight)}
-        # What lies beyond the video's edges is mirrored and teaches nothing.
+        # What lies beyond the video's edges teaches nothing.
         seen, truth = shown * inside, batch.image * inside
         with self.feature_precision():
-            window = person_windows(batch.mask)
+            window = person_windows(batch.mask * inside)
             losses["perceptual"] = config.perceptual_weight * self.perceptual(window(seen), window(truth))
             cut = detail_cuts(self.data.part_boxes(batch.index), self.data.size)
             losses["detail"] = config.detail_weight * self.perceptual(cut(seen), cut(truth))
@@ -224,10 +225,10 @@ class Trainer:
     def _picture(self) -> Tensor:
         """[3, 2S, nS] uint8: some held-out frames above what the avatar makes of them."""
         index = torch.tensor(choose_frames(self.data.capture.held_out, _PICTURED))
-        batch = self.data.batch(index)
+        batch = self.data.batch(index, self.neighbors)
         self.network.eval()
         with self.fabric.autocast():
-            shown = self.network(batch.maps, attention=attention_on(self.step, self.config)).over(self.data.plate)
+            shown = self.network(batch.maps, attention=attention_on(self.step, self.config)).over(batch.plate)
         rows = [torch.cat(list(to_uint8(pictures)), 2) for pictures in (batch.image, shown.float())]
         return torch.cat(rows, 1)
 

@@ -1,0 +1,180 @@
+"""The close-up: a square that follows the person through the scene, which is all that the network paints.
+
+The same rule holds in training, animation and live. The square depends on the hips' position and the camera alone, so
+it moves as smoothly as they do, and a person is about equally large in it wherever they stand.
+"""
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from ..body.template import BodyTemplate
+from ..camera import Camera
+from .windows import Window
+
+# In heights of the person.
+_OVERHEAD = 0.22  # how far raised hands reach above the head
+_ASIDE = 0.55  # from the hips to the tips of an arm stretched out
+_MARGIN = 0.03  # hair, shoes, errors of the fit
+_NEARER = 0.15  # toes, and hands held out: how much nearer than the hips what has to be seen may be
+_LEAST = 0.35  # of what it follows: how small a square gets about somebody who leaves the frame
+_SHRINKS = 0.8  # below this zoom a picture is shrunk by areas first: interpolation alone would alias
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square of the scene, in its pixels; it may reach beyond the frame."""
+
+    left: float
+    top: float
+    side: float
+
+    def camera(self, scene: Camera, size: int) -> Camera:
+        """The camera that sees this square at `size` x `size`."""
+        return scene.crop(self.left, self.top, self.side, size)
+
+    def times(self, zoom: float) -> "Square":
+        """The same square where the scene is `zoom` times as large."""
+        return Square(self.left * zoom, self.top * zoom, self.side * zoom)
+
+    def cut(self, image: np.ndarray, size: int, to_scene: np.ndarray | None = None) -> np.ndarray:
+        """Cut the square out of an image [H, W(, C)], to [size, size(, C)]; what lies beyond the image is 0.
+
+        Args:
+            to_scene: [3, 3] pixels of the image to pixels of the scene; the identity without.
+        """
+        to_square = _matrix(size / self.side, -self.left, -self.top)
+        return warp(image, to_square if to_scene is None else to_square @ to_scene, (size, size))
+
+    def inside(self, width: int, height: int, size: int, to_scene: np.ndarray | None = None) -> np.ndarray:
+        """[size, size] bool: pixels of the square that an image of `width` x `height` shows in full."""
+        return self.cut(np.full((height, width), 255, np.uint8), size, to_scene) > 252
+
+    def lay(
+        self, patch: np.ndarray, width: int, height: int, part: Window | None = None, size: int | None = None
+    ) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Bring a picture of the square, or of a part of it, to the pixels of a scene of `width` x `height`.
+
+        Args:
+            patch: [h, w, C] float32 or uint8.
+            part: which pixels of a picture [size, size] of the square `patch` is; all of them without.
+
+        Returns:
+            The rows and columns of the scene that the patch covers, and the picture there.
+        """
+        part = part or Window.whole(len(patch))
+        zoom = self.side / (size or len(patch))
+        left, top = self.left + part.left * zoom, self.top + part.top * zoom
+        columns = _covered(left, left + part.width * zoom, width)
+        rows = _covered(top, top + part.height * zoom, height)
+        where = slice(*rows), slice(*columns)
+        shape = columns[1] - columns[0], rows[1] - rows[0]
+        if min(shape) == 0:
+            return where, np.zeros((shape[1], shape[0], patch.shape[2]), patch.dtype)
+        if zoom == 1.0 and (left, top) == (columns[0], rows[0]) and shape == (part.width, part.height):
+            return where, patch
+        to_part = _matrix(zoom, (left - columns[0]) / zoom, (top - rows[0]) / zoom)
+        how = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_LINEAR
+        return where, warp(patch, to_part, shape, how, cv2.BORDER_REPLICATE)
+
+
+@dataclass(frozen=True)
+class Framing:
+    """The rule by which the close-up follows a person.
+
+    Attributes:
+        camera: of the scene.
+        above, below, aside: what the square has to hold about the hips, metres; None to see the whole scene always,
+            which then is a square.
+    """
+
+    camera: Camera
+    above: float | None = None
+    below: float | None = None
+    aside: float | None = None
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, camera: Camera, template: BodyTemplate, identity: torch.Tensor) -> "Framing":
+        """Make the rule for a person: whatever they do, the square holds them."""
+        body = template.body(identity)
+        hips = float(body.at_reference().joints[0, 0, 2, 3])
+        heights = body.reference_vertices()[:, 2]
+        low, high = float(heights.min()), float(heights.max())
+        height = high - low
+        above = high - hips + (_OVERHEAD + _MARGIN) * height
+        return cls(camera, above, hips - low + _MARGIN * height, (_ASIDE + _MARGIN) * height)
+
+    def square(self, root_translation: np.ndarray) -> Square:
+        """The square about somebody whose hips are at `root_translation` [3], metres.
+
+        Of what they can reach, only what the frame shows needs pixels.
+        """
+        camera = self.camera
+        if self.above is None:
+            return Square(0.0, 0.0, float(camera.width))
+        x, depth, z = (float(value) for value in root_translation)
+        nearer = _NEARER * (self.above + self.below)
+        scales = [camera.focal / max(depth - forward, 0.1 * depth, 0.05) for forward in (0.0, nearer)]
+        ends = [
+            (camera.center_x + along * scale, camera.center_y - up * scale)
+            for scale in scales
+            for along, up in ((x - self.aside, z - self.below), (x + self.aside, z + self.above))
+        ]
+        (low_x, low_y), (high_x, high_y) = np.min(ends, 0).tolist(), np.max(ends, 0).tolist()
+        across, down = _seen(low_x, high_x, camera.width), _seen(low_y, high_y, camera.height)
+        side = max(across[1] - across[0], down[1] - down[0])
+        return Square((across[0] + across[1] - side) / 2, (down[0] + down[1] - side) / 2, side)
+
+    def as_dict(self) -> dict:
+        """All but the camera, for a file."""
+        return {name: value for name, value in asdict(self).items() if name != "camera"}
+
+
+def warp(
+    image: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    how: int = cv2.INTER_LINEAR,
+    border: int = cv2.BORDER_CONSTANT,
+) -> np.ndarray:
+    """Warp an image by a homography between pixels, which are counted from the corners of the images.
+
+    Args:
+        matrix: [3, 3] of the image to the result.
+        size: width and height of the result.
+        how, border: OpenCV's interpolation, and what it takes for pixels beyond the image (0).
+    """
+    zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    if zoom < _SHRINKS:
+        shape = max(1, round(image.shape[1] * zoom)), max(1, round(image.shape[0] * zoom))
+        matrix = matrix @ np.diag([image.shape[1] / shape[0], image.shape[0] / shape[1], 1.0])
+        image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+    # OpenCV counts from the centres of pixels.
+    half = _matrix(1.0, 0.5, 0.5)
+    centred = np.linalg.inv(half) @ matrix @ half
+    if np.allclose(centred[2], (0, 0, 1), atol=1e-9):
+        return cv2.warpAffine(image, centred[:2], size, flags=how, borderMode=border)
+    return cv2.warpPerspective(image, centred, size, flags=how, borderMode=border)
+
+
+def _matrix(zoom: float, right: float, down: float) -> np.ndarray:
+    """[3, 3] a shift, then a zoom."""
+    return np.array([[zoom, 0.0, zoom * right], [0.0, zoom, zoom * down], [0.0, 0.0, 1.0]])
+
+
+def _covered(low: float, high: float, size: int) -> tuple[int, int]:
+    """The pixels of `size` that a range touches."""
+    start = min(max(0, int(np.floor(low + 1e-6))), size)
+    return start, max(start, min(size, int(np.ceil(high - 1e-6))))
+
+
+def _seen(low: float, high: float, size: int) -> tuple[float, float]:
+    """What of a range a frame shows, or at least a part of it on the side of the frame."""
+    least = min(_LEAST * (high - low), float(size))
+    start, end = max(low, 0.0), min(high, float(size))
+    if end - start >= least:
+        return start, end
+    return (high - least, high) if high < size else (low, low + least)

@@ -1,0 +1,76 @@
+"""An avatar within seconds: the first avatar of a few frames of a video, until there is a better one."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+
+from ..avatar import AVATAR_FILE, FORMAT_VERSION, Avatar
+from ..body.template import BodyTemplate
+from ..config import Preset
+from ..errors import UserError
+from ..files import read_description
+from ..progress import Progress, Silent
+from ..tracking.fitting import FitSettings
+from ..tracking.landmarks import HolisticDetector
+from ..tracking.track import track
+from ..video import VideoWriter, probe, read_frames
+from .first_avatar import first_avatar
+
+FRAMES = 48  # of the video, evenly spread
+_SIDE = 720  # pixels of their longer side, at most
+_WORTH = 2  # times as many frames as these: a shorter clip is tracked nearly as soon
+# The frames do not follow each other, and nothing is refined.
+_SETTINGS = FitSettings(full_iterations=120, refinements=0, steadiness=0.0)
+
+
+def draft_avatar(
+    video: Path,
+    template: BodyTemplate,
+    preset: Preset,
+    progress: Progress,
+    *,
+    face_model: str | Path | None = None,
+    rotate: int = 0,
+) -> Avatar | None:
+    """Make an untrained avatar from a few frames; None of a clip too short to need it, or that shows too little.
+
+    What is wrong with a video is told when all of it is tracked.
+
+    Args:
+        video: a file that can be read.
+        rotate: degrees clockwise, see `video.probe`.
+    """
+    info = probe(video, rotate)
+    if info.frames < _WORTH * FRAMES:
+        return None
+    with TemporaryDirectory() as scratch, progress.wait("Drafting a first avatar from a few frames"):
+        few = Path(scratch) / f"{video.stem}.mp4"
+        every = info.frames // FRAMES
+        scale = min(1.0, _SIDE / max(info.width, info.height))
+        size = 2 * round(info.width * scale / 2), 2 * round(info.height * scale / 2)
+        with VideoWriter(few, *size, info.fps / every) as writer:
+            for index, frame in enumerate(read_frames(video, rotate=rotate)):
+                if index % every == 0:
+                    writer.write(np.ascontiguousarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA)))
+        try:
+            capture = track(
+                few,
+                Path(scratch) / "capture",
+                template=template,
+                detector=HolisticDetector(separate=True),
+                face_model=face_model,
+                settings=_SETTINGS,
+            )
+        except UserError:
+            return None
+        made = first_avatar(capture, template, preset, Silent())
+    made.training["draft"] = True
+    return made
+
+
+def is_draft(folder: Path) -> bool:
+    """Whether a folder holds an avatar that `draft_avatar` made."""
+    path = folder / AVATAR_FILE
+    return path.is_file() and bool(read_description(path, "avatar", FORMAT_VERSION).get("training", {}).get("draft"))
