@@ -1,6 +1,6 @@
 """How the camera moves: where every frame lies in the scene."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -60,6 +60,11 @@ class CameraPath:
     @property
     def moves(self) -> bool:
         return not self.still
+
+    def of(self, frames: np.ndarray) -> "CameraPath":
+        """The path of some frames [N] bool alone."""
+        names = ("to_scene", "residual", "support", "registered")
+        return replace(self, **{name: getattr(self, name)[frames] for name in names})
 
     @property
     def lost(self) -> float:

@@ -125,7 +125,7 @@ def track(
             motion=fitted.motion,
             identity=fitted.identity,
             footage=footage,
-            known_background=path.reliable,
+            known_background=False,
             left_out=left_out,
             report={
                 "rotated": rotate,
@@ -135,7 +135,8 @@ def track(
                 "background_shift": round(path.shift, 5),
             },
         )
-        if not path.reliable and one_scene:  # of a driver only the motion is used
+        made.known_background = path.of(made.shown).reliable
+        if not made.known_background and one_scene:  # of a driver only the motion is used
             progress.note(
                 "The background cannot be put together from this video: what is behind the person is guessed. "
                 "`animate --background` puts another one there"
@@ -152,7 +153,7 @@ def track(
             "exposure_drift": round(float(np.abs(np.log(gains)).max()), 4),
         }
         made.write_description()
-        cutter = _Cutter(footage, film.background if path.reliable else None, known) if one_scene else None
+        cutter = _Cutter(footage, film.background if made.known_background else None, known) if one_scene else None
         _finish(made, template, observations, cutter, progress)
     return Capture.load(capture)
 
@@ -215,7 +216,7 @@ def _detect(
             found = looking.detect(isolated)
             landmarks.append(found)
             for watcher in watchers:
-                watcher.add(frame, found.mask, shown=bool(np.isfinite(found.pose[0, 0])))
+                watcher.add(frame, found.mask)  # an empty room is a picture of the scene, too
             if net:
                 actions.append(net.detect(frame, found))
     if net:
