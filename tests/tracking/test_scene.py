@@ -4,14 +4,21 @@ import cv2
 import numpy as np
 import pytest
 
+from ram_avatar.tracking.camera_path import CameraPath, PathFinder
 from ram_avatar.tracking.people import find_people
-from ram_avatar.tracking.stillness import MOVES, camera_moves
 from ram_avatar.video import read_frames
 
 
 def _room() -> np.ndarray:
     noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     return cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC)
+
+
+def _path(frames, masks) -> CameraPath:
+    finder = PathFinder()
+    for frame, mask in zip(frames, masks, strict=True):
+        finder.add(frame, mask)
+    return finder.find()
 
 
 def test_a_still_camera_is_still_although_the_person_moves():
@@ -22,7 +29,8 @@ def test_a_still_camera_is_still_although_the_person_moves():
         cv2.rectangle(mask, (95 + 30 * i, 95), (225 + 30 * i, 465), 255, -1)
         frames.append(frame)
         masks.append(mask)
-    assert camera_moves(frames, masks) < MOVES / 3
+    path = _path(frames, masks)
+    assert path.still and path.shift < 0.004
 
 
 @pytest.mark.parametrize("move", ["pan", "zoom"])
@@ -32,7 +40,8 @@ def test_a_moving_camera_is_found_out(move):
         pan, zoom = np.array([[1, 0, -3.0 * i], [0, 1, 0]]), cv2.getRotationMatrix2D((320, 240), 0, 1 + 0.01 * i)
         matrix = pan if move == "pan" else zoom
         frames.append(cv2.warpAffine(_room(), matrix, (640, 480), borderMode=cv2.BORDER_REFLECT))
-    assert camera_moves(frames, [np.zeros((480, 640), np.uint8)] * 8) > MOVES
+    path = _path(frames, [np.zeros((480, 640), np.uint8)] * 8)
+    assert path.moves and path.shift > 0.012
 
 
 def test_two_people_are_counted_and_the_larger_is_kept(shared):
