@@ -25,7 +25,7 @@ from .pictures import fill, read_picture, to_tensor, to_uint8, write_picture
 from .rendering.framing import Framing
 
 FORMAT_VERSION = 3  # since the picture is the whole scene, and what the network paints follows the person in it
-_WHOLE_SQUARE = 2  # before, both were one square, which still loads
+EARLIER_VERSIONS = (2,)  # both were one square; still loads
 AVATAR_FILE = "avatar.json"
 WEIGHTS_FILE = "weights.safetensors"
 _MAX_WEIGHTS = 2 << 30
@@ -150,7 +150,7 @@ class Avatar:
             UserError: not an avatar, of another format version or template, or damaged.
         """
         folder = Path(folder)
-        described = read_description(folder / AVATAR_FILE, "avatar", FORMAT_VERSION, _WHOLE_SQUARE)
+        described = read_description(folder / AVATAR_FILE, "avatar", FORMAT_VERSION, *EARLIER_VERSIONS)
         try:
             config = NetworkConfig.from_dict(described["network"])
             template_name, camera = described["template"], Camera(**described["camera"])

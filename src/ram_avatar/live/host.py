@@ -219,7 +219,7 @@ class Host:
 
     def _set(self, settings: Settings) -> None:
         if settings.background == "transparent" and self._facts and not self._facts.transparent:
-            raise UserError("this avatar was learned with its room (the camera moved); it cannot be transparent")
+            raise UserError("this avatar was learned with its background; it cannot be transparent")
         self.settings = settings
 
         def apply(pipeline: Pipeline) -> None:

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from ..avatar import AVATAR_FILE, FORMAT_VERSION, Avatar
+from ..avatar import AVATAR_FILE, EARLIER_VERSIONS, FORMAT_VERSION, Avatar
 from ..body.template import BodyTemplate
 from ..config import Preset
 from ..errors import UserError
@@ -73,4 +73,7 @@ def draft_avatar(
 def is_draft(folder: Path) -> bool:
     """Whether a folder holds an avatar that `draft_avatar` made."""
     path = folder / AVATAR_FILE
-    return path.is_file() and bool(read_description(path, "avatar", FORMAT_VERSION).get("training", {}).get("draft"))
+    if not path.is_file():
+        return False
+    described = read_description(path, "avatar", FORMAT_VERSION, *EARLIER_VERSIONS)
+    return bool(described.get("training", {}).get("draft"))
