@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ OUTLINE = 1 / 12
 """Of the picture's side: how far from the template's outline a person is looked for, unless all is to be exact.
 
 Elsewhere there is the background alone."""
+
+_ROOM = 2  # pixels of the close-up about what is laid into the scene
 
 
 @dataclass(frozen=True)
@@ -146,16 +149,21 @@ class Engine:
             plate = None if self._plate is None else self.square.cut(self._plate, self.side)
         else:
             square = self.square.times(self._zoom)
-            where, person = square.lay(np.ascontiguousarray(person), *self.size, self.window, self.side)
+            person, part = _opaque_part(person, self.window)
+            where, person = square.lay(person, *self.size, part, self.side)
             plate = None if self._plate is None else self._plate.copy()
-        alpha = person[..., 3:].clip(0, 1)
-        color = person[..., :3].clip(0, 255 * alpha)  # enlarging overshoots at edges
+        if person.size == 0:
+            return np.zeros((*self.size[::-1], 4), np.uint8) if plate is None else plate
+        alpha = cv2.min(cv2.max(cv2.extractChannel(person, 3), 0.0), 1.0)
+        most = cv2.merge([255 * alpha] * 3)
+        color = cv2.min(cv2.max(person[..., :3], 0.0), most)  # enlarging overshoots at edges
         if plate is None:
-            picture = np.zeros((self.size[1], self.size[0], 4), np.uint8)
-            straight = color / np.maximum(alpha, 1e-3)
-            picture[where] = np.concatenate([straight, 255 * alpha], 2).clip(0, 255).round()
+            picture = np.zeros((*self.size[::-1], 4), np.uint8)
+            straight = color / np.maximum(alpha, 1e-3)[..., None]
+            picture[where] = np.concatenate([straight, 255 * alpha[..., None]], 2).clip(0, 255).round()
             return picture
-        plate[where] = (plate[where] * (1 - alpha) + color).clip(0, 255).round()
+        behind = cv2.multiply(plate[where], 1 - most / 255, dtype=cv2.CV_32F)
+        plate[where] = cv2.add(behind, color, dtype=cv2.CV_8U)
         return plate
 
     def windows(self, places: Places) -> Windows | None:
@@ -191,6 +199,18 @@ class Engine:
         if self.avatar.device.type == "cuda":
             torch.cuda.synchronize(self.avatar.device)
         return time.perf_counter()
+
+
+def _opaque_part(person: np.ndarray, window: Window) -> tuple[np.ndarray, Window]:
+    """What of premultiplied RGBA [h, w, 4] in a window shows anything, with room to be enlarged; and where that is."""
+    seen = person[..., 3] > 0
+    if not seen.any():
+        return person[:0, :0], Window(window.top, window.left, window.top, window.left)
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    top, bottom = max(0, rows[0] - _ROOM), min(len(person), rows[-1] + 1 + _ROOM)
+    left, right = max(0, columns[0] - _ROOM), min(person.shape[1], columns[-1] + 1 + _ROOM)
+    part = Window(window.top + top, window.left + left, window.top + bottom, window.left + right)
+    return np.ascontiguousarray(person[top:bottom, left:right]), part
 
 
 def _multiple(size: int) -> int:
