@@ -198,7 +198,7 @@ def _draft(
     rotate: int,
     progress: Progress,
 ) -> None:
-    """Leave a draft of the avatar, with a preview, where there is none yet."""
+    """Leave a draft of the avatar, without a preview, where there is none yet."""
     template = template or load_template(status=progress.wait)
     made = draft_avatar(video, template, preset, progress, face_model=face_model, rotate=rotate)
     if made is None:

@@ -55,6 +55,12 @@ def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return frame
 
 
+def shrunk(width: int, height: int, longest: float) -> tuple[int, int]:
+    """Return an even size of the same aspect whose longer side is at most `longest` pixels; nothing is enlarged."""
+    scale = min(1.0, longest / max(width, height))
+    return 2 * max(1, round(width * scale / 2)), 2 * max(1, round(height * scale / 2))
+
+
 def for_opencv(transform: np.ndarray) -> np.ndarray:
     """Convert a transform [..., 3, 3] of pixel coordinates for OpenCV's warps.
 

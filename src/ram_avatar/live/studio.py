@@ -11,6 +11,7 @@ from ..hardware import choose_device
 from ..inference.engine import Engine
 from ..motion.reading import SUFFIXES, ReadOptions, read_motion
 from ..motion.retarget import Person
+from ..pictures import shrunk
 from ..progress import Progress
 from ..tracking.capture import Capture, is_capture
 from .backdrop import Backdrop
@@ -173,6 +174,4 @@ def _is_motion_file(source: Path | VmcAddress | None) -> bool:
 
 def picture_size(avatar: Avatar) -> tuple[int, int]:
     """Width and height of an avatar's pictures: its scene, no larger than the network's detail is worth sending."""
-    scene = avatar.camera
-    scale = min(1.0, _LARGEST * avatar.size / max(scene.width, scene.height))
-    return tuple(max(2, 2 * round(scale * side / 2)) for side in (scene.width, scene.height))
+    return shrunk(avatar.camera.width, avatar.camera.height, _LARGEST * avatar.size)

@@ -12,6 +12,7 @@ import torch
 
 from ..body.template import BodyTemplate
 from ..camera import Camera
+from ..pictures import for_opencv
 from .windows import Window
 
 # In heights of the person.
@@ -152,9 +153,7 @@ def warp(
         shape = max(1, round(image.shape[1] * zoom)), max(1, round(image.shape[0] * zoom))
         matrix = matrix @ np.diag([image.shape[1] / shape[0], image.shape[0] / shape[1], 1.0])
         image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-    # OpenCV counts from the centres of pixels.
-    half = _matrix(1.0, 0.5, 0.5)
-    centred = np.linalg.inv(half) @ matrix @ half
+    centred = for_opencv(matrix)
     if np.allclose(centred[2], (0, 0, 1), atol=1e-9):
         return cv2.warpAffine(image, centred[:2], size, flags=how, borderMode=border)
     return cv2.warpPerspective(image, centred, size, flags=how, borderMode=border)

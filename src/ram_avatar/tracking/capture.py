@@ -15,7 +15,7 @@ from ..camera import Camera
 from ..errors import UserError
 from ..files import read_description
 from ..motion.motion import Motion
-from ..pictures import read_picture
+from ..pictures import read_picture, shrunk
 from ..rendering.framing import Framing, warp
 from ..video import read_frames
 
@@ -263,8 +263,7 @@ def _read_path(path: Path, frames: int) -> dict[str, np.ndarray]:
 
 def preview_size(width: int, height: int) -> tuple[int, int]:
     """Width and height of a small picture of the scene, even."""
-    scale = min(1.0, _PREVIEW_SIDE / max(width, height))
-    return 2 * max(1, round(width * scale / 2)), 2 * max(1, round(height * scale / 2))
+    return shrunk(width, height, _PREVIEW_SIDE)
 
 
 def is_capture(path: str | Path) -> bool:

@@ -11,6 +11,7 @@ from ..body.template import BodyTemplate
 from ..config import Preset
 from ..errors import UserError
 from ..files import read_description
+from ..pictures import shrunk
 from ..progress import Progress, Silent
 from ..tracking.fitting import FitSettings
 from ..tracking.landmarks import HolisticDetector
@@ -48,8 +49,7 @@ def draft_avatar(
     with TemporaryDirectory() as scratch, progress.wait("Drafting a first avatar from a few frames"):
         few = Path(scratch) / f"{video.stem}.mp4"
         every = info.frames // FRAMES
-        scale = min(1.0, _SIDE / max(info.width, info.height))
-        size = 2 * round(info.width * scale / 2), 2 * round(info.height * scale / 2)
+        size = shrunk(info.width, info.height, _SIDE)
         with VideoWriter(few, *size, info.fps / every) as writer:
             for index, frame in enumerate(read_frames(video, rotate=rotate)):
                 if index % every == 0:
