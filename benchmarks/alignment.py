@@ -28,19 +28,29 @@ from truth import judge_frames
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.body import BodyTemplate, load_template
-from ram_avatar.demo.laboratory import synthesize
-from ram_avatar.errors import UserError
+from ram_avatar.capture.capture import Capture
+from ram_avatar.cli.terminal import TerminalProgress
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.progress import Silent
 from ram_avatar.evaluation.metrics import StLpips
-from ram_avatar.motion.alignment import Aligner, Alignment, Score, between
+from ram_avatar.motion.alignment.aligner import (
+    Aligner,
+    Alignment,
+    Score,
+    between,
+)
+from ram_avatar.motion.alignment.fitting import OUTSIDE, fit_alignment
+from ram_avatar.motion.alignment.posture import Posture
+from ram_avatar.motion.alignment.prior_file import load_prior
+from ram_avatar.motion.formats.reading import read_motion
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.pose_features import PoseFeatures, angles_between, split_heading, to_features
-from ram_avatar.motion.posture import Posture
-from ram_avatar.motion.prior_file import load_prior
-from ram_avatar.motion.reading import read_motion
-from ram_avatar.progress import Silent
-from ram_avatar.terminal import TerminalProgress
-from ram_avatar.tracking.capture import Capture
-from ram_avatar.training.alignment import OUTSIDE, fit_alignment
+from ram_avatar.motion.pose_features import (
+    PoseFeatures,
+    angles_between,
+    split_heading,
+    to_features,
+)
+from ram_avatar.synthetic.laboratory import synthesize
 
 KINDS = {"kicks": "kick", "runs": "run", "slashes": "slash", "dances": "dance"}
 ENDS = {"wrists": ("wrist.L", "wrist.R"), "ankles": ("foot.L", "foot.R")}

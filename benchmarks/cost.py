@@ -6,9 +6,10 @@ the memory leaves out.
 
 import sys
 
+from network_cost import frame_flops
+from training_cost import StepCost, step_cost
+
 from ram_avatar.config import load_preset, preset_names
-from ram_avatar.networks.cost import frame_flops
-from ram_avatar.training.cost import StepCost, step_cost
 
 COLUMNS = ("part", "parameters", "GFLOP a frame", "GFLOP a step", "activations", "in bf16")
 PUBLISHED = "The published network: 55.0 M parameters and a texture of 12.6 M, 768 GFLOP a frame, 357 in its attention."

@@ -16,18 +16,18 @@ import tyro
 from machine import describe
 
 from ram_avatar.body import BodyTemplate, load_template
-from ram_avatar.camera import Camera
-from ram_avatar.errors import UserError
-from ram_avatar.live.learning import LOOKS, SPACING, BuildLearner
+from ram_avatar.core.camera import Camera
+from ram_avatar.core.errors import UserError
+from ram_avatar.drivers.identity_learning import LOOKS, SPACING, BuildLearner
 from ram_avatar.motion.motion import PARTS, Frame, Motion
-from ram_avatar.motion.retarget import Person, Retargeter
+from ram_avatar.motion.retargeting.retarget import Person, Retargeter
 from ram_avatar.tracking.correspondence import FACE_ROWS, Correspondence
-from ram_avatar.tracking.expressions import ExpressionNet, find_model
-from ram_avatar.tracking.fitting import fit
-from ram_avatar.tracking.landmarks import HolisticDetector, Landmarks
+from ram_avatar.tracking.detection.expressions import ExpressionNet, find_model
+from ram_avatar.tracking.detection.landmarks import HolisticDetector, Landmarks
 from ram_avatar.tracking.observations import Observations, observe
-from ram_avatar.tracking.smoothing import MotionFilter
-from ram_avatar.tracking.solver import LiveSolver, SolverSettings
+from ram_avatar.tracking.offline.fitting import fit
+from ram_avatar.tracking.online.smoothing import MotionFilter
+from ram_avatar.tracking.online.solver import LiveSolver, SolverSettings
 from ram_avatar.video import VideoInfo, probe, read_frames
 
 ENDS = ("hand.L", "hand.R", "foot.L", "foot.R", "head")  # where unrest shows most

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from ram_avatar.hardware import describe_machine, describe_versions
+from ram_avatar.core.device import describe_machine, describe_versions
 
 
 def describe() -> str:

@@ -26,16 +26,23 @@ import tyro
 from machine import describe, table
 
 from ram_avatar.body import BodyTemplate, load_template
-from ram_avatar.demo.choreography import PERFORMANCES
-from ram_avatar.demo.performances import performance
-from ram_avatar.demo.performer import Performer
+from ram_avatar.cli.terminal import TerminalProgress
 from ram_avatar.rendering.compositing import BackgroundPlate
 from ram_avatar.rendering.shading import shaded
-from ram_avatar.terminal import TerminalProgress
-from ram_avatar.tracking.fitting import fit
-from ram_avatar.tracking.landmarks import HolisticDetector
-from ram_avatar.tracking.matting import LARGE, SMALL, Matting, View, box_of, find_outline
+from ram_avatar.synthetic.choreography import PERFORMANCES
+from ram_avatar.synthetic.performances import performance
+from ram_avatar.synthetic.performer import Performer
+from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.matting.mattes import (
+    LARGE,
+    SMALL,
+    Matting,
+    View,
+    box_of,
+    find_outline,
+)
 from ram_avatar.tracking.observations import observe
+from ram_avatar.tracking.offline.fitting import fit
 from ram_avatar.video import VideoWriter, read_frames
 
 SIZE = (720, 1280)

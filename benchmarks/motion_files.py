@@ -17,17 +17,17 @@ from machine import describe
 from torch import Tensor
 
 from ram_avatar.body import load_template
-from ram_avatar.errors import UserError
-from ram_avatar.motion.amc import read_amc
-from ram_avatar.motion.bvh import read_bvh
-from ram_avatar.motion.calibration import Reference
+from ram_avatar.cli.terminal import TerminalProgress
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.conversion.calibration import Reference
+from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
+from ram_avatar.motion.conversion.transfer import to_template
+from ram_avatar.motion.formats.amc import read_amc
+from ram_avatar.motion.formats.bvh import read_bvh
+from ram_avatar.motion.formats.reading import at_usual_rate
 from ram_avatar.motion.joint_map import JointMap
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.reading import at_usual_rate
 from ram_avatar.motion.skeleton import SkeletalClip
-from ram_avatar.motion.template_skeleton import TemplateSkeleton
-from ram_avatar.motion.transfer import to_template
-from ram_avatar.terminal import TerminalProgress
 
 READERS = {".bvh": read_bvh, ".amc": read_amc}
 BONES = [

@@ -20,27 +20,35 @@ from unittest import mock
 
 import numpy as np
 import yaml
+from landmark_unet import draw_landmarks, paint, train_landmark_unet
 from machine import describe
+from network_cost import frame_flops
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.body import load_template
+from ram_avatar.capture.capture import Capture
+from ram_avatar.capture.dataset import CaptureDataset
+from ram_avatar.cli.terminal import TerminalProgress
 from ram_avatar.config import Preset, load_preset
-from ram_avatar.create import create, train
-from ram_avatar.demo.performer import Performer, write_performance
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
+from ram_avatar.creation.create import create
+from ram_avatar.creation.train import train
 from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.control import detect_frames, scaled
 from ram_avatar.evaluation.document import Evaluation, way_label
-from ram_avatar.evaluation.evaluate import EVALUATION_FILE, REPORT_FILE, Truth, judge_own, render_frames, render_ways
-from ram_avatar.evaluation.figures import tell
-from ram_avatar.evaluation.landmark_unet import draw_landmarks, paint, train_landmark_unet
+from ram_avatar.evaluation.evaluate import (
+    EVALUATION_FILE,
+    REPORT_FILE,
+    Truth,
+    judge_own,
+    render_frames,
+    render_ways,
+)
+from ram_avatar.evaluation.metric_catalog import tell
 from ram_avatar.evaluation.report import write_report
 from ram_avatar.inference import folding
-from ram_avatar.networks.cost import frame_flops
 from ram_avatar.networks.hand_detail import DRAWING, TRAINING
-from ram_avatar.terminal import TerminalProgress
-from ram_avatar.tracking.capture import Capture
-from ram_avatar.training.dataset import CaptureDataset
+from ram_avatar.synthetic.performer import Performer, write_performance
 
 COLUMNS = {  # heading: the regions and the figure that are averaged
     "PSNR": (("full",), "psnr"),

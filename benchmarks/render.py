@@ -19,23 +19,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import describe, seconds, table
+from network_cost import frame_flops
 from torch.utils.flop_counter import FlopCounterMode
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.body import BodyTemplate, load_template
-from ram_avatar.camera import Camera
+from ram_avatar.capture.capture import Capture
 from ram_avatar.config import load_preset
-from ram_avatar.demo.performances import performance
+from ram_avatar.core.camera import Camera
 from ram_avatar.inference.engine import CapturedNetwork, Engine, Timings
 from ram_avatar.inference.export import export
 from ram_avatar.inference.folding import FoldedNetwork, Windows
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.retarget import Person, Placement, retarget
+from ram_avatar.motion.retargeting.retarget import Person, Placement, retarget
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
-from ram_avatar.networks.cost import frame_flops
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
 from ram_avatar.rendering.framing import Framing
-from ram_avatar.tracking.capture import Capture
+from ram_avatar.synthetic.performances import performance
 
 PRESETS = ("lite", "standard", "paper")
 FRAMES = 48

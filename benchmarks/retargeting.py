@@ -16,15 +16,15 @@ from machine import describe
 
 from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.body.template import FINGERS, SIDES
-from ram_avatar.demo.choreography import PERFORMANCES
-from ram_avatar.demo.performances import performance, performer_identity
-from ram_avatar.errors import UserError
-from ram_avatar.motion.footing import heels_and_balls
+from ram_avatar.capture.capture import Capture, is_capture
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats.reading import read_motion
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.proportions import bones
-from ram_avatar.motion.reading import read_motion
-from ram_avatar.motion.retarget import Person, Placement, Retargeter
-from ram_avatar.tracking.capture import Capture, is_capture
+from ram_avatar.motion.retargeting.footing import heels_and_balls
+from ram_avatar.motion.retargeting.proportions import bones
+from ram_avatar.motion.retargeting.retarget import Person, Placement, Retargeter
+from ram_avatar.synthetic.choreography import PERFORMANCES
+from ram_avatar.synthetic.performances import performance, performer_identity
 
 STANDS = 0.005  # metres within which a foot of the driver stays while it stands
 SHORTEST = 0.2  # seconds that it does so

@@ -21,10 +21,10 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from ram_avatar.errors import UserError
-from ram_avatar.files import atomic_file, check_output
-from ram_avatar.progress import Progress, Silent, follow
-from ram_avatar.terminal import TerminalProgress
+from ram_avatar.cli.terminal import TerminalProgress
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.files import atomic_file, check_output
+from ram_avatar.core.progress import Progress, Silent, follow
 from ram_avatar.video import VideoWriter, probe, read_frames
 
 MARGIN = 2.0  # pixels of the original kept clear of its border: half the width of the bicubic kernel

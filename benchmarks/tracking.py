@@ -11,9 +11,9 @@ from pathlib import Path
 from machine import describe, table
 
 from ram_avatar.body import load_template
-from ram_avatar.demo.performer import Performer, write_performance
-from ram_avatar.progress import Silent
-from ram_avatar.tracking.track import track
+from ram_avatar.core.progress import Silent
+from ram_avatar.synthetic.performer import Performer, write_performance
+from ram_avatar.tracking.offline.track import track
 
 
 class Stopwatch(Silent):

@@ -13,12 +13,12 @@ from lightning_fabric import Fabric
 from machine import describe, seconds, table
 
 from ram_avatar.body import load_template
+from ram_avatar.capture.capture import Capture
+from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.config import load_preset
-from ram_avatar.demo.performer import Performer, write_performance
-from ram_avatar.progress import Silent
-from ram_avatar.tracking.capture import Capture
-from ram_avatar.tracking.track import track
-from ram_avatar.training.dataset import CaptureDataset
+from ram_avatar.core.progress import Silent
+from ram_avatar.synthetic.performer import Performer, write_performance
+from ram_avatar.tracking.offline.track import track
 from ram_avatar.training.first_avatar import first_avatar
 from ram_avatar.training.trainer import Trainer
 

@@ -17,19 +17,20 @@ import torch
 import tyro
 from machine import describe, table
 from scipy.stats import spearmanr
+from tracking_error import TrackingError, compare_tracking
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.body import load_template
-from ram_avatar.demo.choreography import PERFORMANCES
-from ram_avatar.demo.laboratory import VIDEO, nearest_pose, synthesize
-from ram_avatar.errors import UserError
+from ram_avatar.capture.capture import Capture
+from ram_avatar.capture.dataset import CaptureDataset
+from ram_avatar.cli.terminal import TerminalProgress
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.images import to_tensor
 from ram_avatar.evaluation.metrics import StLpips, psnr, st_lpips_person
-from ram_avatar.evaluation.tracking_error import TrackingError, compare_tracking
-from ram_avatar.pictures import to_tensor
-from ram_avatar.terminal import TerminalProgress
-from ram_avatar.tracking.capture import Capture
-from ram_avatar.tracking.track import track
-from ram_avatar.training.dataset import CaptureDataset
+from ram_avatar.inference.render import render
+from ram_avatar.synthetic.choreography import PERFORMANCES
+from ram_avatar.synthetic.laboratory import VIDEO, nearest_pose, synthesize
+from ram_avatar.tracking.offline.track import track
 
 
 @dataclass
@@ -125,7 +126,7 @@ def judge_frames(avatar: Avatar, truth: Capture, chosen: slice, known: Capture, 
     data = CaptureDataset(truth, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
     figures = {way: {key: [] for key in FIGURES} for way in ("avatar", "mesh")}
     frames = range(len(data))[chosen]
-    for index, rendered in zip(frames, avatar.render(truth.motion[chosen], close_up=True), strict=True):
+    for index, rendered in zip(frames, render(avatar, truth.motion[chosen], close_up=True), strict=True):
         maps, plate = data.maps(torch.tensor([index]), neighbors=False), data.plates(torch.tensor([index]))
         covered = maps.position[:, 3:]
         shown = {

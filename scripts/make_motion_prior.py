@@ -10,11 +10,11 @@ import tempfile
 from pathlib import Path
 
 from ram_avatar.body import load_template
-from ram_avatar.demo.improvisation import improvised
-from ram_avatar.demo.performances import perform
-from ram_avatar.motion.prior_file import SHIPPED
-from ram_avatar.terminal import TerminalProgress
-from ram_avatar.training.motion_prior import fit_prior
+from ram_avatar.cli.terminal import TerminalProgress
+from ram_avatar.motion.alignment.prior_file import SHIPPED
+from ram_avatar.motion.alignment.prior_training import fit_prior
+from ram_avatar.synthetic.improvisation import improvised
+from ram_avatar.synthetic.performances import perform
 
 IMPROVISATIONS, FRAMES, FPS = 8, 2700, 30.0
 LICENCE = (

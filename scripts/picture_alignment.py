@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 
 from ram_avatar.body import load_template
-from ram_avatar.motion.alignment import Aligner
+from ram_avatar.capture.capture import Capture
+from ram_avatar.cli.terminal import TerminalProgress
+from ram_avatar.motion.alignment.aligner import Aligner
+from ram_avatar.motion.alignment.fitting import fit_alignment
+from ram_avatar.motion.alignment.prior_file import load_prior
+from ram_avatar.motion.formats.reading import read_motion
 from ram_avatar.motion.pose_features import PoseFeatures
-from ram_avatar.motion.prior_file import load_prior
-from ram_avatar.motion.reading import read_motion
-from ram_avatar.motion.retarget import Person, retarget
+from ram_avatar.motion.retargeting.retarget import Person, retarget
 from ram_avatar.rendering.shading import BLUE, Color
 from ram_avatar.rendering.stage import Stage
-from ram_avatar.terminal import TerminalProgress
-from ram_avatar.tracking.capture import Capture
-from ram_avatar.training.alignment import fit_alignment
 
 SIZE, CUT, COLUMNS = 300, 48, 4  # pixels of a picture, what is cut off its sides, moments of a row
 WHITE: Color = (232.0, 232.0, 232.0)

@@ -64,9 +64,9 @@ def random_motion(template):
 def stranger(template, random_motion):
     """A function that makes a clip of another program: the template's skeleton under Mixamo's names."""
 
-    from ram_avatar.motion.calibration import Reference
+    from ram_avatar.motion.conversion.calibration import Reference
+    from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
     from ram_avatar.motion.joint_map import JointMap, shipped_tables
-    from ram_avatar.motion.template_skeleton import TemplateSkeleton
 
     def make(frames: int = 4):
         clip = TemplateSkeleton(Reference(template)).clip(random_motion(frames, turn=0.05))
@@ -84,7 +84,7 @@ def stranger(template, random_motion):
 @pytest.fixture()
 def listener():
     """A progress that keeps its notes."""
-    from ram_avatar.progress import Silent
+    from ram_avatar.core.progress import Silent
 
     class Listener(Silent):
         def __init__(self):
@@ -99,7 +99,7 @@ def listener():
 @pytest.fixture(scope="session")
 def film(template, tmp_path_factory) -> Path:
     """A short video of the built-in performer."""
-    from ram_avatar.demo.performer import Performer, write_performance
+    from ram_avatar.synthetic.performer import Performer, write_performance
 
     path = tmp_path_factory.mktemp("film") / "performer.mp4"
     write_performance(path, Performer(template), "training", frames=30, fps=12.5, size=256)
@@ -109,8 +109,8 @@ def film(template, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def capture(film, template, tmp_path_factory):
     """The film, really tracked, with the face read from landmarks."""
-    from ram_avatar.tracking.fitting import FitSettings
-    from ram_avatar.tracking.track import track
+    from ram_avatar.tracking.offline.fitting import FitSettings
+    from ram_avatar.tracking.offline.track import track
 
     return track(film, tmp_path_factory.mktemp("capture") / "c", template=template, settings=FitSettings(60, 80))
 
@@ -152,7 +152,7 @@ def tiny():
 @pytest.fixture(scope="session")
 def avatar_folder(capture, tiny, tmp_path_factory) -> Path:
     """An avatar, trained for a few steps."""
-    from ram_avatar.create import train
+    from ram_avatar.creation.train import train
 
     folder = tmp_path_factory.mktemp("avatar") / "a"
     train(capture, folder, preset=tiny, accelerator="cpu")

@@ -12,7 +12,7 @@ import torch
 from ram_avatar.body.smpl_joints import SMPLX
 from ram_avatar.body.smplx import COMPONENTS, ROLES, TO_WORLD
 from ram_avatar.body.template import FINGERS, SIDES
-from ram_avatar.motion.calibration import swing
+from ram_avatar.motion.conversion.calibration import swing
 
 JOINTS = list(SMPLX)
 _NEAR = 80  # vertices that a joint is regressed from

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from ram_avatar.body.anatomy import anatomy_of
-from ram_avatar.camera import Camera
+from ram_avatar.core.camera import Camera
 from ram_avatar.motion.motion import PARTS, Motion
 from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
-from ram_avatar.tracking.landmarks import Landmarks
+from ram_avatar.tracking.detection.landmarks import Landmarks
 
 FRAMES, WIDTH, HEIGHT = 24, 480, 640
 

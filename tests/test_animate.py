@@ -9,13 +9,13 @@ import pytest
 
 from ram_avatar.animate import animate
 from ram_avatar.avatar import Avatar
-from ram_avatar.demo.improvisation import improvised
-from ram_avatar.demo.performances import perform
-from ram_avatar.errors import UserError
-from ram_avatar.motion.reading import ReadOptions
-from ram_avatar.motion.writing import write_motion
-from ram_avatar.tracking.fitting import FitSettings
-from ram_avatar.tracking.track import track
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats.reading import ReadOptions
+from ram_avatar.motion.formats.writing import write_motion
+from ram_avatar.synthetic.improvisation import improvised
+from ram_avatar.synthetic.performances import perform
+from ram_avatar.tracking.offline.fitting import FitSettings
+from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import VideoWriter, probe, read_frames
 
 

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.errors import UserError
-from ram_avatar.motion.retarget import Placement
-from ram_avatar.pictures import write_picture
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.images import write_picture
+from ram_avatar.inference.render import render
+from ram_avatar.motion.retargeting.retarget import Placement
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def motion(capture):
 def test_saved_and_loaded_it_draws_the_same(avatar, motion, tmp_path):
     avatar.save(tmp_path)
     again = Avatar.load(tmp_path)
-    for mine, theirs in zip(avatar.render(motion), again.render(motion), strict=True):
+    for mine, theirs in zip(render(avatar, motion), render(again, motion), strict=True):
         assert mine.shape == (256, 256, 3) and mine.dtype == np.uint8 and np.array_equal(mine, theirs)
 
 
@@ -41,26 +42,26 @@ def test_an_avatar_from_before_scenes_draws_its_square(avatar, motion, tmp_path)
     (tmp_path / "avatar.json").write_text(json.dumps(described))
     write_picture(tmp_path / "background.png", square.cut(avatar.background, 64))
     old = Avatar.load(tmp_path)
-    first, second = old.render(motion[:2])
+    first, second = render(old, motion[:2])
     assert first.shape == (64, 64, 3) and np.abs(first.astype(int) - second).max() > 5
-    now = next(avatar.render(motion[:1], close_up=True))
+    now = next(render(avatar, motion[:1], close_up=True))
     assert np.abs(first.astype(int) - now)[2:-2, 2:-2].max() <= 2
 
 
 def test_it_moves(avatar, motion):
     still = motion[[0, 0, 0]]
-    frames = list(avatar.render(still))
+    frames = list(render(avatar, still))
     assert np.abs(frames[0].astype(int) - frames[2]).max() <= 1
-    assert np.abs(next(avatar.render(motion[[5]])).astype(int) - frames[0]).max() > 20
+    assert np.abs(next(render(avatar, motion[[5]])).astype(int) - frames[0]).max() > 20
 
 
 def test_backgrounds(avatar, motion):
-    own = next(avatar.render(motion[:1]))
-    clear = next(avatar.render(motion[:1], background="transparent"))
+    own = next(render(avatar, motion[:1]))
+    clear = next(render(avatar, motion[:1], background="transparent"))
     assert clear.shape == (256, 256, 4) and clear[..., 3].max() > 200 and clear[0, 0, 3] < 30
     blue = np.zeros((90, 160, 3), np.uint8)
     blue[..., 2] = 255
-    over_blue = next(avatar.render(motion[:1], background=blue))
+    over_blue = next(render(avatar, motion[:1], background=blue))
     assert tuple(over_blue[0, 0]) == pytest.approx((0, 0, 255), abs=12)
     alpha = clear[..., 3:] / 255.0
     rebuilt = clear[..., :3] * alpha + np.array([0, 0, 255]) * (1 - alpha)
@@ -71,7 +72,7 @@ def test_backgrounds(avatar, motion):
 def test_a_motion_of_another_template_is_refused(avatar, motion):
     motion.template = "smplx"
     with pytest.raises(UserError, match="smplx"):
-        next(avatar.render(motion))
+        next(render(avatar, motion))
 
 
 def test_the_placement_is_where_the_person_stands(avatar, capture, template):
@@ -137,5 +138,5 @@ except UserError as error:
 
 def test_rendering_leaves_no_gradients(avatar, motion):
     torch.set_grad_enabled(True)
-    next(avatar.render(motion[:1]))
+    next(render(avatar, motion[:1]))
     assert all(p.grad is None for p in avatar.network.parameters())

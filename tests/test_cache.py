@@ -5,8 +5,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ram_avatar.cache import cache_folder, download
-from ram_avatar.errors import UserError
+from ram_avatar.core.cache import cache_folder, download
+from ram_avatar.core.errors import UserError
 
 CONTENT = b"a model" * 1000
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()

@@ -2,8 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from ram_avatar.config import NetworkConfig, TrainingConfig, load_preset, preset_names
-from ram_avatar.errors import UserError
+from ram_avatar.config import (
+    NetworkConfig,
+    TrainingConfig,
+    load_preset,
+    preset_names,
+)
+from ram_avatar.core.errors import UserError
 
 
 @pytest.mark.parametrize("name", preset_names())

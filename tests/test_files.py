@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from ram_avatar.errors import UserError
-from ram_avatar.files import atomic_file, atomic_folder, check_output, disk_errors
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.files import (
+    atomic_file,
+    atomic_folder,
+    check_output,
+    disk_errors,
+)
 
 
 def tree(folder: Path) -> dict[str, str]:

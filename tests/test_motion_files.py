@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.cli import main
-from ram_avatar.errors import UserError
+from ram_avatar.cli.main import main
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats.reading import ReadOptions, read_motion
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.reading import ReadOptions, read_motion
 from ram_avatar.motion_files import convert, show
 from ram_avatar.video import probe, read_frames
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 from lightning_fabric import Fabric
+from network_cost import frame_flops, full_maps, parts
+from training_cost import step_cost
 
 from ram_avatar.config import load_preset, preset_names
 from ram_avatar.networks.avatar_network import AvatarNetwork
-from ram_avatar.networks.cost import frame_flops, full_maps, parts
 from ram_avatar.networks.discriminator import TemporalDiscriminator
 from ram_avatar.networks.layers import unfold
-from ram_avatar.training.cost import step_cost
 from ram_avatar.training.schedule import (
     adversarial_weight,
     attention_on,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ram_avatar.cli import COMMANDS, MOTION_COMMANDS, main
+from ram_avatar.cli.main import COMMANDS, MOTION_COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

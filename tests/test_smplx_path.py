@@ -7,17 +7,17 @@ import torch
 from ram_avatar.animate import animate
 from ram_avatar.avatar import Avatar
 from ram_avatar.body.template import SIDES
-from ram_avatar.create import train
-from ram_avatar.errors import UserError
+from ram_avatar.capture.dataset import CaptureDataset
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.progress import Silent
+from ram_avatar.creation.train import train
 from ram_avatar.evaluation.control import expected_landmarks
-from ram_avatar.motion.writing import write_motion
-from ram_avatar.progress import Silent
+from ram_avatar.motion.formats.writing import write_motion
 from ram_avatar.rendering.rasterizer import rasterize
 from ram_avatar.rendering.shading import shaded
 from ram_avatar.tracking.correspondence import FACE_ROWS, Correspondence
-from ram_avatar.tracking.fitting import FitSettings
-from ram_avatar.tracking.track import track
-from ram_avatar.training.dataset import CaptureDataset
+from ram_avatar.tracking.offline.fitting import FitSettings
+from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import read_frames
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def at_hand(smplx_file, tmp_path_factory):
     """The model file where the environment says, and a cache of its own for what is measured."""
     from ram_avatar.body import AnnyTemplate
-    from ram_avatar.cache import cache_folder
+    from ram_avatar.core.cache import cache_folder
 
     built = cache_folder() / AnnyTemplate.file_name
     with pytest.MonkeyPatch.context() as patch:

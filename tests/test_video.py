@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace, ColorTrc
 
-from ram_avatar.errors import UserError
-from ram_avatar.video import VideoWriter, probe, rate_note, read_frames
+from ram_avatar.core.errors import UserError
+from ram_avatar.video import (
+    VideoWriter,
+    probe,
+    rate_note,
+    read_frames,
+)
 
 resource = pytest.importorskip("resource", reason="file size limits are a POSIX matter")
 

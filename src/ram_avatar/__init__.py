@@ -1,9 +1,9 @@
 """RAM-Avatar: from one video of one person, an avatar with full control of body, hands and face.
 
-from ram_avatar import Avatar, Motion, create
+from ram_avatar import Motion, create, render
 
 avatar = create("me.mp4", "me")
-for frame in avatar.render(Motion.load("dance.npz")):
+for frame in render(avatar, Motion.load("dance.npz")):
     ...
 """
 
@@ -12,16 +12,17 @@ from importlib import import_module
 __version__ = "0.1.0"
 _HOMES = {
     "Avatar": "avatar",
-    "Capture": "tracking.capture",
+    "Capture": "capture.capture",
     "Motion": "motion.motion",
-    "Person": "motion.retarget",
-    "UserError": "errors",
+    "Person": "motion.retargeting.retarget",
+    "UserError": "core.errors",
     "animate": "animate",
-    "create": "create",
+    "create": "creation.create",
     "load_template": "body",
-    "retarget": "motion.retarget",
-    "track": "tracking.track",
-    "train": "create",
+    "retarget": "motion.retargeting.retarget",
+    "track": "tracking.offline.track",
+    "render": "inference.render",
+    "train": "creation.train",
 }
 __all__ = sorted(_HOMES)
 

@@ -10,22 +10,22 @@ import cv2
 import numpy as np
 import torch
 
-from .avatar import Avatar
+from .avatar import Avatar, generated_by
 from .body import BodyTemplate
-from .create import generated_by
-from .errors import UserError
-from .files import check_output
-from .motion.alignment import ALIGNMENT_FILE, MODES, Aligner
+from .capture.capture import Capture, Footage, is_capture
+from .core.errors import UserError
+from .core.files import check_output
+from .core.images import fit, read_picture
+from .core.progress import Progress, Silent, follow
+from .inference.render import render
+from .motion.alignment.aligner import ALIGNMENT_FILE, MODES, Aligner
+from .motion.formats.reading import SUFFIXES, ReadOptions, read_motion
 from .motion.motion import Frame, Motion
-from .motion.reading import SUFFIXES, ReadOptions, read_motion
-from .motion.retarget import Person, retarget
-from .pictures import fit, read_picture
-from .progress import Progress, Silent, follow
+from .motion.retargeting.retarget import Person, retarget
 from .rendering.framing import warp
-from .rendering.marking import mark
 from .rendering.viewfinder import Viewfinder
-from .tracking.capture import Capture, Footage, is_capture
-from .tracking.track import track
+from .rendering.visible_mark import mark
+from .tracking.offline.track import track
 from .video import VideoWriter
 
 CAMERAS = ("still", "source")
@@ -99,7 +99,7 @@ def animate(
             align=aligner,
             progress=progress,
         )
-        frames = avatar.render(driven, background=plate, size=view.scene)
+        frames = render(avatar, driven, background=plate, size=view.scene)
         if camera == "source" and opened.footage.moves:
             frames = _shaken(frames, opened.footage)
         beside = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from .errors import UserError
+from .core.errors import UserError
 
 
 @dataclass(frozen=True)

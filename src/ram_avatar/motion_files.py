@@ -5,14 +5,14 @@ from pathlib import Path
 from torch import Tensor
 
 from .body import BodyTemplate, load_template
-from .errors import UserError
-from .files import check_output
+from .capture.capture import Capture, is_capture
+from .core.errors import UserError
+from .core.files import check_output
+from .core.progress import Progress, Silent, follow
+from .motion.formats.reading import ReadOptions, read_motion
+from .motion.formats.writing import check_suffix, write_motion
 from .motion.motion import Motion
-from .motion.reading import ReadOptions, read_motion
-from .motion.writing import check_suffix, write_motion
-from .progress import Progress, Silent, follow
 from .rendering.stage import Stage
-from .tracking.capture import Capture, is_capture
 from .video import VideoWriter
 
 _SIZES = range(64, 4097, 2)

@@ -6,7 +6,7 @@ import torch
 
 from ram_avatar.body import load_template
 from ram_avatar.body.anny import AnnyTemplate
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 
 
 def _random_identity(template, seed: int = 0) -> torch.Tensor:

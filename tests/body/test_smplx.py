@@ -19,7 +19,7 @@ from ram_avatar.body.smplx import (
     triangle_atlas,
 )
 from ram_avatar.body.template import OPTIONAL_ROLES, ROLES
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 
 VERTICES = 60
 

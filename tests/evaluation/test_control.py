@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from ram_avatar.evaluation.control import detect_frames, expected_landmarks, judge_control
-from ram_avatar.evaluation.figures import FIGURES
-from ram_avatar.tracking.landmarks import FACE, HAND, POSE, Landmarks
+from ram_avatar.evaluation.metric_catalog import FIGURES
+from ram_avatar.tracking.detection.landmarks import (
+    FACE,
+    HAND,
+    POSE,
+    Landmarks,
+)
 from ram_avatar.tracking.observations import BODY_JOINTS
 from ram_avatar.video import read_frames
 

@@ -6,13 +6,18 @@ import pytest
 import torch
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.errors import UserError
+from ram_avatar.capture.dataset import CaptureDataset
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.images import to_array
+from ram_avatar.core.progress import Silent
 from ram_avatar.evaluation.baselines import nearest_frame, textured_mesh
 from ram_avatar.evaluation.document import Evaluation
-from ram_avatar.evaluation.evaluate import Truth, evaluate, shows_avatar, unseen_frames
-from ram_avatar.pictures import to_array
-from ram_avatar.progress import Silent
-from ram_avatar.training.dataset import CaptureDataset
+from ram_avatar.evaluation.evaluate import (
+    Truth,
+    evaluate,
+    shows_avatar,
+    unseen_frames,
+)
 
 
 @pytest.fixture(scope="module")

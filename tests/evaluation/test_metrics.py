@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 from ram_avatar.evaluation.metrics import (
     StLpips,
     flip,

@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 from numpy import nan
 
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 from ram_avatar.evaluation.curves import _path, _ticks, charts
 from ram_avatar.evaluation.document import Evaluation
-from ram_avatar.evaluation.report import crop, difference, plain_words, ranked, write_report
+from ram_avatar.evaluation.report import (
+    crop,
+    difference,
+    plain_words,
+    ranked,
+    write_report,
+)
 
 N, SIZE = 12, 48
 FIRST = 100

@@ -7,9 +7,9 @@ import torch
 from inference.twin import renderings, shake
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 from ram_avatar.inference.engine import OUTLINE, Engine
-from ram_avatar.rendering.windows import Window
+from ram_avatar.rendering.rectangles import Window
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import torch
 from inference.twin import shake
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.camera import Camera
-from ram_avatar.cli import main
-from ram_avatar.errors import UserError
+from ram_avatar.cli.main import main
+from ram_avatar.core.camera import Camera
+from ram_avatar.core.errors import UserError
 from ram_avatar.inference.export import CARD_KEY, MAPS, export
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 from ram_avatar.networks.opacity import shown_alpha

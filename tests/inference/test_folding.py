@@ -10,7 +10,7 @@ from ram_avatar.config import NetworkConfig
 from ram_avatar.inference.folding import PART_REACH, FoldedNetwork, Windows
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 from ram_avatar.rendering.condition_maps import MeshMaps
-from ram_avatar.rendering.windows import Window, crop
+from ram_avatar.rendering.rectangles import Window, crop
 
 SIZE = 128
 SMALL = NetworkConfig(

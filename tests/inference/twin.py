@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.camera import Camera
+from ram_avatar.core.camera import Camera
+from ram_avatar.core.images import to_array, to_tensor
 from ram_avatar.motion.motion import Motion
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 from ram_avatar.networks.opacity import shown_alpha
-from ram_avatar.pictures import to_array, to_tensor
 from ram_avatar.rendering.condition_maps import ConditionMapper
 
 

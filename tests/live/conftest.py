@@ -18,13 +18,13 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.camera import Camera
-from ram_avatar.live.access import Access
+from ram_avatar.core.camera import Camera
 from ram_avatar.live.protocol import MAX_FRAME, Answer, CameraFrame
-from ram_avatar.live.run import Address, listen
-from ram_avatar.live.server import create_app
 from ram_avatar.live.studio import Studio
-from ram_avatar.motion.retarget import Placement
+from ram_avatar.live.web.access import Access
+from ram_avatar.live.web.server import create_app
+from ram_avatar.live.web.serving import Address, listen
+from ram_avatar.motion.retargeting.retarget import Placement
 from ram_avatar.networks.avatar_network import AvatarNetwork
 from ram_avatar.rendering.framing import Framing
 

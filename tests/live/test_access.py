@@ -8,11 +8,16 @@ from contextlib import suppress
 
 import pytest
 
-from ram_avatar.errors import UserError
-from ram_avatar.live.access import Access, RateLimit, is_loopback, reachable_address
-from ram_avatar.live.certificate import check_certificate, fingerprint, own_certificate
-from ram_avatar.live.run import Address, grant, listen
-from ram_avatar.progress import Silent
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.progress import Silent
+from ram_avatar.live.web.access import (
+    Access,
+    RateLimit,
+    is_loopback,
+    reachable_address,
+)
+from ram_avatar.live.web.certificate import check_certificate, fingerprint, own_certificate
+from ram_avatar.live.web.serving import Address, grant, listen
 
 HERE = Access("127.0.0.1", 8642)
 AWAY = Access("0.0.0.0", 8642, "sesame", tls=True)
@@ -185,7 +190,7 @@ def test_without_its_packages_the_extra_is_named():
         "import sys, importlib.util as u\n"
         "find = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'starlette' else find(name, *a)\n"
-        "from ram_avatar.cli import main\n"
+        "from ram_avatar.cli.main import main\n"
         "main(['live', 'avatar'])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
@@ -194,7 +199,7 @@ def test_without_its_packages_the_extra_is_named():
 
 
 def test_listening_is_on_loopback_by_default():
-    from ram_avatar.cli import live
+    from ram_avatar.cli.main import live
 
     assert live.__defaults__ is not None and Address().host == "127.0.0.1"
     with listen(Address(port=0)) as server, socket.socket() as client:

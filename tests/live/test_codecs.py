@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ram_avatar.errors import UserError
-from ram_avatar.live.codecs import (
+from ram_avatar.core.errors import UserError
+from ram_avatar.live.protocol import Coding
+from ram_avatar.live.session.codecs import (
     MAX_SIDE,
     FrameDecoder,
     NeedsKey,
@@ -15,7 +16,6 @@ from ram_avatar.live.codecs import (
     jpeg_size,
     opacity_below,
 )
-from ram_avatar.live.protocol import Coding
 
 
 def _scene(shift: int = 0) -> np.ndarray:

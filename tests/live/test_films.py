@@ -10,11 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from ram_avatar.errors import UserError
-from ram_avatar.live import films
-from ram_avatar.live.films import Decoder, Film, FilmDriver, read_untrusted_picture
-from ram_avatar.live.pipeline import Driven
+from ram_avatar.core.errors import UserError
+from ram_avatar.drivers import film as films
+from ram_avatar.drivers.film import (
+    Decoder,
+    Film,
+    FilmDriver,
+    read_untrusted_picture,
+)
 from ram_avatar.live.protocol import Status
+from ram_avatar.live.session.pipeline import Driven
 from ram_avatar.video import VideoWriter
 
 
@@ -150,7 +155,7 @@ def test_decoding_that_hangs_is_given_up(tmp_path, monkeypatch):
 
 
 def _confined(code: str) -> subprocess.CompletedProcess:
-    script = f"from ram_avatar.live.decoding import confine\nconfine('picture')\n{code}"
+    script = f"from ram_avatar.live.session.session.decoding import confine\nconfine('picture')\n{code}"
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
 
 

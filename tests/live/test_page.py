@@ -11,12 +11,18 @@ from chromium import CHROMIUM, Chromium
 from conftest import SIZE, running, until
 from wiretap import LISTEN, PICTURES, exchanged
 
-from ram_avatar.live import host as hosting
-from ram_avatar.live.codecs import FrameDecoder
-from ram_avatar.live.pipeline import Driven
-from ram_avatar.live.playing import standing
-from ram_avatar.live.protocol import STAGES, Answer, CameraFrame, Coding, Status
+from ram_avatar.drivers.played_motion import standing
+from ram_avatar.live.protocol import (
+    STAGES,
+    Answer,
+    CameraFrame,
+    Coding,
+    Status,
+)
+from ram_avatar.live.session.codecs import FrameDecoder
+from ram_avatar.live.session.pipeline import Driven
 from ram_avatar.live.studio import Studio
+from ram_avatar.live.web import host as hosting
 from ram_avatar.video import read_frames
 
 pytestmark = [

@@ -8,13 +8,13 @@ from chromium import CHROMIUM, Chromium
 from conftest import running
 from wiretap import LISTEN, PICTURES, exchanged
 
-from ram_avatar.create import train
+from ram_avatar.core.progress import Silent
+from ram_avatar.creation.train import train
+from ram_avatar.drivers.camera import tracker_maker
 from ram_avatar.evaluation.control import detect_frames
-from ram_avatar.live.codecs import FrameDecoder
 from ram_avatar.live.protocol import Status
+from ram_avatar.live.session.codecs import FrameDecoder
 from ram_avatar.live.studio import Studio
-from ram_avatar.live.tracker import tracker_maker
-from ram_avatar.progress import Silent
 from ram_avatar.video import read_frames
 
 pytestmark = [

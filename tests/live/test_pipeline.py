@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.live.backdrop import Backdrop
+from ram_avatar.drivers.mirroring import Mirror
+from ram_avatar.drivers.played_motion import PlayedMotion, Standing, standing
 from ram_avatar.live.manual import ManualControl
-from ram_avatar.live.mirroring import Mirror
-from ram_avatar.live.pipeline import AvatarPipeline, Driven
-from ram_avatar.live.playing import PlayedMotion, Standing, standing
 from ram_avatar.live.protocol import Status
+from ram_avatar.live.session.backdrop import Backdrop
+from ram_avatar.live.session.pipeline import AvatarPipeline, Driven
 from ram_avatar.live.settings import FINGERS, Settings
 from ram_avatar.motion.motion import PARTS, Frame, Motion
-from ram_avatar.motion.retarget import Person
-from ram_avatar.rendering.marking import mark
+from ram_avatar.motion.retargeting.retarget import Person
+from ram_avatar.rendering.visible_mark import mark
 
 
 def _step(pipeline, seconds: float):

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from ram_avatar.cache import cache_folder
-from ram_avatar.errors import UserError
-from ram_avatar.live.profiles import Profile
+from ram_avatar.core.cache import cache_folder
+from ram_avatar.core.errors import UserError
+from ram_avatar.drivers.profiles import Profile
 
 
 @pytest.fixture(autouse=True)

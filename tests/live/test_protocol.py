@@ -4,7 +4,7 @@ import struct
 import numpy as np
 import pytest
 
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 from ram_avatar.live.protocol import (
     MAX_FRAME,
     MAX_TEXT,

@@ -16,13 +16,18 @@ from conftest import answer, ask, event, running, save_untrained, tick, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from ram_avatar.live import host as hosting
-from ram_avatar.live import server as serving
-from ram_avatar.live.certificate import own_certificate
-from ram_avatar.live.codecs import FrameDecoder, jpeg
-from ram_avatar.live.pipeline import Driven
-from ram_avatar.live.protocol import MAX_FRAME, CameraFrame, Coding, Status
+from ram_avatar.live.protocol import (
+    MAX_FRAME,
+    CameraFrame,
+    Coding,
+    Status,
+)
+from ram_avatar.live.session.codecs import FrameDecoder, jpeg
+from ram_avatar.live.session.pipeline import Driven
 from ram_avatar.live.studio import Studio
+from ram_avatar.live.web import host as hosting
+from ram_avatar.live.web import server as serving
+from ram_avatar.live.web.certificate import own_certificate
 from ram_avatar.motion.motion import Motion
 from ram_avatar.video import VideoWriter, read_frames
 
@@ -195,7 +200,7 @@ def test_a_damaged_picture_is_told_and_answered(page):
 
 
 def test_h264_both_ways(page):
-    from ram_avatar.live.codecs import PictureEncoder
+    from ram_avatar.live.session.codecs import PictureEncoder
 
     encode, decode = PictureEncoder(h264=True), FrameDecoder()
     ask(page, "coding", h264=True)
@@ -556,7 +561,7 @@ def test_an_avatar_that_is_damaged_is_told_on_the_page(avatars, tmp_path):
 
 
 def test_a_picture_on_disk_is_no_avatar(tmp_path):
-    from ram_avatar.errors import UserError
+    from ram_avatar.core.errors import UserError
 
     cv2.imwrite(str(tmp_path / "x.png"), np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(UserError, match="not an avatar folder"):

@@ -4,12 +4,17 @@ import time
 import numpy as np
 import pytest
 
-from ram_avatar.errors import UserError
-from ram_avatar.live.codecs import PictureEncoder
-from ram_avatar.live.outlets import Mailbox, PageOutlet, ViewOutlet
-from ram_avatar.live.pipeline import Driven, Shown
-from ram_avatar.live.protocol import Answer, CameraFrame, Coding, Status
-from ram_avatar.live.session import Session, Slot
+from ram_avatar.core.errors import UserError
+from ram_avatar.live.protocol import (
+    Answer,
+    CameraFrame,
+    Coding,
+    Status,
+)
+from ram_avatar.live.session.codecs import PictureEncoder
+from ram_avatar.live.session.pipeline import Driven, Shown
+from ram_avatar.live.session.session import Session, Slot
+from ram_avatar.live.session.sinks import Mailbox, PageOutlet, ViewOutlet
 from ram_avatar.live.settings import Settings
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 from ram_avatar.live.settings import Settings
 
 ACTIONS = ("jawOpen", "mouthPucker")

@@ -10,12 +10,18 @@ pytest.importorskip("pythonosc", reason="the extra [live] is not installed")
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from ram_avatar.errors import UserError
-from ram_avatar.live import vmc
+from ram_avatar.core.errors import UserError
+from ram_avatar.drivers import vmc
+from ram_avatar.drivers.vmc import (
+    MAX_BLENDS,
+    MAX_PACKET,
+    VmcAddress,
+    VmcDriver,
+    VmcReceiver,
+)
 from ram_avatar.live.protocol import Status
 from ram_avatar.live.settings import Settings
 from ram_avatar.live.studio import Studio, source_of
-from ram_avatar.live.vmc import MAX_BLENDS, MAX_PACKET, VmcAddress, VmcDriver, VmcReceiver
 
 STILL = (0.0, 0.0, 0.0, 1.0)
 

@@ -11,19 +11,32 @@ from torch import nn
 
 from ram_avatar.body.kinematics import Kinematics
 from ram_avatar.body.template import SIDES
-from ram_avatar.demo.improvisation import improvised
-from ram_avatar.demo.performances import perform, performance, performer_identity
-from ram_avatar.errors import UserError
-from ram_avatar.motion.alignment import HISTORY, Aligner, Alignment, Score, between, limited
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.progress import Silent
+from ram_avatar.motion.alignment.aligner import (
+    HISTORY,
+    Aligner,
+    Alignment,
+    Score,
+    between,
+    limited,
+)
+from ram_avatar.motion.alignment.fitting import AlignmentTraining, fit_alignment, latents_of
+from ram_avatar.motion.alignment.networks import PoseDecoder, PoseEncoder, PriorConfig
+from ram_avatar.motion.alignment.posture import Posture
+from ram_avatar.motion.alignment.prior_file import load_prior
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.motion_prior import PoseDecoder, PoseEncoder, PriorConfig
-from ram_avatar.motion.pose_features import PoseFeatures, angles_between, split_heading, to_features, to_rotations
-from ram_avatar.motion.posture import Posture
-from ram_avatar.motion.prior_file import load_prior
-from ram_avatar.motion.retarget import Person, retarget
-from ram_avatar.motion.turn_limit import TurnLimit
-from ram_avatar.progress import Silent
-from ram_avatar.training.alignment import AlignmentTraining, fit_alignment, latents_of
+from ram_avatar.motion.pose_features import (
+    PoseFeatures,
+    angles_between,
+    split_heading,
+    to_features,
+    to_rotations,
+)
+from ram_avatar.motion.retargeting.retarget import Person, retarget
+from ram_avatar.motion.retargeting.turn_limit import TurnLimit
+from ram_avatar.synthetic.improvisation import improvised
+from ram_avatar.synthetic.performances import perform, performance, performer_identity
 
 SPLIT, FRAMES = 240, 300
 

@@ -5,9 +5,14 @@ import pytest
 import roma
 import torch
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion import amass
-from ram_avatar.motion.amass import SMPL, SMPLH, SMPLX, read_amass
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats import amass
+from ram_avatar.motion.formats.amass import (
+    SMPL,
+    SMPLH,
+    SMPLX,
+    read_amass,
+)
 
 UPRIGHT = (math.pi / 2, 0.0, 0.0)  # of a z-up world: who has it faces -y
 

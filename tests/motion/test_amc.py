@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion.amc import read_amc
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats.amc import read_amc
 
 # A leg. Units of one metre; the shin's own x axis points along the file's -z.
 ASF = """# a comment
@@ -230,7 +230,7 @@ def test_files_that_cannot_be_read(leg, tmp_path, monkeypatch):
     path.write_bytes(bytes(range(256)))
     with pytest.raises(UserError, match=r"07_01\.amc: line"):
         read_amc(path)
-    monkeypatch.setattr("ram_avatar.motion.amc._MAX_SKELETON", 100)
+    monkeypatch.setattr("ram_avatar.motion.formats.amc._MAX_SKELETON", 100)
     with pytest.raises(UserError, match=r"07\.asf: larger than"):
         read_amc(path)
 

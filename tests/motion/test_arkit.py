@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion.arkit import read_live_link, write_live_link
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats.arkit import read_live_link, write_live_link
 
 NAMES = ["jawOpen", "eyeBlinkLeft", "tongueOut"]
 HEADER = "Timecode,BlendShapeCount,EyeBlinkLeft,JawOpen,TongueOut,HeadYaw\n"
@@ -168,6 +168,6 @@ def test_other_files_are_refused(tmp_path, monkeypatch):
     for header in ("", "time,value\n", "Timecode,BlendShapeCount,Other\n", "\x00\x01\x02\n"):
         with pytest.raises(UserError, match=r"take\.csv: not a facial recording"):
             read_live_link(recording(tmp_path, header=header), NAMES)
-    monkeypatch.setattr("ram_avatar.motion.arkit._MAX_BYTES", 100)
+    monkeypatch.setattr("ram_avatar.motion.formats.arkit._MAX_BYTES", 100)
     with pytest.raises(UserError, match=r"take\.csv: larger than"):
         read_live_link(recording(tmp_path, *GOOD), NAMES)

@@ -6,8 +6,8 @@ import pytest
 import roma
 import torch
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion.bvh import read_bvh, write_bvh
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats.bvh import read_bvh, write_bvh
 from ram_avatar.motion.skeleton import SkeletalClip
 
 GOOD = """HIERARCHY

@@ -8,9 +8,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ram_avatar.body.kinematics import Kinematics
-from ram_avatar.motion.fallback import Fallback
 from ram_avatar.motion.motion import LIMBS, PARTS, Frame
 from ram_avatar.motion.resting import at_ease, seat
+from ram_avatar.motion.retargeting.fallback import Fallback
 
 SECONDS = 1 / 25
 LEFT_LEG, RIGHT_LEG = PARTS.index("left_leg"), PARTS.index("right_leg")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ram_avatar.body.kinematics import Kinematics
-from ram_avatar.motion.footing import heels_and_balls, lowest_candidates, spread
+from ram_avatar.motion.retargeting.footing import heels_and_balls, lowest_candidates, spread
 
 
 @pytest.mark.parametrize(("bow", "tolerance"), [(0.0, 0.001), (-1.57, 0.04), (1.57, 0.04)])

@@ -4,8 +4,8 @@ import pytest
 import roma
 import torch
 
-from ram_avatar.motion.calibration import Reference
-from ram_avatar.motion.ground import find_floor, lift_toes
+from ram_avatar.motion.conversion.calibration import Reference
+from ram_avatar.motion.conversion.ground import find_floor, lift_toes
 from ram_avatar.motion.motion import PARTS, Motion
 
 

@@ -3,8 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion.joint_map import FINGERS, JointMap, JointTable, shipped_tables
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.joint_map import (
+    FINGERS,
+    JointMap,
+    JointTable,
+    shipped_tables,
+)
 
 MIXAMO = [
     *("Hips", "Spine", "Spine1", "Spine2", "Neck", "Head", "HeadTop_End"),

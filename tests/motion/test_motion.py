@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation, Slerp
 
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 from ram_avatar.motion.motion import PARTS, Motion, confidence_of
 
 

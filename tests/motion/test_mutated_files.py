@@ -10,11 +10,11 @@ import pytest
 import roma
 import torch
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion import reading
-from ram_avatar.motion.bvh import write_bvh
-from ram_avatar.motion.calibration import Reference
-from ram_avatar.motion.reading import ReadOptions, read_motion
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.conversion.calibration import Reference
+from ram_avatar.motion.formats import reading
+from ram_avatar.motion.formats.bvh import write_bvh
+from ram_avatar.motion.formats.reading import ReadOptions, read_motion
 
 MUTATIONS = 100
 NUMBERS = ["0", "90", "-45.5", "179.9", "1000", "-1e5", "1e-3", "1e-300"]  # that may be right

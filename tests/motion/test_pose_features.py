@@ -3,8 +3,14 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from ram_avatar.motion.motion_prior import gram_schmidt
-from ram_avatar.motion.pose_features import PoseFeatures, angles_between, split_heading, to_features, to_rotations
+from ram_avatar.motion.alignment.networks import gram_schmidt
+from ram_avatar.motion.pose_features import (
+    PoseFeatures,
+    angles_between,
+    split_heading,
+    to_features,
+    to_rotations,
+)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 from scipy.spatial.distance import cdist
 
+from ram_avatar.motion.alignment.posture import Distance, Posture
 from ram_avatar.motion.pose_features import PoseFeatures, split_heading
-from ram_avatar.motion.posture import Distance, Posture
 
 
 def test_markers_are_where_the_posed_template_has_them(template, random_motion):

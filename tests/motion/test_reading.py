@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion.arkit import write_live_link
-from ram_avatar.motion.bvh import write_bvh
-from ram_avatar.motion.reading import ReadOptions, facing_camera, read_motion
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats.arkit import write_live_link
+from ram_avatar.motion.formats.bvh import write_bvh
+from ram_avatar.motion.formats.reading import ReadOptions, facing_camera, read_motion
 
 
 def _forward(motion) -> torch.Tensor:

@@ -4,7 +4,15 @@ from scipy.spatial.transform import Rotation
 
 from ram_avatar.body.kinematics import Kinematics
 from ram_avatar.motion.motion import LIMBS
-from ram_avatar.motion.resting import at_ease, lift, limb_rows, lying, seat, seated, standing_axes
+from ram_avatar.motion.resting import (
+    at_ease,
+    lift,
+    limb_rows,
+    lying,
+    seat,
+    seated,
+    standing_axes,
+)
 
 DOWN = np.array([0.0, 0.0, -1.0])
 

@@ -6,9 +6,14 @@ import pytest
 import torch
 
 from ram_avatar.body.kinematics import Kinematics
-from ram_avatar.demo.performances import performance, performer_identity
 from ram_avatar.motion.motion import PARTS, Motion
-from ram_avatar.motion.retarget import Person, Placement, Retargeter, retarget
+from ram_avatar.motion.retargeting.retarget import (
+    Person,
+    Placement,
+    Retargeter,
+    retarget,
+)
+from ram_avatar.synthetic.performances import performance, performer_identity
 
 FPS = 25.0
 

@@ -4,9 +4,9 @@ import pytest
 import roma
 import torch
 
-from ram_avatar.motion.bvh import read_bvh, write_bvh
-from ram_avatar.motion.calibration import Reference
-from ram_avatar.motion.template_skeleton import TemplateSkeleton
+from ram_avatar.motion.conversion.calibration import Reference
+from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
+from ram_avatar.motion.formats.bvh import read_bvh, write_bvh
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_out_and_in_again_is_exact(skeleton, random_motion):
 
 def test_real_motion_through_a_file(template, skeleton, tmp_path):
     """Under 0.1 degree and 1 mm, for a body that is not the default one, too."""
-    from ram_avatar.demo.performances import performance, performer_identity
+    from ram_avatar.synthetic.performances import performance, performer_identity
 
     motion = performance("driving", template, 40, 12.5)
     own = TemplateSkeleton(Reference(template, performer_identity(template)))

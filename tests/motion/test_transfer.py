@@ -8,12 +8,12 @@ import roma
 import torch
 from torch import Tensor
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion.calibration import Reference, swing
+from ram_avatar.core.errors import UserError
+from ram_avatar.motion.conversion.calibration import Reference, swing
+from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
+from ram_avatar.motion.conversion.transfer import to_template
 from ram_avatar.motion.joint_map import JointMap
 from ram_avatar.motion.skeleton import SkeletalClip
-from ram_avatar.motion.template_skeleton import TemplateSkeleton
-from ram_avatar.motion.transfer import to_template
 
 # Joint, parent, and where it is from its parent in a T-pose (left, back, up; centimetres), by Mixamo's names.
 _MIDDLE = [

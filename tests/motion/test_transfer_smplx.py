@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ram_avatar.motion.calibration import Reference
+from ram_avatar.motion.conversion.calibration import Reference
+from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
+from ram_avatar.motion.conversion.transfer import to_template
 from ram_avatar.motion.joint_map import JointMap
 from ram_avatar.motion.motion import PARTS, Motion
-from ram_avatar.motion.template_skeleton import TemplateSkeleton
-from ram_avatar.motion.transfer import to_template
 
 BONES = [
     (f"{start}.{side}", f"{end}.{side}")

@@ -7,10 +7,10 @@ import pytest
 import roma
 import torch
 
-from ram_avatar.motion.bvh import write_bvh
-from ram_avatar.motion.reading import ReadOptions, read_motion
+from ram_avatar.motion.conversion.upright import AXES
+from ram_avatar.motion.formats.bvh import write_bvh
+from ram_avatar.motion.formats.reading import ReadOptions, read_motion
 from ram_avatar.motion.skeleton import SkeletalClip
-from ram_avatar.motion.upright import AXES
 
 ON_BACK = roma.rotvec_to_rotmat(torch.tensor([-torch.pi / 2, 0.0, 0.0]))  # of who faced the front
 ONTO = {  # what turns the vertical into each axis of a file that is read as y up
@@ -143,8 +143,8 @@ def _without_rest(clip: SkeletalClip) -> SkeletalClip:
 
 def test_our_own_file_lies_as_it_was_written(template, random_motion, tmp_path, listener):
     """It has y up, whoever lies in it; saved again with z up by another program, it is still ours."""
-    from ram_avatar.motion.calibration import Reference
-    from ram_avatar.motion.template_skeleton import TemplateSkeleton
+    from ram_avatar.motion.conversion.calibration import Reference
+    from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
 
     motion = random_motion(5, turn=0.05)
     lying = replace(motion, root_rotation=torch.tensor([-torch.pi / 2, 0, 0]).repeat(5, 1))

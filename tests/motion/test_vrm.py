@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from ram_avatar.motion.conversion.vrm import BONES, FromHumanoid, Humanoid
 from ram_avatar.motion.motion import Motion
-from ram_avatar.motion.vrm import BONES, FromHumanoid, Humanoid
 
 TURN = math.sqrt(0.5)  # sine and cosine of 45 degrees: quaternions of quarter turns
 LEFT_ARM_DOWN = (0.0, 0.0, TURN, TURN)  # a quarter about Unity's z takes -x, where a left arm points, to -y

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from ram_avatar.errors import UserError
-from ram_avatar.motion.reading import read_motion
-from ram_avatar.motion.writing import write_motion
-from ram_avatar.progress import Silent
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.progress import Silent
+from ram_avatar.motion.formats.reading import read_motion
+from ram_avatar.motion.formats.writing import write_motion
 
 
 class Notes(Silent):

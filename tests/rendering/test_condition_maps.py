@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ram_avatar.camera import Camera
+from ram_avatar.core.camera import Camera
 from ram_avatar.motion.motion import PARTS, Motion
 from ram_avatar.rendering.condition_maps import EXPANSION, ConditionMapper
 

@@ -3,10 +3,10 @@ from dataclasses import fields
 import pytest
 import torch
 
-from ram_avatar.camera import Camera
+from ram_avatar.core.camera import Camera
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
 from ram_avatar.rendering.frame_maps import FrameMapper
-from ram_avatar.rendering.windows import Window
+from ram_avatar.rendering.rectangles import Window
 
 SIZE = 96
 DEVICES = [

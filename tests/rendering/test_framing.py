@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.camera import Camera
+from ram_avatar.core.camera import Camera
 from ram_avatar.rendering.framing import Framing, Square, warp
-from ram_avatar.rendering.windows import Window
+from ram_avatar.rendering.rectangles import Window
 
 WIDTH, HEIGHT = 180, 320
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.motion.calibration import Reference
-from ram_avatar.motion.template_skeleton import TemplateSkeleton
+from ram_avatar.motion.conversion.calibration import Reference
+from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
 from ram_avatar.rendering.shading import shaded
 from ram_avatar.rendering.stage import Stage
 
@@ -83,7 +83,7 @@ def test_shadow_and_lines_stay_with_the_floor(template, walk):
 
 
 def test_shaded_pictures_have_the_bodys_colour(template, random_motion):
-    from ram_avatar.camera import Camera
+    from ram_avatar.core.camera import Camera
 
     motion, camera = random_motion(2, turn=0.05), Camera.default(64, 64)
     for picture, mask in shaded(template, template.default_identity(), motion, camera, RED):

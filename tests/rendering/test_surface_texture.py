@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.camera import Camera
+from ram_avatar.core.camera import Camera
 from ram_avatar.rendering.condition_maps import ConditionMapper
 from ram_avatar.rendering.surface_texture import (
     SPREAD,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from shaken_room import ShakenRoom, shake
 
-from ram_avatar.tracking.black_bars import find_bars
+from ram_avatar.tracking.camera.black_bars import find_bars
 from ram_avatar.video import read_frames
 
 WIDTH, HEIGHT = 180, 320

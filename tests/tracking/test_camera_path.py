@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from shaken_room import ShakenRoom, pan, room, shake
 
-from ram_avatar.tracking.camera_path import CameraPath, PathFinder
-from ram_avatar.tracking.evening import even_out
-from ram_avatar.tracking.registration import project
+from ram_avatar.tracking.camera.noise_smoothing import even_out
+from ram_avatar.tracking.camera.path import CameraPath, PathFinder
+from ram_avatar.tracking.camera.registration import project
 from ram_avatar.video import read_frames
 
 WIDTH, HEIGHT = 360, 640

@@ -7,11 +7,16 @@ import torch
 
 from ram_avatar.body import SmplxTemplate
 from ram_avatar.body.template import HAND_ROLES
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 from ram_avatar.tracking import correspondence_measuring
-from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, TIP_ROWS, Correspondence
+from ram_avatar.tracking.correspondence import (
+    FACE_ROWS,
+    SURFACE_ROWS,
+    TIP_ROWS,
+    Correspondence,
+)
 from ram_avatar.tracking.correspondence_measuring import POSE_JOINTS, SURFACE_LANDMARKS, sparse_rows
-from ram_avatar.tracking.studio import Studio
+from ram_avatar.tracking.portrait import Studio
 
 
 @pytest.fixture(scope="module")

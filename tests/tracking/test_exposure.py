@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from shaken_room import ShakenRoom, shake
 
-from ram_avatar.tracking.camera_path import PathFinder
-from ram_avatar.tracking.exposure import ExposureMeter
+from ram_avatar.tracking.camera.exposure import ExposureMeter
+from ram_avatar.tracking.camera.path import PathFinder
 
 FRAMES = 40
 

@@ -4,9 +4,9 @@ import torch
 from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detector
 
 from ram_avatar.body.anatomy import anatomy_of
-from ram_avatar.camera import Camera
-from ram_avatar.tracking.fitting import FitSettings, fit, geman_mcclure
+from ram_avatar.core.camera import Camera
 from ram_avatar.tracking.observations import observe
+from ram_avatar.tracking.offline.fitting import FitSettings, fit, geman_mcclure
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ram_avatar.demo.performer import Performer, write_performance
 from ram_avatar.rendering.framing import warp
-from ram_avatar.tracking.fitting import FitSettings
-from ram_avatar.tracking.track import track
+from ram_avatar.synthetic.performer import Performer, write_performance
+from ram_avatar.tracking.offline.fitting import FitSettings
+from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import VideoWriter, read_frames
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,7 @@ def test_close_ups_of_a_shaken_film_stand_still(shaken, template):
 
 def test_the_person_does_not_shake_with_the_camera(shaken, template):
     """The hips' way through the scene is as calm as in the performance."""
-    from ram_avatar.demo.performances import performance
+    from ram_avatar.synthetic.performances import performance
 
     capture, _ = shaken
     true = performance("training", template, FRAMES, 12.5).root_translation.numpy()

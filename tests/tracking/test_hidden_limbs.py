@@ -6,13 +6,18 @@ import torch
 from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detector
 
 from ram_avatar.body.anatomy import anatomy_of
-from ram_avatar.camera import Camera
+from ram_avatar.core.camera import Camera
 from ram_avatar.motion.motion import PARTS, Motion
-from ram_avatar.tracking.fitting import FitSettings, fit
+from ram_avatar.tracking.detection.landmarks import HolisticDetector
 from ram_avatar.tracking.hidden_limbs import share_of_rest, sits, unseen_for
-from ram_avatar.tracking.landmarks import HolisticDetector
-from ram_avatar.tracking.observations import LIMB_LANDMARKS, limbs_seen, observe, trust
-from ram_avatar.tracking.solver import LiveSolver
+from ram_avatar.tracking.observations import (
+    LIMB_LANDMARKS,
+    limbs_seen,
+    observe,
+    trust,
+)
+from ram_avatar.tracking.offline.fitting import FitSettings, fit
+from ram_avatar.tracking.online.solver import LiveSolver
 from ram_avatar.video import probe, read_frames
 
 CAMERA = Camera.default(WIDTH, HEIGHT)

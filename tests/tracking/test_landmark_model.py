@@ -4,7 +4,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
-from ram_avatar.tracking.landmark_model import LandmarkModel, State, left_jacobian
+from ram_avatar.tracking.online.landmark_model import LandmarkModel, State, left_jacobian
 
 HEAD, TELLING = list(range(0, 478, 9)), list(range(4, 478, 7))
 

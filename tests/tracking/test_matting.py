@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ram_avatar.tracking.matting import Matting
+from ram_avatar.tracking.matting.mattes import Matting
 
 HEIGHT, WIDTH = 480, 360
 SHIRT, SKIN, TROUSERS, HAIR = (190, 60, 50), (224, 172, 140), (40, 45, 80), (45, 30, 25)
@@ -220,9 +220,9 @@ def test_pictures_of_other_sizes_are_refused(scene):
 @pytest.mark.slow
 def test_on_the_performer_it_has_half_of_the_detectors_error():
     """Real masks, a plate from the frames' own room, and a mesh that is off."""
-    from ram_avatar.demo.laboratory import performer
-    from ram_avatar.demo.performances import performance
-    from ram_avatar.tracking.landmarks import HolisticDetector
+    from ram_avatar.synthetic.laboratory import performer
+    from ram_avatar.synthetic.performances import performance
+    from ram_avatar.tracking.detection.landmarks import HolisticDetector
 
     size, person = (432, 768), performer(0)
     motion = performance("driving", person.template, 16, 4.0)

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.demo.laboratory import synthesize
 from ram_avatar.rendering.framing import Square
-from ram_avatar.tracking.fitting import Fit
-from ram_avatar.tracking.refinement import Film, _flow, _paint, _seen_points, _spread_points
+from ram_avatar.synthetic.laboratory import synthesize
+from ram_avatar.tracking.offline.fitting import Fit
+from ram_avatar.tracking.offline.refinement import (
+    Film,
+    _flow,
+    _paint,
+    _seen_points,
+    _spread_points,
+)
 
 SIZE = 192
 

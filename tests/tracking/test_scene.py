@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ram_avatar.tracking.camera_path import CameraPath, PathFinder
-from ram_avatar.tracking.people import find_people
+from ram_avatar.tracking.camera.path import CameraPath, PathFinder
+from ram_avatar.tracking.detection.people import find_people
 from ram_avatar.video import read_frames
 
 

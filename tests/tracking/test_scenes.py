@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ram_avatar.tracking.scenes import TRANSITION, Scenes, runs
+from ram_avatar.tracking.offline.scenes import TRANSITION, Scenes, runs
 from ram_avatar.video import read_frames
 
 FPS = 16.0

@@ -6,7 +6,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ram_avatar.motion.motion import Motion
-from ram_avatar.tracking.smoothing import Cutoff, MotionFilter, NumberFilter, RotationFilter
+from ram_avatar.tracking.online.smoothing import (
+    Cutoff,
+    MotionFilter,
+    NumberFilter,
+    RotationFilter,
+)
 
 
 def one_euro(values, seconds, least, slope):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.camera import Camera
+from ram_avatar.core.camera import Camera
+from ram_avatar.tracking.camera.stabilizing import stabilized
 from ram_avatar.tracking.observations import Observations
-from ram_avatar.tracking.stabilizing import stabilized
 
 CAMERA = Camera.default(200, 300)
 

@@ -4,10 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
-from ram_avatar.demo.performer import Performer
-from ram_avatar.errors import UserError
-from ram_avatar.tracking.capture import Capture
-from ram_avatar.tracking.track import track
+from ram_avatar.capture.capture import Capture
+from ram_avatar.core.errors import UserError
+from ram_avatar.synthetic.performer import Performer
+from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import VideoWriter, probe, read_frames
 
 
@@ -132,8 +132,8 @@ def test_a_named_face_model_has_to_be_the_right_one(tmp_path, film, template):
 
 
 def test_the_blendshape_net_reads_a_real_face(shared, template):
-    from ram_avatar.tracking.expressions import ExpressionNet
-    from ram_avatar.tracking.landmarks import HolisticDetector
+    from ram_avatar.tracking.detection.expressions import ExpressionNet
+    from ram_avatar.tracking.detection.landmarks import HolisticDetector
 
     frame = next(iter(read_frames(shared / "videos" / "bedroom_dance.mp4")))
     detector, net = HolisticDetector(), ExpressionNet(shared / "models" / "face_landmarker.task", template.action_names)

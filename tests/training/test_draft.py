@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.create import create
-from ram_avatar.demo.performer import Performer, write_performance
-from ram_avatar.progress import Silent
-from ram_avatar.training.draft import FRAMES, draft_avatar, is_draft
+from ram_avatar.core.progress import Silent
+from ram_avatar.creation.create import create
+from ram_avatar.creation.draft import FRAMES, draft_avatar, is_draft
+from ram_avatar.synthetic.performer import Performer, write_performance
 from ram_avatar.video import VideoWriter, probe
 
 pytestmark = pytest.mark.slow

@@ -10,16 +10,22 @@ import cv2
 import numpy as np
 import pytest
 
-from ram_avatar.cli import _report
-from ram_avatar.create import create, train
-from ram_avatar.demo.performer import Performer
-from ram_avatar.errors import UserError
+from ram_avatar.capture.capture import (
+    NOBODY,
+    OTHER_SCENE,
+    Capture,
+    LeftOut,
+)
+from ram_avatar.cli.main import _report
+from ram_avatar.core.errors import UserError
+from ram_avatar.creation.create import create
+from ram_avatar.creation.model_card import model_card
+from ram_avatar.creation.train import train
 from ram_avatar.evaluation.evaluate import evaluate
-from ram_avatar.model_card import model_card
-from ram_avatar.motion.alignment import ALIGNMENT_FILE
-from ram_avatar.tracking.capture import NOBODY, OTHER_SCENE, Capture, LeftOut
-from ram_avatar.tracking.fitting import FitSettings
-from ram_avatar.tracking.track import track
+from ram_avatar.motion.alignment.aligner import ALIGNMENT_FILE
+from ram_avatar.synthetic.performer import Performer
+from ram_avatar.tracking.offline.fitting import FitSettings
+from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import VideoWriter, read_frames
 
 SIZE, SHOWN, EMPTY, CARD = 256, 30, 4, 6

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ram_avatar.config import NetworkConfig
-from ram_avatar.errors import UserError
+from ram_avatar.core.errors import UserError
 from ram_avatar.networks.discriminator import TemporalDiscriminator
 from ram_avatar.networks.pretrained import VGG_LAYERS, VggFeatures
 from ram_avatar.training.losses import (

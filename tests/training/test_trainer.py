@@ -11,16 +11,16 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from ram_avatar.avatar import Avatar
-from ram_avatar.create import train
-from ram_avatar.errors import UserError
-from ram_avatar.motion.alignment import ALIGNMENT_FILE, Alignment, Score
+from ram_avatar.capture.capture import Capture
+from ram_avatar.capture.dataset import CaptureDataset, behind
+from ram_avatar.core.errors import UserError
+from ram_avatar.core.images import to_tensor
+from ram_avatar.core.progress import Silent
+from ram_avatar.creation.train import train
+from ram_avatar.motion.alignment.aligner import ALIGNMENT_FILE, Alignment, Score
+from ram_avatar.motion.alignment.posture import Posture
 from ram_avatar.motion.pose_features import PoseFeatures
-from ram_avatar.motion.posture import Posture
 from ram_avatar.networks.opacity import soft_outline
-from ram_avatar.pictures import to_tensor
-from ram_avatar.progress import Silent
-from ram_avatar.tracking.capture import Capture
-from ram_avatar.training.dataset import CaptureDataset, behind
 from ram_avatar.training.first_avatar import first_avatar
 from ram_avatar.training.launch import launched
 from ram_avatar.training.trainer import CHECKPOINT_FILE, Trainer

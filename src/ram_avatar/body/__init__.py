@@ -1,6 +1,6 @@
 """Parametric bodies: what turns identity, pose and facial actions into a posed mesh."""
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .anny import AnnyTemplate
 from .smplx import KIND as SMPLX_KIND
 from .smplx import SmplxTemplate, find_model

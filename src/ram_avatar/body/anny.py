@@ -20,9 +20,17 @@ from safetensors.torch import save_file
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ..cache import cache_folder
+from ..core.cache import cache_folder
 from .chain import Chain, homogeneous
-from .template import FINGERS, KEYPOINTS, SIDES, Body, BodyTemplate, IdentityRange, Posed
+from .template import (
+    FINGERS,
+    KEYPOINTS,
+    SIDES,
+    Body,
+    BodyTemplate,
+    IdentityRange,
+    Posed,
+)
 
 FINGER_JOINTS = [f"finger{finger}-{k}.{side}" for side in SIDES for finger in range(1, 6) for k in (1, 2, 3)]
 LIMB_JOINTS = [

@@ -23,12 +23,19 @@ import roma
 import torch
 from torch import Tensor
 
-from ..archives import Arrays, open_archive
-from ..errors import UserError
-from ..files import disk_errors
+from ..core.archives import Arrays, open_archive
+from ..core.errors import UserError
+from ..core.files import disk_errors
 from .chain import Chain, homogeneous
 from .smpl_joints import SMPL, SMPLH, SMPLX
-from .template import FINGERS, SIDES, Body, BodyTemplate, IdentityRange, Posed
+from .template import (
+    FINGERS,
+    SIDES,
+    Body,
+    BodyTemplate,
+    IdentityRange,
+    Posed,
+)
 
 KIND = "smplx"
 MODEL_VARIABLE = "RAM_AVATAR_SMPLX"

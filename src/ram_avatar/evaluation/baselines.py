@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from ..avatar import Avatar
-from ..camera import Camera
+from ..capture.dataset import CaptureDataset
+from ..core.camera import Camera
+from ..core.images import to_array, to_tensor
 from ..motion.motion import Motion
-from ..pictures import to_array, to_tensor
 from ..rendering.condition_maps import ConditionMapper
-from ..training.dataset import CaptureDataset
 
 
 def textured_mesh(avatar: Avatar, motion: Motion) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .document import Evaluation, way_label
-from .figures import FIGURES, tell
+from .metric_catalog import FIGURES, tell
 
 _WIDTH, _HEIGHT = 340, 168
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 330, 12, 128  # of the plot

@@ -7,7 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
-from .figures import FIGURES, Series, summarize, tell
+from .metric_catalog import (
+    FIGURES,
+    Series,
+    summarize,
+    tell,
+)
 
 FORMAT_VERSION = 1
 

@@ -10,25 +10,26 @@ import numpy as np
 import torch
 
 from ..avatar import Avatar
-from ..errors import UserError
-from ..files import atomic_folder
-from ..hardware import describe_machine, describe_versions
+from ..capture.capture import Capture
+from ..capture.dataset import CaptureDataset
+from ..core.device import describe_machine, describe_versions
+from ..core.errors import UserError
+from ..core.files import atomic_folder
+from ..core.images import fit, to_array
+from ..core.progress import Progress, Silent, follow
+from ..inference.render import render
 from ..motion.motion import PARTS, Motion
-from ..motion.retarget import Person, retarget
-from ..pictures import fit, to_array
-from ..progress import Progress, Silent, follow
-from ..tracking.capture import Capture
-from ..tracking.landmarks import Landmarks
-from ..tracking.scenes import runs
-from ..training.dataset import CaptureDataset
+from ..motion.retargeting.retarget import Person, retarget
+from ..tracking.detection.landmarks import Landmarks
+from ..tracking.offline.scenes import runs
 from .baselines import nearest_frame, textured_mesh
 from .control import detect_frames, expected_landmarks, judge_control
 from .document import WAYS, Evaluation, way_label
-from .figures import Series
 from .flicker import judge_flicker, own_noise
-from .images import Judges, Regions, judge_images
+from .metric_catalog import Series
 from .metrics import unavailable
 from .report import write_report
+from .similarity import Judges, Regions, judge_images
 
 EVALUATION_FILE, REPORT_FILE = "evaluation.json", "report.html"
 _SEEN = 0.5  # confidence from which a hand or a face counts as shown
@@ -123,7 +124,7 @@ def render_frames(
         size: width and height of pictures of the scene; close-ups [S, S, 3] without.
     """
     for run in runs(numbers):
-        yield from avatar.render(motion[run[0] : run[-1] + 1], size=size, close_up=size is None)
+        yield from render(avatar, motion[run[0] : run[-1] + 1], size=size, close_up=size is None)
 
 
 def render_ways(avatar: Avatar, data: CaptureDataset, numbers: Sequence[int], progress: Progress) -> Frames:
@@ -191,7 +192,7 @@ def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple
     source = Person.of(capture.shown_motion, on_cpu, capture.identity)
     motion = retarget(capture.motion, on_cpu, source, avatar.person)
     size = avatar.size
-    rendered = avatar.render(motion, close_up=True)
+    rendered = render(avatar, motion, close_up=True)
     frames = {
         "avatar": np.stack(list(follow(rendered, progress, "Rendering", len(motion)))),
         "textured_mesh": np.stack(list(textured_mesh(avatar, motion))),
@@ -227,7 +228,7 @@ def _still_noise(avatar: Avatar, motion: Motion) -> np.ndarray:
     """[N] `own_noise` of the middle pose held still for up to `_STILL` frames; NaN in the others."""
     held = motion[[len(motion) // 2] * min(_STILL, len(motion))]
     noise = np.full(len(motion), np.nan)
-    noise[: len(held)] = own_noise(np.stack(list(avatar.render(held, close_up=True))))
+    noise[: len(held)] = own_noise(np.stack(list(render(avatar, held, close_up=True))))
     return noise
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..pictures import to_tensor
-from .figures import Series
+from ..core.images import to_tensor
+from .metric_catalog import Series
 from .metrics import Judge, crop_person
 
 FLICKER = ("flow_error", "change_error", "perceptual_flicker")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError
+from ..core.errors import UserError
 from ..networks.pretrained import read_weights
 
 GROWN = 6 / 256  # of the picture's height: how much the person's box is grown before ST-LPIPS

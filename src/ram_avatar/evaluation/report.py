@@ -12,11 +12,17 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from scipy.stats import rankdata
 
-from ..files import atomic_file
-from ..pictures import resize
+from ..core.files import atomic_file
+from ..core.images import resize
 from .curves import charts
-from .document import GROUPS, WAYS, Evaluation, label, way_label
-from .figures import FIGURES, tell
+from .document import (
+    GROUPS,
+    WAYS,
+    Evaluation,
+    label,
+    way_label,
+)
+from .metric_catalog import FIGURES, tell
 
 AMPLIFIED = 4  # differences are shown this many times as large as they are
 

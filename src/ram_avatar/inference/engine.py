@@ -3,27 +3,24 @@
 import time
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..camera import Camera
-from ..errors import UserError
-from ..hardware import multiplies_bf16
+from ..avatar import Avatar
+from ..core.camera import Camera
+from ..core.device import multiplies_bf16
+from ..core.errors import UserError
+from ..core.images import fill
 from ..motion.motion import Frame, Motion
 from ..networks.opacity import shown_alpha
-from ..pictures import fill
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper, Places
-from ..rendering.windows import Window, apart
-from .choice import fastest
+from ..rendering.rectangles import Window, apart
+from .autotune import fastest
 from .folding import PART_REACH, FoldedNetwork, Windows
-
-if TYPE_CHECKING:
-    from ..avatar import Avatar
 
 OUTLINE = 1 / 12
 """Of the picture's side: how far from the template's outline a person is looked for, unless all is to be exact.
@@ -63,7 +60,7 @@ class Engine:
     @torch.no_grad()
     def __init__(
         self,
-        avatar: "Avatar",
+        avatar: Avatar,
         *,
         background: np.ndarray | str | None = None,
         size: tuple[int, int] | None = None,

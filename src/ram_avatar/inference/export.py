@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..avatar import Avatar
-from ..camera import Camera
-from ..errors import UserError
-from ..files import atomic_file, check_output
+from ..core.camera import Camera
+from ..core.errors import UserError
+from ..core.files import atomic_file, check_output
 from ..motion.motion import Motion
 from ..networks.opacity import shown_alpha
 from ..rendering.condition_maps import MeshMaps

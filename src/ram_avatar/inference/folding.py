@@ -19,12 +19,20 @@ from ..networks.avatar_network import AvatarNetwork
 from ..networks.dual_attention import AttentionBranch, CrissCrossAttention, distance_weight
 from ..networks.feature_unet import FeatureUNet
 from ..networks.hand_detail import DRAWING, keep_hands
-from ..networks.layers import SLOPE, EqualizedConv2d, ModulatedConv2d, activate, fold, haar, upsample
+from ..networks.layers import (
+    SLOPE,
+    EqualizedConv2d,
+    ModulatedConv2d,
+    activate,
+    fold,
+    haar,
+    upsample,
+)
 from ..networks.neural_texture import look_up, sample
 from ..networks.opacity import opaque_head, person_alpha, soft_outline
 from ..networks.style_unet import Decoder, StyleUNet
 from ..rendering.condition_maps import MeshMaps
-from ..rendering.windows import Window, crop
+from ..rendering.rectangles import Window, crop
 
 PART_REACH = 16
 """Pixels: a feature of the face or hand network depends on no pixel of its map that is farther away."""

@@ -7,15 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..progress import Progress, follow
+from ..core.errors import UserError
+from ..core.progress import Progress, follow
 from ..video import probe, read_frames
-from .codecs import fit, jpeg
-from .decoding import SIDE
-from .outlets import Mailbox, PageOutlet
-from .pipeline import Pipeline
-from .protocol import STAGES, Answer, CameraFrame, Coding
-from .session import Session
+from .protocol import (
+    STAGES,
+    Answer,
+    CameraFrame,
+    Coding,
+)
+from .session.codecs import fit, jpeg
+from .session.decoding import SIDE
+from .session.pipeline import Pipeline
+from .session.session import Session
+from .session.sinks import Mailbox, PageOutlet
 from .studio import Studio, is_film
 
 TICKS = 30.0  # a second, where a motion drives

@@ -39,7 +39,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from ..errors import UserError
+from ..core.errors import UserError
 
 FRAME, ANSWER = 1, 2
 STAGES = ("wait", "decode", "detect", "solve", "align", "render", "encode")

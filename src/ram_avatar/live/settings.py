@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 
-from ..errors import UserError
+from ..core.errors import UserError
 
 BACKGROUNDS = ("captured", "picture", "transparent")
 FINGERS = tuple(

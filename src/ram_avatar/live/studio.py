@@ -6,20 +6,25 @@ from pathlib import Path
 
 from ..animate import check_template
 from ..avatar import Avatar, is_avatar
-from ..errors import UserError
-from ..hardware import choose_device
+from ..capture.capture import Capture, is_capture
+from ..core.device import choose_device
+from ..core.errors import UserError
+from ..core.images import shrunk
+from ..core.progress import Progress
+from ..drivers.film import Film, FilmDriver
+from ..drivers.played_motion import PlayedMotion, Standing, standing
+from ..drivers.vmc import (
+    SCHEME,
+    VmcAddress,
+    VmcDriver,
+    VmcReceiver,
+)
 from ..inference.engine import Engine
-from ..motion.reading import SUFFIXES, ReadOptions, read_motion
-from ..motion.retarget import Person
-from ..pictures import shrunk
-from ..progress import Progress
-from ..tracking.capture import Capture, is_capture
-from .backdrop import Backdrop
-from .films import Film, FilmDriver
+from ..motion.formats.reading import SUFFIXES, ReadOptions, read_motion
+from ..motion.retargeting.retarget import Person
 from .manual import ManualControl
-from .pipeline import AvatarPipeline, Driver
-from .playing import PlayedMotion, Standing, standing
-from .vmc import SCHEME, VmcAddress, VmcDriver, VmcReceiver
+from .session.backdrop import Backdrop
+from .session.pipeline import AvatarPipeline, Driver
 
 _LARGEST = 2.0  # sides of the close-up that the scene's longer side has
 MakeDriver = Callable[[Avatar], Driver]

@@ -1,0 +1,1 @@
+"""Motion: the parameters of a body over time."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from ..body.template import FINGERS
-from ..errors import UserError
-from ..files import disk_errors
+from ..core.errors import UserError
+from ..core.files import disk_errors
 
 _MIDDLE_PARTS = ("hips", "spine", "neck", "head")
 _SIDE_PARTS = ("clavicle", "upper_arm", "forearm", "hand", "thigh", "shin", "foot", "toes", *FINGERS)

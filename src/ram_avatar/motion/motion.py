@@ -10,8 +10,8 @@ import roma
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..files import atomic_file
+from ..core.errors import UserError
+from ..core.files import atomic_file
 from .interpolation import neighbours, sample_times, slerp
 
 FORMAT_VERSION = 2

@@ -1,0 +1,1 @@
+"""The networks of the avatar. They know tensors only."""

@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
-from .layers import EqualizedConv2d, EqualizedLinear, HaarConv2d, activate, fold
+from .layers import (
+    EqualizedConv2d,
+    EqualizedLinear,
+    HaarConv2d,
+    activate,
+    fold,
+)
 
 FRAMES = 3
 _SMOOTH = 1e-8

@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import EqualizedConv2d, EqualizedLinear, HaarConv2d, activate, upsample
+from .layers import (
+    EqualizedConv2d,
+    EqualizedLinear,
+    HaarConv2d,
+    activate,
+    upsample,
+)
 
 KEY_SHARE = 4
 """Queries and keys have a quarter of the features' channels."""

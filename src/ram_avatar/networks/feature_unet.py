@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import EqualizedConv2d, HaarConv2d, activate, fold, upsample
+from .layers import (
+    EqualizedConv2d,
+    HaarConv2d,
+    activate,
+    fold,
+    upsample,
+)
 
 
 class FeatureUNet(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError
+from ..core.errors import UserError
 
 # Layers of VGG-16: name of the activation, and the key of its convolution; pools come before the second to fifth
 # group.

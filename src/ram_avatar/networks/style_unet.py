@@ -8,7 +8,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .layers import EqualizedConv2d, HaarConv2d, ModulatedConv2d, activate, haar, unfold, upsample
+from .layers import (
+    EqualizedConv2d,
+    HaarConv2d,
+    ModulatedConv2d,
+    activate,
+    haar,
+    unfold,
+    upsample,
+)
 
 
 class StyleUNet(nn.Module):

@@ -1,0 +1,1 @@
+"""A mesh to pixels: rasterizer, condition maps, surface texture, compositing, framing."""

@@ -5,10 +5,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..body.template import FINGERS, SIDES, BodyTemplate, Posed
-from ..camera import Camera
+from ..body.template import (
+    FINGERS,
+    SIDES,
+    BodyTemplate,
+    Posed,
+)
+from ..core.camera import Camera
 from ..motion.motion import Motion
-from .rasterizer import Fragments, draw_segments, rasterize, vertex_normals
+from .rasterizer import (
+    Fragments,
+    draw_segments,
+    rasterize,
+    vertex_normals,
+)
 from .surface_texture import sample_texture, spread_colors
 
 EXPANSION = 0.01  # metres the expanded mesh is pushed out: hair and loose clothing just outside the body

@@ -11,12 +11,18 @@ import warp as wp
 from torch import Tensor
 
 from ..body.template import FINGERS, BodyTemplate
-from ..camera import Camera
+from ..core.camera import Camera
 from ..motion.motion import Motion
 from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
-from .rasterizer import EMPTY, edge_functions, initialize_warp, launch, z_pass
+from .rasterizer import (
+    EMPTY,
+    edge_functions,
+    initialize_warp,
+    launch,
+    z_pass,
+)
+from .rectangles import Window, crop
 from .surface_texture import coarsest_square, spread_colors
-from .windows import Window, crop
 
 wp.set_module_options({"fuse_fp": False, "enable_backward": False})  # as in `rasterizer`
 

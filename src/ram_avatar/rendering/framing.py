@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from ..body.template import BodyTemplate
-from ..camera import Camera
-from ..pictures import for_opencv
-from .windows import Window
+from ..core.camera import Camera
+from ..core.images import for_opencv
+from .rectangles import Window
 
 # In heights of the person.
 _OVERHEAD = 0.22  # how far raised hands reach above the head

@@ -6,7 +6,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from ..pictures import for_opencv
+from ..core.images import for_opencv
 
 _BAND = 64  # rows at a time, to keep memory small
 _SMALL = 640  # of the larger side: what frames are aligned at

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import warp as wp
 from torch import Tensor
 
-from ..quiet import silent_stderr
+from ..core.silence_stderr import silent_stderr
 
 NEAR_PLANE = 0.05
 """Triangles with a vertex at or nearer than this camera depth (metres) are not drawn."""

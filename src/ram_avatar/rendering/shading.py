@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..body.template import BodyTemplate
-from ..camera import Camera
+from ..core.camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import Fragments, rasterize, vertex_normals
 

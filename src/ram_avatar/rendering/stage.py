@@ -15,11 +15,11 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from ..body.template import BodyTemplate
-from ..camera import Camera
-from ..motion.calibration import Reference
-from ..motion.ground import find_floor
+from ..core.camera import Camera
+from ..motion.conversion.calibration import Reference
+from ..motion.conversion.ground import find_floor
+from ..motion.conversion.template_skeleton import TemplateSkeleton
 from ..motion.motion import Motion
-from ..motion.template_skeleton import TemplateSkeleton
 from .rasterizer import Fragments, rasterize
 from .shading import BLUE, Color, shade
 

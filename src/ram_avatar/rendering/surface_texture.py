@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..body.template import BodyTemplate
-from ..camera import Camera
+from ..core.camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import Fragments, rasterize, vertex_normals
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError
+from ..core.errors import UserError
 
 FRAMES = ("source", "square", "portrait")
 _ASPECTS = {"square": (1, 1), "portrait": (9, 16)}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..body.template import BodyTemplate
-from ..cache import cache_folder
+from ..core.cache import cache_folder
 
 FACE_ROWS = slice(0, 478)  # rows of the regressor, in MediaPipe's order
 TIP_ROWS = {"left": slice(478, 483), "right": slice(483, 488)}  # thumb to little finger

@@ -23,12 +23,17 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from ..body.anatomy import Anatomy, anatomy_of
-from ..body.template import HAND_ROLES, KEYPOINTS, Body, BodyTemplate
-from ..camera import Camera
-from ..errors import UserError
-from ..quiet import silent_stderr
-from .landmarks import FACE
-from .studio import HEAD_DISTANCE, Points, Studio
+from ..body.template import (
+    HAND_ROLES,
+    KEYPOINTS,
+    Body,
+    BodyTemplate,
+)
+from ..core.camera import Camera
+from ..core.errors import UserError
+from ..core.silence_stderr import silent_stderr
+from .detection.landmarks import FACE
+from .portrait import HEAD_DISTANCE, Points, Studio
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 

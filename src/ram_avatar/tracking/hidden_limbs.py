@@ -16,7 +16,15 @@ from torch import Tensor
 from ..body.kinematics import Kinematics
 from ..body.template import FINGERS, BodyTemplate
 from ..motion.motion import LIMBS
-from ..motion.resting import at_ease, eased, lift, limb_roles, lying, seated, standing_axes
+from ..motion.resting import (
+    at_ease,
+    eased,
+    lift,
+    limb_roles,
+    lying,
+    seated,
+    standing_axes,
+)
 from .correspondence import Correspondence
 from .observations import (
     LEFT_HIP,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..motion.resting import eased
-from .landmarks import Landmarks
+from .detection.landmarks import Landmarks
 
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
 WRISTS = {"left_hand": 15, "right_hand": 16}

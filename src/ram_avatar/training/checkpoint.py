@@ -8,8 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from ..errors import UserError
-from ..files import atomic_file
+from ..core.errors import UserError
+from ..core.files import atomic_file
 
 
 def save_checkpoint(

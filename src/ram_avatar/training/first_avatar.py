@@ -6,13 +6,13 @@ import torch
 
 from ..avatar import Avatar
 from ..body.template import BodyTemplate
+from ..capture.capture import Capture
 from ..config import NetworkConfig, Preset
-from ..motion.retarget import Placement
+from ..core.images import to_uint8
+from ..core.progress import Progress, follow
+from ..motion.retargeting.retarget import Placement
 from ..networks.avatar_network import AvatarNetwork
-from ..pictures import to_uint8
-from ..progress import Progress, follow
 from ..rendering.surface_texture import SurfacePainter, choose_frames
-from ..tracking.capture import Capture
 
 PAINTED_FROM = 64  # frames at most: the median hardly changes with more
 PAINTED_SIZE = 1024  # pixels of the close-ups that are painted from

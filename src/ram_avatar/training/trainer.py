@@ -11,18 +11,26 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from ..avatar import Avatar
+from ..capture.dataset import Batch, CaptureDataset
 from ..config import Preset
-from ..errors import UserError
-from ..hardware import multiplies_bf16
+from ..core.device import multiplies_bf16
+from ..core.errors import UserError
+from ..core.images import to_uint8
+from ..core.progress import Progress
 from ..networks.avatar_network import Rendering
 from ..networks.discriminator import TemporalDiscriminator
-from ..pictures import to_uint8
-from ..progress import Progress
 from ..rendering.surface_texture import choose_frames
 from .checkpoint import load_checkpoint, save_checkpoint
-from .dataset import Batch, CaptureDataset
 from .launch import average_gradients
-from .losses import PerceptualLoss, discriminator_loss, generator_loss, opacity_loss, r1_penalty, smooth_l1
+from .loss_crops import detail_cuts, person_windows, within_boxes
+from .losses import (
+    PerceptualLoss,
+    discriminator_loss,
+    generator_loss,
+    opacity_loss,
+    r1_penalty,
+    smooth_l1,
+)
 from .optimizers import parameter_groups
 from .schedule import (
     adversarial_weight,
@@ -32,7 +40,6 @@ from .schedule import (
     learning_rate_factor,
     texture_trains,
 )
-from .windows import detail_cuts, person_windows, within_boxes
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 HANDS = [1, 2]  # of the boxes of `CaptureDataset.part_boxes`

@@ -12,8 +12,8 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
-from ram_avatar.errors import UserError
-from ram_avatar.files import disk_errors
+from ..core.errors import UserError
+from ..core.files import disk_errors
 
 # RGB to 4:2:0 and back costs 1.3 levels on average with swscale's defaults, 0.6 with these.
 EXACT = int(

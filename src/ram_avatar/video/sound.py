@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from ram_avatar.errors import UserError
+from ..core.errors import UserError
 
 
 class Sound:

@@ -11,10 +11,10 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from ram_avatar.errors import UserError
-from ram_avatar.files import check_output, disk_errors, temporary_sibling
-from ram_avatar.video.reading import EXACT, open_media
-from ram_avatar.video.sound import Sound
+from ..core.errors import UserError
+from ..core.files import check_output, disk_errors, temporary_sibling
+from .reading import EXACT, open_media
+from .sound import Sound
 
 
 @dataclass(frozen=True)

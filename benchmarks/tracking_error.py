@@ -1,0 +1,181 @@
+"""How far a tracked capture is from the truth.
+
+One camera of unknown focal length cannot tell a person's size from their distance, nor its own tilt from theirs.
+Figures in millimetres are therefore measured after one similarity for the whole clip (scale, rotation,
+translation; Umeyama 1991), fitted to the body's joints of all frames: seven numbers, so that whatever changes
+from frame to frame stays an error. Beside it stand the two customary ways that forgive more or less: aligned
+frame by frame, and relative to the root without any scale or rotation.
+"""
+
+from dataclasses import dataclass, field
+
+import roma
+import torch
+from torch import Tensor
+
+from ram_avatar.body.template import FINGERS, SIDES, BodyTemplate
+from ram_avatar.capture.capture import Capture
+from ram_avatar.core.errors import UserError
+
+USED = 0.05  # a facial action is judged where it is ever stronger than this
+_POSED_AT_ONCE = 32
+_FORWARD = (0.0, -1.0, 0.0)  # where an upright template looks
+
+
+def _figure(label: str, unit: str) -> float:
+    return field(metadata={"label": label, "unit": unit})
+
+
+@dataclass(frozen=True)
+class TrackingError:
+    """Means over all frames, seen or hidden; zero is perfect. "Aligned" is by one similarity for the clip.
+
+    The body's joints are the template's pose joints without fingers and eyes; a hand's points are its finger
+    joints and fingertips.
+    """
+
+    body: float = _figure("body joints, aligned", "mm")
+    body_per_frame: float = _figure("body joints, aligned per frame (PA-MPJPE)", "mm")
+    body_from_root: float = _figure("body joints from the root, not aligned (MPJPE)", "mm")
+    left_hand: float = _figure("left fingers from the wrist, aligned", "mm")
+    right_hand: float = _figure("right fingers from the wrist, aligned", "mm")
+    vertices: float = _figure("vertices, aligned", "mm")
+    body_turn: float = _figure("turn of body joints against the root", "degrees")
+    finger_turn: float = _figure("turn of finger joints against the wrist", "degrees")
+    head_direction: float = _figure("direction of the head, aligned", "degrees")
+    body_in_picture: float = _figure("body joints in the video", "% of the height")
+    hands_in_picture: float = _figure("finger points in the video", "% of the height")
+    actions: float = _figure("facial actions that the clip uses", "of 1")
+    acceleration: float = _figure("acceleration of body joints, aligned", "mm/frame²")
+    scale: float = _figure("true size over tracked size", "")
+
+
+def compare_tracking(tracked: Capture, truth: Capture, template: BodyTemplate) -> TrackingError:
+    """Compare two captures of one video.
+
+    Args:
+        tracked, truth: of the same frames, both of this template; either may be cut out of the video.
+
+    Raises:
+        UserError: another template, or another number of frames.
+    """
+    for capture in (tracked, truth):
+        if capture.motion.template != template.name:
+            raise UserError(
+                f"{capture.folder}: of body template '{capture.motion.template}', to be compared as '{template.name}'"
+            )
+    if len(tracked) != len(truth):
+        raise UserError(f"{tracked.folder}: {len(tracked)} frames, but {truth.folder} has {len(truth)}")
+    rows = _Rows.of(template)
+    ours, true = (_Clip.of(capture, template) for capture in (tracked, truth))
+
+    body, true_body = ours.points[:, rows.body], true.points[:, rows.body]
+    rotation, shift, scale = roma.rigid_points_registration(
+        body.flatten(0, 1), true_body.flatten(0, 1), compute_scaling=True
+    )
+    align = lambda points: scale * points @ rotation.T + shift  # noqa: E731
+    aligned = align(ours.points)
+    per_frame = roma.rigid_points_registration(body, true_body, compute_scaling=True)
+    body_alone = per_frame[2][:, None, None] * body @ per_frame[0].mT + per_frame[1][:, None]
+    acceleration = lambda points: points[2:] - 2 * points[1:-1] + points[:-2]  # noqa: E731
+
+    def from_wrist(side: str) -> float:
+        wrist, hand = rows.wrists[side], rows.hands[side]
+        place = lambda points: points[:, hand] - points[:, [wrist]]  # noqa: E731
+        return _millimetres(place(aligned), place(true.points))
+
+    def turn(joints: list[int], bases: list[int]) -> float:
+        against = lambda clip: clip.turns[:, bases].mT @ clip.turns[:, joints]  # noqa: E731
+        return _degrees(roma.rotmat_geodesic_distance(against(ours), against(true)))
+
+    ahead = true.points.new_tensor(_FORWARD)
+    heads = rotation @ ours.turns[:, rows.head] @ ahead, true.turns[:, rows.head] @ ahead
+    off = (ours.pixels - true.pixels).norm(dim=-1) / true.height[:, None]  # [N, K]
+    used = truth.motion.facial_actions.amax(0) > USED
+    actions = (tracked.motion.facial_actions - truth.motion.facial_actions)[:, used].abs()
+    return TrackingError(
+        body=_millimetres(aligned[:, rows.body], true_body),
+        body_per_frame=_millimetres(body_alone, true_body),
+        body_from_root=_millimetres(body - ours.points[:, :1], true_body - true.points[:, :1]),
+        left_hand=from_wrist("L"),
+        right_hand=from_wrist("R"),
+        vertices=_millimetres(align(ours.vertices.double()), true.vertices),
+        body_turn=turn(rows.body, [0] * len(rows.body)),
+        finger_turn=turn(rows.fingers, rows.finger_wrists),
+        head_direction=_degrees(_angle(*heads)),
+        body_in_picture=100 * float(off[:, rows.body].mean()),
+        hands_in_picture=100 * float(off[:, rows.hands["L"] + rows.hands["R"]].mean()),
+        actions=float(actions.mean()) if used.any() else 0.0,
+        acceleration=_millimetres(acceleration(aligned[:, rows.body]), acceleration(true_body)),
+        scale=float(scale),
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Which points are which: all J joints of the template (0 is the root), then the ten fingertips."""
+
+    body: list[int]
+    hands: dict[str, list[int]]  # by side, "L" and "R": finger joints and fingertips
+    wrists: dict[str, int]
+    fingers: list[int]  # finger joints of both hands,
+    finger_wrists: list[int]  # and the wrist that each belongs to
+    head: int
+
+    @classmethod
+    def of(cls, template: BodyTemplate) -> "_Rows":
+        fingers = {side: template.joints_of(*FINGERS, side=side) for side in SIDES}
+        wrists = {side: template.joint_of(f"hand.{side}") for side in SIDES}
+        elsewhere = {*template.joints_of("eye"), *fingers["L"], *fingers["R"]}
+        joints = [template.joint(name) for name in template.pose_joints]
+        tips = range(len(template.joint_names), len(template.joint_names) + 10)
+        return cls(
+            body=[joint for joint in joints if joint not in elsewhere],
+            hands={"L": [*fingers["L"], *tips[:5]], "R": [*fingers["R"], *tips[5:]]},
+            wrists=wrists,
+            fingers=fingers["L"] + fingers["R"],
+            finger_wrists=[wrists[side] for side in SIDES for _ in fingers[side]],
+            head=template.joint_of("head"),
+        )
+
+
+@dataclass
+class _Clip:
+    """A capture, posed; in double precision but for the vertices (160 KB a frame)."""
+
+    points: Tensor  # [N, J + 10, 3] joints and fingertips, metres
+    turns: Tensor  # [N, J, 3, 3] from the reference pose
+    vertices: Tensor  # [N, V, 3]
+    pixels: Tensor  # [N, J + 10, 2] the points in the scene
+    height: Tensor  # [N] the person, standing upright where they are, in pixels of the scene
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, capture: Capture, template: BodyTemplate) -> "_Clip":
+        body = template.body(capture.identity)
+        posed = [body.pose(*part.parameters()) for part in capture.motion.batches(_POSED_AT_ONCE)]
+        vertices = torch.cat([p.vertices for p in posed])
+        tips = vertices[:, template.fingertips].mean(2)
+        points = torch.cat([torch.cat([p.joints[..., :3, 3] for p in posed]), tips], 1).double()
+        projected = capture.camera.project(points)
+        stature = float(body.reference_vertices()[:, 2].max() - body.reference_vertices()[:, 2].min())
+        return cls(
+            points=points,
+            turns=torch.cat([p.turns for p in posed]).double(),
+            vertices=vertices,
+            pixels=projected[..., :2],
+            height=capture.camera.focal * stature / projected[:, 0, 2],
+        )
+
+
+def _millimetres(points: Tensor, true: Tensor) -> float:
+    return 1000 * float((points - true).norm(dim=-1).mean())
+
+
+def _degrees(angles: Tensor) -> float:
+    return float(torch.rad2deg(angles).mean())
+
+
+def _angle(a: Tensor, b: Tensor) -> Tensor:
+    """Between vectors [..., 3]; exact for small angles, where an arc cosine is not."""
+    return torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))

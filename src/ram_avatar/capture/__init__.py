@@ -1,0 +1,1 @@
+"""A tracked video on disk, and the dataset made of it."""

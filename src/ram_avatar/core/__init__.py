@@ -1,0 +1,1 @@
+"""What knows nothing of avatars: errors, files, archives, the cache, progress, devices, the camera, images."""

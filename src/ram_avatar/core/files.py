@@ -1,0 +1,169 @@
+"""Outputs that are whole or not there at all, and the descriptions of folders."""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import UserError
+
+_MAX_JSON = 1 << 20  # bytes of a folder's description
+_FULL = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "your disk quota is used up; free some space and run again",
+    errno.EFBIG: "the file is larger than this disk or your limits allow",
+}
+_CAUSES = {
+    errno.ENOENT: "there is no such file",
+    errno.EISDIR: "it is a folder, not a file",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the disk is read-only",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+@contextmanager
+def disk_errors(path: str | Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a UserError that names the file and the cause.
+
+    A full disk is reported for `path`, the output a user asked for; a refused file by its own name where
+    the system gives one. Any other error passes unchanged.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(f"{path}: {_FULL[error.errno]}") from error
+        if error.errno in _CAUSES:
+            raise UserError(f"{error.filename or path}: {_CAUSES[error.errno]}") from error
+        raise
+
+
+def check_output(path: str | Path, overwrite: bool = False, *, marker: str | None = None) -> Path:
+    """Check, before any work is done, that an output can be written to `path`; returns it as a Path.
+
+    Args:
+        marker: see `atomic_folder`, for an output that is a folder.
+
+    Raises:
+        UserError: `path` exists and `overwrite` is false; its parent folder is missing or not writable; `path`
+            holds other files and no `marker`.
+    """
+    path = Path(path)
+    parent = path.absolute().parent
+    with disk_errors(path):
+        if (path.is_symlink() or path.exists()) and not overwrite:
+            raise UserError(f"{path} exists; choose another name or pass --overwrite to replace it")
+        if not parent.is_dir():
+            raise UserError(f"{path} cannot be written: there is no folder {parent}")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(f"{path} cannot be written: the folder {parent} is not writable")
+        if marker:
+            _check_replaceable(path, marker)
+    return path
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A new hidden name in the folder of `path`, so that a rename to `path` stays on one disk."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Yield a name to write to, which becomes the file `path` when the block ends, and is removed if it raises.
+
+    Raises:
+        UserError: no such folder, not writable, the disk is full.
+    """
+    path = Path(path)
+    temporary = temporary_sibling(path)
+    try:
+        with disk_errors(path):
+            yield temporary
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # gone already after a rename
+
+
+@contextmanager
+def atomic_folder(path: str | Path, overwrite: bool = False, *, marker: str | None = None) -> Iterator[Path]:
+    """Yield an empty folder that becomes `path` when the block ends, and is removed if it raises.
+
+    With `overwrite`, an old folder at `path` stays untouched until the new one is complete.
+
+    Args:
+        path: the folder to be; a symbolic link is followed.
+        overwrite: replace a folder that exists.
+        marker: name of a file that every folder of this kind holds. A folder without it is not replaced
+            unless it is empty, so that a mistyped `--overwrite` never deletes somebody's files.
+
+    Raises:
+        UserError: see `check_output`; `path` is a file, or a folder of another kind; the disk is full.
+    """
+    path = check_output(Path(path).resolve(), overwrite)
+    _check_replaceable(path, marker)
+    temporary = temporary_sibling(path)
+    try:
+        with disk_errors(path):
+            temporary.mkdir()
+            yield temporary
+            check_output(path, overwrite)  # somebody may have put something there in the meantime
+            _check_replaceable(path, marker)
+            _replace_folder(path, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone already after a rename
+
+
+def _check_replaceable(path: Path, marker: str | None) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; the output is a folder, choose another name")
+    if marker and any(path.iterdir()) and not (path / marker).is_file():
+        raise UserError(f"{path} holds other files and no {marker}; it is not replaced, choose another name")
+
+
+def _replace_folder(path: Path, new: Path) -> None:
+    """Put `new` in the place of `path`; a failure in between puts the old folder back."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = temporary_sibling(path)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
+
+
+def read_description(path: Path, kind: str, version: int, *earlier: int) -> dict:
+    """Read a folder's JSON description and check its format.
+
+    Args:
+        version: the format that is written today.
+        earlier: formats that can be read as well.
+
+    Raises:
+        UserError: absent, not JSON, or of another format version.
+    """
+    if not path.is_file():
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise UserError(f"{path.parent}: not {article} {kind} folder (it has no {path.name})")
+    if path.stat().st_size > _MAX_JSON:
+        raise UserError(f"{path}: too large to be a {kind}'s description")
+    try:
+        described = json.loads(path.read_text())
+        found = described["format_version"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged, it is not a {kind}'s description") from None
+    if found not in (version, *earlier):
+        raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
+    return described

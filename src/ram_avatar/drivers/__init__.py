@@ -1,0 +1,1 @@
+"""What moves an avatar: videos, captures, motion files, a camera, other programs."""

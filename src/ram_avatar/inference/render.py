@@ -1,0 +1,40 @@
+"""Render an avatar in a motion."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..avatar import Avatar
+from ..core.errors import UserError
+from ..motion.motion import Motion
+from .engine import Engine
+
+
+def render(
+    avatar: Avatar,
+    motion: Motion,
+    *,
+    background: np.ndarray | str | None = None,
+    size: tuple[int, int] | None = None,
+    close_up: bool = False,
+) -> Iterator[np.ndarray]:
+    """Render an avatar in a motion of its own template, a picture per frame.
+
+    Args:
+        motion: as `retarget` leaves it: at this avatar's scale and place.
+        background: None for the avatar's own room, "transparent" for RGBA with straight alpha, or a picture
+            [H, W, 3] uint8 whose middle fills the frame.
+        size: width and height of the pictures, of the scene's aspect ratio; default: the scene's own.
+        close_up: show the square that follows the person, as the network paints it, instead of the scene.
+
+    Yields:
+        [H, W, 3] uint8 RGB, or [H, W, 4] with "transparent".
+
+    Raises:
+        UserError: a motion of another template.
+    """
+    if motion.template != avatar.template.name:
+        raise UserError(f"a motion of template '{motion.template}' cannot drive '{avatar.template.name}'")
+    engine = Engine(avatar, background=background, size=size, close_up=close_up)
+    for frame in motion.frames():
+        yield engine.render(frame)

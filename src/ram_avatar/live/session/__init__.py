@@ -1,0 +1,1 @@
+"""A session: a worker, a painter, and the sinks of their pictures."""

@@ -1,0 +1,103 @@
+"""TLS for addresses other than loopback, where browsers give a page the camera only over HTTPS."""
+
+import datetime
+import ipaddress
+import os
+import socket
+import ssl
+from pathlib import Path
+
+from ...core.cache import cache_folder
+from ...core.errors import UserError
+from .access import reachable_address
+
+_DAYS = 397  # browsers take no longer ones
+_OWN = "live-certificate.pem"
+
+
+def own_certificate(host: str, folder: Path | None = None) -> Path:
+    """A certificate that this machine made and signed itself; browsers warn of it once, and name its fingerprint.
+
+    It is kept in the cache folder, so that the warning need not be answered at every start, and made anew when it
+    runs out or the address is another.
+
+    Returns:
+        A PEM file with the key and the certificate, which only the user can read.
+    """
+    from cryptography import x509
+
+    path = (folder or cache_folder()) / _OWN
+    names = _names(host)
+    if path.is_file():
+        made = x509.load_pem_x509_certificate(path.read_bytes())
+        left = made.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+        covered = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if left.days > 7 and set(names) <= set(covered):
+            return path
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(_make(names))
+    partial.replace(path)
+    return path
+
+
+def _names(host: str) -> list:
+    from cryptography import x509
+
+    names = {"localhost", socket.gethostname(), host, reachable_address(host)} - {"", "0.0.0.0", "::"}
+    return [_name(x509, name) for name in sorted(names)] + [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+
+
+def _name(x509, name: str):
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _make(names: list) -> bytes:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "RAM-Avatar on this machine")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=_DAYS))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the certificate, as browsers show it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    return x509.load_pem_x509_certificate(path.read_bytes()).fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def check_certificate(path: Path) -> None:
+    """Raises UserError where a PEM file of the user's is missing or does not hold a key and its certificate."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password=lambda: "")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: wants a private key (no password) and its certificate, both as PEM ({error})"
+        ) from None

@@ -1,0 +1,177 @@
+"""Poses of many motion files, as features on disk: what a motion prior is trained on."""
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...body import load_template
+from ...core.archives import open_archive
+from ...core.errors import UserError
+from ...core.progress import Progress, follow
+from ..formats.reading import SUFFIXES, read_motion
+from ..pose_features import PoseFeatures
+
+_IN_ARCHIVES = ".bvh"
+_MAX_ENTRY = 1 << 28  # bytes of a motion in an archive, unpacked
+_FACE_ALONE = ".csv"
+_TOLD = 3  # broken files that are named
+_WORTH_A_PROCESS = 8  # motions: so many are read while another process starts
+
+
+@dataclass(frozen=True)
+class Source:
+    """A motion file, or one in a .zip."""
+
+    path: Path
+    entry: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.entry}" if self.entry else str(self.path)
+
+
+def find_sources(paths: list[Path]) -> list[Source]:
+    """Every motion file that is meant by files, folders (searched to their depths) and .zip archives of .bvh files.
+
+    Raises:
+        UserError: there is no such path, an archive is damaged, or nothing is found.
+    """
+    found = [source for path in paths for source in _found(Path(path))]
+    if not found:
+        raise UserError(f"{', '.join(map(str, paths))}: no motion files there ({', '.join(SUFFIXES)}, .zip of .bvh)")
+    return found
+
+
+def _found(path: Path) -> Iterator[Source]:
+    suffixes = {*SUFFIXES, ".zip"} - {_FACE_ALONE}
+    if path.is_dir():
+        for each in sorted(path.rglob("*")):
+            if each.is_file() and each.suffix.lower() in suffixes:
+                yield from _found(each)
+    elif not path.is_file():
+        raise UserError(f"{path}: no such file")
+    elif path.suffix.lower() == ".zip":
+        try:
+            with open_archive(path) as archive:
+                names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+        except zipfile.BadZipFile:
+            raise UserError(f"{path}: not a .zip archive, or damaged") from None
+        yield from (Source(path, name) for name in names if name.lower().endswith(_IN_ARCHIVES))
+    else:
+        yield Source(path)
+
+
+class PoseCollection:
+    """Features [N, W] float32 in a file without a name, which goes when this does: memory does not grow with N."""
+
+    def __init__(self, width: int):
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the collection
+        self.width = width
+
+    def add(self, features: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(features, np.float32).tobytes())
+
+    def __len__(self) -> int:
+        return self._file.tell() // (4 * self.width)
+
+    def array(self) -> np.ndarray:
+        """[N, W], read from disk where it is looked at."""
+        self._file.flush()
+        if not len(self):
+            return np.empty((0, self.width), np.float32)
+        return np.memmap(self._file, np.float32, "r", shape=(len(self), self.width))
+
+
+def collect_poses(
+    sources: list[Source],
+    kept: PoseCollection,
+    held_out: PoseCollection,
+    share: float,
+    progress: Progress,
+    workers: int | None = None,
+) -> int:
+    """Read motions on all cores, and append their poses in the order of the sources.
+
+    Args:
+        share: of each motion's frames, at its end, that go to `held_out`.
+        workers: processes that read; by default one for every core, or none beside this one where there is little to
+            read.
+
+    Returns:
+        how many of the sources were read. Those that cannot be are told of and left out.
+
+    Raises:
+        UserError: none could be read.
+    """
+    read, broken = 0, []
+    workers = workers or (os.cpu_count() or 1 if len(sources) > _WORTH_A_PROCESS else 1)
+    with ExitStack() as stack:
+        if workers > 1:
+            context = get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, context, initializer=_prepare_process))
+            results = pool.map(_read, sources)
+        else:
+            _prepare()
+            results = map(_read, sources)
+        for poses, problem in follow(results, progress, "Reading motions", len(sources)):
+            if poses is None:
+                broken.append(problem)
+                continue
+            last = len(poses) - round(len(poses) * share)
+            kept.add(poses[:last])
+            held_out.add(poses[last:])
+            read += 1
+    for problem in broken[:_TOLD]:
+        progress.note(f"Left out: {problem}")
+    if len(broken) > _TOLD:
+        progress.note(f"Left out: {len(broken) - _TOLD} more files that cannot be read")
+    if not read:
+        raise UserError(f"none of {len(sources)} motion files can be read; the first: {broken[0]}")
+    return read
+
+
+def _prepare_process() -> None:
+    torch.set_num_threads(1)  # there is a process for every core
+    _prepare()
+
+
+def _prepare() -> None:
+    _worker["template"] = load_template()
+    _worker["features"] = PoseFeatures(_worker["template"])
+
+
+_worker: dict = {}  # of a reading process: what takes long to make
+
+
+def _read(source: Source) -> tuple[np.ndarray | None, str]:
+    """Features [N, W], or what is wrong with the source."""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            motion = read_motion(_unpacked(source, Path(scratch)), _worker["template"])
+    except UserError as error:
+        return None, str(error)
+    seen = motion.confidence[:, 0] > 0
+    if not seen.any():
+        return None, f"{source}: its body does not move"
+    motion = motion[seen]
+    features = _worker["features"].of(motion.root_rotation.double().numpy(), motion.pose.double().numpy())
+    return features.astype(np.float32), ""
+
+
+def _unpacked(source: Source, scratch: Path) -> Path:
+    if not source.entry:
+        return source.path
+    with open_archive(source.path) as archive:
+        if archive.getinfo(source.entry).file_size > _MAX_ENTRY:
+            raise UserError(f"{source}: larger than {_MAX_ENTRY >> 20} MB")
+        unpacked = scratch / Path(source.entry).name  # whatever folders the archive would like
+        unpacked.write_bytes(archive.read(source.entry))
+    return unpacked

@@ -1,0 +1,1 @@
+"""A skeleton's clip to a motion of the template, and back."""

@@ -1,0 +1,214 @@
+"""Motions of the SMPL family: AMASS archives and parameters of SMPL-X as fitters save them, both `.npz`.
+
+The bodies themselves are licensed and not here, so the skeleton has plain proportions of its own (`_REST`). Shape
+(`betas`), soft tissue (`dmpls`) and expression are of the licensed bodies too, and are not read.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+from torch import Tensor
+
+from ...body.smpl_joints import SMPL, SMPLH, SMPLX
+from ...core.archives import Arrays, open_archive
+from ...core.errors import UserError
+from ...core.files import disk_errors
+from ...core.progress import Progress
+from ..conversion.upright import (
+    AXES,
+    find_up,
+    stand_up,
+    tell_up,
+)
+from ..joint_map import JointMap
+from ..skeleton import SkeletalClip
+
+HEIGHT = 1.70  # metres, of the skeleton
+_MAX_BYTES = 1 << 29  # of one array, unpacked: an hour at 120 frames per second takes 540 MB
+_FRAME_RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
+_AMASS_ONLY = ("dmpls", "surface_model_type", "markers_latent")
+
+_MODELS = {3 * len(joints): joints for joints in (SMPL, SMPLH, SMPLX)}
+
+# The parts of SMPL-X in files that keep them apart, by the names of fitters and of AMASS, in the order of the joints:
+# how many joints each has. Those not required may be absent.
+_FITTERS = {
+    "global_orient": 1,
+    "body_pose": 21,
+    "jaw_pose": 1,
+    "leye_pose": 1,
+    "reye_pose": 1,
+    "left_hand_pose": 15,
+    "right_hand_pose": 15,
+}
+_AMASS = {"root_orient": 1, "pose_body": 21, "pose_jaw": 1, "pose_eye": 2, "pose_hand": 30}
+_REQUIRED = 2  # the first parts: the root and the body
+_SMPL_BODY = 23  # joints of SMPL's own body part, which has hands but no fingers
+
+# Where joints of a T-pose are, in shares of the body height: to the left, to the front, above the soles. Heights of
+# hip, knee, ankle, shoulder, chin and eyes, half the width of the shoulders, lengths of upper arm, forearm and foot:
+# R. Drillis and R. Contini, Body Segment Parameters, 1966, as in D. A. Winter, Biomechanics and Motor Control of Human
+# Movement, fig. 4.1. Distance of the hips: A. L. Bell et al., J. Biomechanics 23(6), 1990, for an average pelvis. The
+# spine is divided evenly, and the rest set between these.
+_REST = {
+    "pelvis": (0, 0, 0.575),
+    "left_hip": (0.05, 0, 0.530),
+    "spine1": (0, 0, 0.635),
+    "left_knee": (0.05, 0, 0.285),
+    "spine2": (0, 0, 0.695),
+    "left_ankle": (0.05, 0, 0.039),
+    "spine3": (0, 0, 0.755),
+    "left_foot": (0.05, 0.07, 0.010),
+    "neck": (0, 0, 0.840),
+    "left_collar": (0.03, 0, 0.818),
+    "head": (0, 0.01, 0.900),
+    "left_shoulder": (0.129, 0, 0.818),
+    "left_elbow": (0.315, 0, 0.818),
+    "left_wrist": (0.461, 0, 0.818),
+    "jaw": (0, 0.02, 0.905),
+    "left_eye_smplhf": (0.018, 0.055, 0.936),
+}
+_HAND = 0.108  # length of the hand in shares of the body height, ibid.
+# Shares of the hand's length: from the wrist to the first joint, and on to the second and the third (B. Buchholz et
+# al., Ergonomics 35(3), 1992); and how far to the thumb's side the first is, of our own.
+_FINGER_LENGTHS = {
+    "index": (0.463, 0.245, 0.143, 0.12),
+    "middle": (0.446, 0.266, 0.170, 0.0),
+    "ring": (0.421, 0.244, 0.165, -0.10),
+    "pinky": (0.414, 0.204, 0.117, -0.19),
+    "thumb": (0.118, 0.251, 0.196, 0.08),
+}
+_THUMB = np.sqrt([0.5, 0.5])  # the thumb points between outwards and the front, other fingers outwards
+
+_FROM_MODEL = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # the model at rest: y up, facing z
+_PELVIS = 0.35  # metres that `trans` is above the pelvis in a world with y up: 0.22 for SMPL, 0.35 for SMPL-X
+
+
+def read_amass(
+    path: str | Path, fps: float | None = None, up: str | None = None, progress: Progress | None = None
+) -> SkeletalClip:
+    """Read a motion of SMPL, SMPL+H or SMPL-X.
+
+    The pose is one array `poses` [N, 72], [N, 156] or [N, 165] as in AMASS (N. Mahmood et al., ICCV 2019), or parts:
+    `global_orient`, `body_pose` ([N, 63], or SMPL's [N, 69]) and so on, or AMASS's `root_orient`, `pose_body`,
+    `pose_hand`, .... The place is `trans` or `transl` [N, 3]. Hands are rotations of every joint from the flat hand.
+    The skeleton is `HEIGHT` tall, whatever the person's shape, and its root is at `trans`, which is off the model's
+    pelvis by a constant that only the licensed model tells.
+
+    Args:
+        fps: the rate of a file that does not tell its own (`mocap_framerate`, `mocap_frame_rate` or `fps`).
+        up: the axis of the file's world that points up, a key of `upright.AXES`. AMASS itself has z; for others it
+            is found from the motion (`upright.find_up`).
+        progress: told which axis was taken for up where that is not z.
+
+    Raises:
+        UserError: no such file, damaged, no frame rate, an array too large, missing, of another shape or not finite,
+            which the message names.
+    """
+    if up is not None and up not in AXES:
+        raise ValueError(f"up must be one of {list(AXES)}, got {up}")
+    try:
+        with disk_errors(path), open_archive(path) as archive:
+            arrays = Arrays(archive, _MAX_BYTES)
+            clip = _clip(arrays, fps)
+            certain = arrays.first(_AMASS_ONLY) is not None
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path}: not an .npz file, or damaged ({error})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    mapping = JointMap.find(clip.names)
+    if up is None and certain:
+        up = "z"
+    elif up is None:
+        found = find_up(clip, mapping, usual=None, sunk=_PELVIS)
+        tell_up(path, found, "z", progress)
+        up = found.axis
+    return stand_up(clip, mapping, up)
+
+
+def _clip(arrays: Arrays, fps: float | None) -> SkeletalClip:
+    """The clip as if y were up."""
+    poses = _frames(arrays, "poses", *_MODELS) if "poses" in arrays else _joined(arrays)
+    joints = _MODELS[poses.shape[1]]
+    trans = _frames(arrays, arrays.first(("transl", "trans")) or "trans", 3)
+    if len(trans) != len(poses):
+        raise ValueError(f"has {len(trans)} frames of trans, but {len(poses)} of the pose")
+    if not len(poses):
+        raise ValueError("has no frames")
+    fps = _frame_rate(arrays, fps)
+    rotations = roma.rotvec_to_rotmat(poses.reshape(len(poses), -1, 3))
+    return SkeletalClip(
+        names=list(joints),
+        parents=[list(joints).index(parent) if parent else -1 for parent in joints.values()],
+        offsets=_offsets(joints),
+        rotations=_FROM_MODEL @ rotations @ _FROM_MODEL.T,
+        root=trans @ _FROM_MODEL.T,
+        fps=fps,
+    )
+
+
+def _frames(arrays: Arrays, key: str, *widths: int) -> Tensor:
+    """[N, W] with W one of the widths, for arrays that may be [N, W / 3, 3]."""
+    tensor = arrays.numbers(key)
+    if tensor.ndim not in (2, 3) or tensor.shape[1:].numel() not in widths:
+        raise ValueError(f"{key} must be [frames, {' or '.join(map(str, widths))}], got {list(tensor.shape)}")
+    return tensor.flatten(1)
+
+
+def _joined(arrays: Arrays) -> Tensor:
+    """[N, 165] of the parts of SMPL-X, or [N, 72] of those of SMPL; parts that are absent stay at rest."""
+    for parts in (_FITTERS, _AMASS):
+        required = tuple(parts)[:_REQUIRED]
+        if all(key in arrays for key in required):
+            break
+    else:
+        names = " nor ".join(" and ".join(tuple(parts)[:_REQUIRED]) for parts in (_FITTERS, _AMASS))
+        raise ValueError(f"not a motion of SMPL: it has neither poses nor {names}")
+    root, body = required
+    widths = {key: (3 * count,) for key, count in parts.items()} | {body: (3 * parts[body], 3 * _SMPL_BODY)}
+    found = {key: _frames(arrays, key, *widths[key]) for key in parts if key in arrays}
+    frames = len(found[body])
+    for key, part in found.items():
+        if len(part) != frames:
+            raise ValueError(f"has {len(part)} frames of {key}, but {frames} of {body}")
+    if found[body].shape[1] == 3 * _SMPL_BODY:
+        if others := [key for key in found if key not in required]:
+            raise ValueError(f"{body} is SMPL's, with {3 * _SMPL_BODY} numbers a frame, which has no {others[0]}")
+        return torch.cat([found[root], found[body]], 1)
+    return torch.cat([found.get(key, torch.zeros(frames, 3 * count)) for key, count in parts.items()], 1)
+
+
+def _frame_rate(arrays: Arrays, told: float | None) -> float:
+    """The file's own rate, or the one that was told where it has none."""
+    key = arrays.first(_FRAME_RATES)
+    if key is None:
+        if told is None:
+            raise ValueError(f"has no frame rate ({', '.join(_FRAME_RATES)}); tell it with --fps")
+        return told
+    rate = arrays.numbers(key)
+    if rate.numel() != 1 or not float(rate) > 0:
+        raise ValueError(f"{key} must be one positive number")
+    return float(rate)
+
+
+def _offsets(joints: dict[str, str]) -> Tensor:
+    """[J, 3] metres from each joint's parent in the T-pose, palms down, in our axes."""
+    places = {name: np.array(place) for name, place in _REST.items()}
+    wrist = places["left_wrist"]
+    for finger, (first, *lengths, aside) in _FINGER_LENGTHS.items():
+        ahead = _THUMB if finger == "thumb" else np.array([1.0, 0.0])
+        place = np.array([np.sqrt(first**2 - aside**2), aside])
+        for number, length in enumerate([*lengths, 0.0], start=1):
+            places[f"left_{finger}{number}"] = wrist + _HAND * np.array([*place, 0.0])
+            place = place + length * ahead
+    places["left_hand"] = places["left_middle1"]
+    rest = {
+        name: places[name.replace("right_", "left_")] * (-1 if name.startswith("right_") else 1, 1, 1)
+        for name in joints
+    }
+    bones = [rest[name] - rest[parent or name] for name, parent in joints.items()]
+    left, front, height = HEIGHT * np.stack(bones, 1)
+    return torch.from_numpy(np.stack([left, -front, height], 1)).float()

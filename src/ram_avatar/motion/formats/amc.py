@@ -1,0 +1,290 @@
+"""Acclaim motions: a skeleton (`.asf`) and its joint angles (`.amc`), as in CMU's motion capture database.
+
+Format: J. Lander, "Working with Motion Capture File Formats", Game Developer, January 1998; units and frame rate:
+mocap.cs.cmu.edu, "FAQs" and "Info".
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from ...core.errors import UserError
+from ...core.files import disk_errors
+from ..skeleton import SkeletalClip
+
+CMU_FPS = 120.0
+_INCH = 0.0254  # metres
+_MAX_NUMBER = 1e7
+_MAX_SKELETON, _MAX_MOTION = 1 << 20, 1 << 28  # bytes; CMU's largest are 8 kB and 20 MB
+# Columns: where the file's x (left), y (up) and z (front) point in our axes.
+_TO_WORLD = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+
+
+class _Line(NamedTuple):
+    number: int
+    words: list[str]
+
+
+@dataclass
+class _Bone:
+    """What one joint angle turns: from the end of its parent to its own end. In the file's axes."""
+
+    name: str
+    vector: np.ndarray  # [3] metres, at rest
+    axes: np.ndarray  # [3, 3] columns: the axes of its angles, at rest
+    channels: list[str]  # tx ... rz, in the order of the motion file
+
+
+@dataclass
+class _Skeleton:
+    bones: list[_Bone]  # the root first, parents before children
+    parents: list[int]
+    position: np.ndarray  # [3] metres, of the root
+    unit: float  # metres of one unit of length
+    degrees: bool
+
+
+@dataclass
+class _Motion:
+    channels: dict[str, np.ndarray]  # [N, C] of every bone, in the file's units
+    degrees: bool
+
+
+def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = CMU_FPS) -> SkeletalClip:
+    """Read an Acclaim motion.
+
+    Every bone becomes a joint at its start, where it turns; joints at the ends of the last bones are called
+    `<bone>_end`. Lengths are inches times the skeleton's `length` (0.45 at CMU), y is up and z the front.
+
+    Args:
+        skeleton: the `.asf` file. By default the one beside the motion whose name is the longest that the motion's
+            begins with, for `03_01.amc` that is `03.asf`; or the only one in its folder.
+        fps: frame rate, which the format has no field for.
+
+    Raises:
+        UserError: no such file, no skeleton, too large, or damaged; the message names the line or the frame.
+    """
+    path = Path(path)
+    skeleton = Path(skeleton) if skeleton else _find_skeleton(path)
+    with _damage(skeleton):
+        rig = _parse_skeleton(_lines(skeleton, _MAX_SKELETON))
+    with _damage(path):
+        return _clip(rig, _parse_motion(_lines(path, _MAX_MOTION), rig), fps)
+
+
+def _find_skeleton(path: Path) -> Path:
+    with disk_errors(path):
+        beside = {p.stem.lower(): p for p in path.absolute().parent.iterdir() if p.suffix.lower() == ".asf"}
+    stem = path.stem.lower()
+    named = [name for name in beside if stem.startswith(name) and not _cuts_number(stem, len(name))]
+    if named:
+        return beside[max(named, key=len)]
+    if len(beside) == 1:
+        return next(iter(beside.values()))
+    raise UserError(f"{path}: needs its skeleton; put {path.stem.split('_')[0]}.asf beside it")
+
+
+def _cuts_number(stem: str, length: int) -> bool:
+    """Whether a name's first characters end within a number: `1.asf` is not the skeleton of `10_02.amc`."""
+    return stem[length - 1 : length + 1].isdecimal() and len(stem) > length
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        with disk_errors(path):
+            yield
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _lines(path: Path, largest: int) -> Iterator[_Line]:
+    """The lines that are neither empty nor comments, one at a time."""
+    if path.stat().st_size > largest:
+        raise ValueError(f"larger than {largest >> 20} MB")
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            words = line.split()
+            if words and not words[0].startswith("#"):
+                yield _Line(number, words)
+
+
+def _numbers(line: _Line, words: list[str], count: int) -> np.ndarray:
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        raise ValueError(f"line {line.number}: '{' '.join(line.words)[:60]}' should hold numbers") from None
+    if len(values) != count or not all(abs(value) < _MAX_NUMBER for value in values):
+        raise ValueError(f"line {line.number}: needs {count} finite numbers, '{' '.join(line.words)[:60]}'")
+    return np.array(values)
+
+
+def _parse_skeleton(lines: Iterator[_Line]) -> _Skeleton:
+    sections: dict[str, list[_Line]] = {}
+    section: list[_Line] = []
+    for line in lines:
+        if line.words[0].startswith(":"):
+            section = sections[line.words[0].lower()] = []
+        else:
+            section.append(line)
+    for name in (":root", ":bonedata", ":hierarchy"):
+        if name not in sections:
+            raise ValueError(f"not an Acclaim skeleton, it has no section {name}")
+    units = {line.words[0]: line for line in sections.get(":units", [])}
+    scale = _numbers(units["length"], units["length"].words[1:], 1)[0] if "length" in units else 1.0
+    if scale <= 0:
+        raise ValueError(f"line {units['length'].number}: length must be positive")
+    unit = _INCH / scale
+    degrees = "angle" not in units or units["angle"].words[1:] != ["rad"]
+    root, position = _parse_root(sections[":root"], unit, degrees)
+    bones = {"root": root, **_parse_bones(sections[":bonedata"], unit, degrees)}
+    order = _parse_hierarchy(sections[":hierarchy"], bones)
+    index = {name: number for number, name in enumerate(order)}
+    parents = [-1 if parent is None else index[parent] for parent in order.values()]
+    return _Skeleton([bones[name] for name in order], parents, position, unit, degrees)
+
+
+def _parse_root(lines: list[_Line], unit: float, degrees: bool) -> tuple[_Bone, np.ndarray]:
+    fields = {line.words[0]: line for line in lines}
+    order = fields["order"].words[1:] if "order" in fields else ["TX", "TY", "TZ", "RX", "RY", "RZ"]
+    vectors = {
+        key: _numbers(fields[key], fields[key].words[1:], 3) if key in fields else np.zeros(3)
+        for key in ("position", "orientation")
+    }
+    axes = _euler(fields["axis"].words[-1] if "axis" in fields else "XYZ", vectors["orientation"], degrees)
+    return _Bone("root", np.zeros(3), axes, _channels(order)), vectors["position"] * unit
+
+
+def _parse_bones(lines: list[_Line], unit: float, degrees: bool) -> dict[str, _Bone]:
+    bones: dict[str, _Bone] = {}
+    fields: dict[str, _Line] = {}
+    for line in lines:
+        key = line.words[0]
+        if key == "begin":
+            fields = {}
+        elif key != "end":
+            fields[key] = line  # further lines of `limits` land under names that nobody asks for
+        else:
+            absent = [k for k in ("name", "direction", "length", "axis") if k not in fields]
+            if absent:
+                raise ValueError(f"line {line.number}: a bone without {absent[0]}")
+            name = fields["name"].words[-1]
+            length = _numbers(fields["length"], fields["length"].words[1:], 1)[0]
+            direction = _numbers(fields["direction"], fields["direction"].words[1:], 3)
+            axis = fields["axis"]
+            axes = _euler(axis.words[-1], _numbers(axis, axis.words[1:-1], 3), degrees)
+            channels = _channels(fields["dof"].words[1:]) if "dof" in fields else []
+            if any(c[0] != "r" for c in channels):
+                raise ValueError(f"line {fields['dof'].number}: bones that move apart are not supported")
+            bones[name] = _Bone(name, direction * length * unit, axes, channels)
+    return bones
+
+
+def _parse_hierarchy(lines: list[_Line], bones: dict[str, _Bone]) -> dict[str, str | None]:
+    """The bones, parents before children, each with its parent."""
+    children: dict[str, list[str]] = {}
+    for line in lines:
+        if line.words[0] not in ("begin", "end"):
+            unknown = [word for word in line.words if word not in bones]
+            if unknown:
+                raise ValueError(f"line {line.number}: there is no bone {unknown[0]}")
+            children.setdefault(line.words[0], []).extend(line.words[1:])
+    order: dict[str, str | None] = {}
+    stack: list[tuple[str, str | None]] = [("root", None)]
+    while stack:
+        name, parent = stack.pop()
+        if name in order:
+            raise ValueError(f"the bone {name} has two parents")
+        order[name] = parent
+        stack += [(child, name) for child in reversed(children.get(name, []))]
+    if len(order) < len(bones):
+        raise ValueError(f"the bone {next(name for name in bones if name not in order)} hangs on nothing")
+    return order
+
+
+def _channels(words: list[str]) -> list[str]:
+    channels = [word.lower() for word in words]
+    if not set(channels) <= {"tx", "ty", "tz", "rx", "ry", "rz"} or len(set(channels)) < len(channels):
+        raise ValueError(f"'{' '.join(words)[:60]}' are not the degrees of freedom of a joint")
+    return channels
+
+
+def _parse_motion(lines: Iterator[_Line], skeleton: _Skeleton) -> _Motion:
+    degrees = skeleton.degrees  # unless the motion says otherwise
+    columns, width = {}, 0
+    for bone in skeleton.bones:
+        columns[bone.name] = slice(width, width + len(bone.channels))
+        width += len(bone.channels)
+    rows: list[np.ndarray] = []
+    first = 0
+    for line in lines:
+        name, *values = line.words
+        if name.startswith(":"):
+            if name.upper() in (":DEGREES", ":RADIANS"):
+                degrees = name.upper() == ":DEGREES"
+        elif not values and name.isdecimal():
+            first = first if rows else int(name)
+            if int(name) != first + len(rows):
+                raise ValueError(f"line {line.number}: frame {name}, but {first + len(rows)} comes next")
+            rows.append(np.full(width, np.nan))
+        elif not rows or name not in columns:
+            raise ValueError(f"line {line.number}: there is no bone {name[:60]} in the skeleton")
+        else:
+            column = columns[name]
+            rows[-1][column] = _numbers(line, values, column.stop - column.start)
+    if not rows:
+        raise ValueError("not an Acclaim motion, it has no frames")
+    table = np.stack(rows)
+    if np.isnan(table).any():
+        frame, channel = np.argwhere(np.isnan(table))[0]
+        name = next(name for name, column in columns.items() if column.start <= channel < column.stop)
+        raise ValueError(f"frame {first + frame} has no angles of {name}")
+    return _Motion({name: table[:, column] for name, column in columns.items()}, degrees)
+
+
+def _clip(skeleton: _Skeleton, motion: _Motion, fps: float) -> SkeletalClip:
+    bones = skeleton.bones
+    names, parents = [bone.name for bone in bones], list(skeleton.parents)
+    offsets = [np.zeros(3)] + [bones[parent].vector for parent in parents[1:]]
+    turns = [_turns(bone, motion.channels[bone.name], motion.degrees) for bone in bones]
+    for index, bone in enumerate(bones):
+        if index not in skeleton.parents and index:
+            names.append(f"{bone.name}_end")
+            parents.append(index)
+            offsets.append(bone.vector)
+            turns.append(torch.eye(3).expand(len(turns[0]), 3, 3))
+    channels, values = bones[0].channels, motion.channels["root"]
+    way = np.zeros((len(values), 3))
+    for axis, channel in enumerate(("tx", "ty", "tz")):
+        if channel in channels:
+            way[:, axis] = values[:, channels.index(channel)] * skeleton.unit
+    return SkeletalClip(
+        names=names,
+        parents=parents,
+        offsets=torch.from_numpy(np.stack(offsets) @ _TO_WORLD.T).float(),
+        rotations=torch.stack(turns, 1),
+        root=torch.from_numpy((way + skeleton.position) @ _TO_WORLD.T).float(),
+        fps=fps,
+    )
+
+
+def _turns(bone: _Bone, motion: np.ndarray, degrees: bool) -> Tensor:
+    """[N, 3, 3] rotations from rest in our axes: C M C^-1, with the bone's axes C and its angles' rotation M."""
+    angles = [(channel[1], motion[:, i]) for i, channel in enumerate(bone.channels) if channel[0] == "r"]
+    to_world = _TO_WORLD @ bone.axes
+    if not angles:
+        return torch.eye(3).expand(len(motion), 3, 3)
+    order, values = "".join(axis for axis, _ in angles), np.stack([value for _, value in angles], 1)
+    return torch.from_numpy(to_world @ _euler(order, values, degrees) @ to_world.T).float()
+
+
+def _euler(order: str, angles: np.ndarray, degrees: bool) -> np.ndarray:
+    """[..., 3, 3]: the first angle of the order turns first, all about axes that stay."""
+    return Rotation.from_euler(order.lower(), angles, degrees=degrees).as_matrix()

@@ -1,0 +1,230 @@
+"""Facial recordings with ARKit's blend shapes: CSV files of Epic's Live Link Face app, and others with its names.
+
+NVIDIA's Audio2Face writes `timeCode` in seconds and `blendShapes.JawOpen`; curves of a MetaHuman are called
+`CTRL_expressions_jawOpen`. Spreadsheets save such files again with semicolons or tabs, and commas in their numbers.
+"""
+
+import csv
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...core.errors import UserError
+from ...core.files import atomic_file, disk_errors
+from ...core.progress import Progress, Silent
+
+_MAX_BYTES = 1 << 29  # an hour at 60 frames per second takes 180 MB
+_TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d*)?)")  # the last: frames, with a fraction
+_TIME_COLUMNS = ("timecode", "time", "timestamp", "seconds")
+_COUNT_COLUMN = "blendshapecount"  # 0 where no face was seen
+_CLOCK_RATES = (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)  # that clocks count by
+_SPARSE = 1.25  # a clip without a whole second may have missed so large a share of its highest frames
+_NTSC, _DRIFT = (24, 30, 48, 60, 120, 240), 2e-3  # cameras may be slower than these by a thousandth: 29.97
+_ROUNDED = 2e-4  # a rate this near to a whole number is that number: 29.97 is not
+_MAX_FRAMES = 1_000_000  # of the even result
+_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # byte-order marks of what is not UTF-8
+_SEPARATORS = ",;\t"
+_LARGEST = 1e6  # of a weight, which is cut to 0 to 1
+_DAY = 24 * 3600
+
+
+@dataclass
+class _Recording:
+    """The frames with a face."""
+
+    found: list[bool]  # A, which of the actions have a column
+    lines: list[int] = field(default_factory=list)
+    # Of every frame: the seconds, since midnight in a timecode, and the frames of this second, None where the file
+    # has seconds with a fraction.
+    clock: list[tuple[float, float | None]] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)  # of the found actions
+
+
+def read_live_link(
+    path: str | Path, action_names: list[str], progress: Progress | None = None, fps: float | None = None
+) -> tuple[Tensor, float]:
+    """Read the facial actions of a recording.
+
+    Columns are found by ARKit's names, whatever their capitals and what stands before them; the angles of head and
+    eyes are not read. Time is a timecode (HH:MM:SS:FF), whose rate is read off the frames that whole seconds hold, or
+    seconds. The result is at an even rate, that of most frames; where frames were dropped or no face was seen,
+    weights are interpolated. Of frames with the same time the first counts.
+
+    Args:
+        action_names: A, ARKit names. Those without a column stay 0, which `progress` is told.
+        progress: told, too, how many frames a second timecodes count.
+        fps: the rate of a file that does not tell its own: without times, or all within one second of a timecode.
+
+    Returns:
+        weights [N, A] in [0, 1], and frames per second.
+
+    Raises:
+        UserError: no such file, too large, no such recording, fewer than two frames, no rate, or a broken row, by its
+            line.
+    """
+    path, progress = Path(path), progress or Silent()
+    try:
+        with disk_errors(path):
+            recording = _parse(path, action_names)
+        times, clock_rate = _seconds(recording, fps)
+        fresh = np.diff(times, prepend=-1.0) > 0
+        times, weights = times[fresh], np.stack(recording.weights)[fresh]
+        if len(times) < 2:
+            raise ValueError("all its frames have the same time")
+        measured = _measured_rate(times)
+        rate = _camera_rate(measured, clock_rate)
+        if not rate or (times[-1] - times[0]) * rate > _MAX_FRAMES:
+            raise ValueError("its times are too far apart")
+        times = times[0] + (times - times[0]) * measured / rate
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: {error}") from None
+    if clock_rate:
+        slower = "" if abs(rate - clock_rate) < 0.01 * rate else f"; {rate:g} were recorded"
+        progress.note(f"{path}: its timecodes count {clock_rate:g} frames a second{slower}")
+    missing = [name for name, found in zip(action_names, recording.found, strict=True) if not found]
+    if missing:
+        progress.note(f"{path}: has no {', '.join(missing)}; they stay 0")
+    even = times[0] + np.arange(1 + int((times[-1] - times[0]) * rate + 0.1)) / rate  # 0.1: times are rounded
+    actions = np.zeros((len(even), len(action_names)), np.float32)
+    for column, values in zip(np.flatnonzero(recording.found), weights.T, strict=True):
+        actions[:, column] = np.interp(even, times, values).clip(0, 1)
+    return torch.from_numpy(actions), rate
+
+
+def write_live_link(path: str | Path, actions: Tensor, action_names: list[str], fps: float) -> None:
+    """Write weights [N, A] as a Live Link Face recording that starts at midnight; its clock counts 60 a second."""
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in action_names)])
+        for index, row in enumerate(actions.tolist()):
+            seconds, thousandths = divmod(round(index / fps * 60_000), 60_000)
+            clock = f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{thousandths / 1000:06.3f}"
+            writer.writerow([clock, len(row), *(f"{value:.10f}" for value in row)])
+
+
+def _parse(path: Path, action_names: list[str]) -> _Recording:
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"larger than {_MAX_BYTES >> 20} MB")
+    with path.open("rb") as file:
+        encoding = _MARKS.get(file.read(2), "utf-8-sig")
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        reader = csv.reader(file, delimiter=max(_SEPARATORS, key=first.count))
+        names = [name.strip().lower() for name in next(reader, [])]
+        time = next((names.index(name) for name in _TIME_COLUMNS if name in names), None)
+        count = names.index(_COUNT_COLUMN) if _COUNT_COLUMN in names else None
+        columns = [_column(names, name) for name in action_names]
+        recording = _Recording([column is not None for column in columns])
+        wanted = [column for column in columns if column is not None]
+        if not wanted:
+            raise ValueError("not a facial recording: it has no column with one of ARKit's names, such as JawOpen")
+        for row in reader:
+            if not any(row[column] for column in wanted if column < len(row)):
+                continue  # no face was seen
+            if count is not None and row[count : count + 1] and row[count].strip() == "0":
+                continue
+            if len(row) != len(names):
+                raise ValueError(f"line {reader.line_num}: has {len(row)} columns, but the header {len(names)}")
+            recording.lines.append(reader.line_num)
+            if time is not None:
+                recording.clock.append(_clock(row[time], reader.line_num))
+            recording.weights.append(_weights([row[column] for column in wanted], reader.line_num))
+    return recording
+
+
+def _column(names: list[str], action: str) -> int | None:
+    """The column of an action: of its name, or the first that ends in it after something that is no letter or digit."""
+    action = action.lower()
+    if action in names:
+        return names.index(action)
+    ends = (i for i, name in enumerate(names) if name.endswith(action) and not name[-len(action) - 1].isalnum())
+    return next(ends, None)
+
+
+def _clock(text: str, line: int) -> tuple[float, float | None]:
+    text = text.strip().replace(",", ".")
+    if match := _TIMECODE.fullmatch(text):
+        hours, minutes, seconds, frames = match.groups()
+        return (int(hours) * 60 + int(minutes)) * 60 + int(seconds), float(frames)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < 1e9:
+        raise ValueError(f"line {line}: '{text[:40]}' is neither a timecode (HH:MM:SS:FF.fff) nor seconds")
+    return seconds, None
+
+
+def _weights(cells: list[str], line: int) -> np.ndarray:
+    try:
+        values = [float(cell.replace(",", ".")) for cell in cells]
+    except ValueError as error:
+        raise ValueError(f"line {line}: {error}") from None
+    if not all(abs(value) < _LARGEST for value in values):
+        raise ValueError(f"line {line}: holds a number that is not finite, or out of range")
+    return np.array(values, np.float32)
+
+
+def _seconds(recording: _Recording, fps: float | None) -> tuple[np.ndarray, float | None]:
+    """[N] times, not falling, and the frames a second that timecodes were found to count."""
+    if len(recording.weights) < 2:
+        raise ValueError("holds fewer than two frames with a face")
+    if not recording.clock:
+        if fps is None:
+            raise ValueError("has no column with times (Timecode); tell the frame rate with --fps")
+        return np.arange(len(recording.weights)) / fps, None
+    if len({frames is None for _, frames in recording.clock}) > 1:
+        raise ValueError("its times are timecodes in some lines and seconds in others")
+    rate = None
+    if recording.clock[0][1] is None:
+        times = np.array([seconds for seconds, _ in recording.clock])
+    else:
+        seconds, frames = np.array(recording.clock).T
+        if seconds[0] != seconds[-1]:
+            rate = _clock_rate(seconds, frames)
+        elif fps is None:
+            raise ValueError(
+                "ends within one second of its clock, which does not tell the frame rate; "
+                "record for longer, or tell it with --fps"
+            )
+        times = seconds + frames / (rate or fps * max(np.median(np.diff(frames)), 1e-3))
+        times += _DAY * np.cumsum(np.diff(times, prepend=times[0]) < -_DAY / 2)  # over midnight
+    backwards = np.flatnonzero(np.diff(times) < 0)
+    if len(backwards):
+        raise ValueError(f"line {recording.lines[backwards[0] + 1]}: its time is before that of the line above")
+    return times, rate
+
+
+def _clock_rate(seconds: np.ndarray, frames: np.ndarray) -> float:
+    """How many frames the seconds of a timecode have: more than the highest, at most a step more.
+
+    A camera slower than its clock leaves numbers out (0, 4, ... 56 of 60), so that the step counts. Between the two,
+    rates that clocks have go first.
+    """
+    least = np.floor(frames.max()) + 1
+    steps = np.diff(frames)[np.diff(seconds) == 0]
+    most = frames.max() + (np.median(steps) if len(steps) else 1.0)
+    if len(np.unique(seconds)) < 3:  # the first and the last may be parts of seconds
+        most *= _SPARSE
+    return next((float(rate) for rate in _CLOCK_RATES if least <= rate <= max(most, least) + 0.5), float(least))
+
+
+def _measured_rate(times: np.ndarray) -> float:
+    """Frames a second of rising times, some of which may be missing."""
+    steps = np.diff(times)
+    counts = np.round(steps / np.median(steps))
+    return float(counts.sum() / steps[counts > 0].sum())
+
+
+def _camera_rate(measured: float, clock_rate: float | None) -> float:
+    """The rate of a camera: that of its clock or a whole number, where these are within what times are off by."""
+    if clock_rate and clock_rate not in _NTSC and abs(measured / clock_rate - 1) < _DRIFT:
+        return clock_rate
+    whole = round(measured)
+    return float(whole) if whole and abs(measured / whole - 1) < _ROUNDED else round(measured, 3)

@@ -1,0 +1,349 @@
+"""Biovision hierarchies (BVH): the motion capture format that every tool reads and writes.
+
+A file has a HIERARCHY of joints, each with its OFFSET from its parent and the CHANNELS that move it, and a
+MOTION block with a line of numbers for every frame. Its axes are y up; a person at rest faces +z, their left
+at +x. A joint's rotation channels are multiplied in the order in which the file names them.
+"""
+
+import re
+import warnings
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from ...core.errors import UserError
+from ...core.files import atomic_file, disk_errors
+from ..skeleton import SkeletalClip
+
+Array = NDArray[np.float64]
+
+_MAX_BYTES = 2**29
+_MAX_JOINTS = 1000
+_MAX_NUMBER = 1e7
+_CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
+# An axis of the file as one of ours (x left, y back, z up), and its sign: (x, y, z) becomes (x, -z, y).
+_AXES = {"X": (0, 1.0), "Y": (2, 1.0), "Z": (1, -1.0)}
+_WRITTEN_ORDER = "ZXY"
+_CM_PER_METRE = 100.0
+# Metres, inches, centimetres and millimetres; the Graphics Lab at CMU scales its skeletons by 0.45 inches.
+_METRES_PER_UNIT = (1.0, 0.0254, 0.01, 0.001, 0.0254 / 0.45)
+_REACH = 1.2  # metres of the longest chain of bones from an adult's hips, to the toes or the fingertips
+_PLAUSIBLE_REACH = (0.5, 2.5)
+_MOVED = 1e-3  # of the reach: a bone whose length or direction changes by less than this is rigid
+
+
+@dataclass
+class _Joint:
+    name: str
+    parent: int
+    offset: Array | None = None  # [3] in the file's units, our axes
+    channels: list[str] = field(default_factory=list)  # such as "Xposition"
+    first: int = 0  # column of its first channel
+
+    def columns(self, kind: str) -> list[tuple[str, int]]:
+        """Axes ("X") and columns of the channels of a kind, in the file's order."""
+        return [(c[0].upper(), self.first + k) for k, c in enumerate(self.channels) if c[1:].lower() == kind]
+
+
+def read_bvh(path: str | Path, metres_per_unit: float | None = None) -> SkeletalClip:
+    """Read a `.bvh` file.
+
+    Position channels of a joint take the place of its OFFSET in their frame; where they make no difference the
+    clip keeps none (`SkeletalClip.translations`). An End Site is kept as a joint `NAME_end`, unless it has no
+    length. A frame time of which the inverse is nearly a whole number is taken for that rate.
+
+    Args:
+        metres_per_unit: the file's unit. Without it that one of metres, inches, centimetres, millimetres and CMU's
+            which makes the longest chain of bones from the hips most like an adult's 1.2 m; if none makes it
+            0.5 to 2.5 m long, the skeleton is scaled to 1.2 m.
+
+    Raises:
+        UserError: absent, too large, no BVH file, or damaged; with the line at fault.
+    """
+    path = Path(path)
+    fail = partial(_fail, path)
+    with disk_errors(path):
+        if path.stat().st_size > _MAX_BYTES:
+            raise UserError(f"{path}: larger than {_MAX_BYTES >> 20} MB, too large to read")
+        content = path.read_bytes()
+    if not content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"HIERARCHY"):
+        raise UserError(f"{path}: not a BVH file (it does not begin with HIERARCHY)")
+    match = re.search(rb"^[ \t]*MOTION\b", content, re.MULTILINE)
+    if not match:
+        raise UserError(f"{path}: has no MOTION block; the file may be cut off")
+    joints = _read_hierarchy(content[: match.start()].decode("utf-8", "replace"), fail)
+    numbers, fps = _read_motion(content, match.end(), sum(len(j.channels) for j in joints), fail)
+    joints, rotations, positions = _convert(joints, numbers)
+
+    reach = _reach([joint.parent for joint in joints], np.linalg.norm(np.median(positions, 0), axis=-1))
+    if reach == 0:
+        raise UserError(f"{path}: none of its bones has a length")
+    scale = metres_per_unit or _unit(reach)
+    offsets = np.stack([joint.offset for joint in joints])
+    moved = np.abs(positions[:, 1:] - offsets[1:]).max(initial=0.0) > _MOVED * reach
+    metres = lambda values: torch.from_numpy((values * scale).astype(np.float32))  # noqa: E731
+    return SkeletalClip(
+        names=[joint.name for joint in joints],
+        parents=[joint.parent for joint in joints],
+        offsets=metres(offsets),
+        rotations=torch.from_numpy(rotations),
+        root=metres(positions[:, 0]),
+        fps=fps,
+        translations=metres(positions) if moved else None,
+    )
+
+
+def write_bvh(path: str | Path, clip: SkeletalClip) -> None:
+    """Write a `.bvh` file: y up, in centimetres, rotations in the order ZXY.
+
+    A joint without children whose name is its parent's with `_end` becomes an End Site.
+    """
+    clip = _depth_first(clip)
+    ends = _end_sites(clip)
+    moving = [joint for joint in range(len(clip.names)) if joint not in ends]
+    columns = []
+    for joint in moving:
+        if joint == 0 or clip.translations is not None:
+            place = clip.root if joint == 0 else clip.translations[:, joint]
+            columns.append(_to_file_axes(place.numpy().astype(np.float64)) * _CM_PER_METRE)
+        columns.append(_angles(clip.rotations[:, joint].numpy()))
+    with atomic_file(path) as temporary, temporary.open("w") as file:
+        file.write("\n".join(["HIERARCHY", *_hierarchy(clip, ends), "MOTION", f"Frames: {len(clip)}", ""]))
+        file.write(f"Frame Time: {1 / clip.fps:.12f}\n")
+        np.savetxt(file, np.concatenate(columns, 1), "%.5f")
+
+
+# Reading ----------------------------------------------------------------------------------------------------
+
+
+def _fail(path: Path, line: int, what: str) -> UserError:
+    return UserError(f"{path}: line {line}: {what}")
+
+
+def _read_hierarchy(text: str, fail) -> list[_Joint]:
+    joints, open_joints, begun, line = [], [], None, 0
+    for line, content in enumerate(text.splitlines(), start=1):
+        for statement in re.split(r"([{}])", content):  # a bracket may share its line
+            words = statement.split()
+            match words:
+                case [] | ["HIERARCHY"] | ["\ufeffHIERARCHY"]:
+                    continue
+                case ["ROOT" | "JOINT" | "End", _, *_] if begun is None:
+                    if (words[0] == "ROOT") != (not joints):
+                        raise fail(line, "a second ROOT" if joints else "the hierarchy must begin with a ROOT")
+                    if joints and not open_joints:
+                        raise fail(line, f"'{words[0]}' outside of the ROOT")
+                    parent = open_joints[-1] if open_joints else -1
+                    taken = [joint.name for joint in joints]
+                    if words[0] == "End":
+                        name = _free(f"{joints[parent].name}_end", taken)
+                    elif (name := " ".join(words[1:])) in taken:
+                        raise fail(line, f"a second joint with the name '{name}'")
+                    begun = len(joints)
+                    joints.append(_Joint(name, parent))
+                    if begun >= _MAX_JOINTS:
+                        raise fail(line, f"more than {_MAX_JOINTS} joints")
+                case ["{"] if begun is not None:
+                    open_joints.append(begun)
+                    begun = None
+                case ["}"] if open_joints and begun is None:
+                    closed = joints[open_joints.pop()]
+                    if closed.offset is None:
+                        raise fail(line, f"'{closed.name}' has no OFFSET")
+                case ["OFFSET", *numbers] if open_joints and begun is None:
+                    joints[open_joints[-1]].offset = _offset(numbers, line, fail)
+                case ["CHANNELS", count, *channels] if open_joints and begun is None:
+                    if count != str(len(channels)):
+                        raise fail(line, f"says {count} channels and names {len(channels)}")
+                    if not all(map(_CHANNEL.fullmatch, channels)) or len(set(channels)) < len(channels):
+                        raise fail(
+                            line,
+                            f"channels must be different ones of X, Y, Zposition and rotation: '{content.strip()}'",
+                        )
+                    joints[open_joints[-1]].channels = channels
+                case _:
+                    raise fail(line, f"'{statement.strip()[:60]}' is not expected here")
+    if open_joints or begun is not None:
+        name = joints[begun if begun is not None else open_joints[-1]].name
+        raise fail(line, f"the hierarchy ends before '{name}' is closed")
+    if not joints:
+        raise fail(line, "the hierarchy has no ROOT")
+    column = 0
+    for joint in joints:
+        joint.first, column = column, column + len(joint.channels)
+    if not column:
+        raise fail(line, "the hierarchy has no CHANNELS")
+    return joints
+
+
+def _free(name: str, taken: list[str]) -> str:
+    return name if name not in taken else _free(f"{name}_end", taken)
+
+
+def _offset(words: list[str], line: int, fail) -> Array:
+    try:
+        numbers = np.array([float(word) for word in words])
+    except ValueError:
+        numbers = np.array([])
+    if numbers.shape != (3,) or not (np.abs(numbers) < _MAX_NUMBER).all():
+        raise fail(line, f"OFFSET needs three numbers, got '{' '.join(words)[:60]}'")
+    return numbers[[0, 2, 1]] * [1.0, -1.0, 1.0]
+
+
+def _read_motion(content: bytes, start: int, channels: int, fail) -> tuple[Array, float]:
+    """The numbers [N, channels] and the rate."""
+    line = lambda position: 1 + content.count(b"\n", 0, position)  # noqa: E731
+    frames = re.compile(rb"\s*Frames:\s*(\d{1,9})\s").match(content, start)
+    if not frames or not int(frames[1]):
+        raise fail(line(start) + 1, "expected 'Frames:' and how many there are, one at least")
+    rate = re.compile(rb"\s*Frame\s+Time:\s*([-+.\deE]+)").match(content, frames.end() - 1)
+    try:
+        seconds = float(rate[1]) if rate else 0.0
+    except ValueError:
+        seconds = 0.0
+    if not 1e-4 < seconds < 100:
+        raise fail(line(frames.end()), "expected 'Frame Time:' and the seconds that a frame takes")
+    count, block = int(frames[1]), content[rate.end() :]
+    try:
+        with warnings.catch_warnings():  # numpy warns of what it cannot read; told below, with the line
+            warnings.simplefilter("ignore", DeprecationWarning)
+            numbers = np.fromstring(block, sep=" ")
+    except ValueError:
+        numbers = np.array([])
+    if len(numbers) != count * channels or not (np.abs(numbers) < _MAX_NUMBER).all():
+        raise _find_fault(block, line(rate.end()), count, channels, fail)
+    fps = 1 / seconds
+    return numbers.reshape(count, channels), float(round(fps)) if abs(fps / max(1, round(fps)) - 1) < 1e-4 else fps
+
+
+def _find_fault(block: bytes, line: int, frames: int, channels: int, fail) -> UserError:
+    """What is wrong with a motion block, found line by line."""
+    found = 0
+    for here, content in enumerate(block.split(b"\n"), start=line):
+        words = content.decode("utf-8", "replace").split()
+        for word in words:
+            try:
+                good = abs(float(word)) < _MAX_NUMBER
+            except ValueError:
+                good = False
+            if not good:
+                return fail(here, f"'{word[:40]}' is not a number, or out of range")
+        if words and len(words) != channels:
+            return fail(here, f"has {len(words)} numbers, but the hierarchy has {channels} channels")
+        found += bool(words)
+    return fail(line - 1, f"says {frames} frames, but {found} follow")
+
+
+def _convert(joints: list[_Joint], numbers: Array) -> tuple[list[_Joint], NDArray[np.float32], Array]:
+    """Joints without empty End Sites, rotations [N, J, 3, 3] and positions [N, J, 3] relative to the parents."""
+    childless = set(range(len(joints))) - {joint.parent for joint in joints}
+    drop = {j for j in childless if j and not joints[j].channels and not joints[j].offset.any()}
+    kept = [j for j in range(len(joints)) if j not in drop]
+    new_index = {old: new for new, old in enumerate(kept)} | {-1: -1}
+    rotations = np.tile(np.eye(3, dtype=np.float32), (len(numbers), len(kept), 1, 1))
+    positions = np.empty((len(numbers), len(kept), 3))
+    for index, joint in enumerate(joints[j] for j in kept):
+        positions[:, index] = joint.offset
+        for axis, column in joint.columns("position"):
+            ours, sign = _AXES[axis]
+            positions[:, index, ours] = sign * numbers[:, column]
+        turned = joint.columns("rotation")
+        if turned:
+            order = "".join("XYZ"[_AXES[axis][0]] for axis, _ in turned)  # upper case: about the moving axes
+            angles = numbers[:, [column for _, column in turned]] * [_AXES[axis][1] for axis, _ in turned]
+            matrices = Rotation.from_euler(order, angles, degrees=True).as_matrix()
+            rotations[:, index] = matrices.reshape(-1, 3, 3)
+    kept_joints = [joints[j] for j in kept]
+    for joint in kept_joints:
+        joint.parent = new_index[joint.parent]
+    return kept_joints, rotations, positions
+
+
+def _reach(parents: list[int], lengths: Array) -> float:
+    """Length of the longest chain of bones from the hips: the first joint with several children."""
+    children = [parents.count(joint) for joint in range(len(parents))]
+    hips = next((joint for joint, count in enumerate(children) if count > 1), 0)
+    away = np.full(len(parents), -np.inf)
+    away[hips] = 0.0
+    for joint in range(hips + 1, len(parents)):
+        away[joint] = away[parents[joint]] + lengths[joint]
+    return float(away.max())
+
+
+def _unit(reach: float) -> float:
+    """Metres per unit of a skeleton of this reach."""
+    unit = min(_METRES_PER_UNIT, key=lambda unit: abs(np.log(reach * unit / _REACH)))
+    return unit if _PLAUSIBLE_REACH[0] < reach * unit < _PLAUSIBLE_REACH[1] else _REACH / reach
+
+
+# Writing ----------------------------------------------------------------------------------------------------
+
+
+def _end_sites(clip: SkeletalClip) -> set[int]:
+    still = lambda joint: torch.allclose(clip.rotations[:, joint], torch.eye(3), atol=1e-6)  # noqa: E731
+    return {
+        joint
+        for joint, (name, parent) in enumerate(zip(clip.names, clip.parents, strict=True))
+        if parent >= 0 and joint not in clip.parents and name == f"{clip.names[parent]}_end" and still(joint)
+    }
+
+
+def _depth_first(clip: SkeletalClip) -> SkeletalClip:
+    """The joints in the order in which a file names them."""
+    order, waiting = [], [0]
+    while waiting:
+        joint = waiting.pop()
+        order.append(joint)
+        waiting += [child for child in reversed(range(len(clip.names))) if clip.parents[child] == joint]
+    parents = [clip.parents[joint] for joint in order]
+    return replace(
+        clip,
+        names=[clip.names[joint] for joint in order],
+        parents=[order.index(parent) if parent >= 0 else -1 for parent in parents],
+        offsets=clip.offsets[order],
+        rotations=clip.rotations[:, order],
+        translations=None if clip.translations is None else clip.translations[:, order],
+    )
+
+
+def _hierarchy(clip: SkeletalClip, ends: set[int]) -> list[str]:
+    """Lines of the hierarchy of a clip whose joints are in depth-first order."""
+    lines, path = [], []
+    for joint, (name, parent) in enumerate(zip(clip.names, clip.parents, strict=True)):
+        while path and path[-1] != parent:
+            lines.append("\t" * (len(path) - 1) + "}")
+            path.pop()
+        tab = "\t" * len(path)
+        offset = clip.offsets[joint] if joint else torch.zeros(3)
+        kind = "End Site" if joint in ends else f"{'JOINT' if joint else 'ROOT'} {name}"
+        lines += [f"{tab}{kind}", tab + "{", f"{tab}\tOFFSET {_words(offset)}"]
+        if joint not in ends:
+            moves = joint == 0 or clip.translations is not None
+            turns = " ".join(f"{axis}rotation" for axis in _WRITTEN_ORDER)
+            lines.append(f"{tab}\tCHANNELS {6 if moves else 3} {'Xposition Yposition Zposition ' * moves}{turns}")
+        path.append(joint)
+        if joint not in ends and joint not in clip.parents:
+            lines += [f"{tab}\tEnd Site", tab + "\t{", f"{tab}\t\tOFFSET 0 0 0", tab + "\t}"]
+    return lines + ["\t" * depth + "}" for depth in reversed(range(len(path)))]
+
+
+def _words(offset: torch.Tensor) -> str:
+    return " ".join(f"{value:.5f}" for value in _to_file_axes(offset.double().numpy()) * _CM_PER_METRE)
+
+
+def _to_file_axes(vectors: Array) -> Array:
+    return vectors[..., [0, 2, 1]] * [1.0, 1.0, -1.0]
+
+
+def _angles(rotations: NDArray[np.float32]) -> Array:
+    """Degrees [N, 3] about the axes of `_WRITTEN_ORDER`."""
+    order = "".join("XYZ"[_AXES[axis][0]] for axis in _WRITTEN_ORDER)
+    with warnings.catch_warnings():  # at gimbal lock one of many answers is as good as the others
+        warnings.simplefilter("ignore", UserWarning)
+        angles = Rotation.from_matrix(rotations).as_euler(order, degrees=True)
+    return angles * [_AXES[axis][1] for axis in _WRITTEN_ORDER]

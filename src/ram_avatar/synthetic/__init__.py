@@ -1,0 +1,1 @@
+"""The built-in performer: a person, clothes, a room and performances, rendered with their ground truth."""

@@ -1,0 +1,1 @@
+"""What the camera did: where it moved, how it was exposed, where its picture ends."""

@@ -1,0 +1,1 @@
+"""What a detector sees in a picture."""

@@ -1,0 +1,89 @@
+"""Several people in the picture: which one is followed, and where the others stand."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...core.silence_stderr import silent_stderr
+
+_TELLING = 0.2  # a second face in this share of the looks is a second person, not a mistake
+_REACH = 2.0  # face widths that a face may move between two looks
+_BLANK = 127
+
+
+@dataclass
+class _Track:
+    looks: list[int] = field(default_factory=list)  # frames
+    boxes: list[np.ndarray] = field(default_factory=list)  # centre x, centre y, width in pixels
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is in a clip, by their faces. `others` is how many there are beside the followed one."""
+
+    others: int
+    _followed: _Track
+    _rest: list[_Track]
+
+    def isolate(self, index: int, frame: np.ndarray) -> np.ndarray:
+        """Frame `index` with what lies beyond the middle between the followed and another face blanked."""
+        if not self.others:
+            return frame
+        width = frame.shape[1]
+        here = _place(self._followed, index)
+        left, right = 0.0, float(width)
+        for track in self._rest:
+            if not track.looks[0] - 15 <= index <= track.looks[-1] + 15:
+                continue
+            there = _place(track, index)
+            middle = (here + there) / 2
+            left, right = (max(left, middle), right) if there < here else (left, min(right, middle))
+        frame = frame.copy()
+        frame[:, : int(left)] = _BLANK
+        frame[:, int(right) :] = _BLANK
+        return frame
+
+
+def find_people(looks: Iterable[tuple[int, np.ndarray]]) -> People:
+    """Count faces in some frames (index, RGB [H, W, 3]) and choose who is largest over the clip."""
+    from mediapipe.python.solutions import face_detection
+
+    tracks: list[_Track] = []
+    count = 0
+    with silent_stderr():
+        detector = face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
+    with detector:
+        for index, frame in looks:
+            count += 1
+            size = np.array([frame.shape[1], frame.shape[0], frame.shape[1]])
+            boxes = []
+            with silent_stderr():
+                detections = detector.process(np.ascontiguousarray(frame)).detections
+            for found in detections or []:
+                box = found.location_data.relative_bounding_box
+                boxes.append(np.array([box.xmin + box.width / 2, box.ymin + box.height / 2, box.width]) * size)
+            _link(tracks, index, sorted(boxes, key=lambda b: -b[2]))
+    tracks = [t for t in tracks if len(t.looks) >= max(2, _TELLING * count)]
+    if len(tracks) < 2:
+        return People(0, _Track(), [])
+    tracks.sort(key=lambda t: -sum(box[2] ** 2 for box in t.boxes))
+    return People(len(tracks) - 1, tracks[0], tracks[1:])
+
+
+def _link(tracks: list[_Track], index: int, boxes: list[np.ndarray]) -> None:
+    """Add each face to the track whose last face is nearest, or start one."""
+    free = [t for t in tracks]
+    for box in boxes:
+        distance = [np.hypot(*(t.boxes[-1][:2] - box[:2])) / max(box[2], t.boxes[-1][2]) for t in free]
+        if distance and min(distance) < _REACH:
+            track = free.pop(int(np.argmin(distance)))
+        else:
+            track = _Track()
+            tracks.append(track)
+        track.looks.append(index)
+        track.boxes.append(box)
+
+
+def _place(track: _Track, index: int) -> float:
+    return float(np.interp(index, track.looks, [box[0] for box in track.boxes]))

@@ -1,0 +1,1 @@
+"""Mattes: whose each pixel is."""

@@ -1,0 +1,1 @@
+"""Tracking a whole clip at once."""

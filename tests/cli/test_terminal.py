@@ -1,0 +1,40 @@
+import io
+
+from rich.console import Console
+
+from ram_avatar.cli.terminal import TerminalProgress
+from ram_avatar.core.progress import follow
+
+
+def _said(progress: TerminalProgress) -> str:
+    return progress.console.file.getvalue()
+
+
+def _into_a_pipe(monkeypatch) -> TerminalProgress:
+    import ram_avatar.terminal as terminal
+
+    monkeypatch.setattr(terminal, "Console", lambda **_: Console(file=io.StringIO(), force_terminal=False))
+    return TerminalProgress()
+
+
+def test_a_pipe_gets_lines_and_not_bars(monkeypatch):
+    with _into_a_pipe(monkeypatch) as progress:
+        assert list(follow(range(100), progress, "Working", 100)) == list(range(100))
+        progress.note("ready: out.mp4")
+        with progress.wait("Looking"):
+            pass
+    said = _said(progress)
+    assert "Working: 100/100" in said and "ready: out.mp4" in said and "Looking" in said
+    assert said.count("\n") < 8  # not one line per frame
+
+
+def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch):
+    import ram_avatar.terminal as terminal
+
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=100)
+    monkeypatch.setattr(terminal, "Console", lambda **_: console)
+    with TerminalProgress() as progress:
+        for done in (1, 5, 10):
+            progress.step("Training", done, 10)
+    assert "Training" in drawn.getvalue() and "10/10" in drawn.getvalue()
