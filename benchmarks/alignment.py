@@ -209,8 +209,8 @@ def align(motion: Motion, alignment: Alignment, template: BodyTemplate) -> Motio
 
 def _as_far(given: Poses, targets: np.ndarray, change: float, judge: Judge, motion: Motion) -> Poses:
     """The poses led towards targets by the share that changes them by `change` degrees in the mean."""
-    turned: Callable[[float], np.ndarray] = lambda share: between(given.rotations, targets, share)  # noqa: E731
-    missing = lambda s: angles_between(to_features(turned(s)), given.features).mean() - change  # noqa: E731
+    turned: Callable[[float], np.ndarray] = lambda share: between(given.rotations, targets, share)
+    missing = lambda s: angles_between(to_features(turned(s)), given.features).mean() - change
     share = 1.0 if missing(1.0) <= 0 else brentq(missing, 0.0, 1.0, xtol=1e-3)
     return judge.placed(turned(share), motion)
 

@@ -77,7 +77,7 @@ class Judge:
         """Errors by part in % of the height; unrest of hands, feet and head about the root, of depth, of the face."""
         posed = self._points.body(identity).pose(*motion.parameters())
         joints, seen = posed.joints[..., :3, 3], self._seen
-        hand = lambda side: self._map.hand(posed.vertices, joints, side)  # noqa: E731
+        hand = lambda side: self._map.hand(posed.vertices, joints, side)
         pairs = (
             (self._map.pose_joints(joints, posed.turns), seen.pose[:, self._map.joint_landmarks]),
             (hand("left"), seen.left_hand[..., :2]),

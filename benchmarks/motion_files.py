@@ -88,10 +88,10 @@ def direction_errors(clip: SkeletalClip, mapping: JointMap, motion: Motion, refe
     """[N, 9] degrees between the bones of the source and those of the template."""
     skeleton = TemplateSkeleton(reference)
     theirs, ours = clip.forward()[1], skeleton.clip(motion).forward()[1]
-    there = lambda part: theirs[:, clip.joint(mapping[part])]  # noqa: E731
-    here = lambda role: ours[:, skeleton.joint_of(role)]  # noqa: E731
+    there = lambda part: theirs[:, clip.joint(mapping[part])]
+    here = lambda role: ours[:, skeleton.joint_of(role)]
     pairs = [(there(end) - there(start), here(end) - here(start)) for start, end in BONES]
-    hips = lambda at: 0.5 * (at("thigh.L") + at("thigh.R"))  # noqa: E731
+    hips = lambda at: 0.5 * (at("thigh.L") + at("thigh.R"))
     pairs.append((there("neck") - hips(there), here("neck1") - hips(here)))
     cosines = [torch.cosine_similarity(a.double(), b.double(), dim=-1) for a, b in pairs]
     return torch.rad2deg(torch.acos(torch.stack(cosines, 1).clamp(-1, 1)))

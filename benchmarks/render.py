@@ -105,7 +105,7 @@ def sample(avatar: Avatar, motion: Motion, index: int) -> Sample:
     """A frame of a motion on the avatar's device."""
     exact, live = Engine(avatar), Engine(avatar, exact=False)
     camera = avatar.framing.square(motion.root_translation[index].numpy()).camera(avatar.camera, avatar.size)
-    draw = lambda i: exact.mapper.draw(motion[[i]].map(lambda t: t.to(avatar.device)), camera)  # noqa: E731
+    draw = lambda i: exact.mapper.draw(motion[[i]].map(lambda t: t.to(avatar.device)), camera)
     (maps, places), (before, _) = draw(index), draw(index - 1)
     return Sample(maps, before, exact.windows(places), live.windows(places))
 

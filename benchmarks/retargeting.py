@@ -159,7 +159,7 @@ class Seen:
 
 def parts(template: BodyTemplate) -> list[torch.Tensor]:
     """Every sixth vertex of the left hand, the right hand and the head."""
-    hand = lambda side: [f"hand.{side}", *(f"{finger}{k}.{side}" for finger in FINGERS for k in (1, 2, 3))]  # noqa: E731
+    hand = lambda side: [f"hand.{side}", *(f"{finger}{k}.{side}" for finger in FINGERS for k in (1, 2, 3))]
     groups = (hand("L"), hand("R"), ["head"])
     return [(template.role_weight(*roles) > 0.5).nonzero().flatten()[::6] for roles in groups]
 

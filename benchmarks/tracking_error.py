@@ -73,19 +73,19 @@ def compare_tracking(tracked: Capture, truth: Capture, template: BodyTemplate) -
     rotation, shift, scale = roma.rigid_points_registration(
         body.flatten(0, 1), true_body.flatten(0, 1), compute_scaling=True
     )
-    align = lambda points: scale * points @ rotation.T + shift  # noqa: E731
+    align = lambda points: scale * points @ rotation.T + shift
     aligned = align(ours.points)
     per_frame = roma.rigid_points_registration(body, true_body, compute_scaling=True)
     body_alone = per_frame[2][:, None, None] * body @ per_frame[0].mT + per_frame[1][:, None]
-    acceleration = lambda points: points[2:] - 2 * points[1:-1] + points[:-2]  # noqa: E731
+    acceleration = lambda points: points[2:] - 2 * points[1:-1] + points[:-2]
 
     def from_wrist(side: str) -> float:
         wrist, hand = rows.wrists[side], rows.hands[side]
-        place = lambda points: points[:, hand] - points[:, [wrist]]  # noqa: E731
+        place = lambda points: points[:, hand] - points[:, [wrist]]
         return _millimetres(place(aligned), place(true.points))
 
     def turn(joints: list[int], bases: list[int]) -> float:
-        against = lambda clip: clip.turns[:, bases].mT @ clip.turns[:, joints]  # noqa: E731
+        against = lambda clip: clip.turns[:, bases].mT @ clip.turns[:, joints]
         return _degrees(roma.rotmat_geodesic_distance(against(ours), against(true)))
 
     ahead = true.points.new_tensor(_FORWARD)

@@ -102,7 +102,7 @@ class TrainingStep:
             self.critic_optimizer = torch.optim.Adam(self.critic.parameters())
             self.judges = {"discriminator": self.critic} | self.judges
         self.optimizer = torch.optim.Adam(parameter_groups(self.network, preset.training))
-        picture = lambda *shape: torch.ones(*shape, self.size, self.size)  # noqa: E731
+        picture = lambda *shape: torch.ones(*shape, self.size, self.size)
         self.maps = full_maps(batch, self.size)
         self.index = torch.zeros(batch, dtype=torch.long)
         self.before, self.image, self.after = (picture(batch, 3) for _ in range(3))

@@ -46,7 +46,7 @@ def random_motion(template):
 
     def make(frames: int = 3, seed: int = 0, turn: float = 0.2, distance: float = 3.0) -> Motion:
         generator = torch.Generator().manual_seed(seed)
-        draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+        draw = lambda *shape: torch.randn(*shape, generator=generator)
         return Motion(
             template=template.name,
             fps=25.0,

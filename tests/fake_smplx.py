@@ -101,7 +101,7 @@ def write_fake(path: Path, anny, layout: bool = True) -> Path:
 def _t_pose(anny) -> torch.Tensor:
     """[1, P, 3] Anny with straight arms, hands and fingers to the sides."""
     at = anny.body(anny.default_identity()).at_reference().joints[0, :, :3, 3]
-    place = lambda role: at[anny.joint_of(role)]  # noqa: E731
+    place = lambda role: at[anny.joint_of(role)]
     pose = torch.zeros(1, len(anny.pose_joints), 3)
     for side, sign in zip(SIDES, (1.0, -1.0), strict=True):
         out = torch.tensor([sign, 0.0, 0.0])

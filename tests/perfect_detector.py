@@ -16,7 +16,7 @@ def performance(template, frames: int = FRAMES, speed: float = 1.0) -> tuple[Mot
     """A person of another shape who waves, turns, bends fingers and opens the mouth."""
     anatomy, time = anatomy_of(template), torch.linspace(0, 2 * speed, frames)
     angles = anatomy.relaxed.repeat(frames, 1, 1)
-    turn = lambda name, axis, values: angles[:, template.pose_joints.index(name), axis].add_(values)  # noqa: E731
+    turn = lambda name, axis, values: angles[:, template.pose_joints.index(name), axis].add_(values)
     turn("upperarm01.L", 1, -0.6 * torch.sin(time))
     turn("lowerarm01.R", 0, 0.5 + 0.4 * torch.sin(2 * time))
     turn("spine03", 2, 0.2 * torch.sin(time))

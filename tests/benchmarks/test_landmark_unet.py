@@ -61,7 +61,7 @@ def preset(tiny):
 @pytest.fixture()
 def straight_arm() -> Landmarks:
     """Nothing seen but a body, whose left arm lies on a row of pixels."""
-    nothing = lambda *shape: np.full(shape, np.nan, np.float32)  # noqa: E731
+    nothing = lambda *shape: np.full(shape, np.nan, np.float32)
     pose = np.tile(np.float32([10, 110]), (POSE, 1))
     pose[[11, 13, 15]] = (40, 30), (60, 30), (80, 30)
     return Landmarks(
@@ -149,7 +149,7 @@ def test_it_learns_two_frames_and_does_so_again(data, landmarks, preset):
     few, many = train(2), train(50)
     assert psnr(many) > psnr(few) + 4
     again, other = train(2), train(2, seed=1)
-    same = lambda a, b: [torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True)]  # noqa: E731
+    same = lambda a, b: [torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True)]
     assert all(same(few, again)) and not all(same(few, other))
 
 

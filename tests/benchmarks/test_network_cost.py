@@ -43,7 +43,7 @@ def test_bytes_of_two_layers():
         weights = 4 * (4 * 6 + 6 * 2)
         assert meter.bytes == weights
         x = torch.zeros(1, 4, 8, 8)
-        hidden = lambda channels: 4 * channels * 8 * 8  # noqa: E731
+        hidden = lambda channels: 4 * channels * 8 * 8
         loss = second(first(x).relu_()).sum()
         # The last result is needed by nobody: a sum's gradient does not depend on it.
         assert meter.bytes == weights + hidden(4) + hidden(6) + 4

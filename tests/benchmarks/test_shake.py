@@ -110,7 +110,7 @@ def test_the_path_is_smooth_reaches_its_limits_and_stays_inside(shaking, size):
 
 
 def test_the_seed_decides(shaking):
-    make = lambda seed: shaking.camera_path(30, 25.0, (640, 360), seed=seed)  # noqa: E731
+    make = lambda seed: shaking.camera_path(30, 25.0, (640, 360), seed=seed)
     assert np.array_equal(make(4), make(4))
     assert np.abs(make(4) - make(5)).max() > 1
 

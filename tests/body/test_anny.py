@@ -18,7 +18,7 @@ def _random_identity(template, seed: int = 0) -> torch.Tensor:
 
 def test_template_is_upright_and_faces_forward(template):
     posed = template.body(template.default_identity()).at_reference()
-    at = lambda name: posed.joints[0, template.joint(name), :3, 3]  # noqa: E731
+    at = lambda name: posed.joints[0, template.joint(name), :3, 3]
     assert at("head")[2] > at("upperleg01.L")[2] > at("foot.L")[2]  # z is up
     assert at("wrist.L")[0] > 0.2 and at("wrist.R")[0] < -0.2  # x is to its left
     assert at("eye.L")[1] < at("head")[1]  # it looks along -y

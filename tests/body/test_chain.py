@@ -20,7 +20,7 @@ def _twin(root, pose, place, bones):
 
 def test_the_chain_against_a_plain_twin():
     generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    draw = lambda *shape: torch.randn(*shape, generator=generator)
     root, pose = roma.rotvec_to_rotmat(draw(4, 3)), roma.rotvec_to_rotmat(draw(4, len(TURNED), 3))
     place, bones = draw(4, 3), draw(len(PARENTS), 3)
     chain = Chain.of(PARENTS, TURNED)

@@ -169,7 +169,7 @@ def test_roles_of_the_body(small):
 
 def test_it_stands_upright_and_faces_forward(smplx):
     posed = smplx.body(smplx.default_identity()).at_reference()
-    at = lambda role: posed.joints[0, smplx.joint_of(role), :3, 3]  # noqa: E731
+    at = lambda role: posed.joints[0, smplx.joint_of(role), :3, 3]
     assert at("head")[2] > at("thigh.L")[2] > at("foot.L")[2]
     assert at("hand.L")[0] > 0.3 and at("hand.R")[0] < -0.3 and at("eye.L")[1] < at("head")[1]
     for side in "LR":  # arms half lowered, elbows bent forward

@@ -12,7 +12,7 @@ def test_every_pose_joint_has_a_role_that_is_known(template):
 
 def test_roles_lie_where_their_names_say(template):
     at = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3]
-    place = lambda role: at[template.joint_of(role)]  # noqa: E731
+    place = lambda role: at[template.joint_of(role)]
     upward = ("foot.L", "shin.L", "thigh.L", "spine2", "spine3", "neck1", "head", "eye.L")
     assert [float(place(role)[2]) for role in upward] == sorted(float(place(role)[2]) for role in upward)
     for role in ("upper_arm", "forearm", "hand", "thigh", "toes", "eye", "little1"):

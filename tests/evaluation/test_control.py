@@ -30,7 +30,7 @@ def person() -> Landmarks:
     world[0, 2] = -0.1  # the nose is nearer than the ears
     hand = np.zeros((HAND, 3), np.float32)
     hand[1:, 0], hand[1:, 1] = np.tile([-4.0, -2.0, 0.0, 2.0, 4.0], 4), np.repeat([2.0, 4.0, 6.0, 8.0], 5)
-    wrist = lambda joint: np.append(pose[joint], 0)  # noqa: E731
+    wrist = lambda joint: np.append(pose[joint], 0)
     face = np.zeros((FACE, 3), np.float32)
     face[[33, 133, 362, 263], 0] = [0, 10, 30, 40]  # eyes 10 wide, outer corners 40 apart
     for upper, lower, x in ((160, 144, 3), (158, 153, 7), (385, 380, 33), (387, 373, 37)):

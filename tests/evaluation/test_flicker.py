@@ -67,7 +67,7 @@ def test_jitter_is_worse_in_every_figure_at_the_same_psnr(wall, masks, judge):
     truth = film(wall, line(2))
     off = np.random.default_rng(0).choice([-1, 1], (N, 2))
     steady, jittered = film(wall, line(2) + [1, -1]), film(wall, line(2) + off)
-    error = lambda clip: (clip.astype(float) - truth)[masks > 127].std()  # noqa: E731
+    error = lambda clip: (clip.astype(float) - truth)[masks > 127].std()
     assert error(jittered) == pytest.approx(error(steady), rel=0.06)  # half a decibel
     calm, restless = (judge_flicker(clip, truth, masks, judge) for clip in (steady, jittered))
     for name in FLICKER:
@@ -94,7 +94,7 @@ def test_the_perceptual_flicker_is_seen_in_the_persons_box_only(wall, masks, jud
     outside, inside = truth.copy(), truth.copy()
     outside[::2, :8] = 0
     inside[::2, 40:48, 40:48] = 0
-    flicker = lambda clip: judge_flicker(clip, truth, masks, judge)["perceptual_flicker"][1:]  # noqa: E731
+    flicker = lambda clip: judge_flicker(clip, truth, masks, judge)["perceptual_flicker"][1:]
     assert flicker(outside) == pytest.approx(np.zeros(N - 1), abs=1e-6)
     assert (flicker(inside) > 1e-3).all()
 

@@ -56,7 +56,7 @@ def test_ssim_is_that_of_wang_et_al():
     x, y = ((t[0].double().numpy() + 1) / 2 for t in (a, b))
     channels = []
     for p, q in zip(x, y, strict=True):
-        blur = lambda t: gaussian_filter(t, 1.5, truncate=3.5)[5:-5, 5:-5]  # noqa: E731
+        blur = lambda t: gaussian_filter(t, 1.5, truncate=3.5)[5:-5, 5:-5]
         mean_p, mean_q = blur(p), blur(q)
         var_p, var_q, both = blur(p * p) - mean_p**2, blur(q * q) - mean_q**2, blur(p * q) - mean_p * mean_q
         luminance = (2 * mean_p * mean_q + 1e-4) / (mean_p**2 + mean_q**2 + 1e-4)

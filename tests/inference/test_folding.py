@@ -69,7 +69,7 @@ def clip(frames: int, seed: int = 0) -> list[MeshMaps]:
 
 
 def windows(person: Window) -> Windows:
-    around = lambda window: window.grown(2 * PART_REACH, SIZE).fitted(4, SIZE)  # noqa: E731
+    around = lambda window: window.grown(2 * PART_REACH, SIZE).fitted(4, SIZE)
     return Windows(person, {"face": [around(FACE)], "hands": [around(hand) for hand in HANDS]})
 
 

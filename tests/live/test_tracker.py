@@ -81,7 +81,7 @@ def test_the_avatar_moves_as_the_person_does(template, avatar, clip):
         2,
     )
     made = Motion.of_frames(template.name, 25.0, [each.frame for each in driven])
-    joints = lambda m, who: template.body(who).pose(*m.parameters()).joints[..., :3, 3]  # noqa: E731
+    joints = lambda m, who: template.body(who).pose(*m.parameters()).joints[..., :3, 3]
     avatar_joints, truth = joints(made, avatar.identity), joints(motion, identity)
     for joint in ("wrist.L", "wrist.R"):
         ways = [(j[:, template.joint(joint)] - j[:, 0])[:, 2].numpy() for j in (avatar_joints, truth)]

@@ -47,7 +47,7 @@ def test_a_person_stands_upright_and_faces_the_front(write, joints, fingers):
     assert sum(name[-1] in "123" and "spine" not in name for name in clip.names) == fingers
     assert torch.allclose(clip.rotations, torch.eye(3).expand_as(clip.rotations), atol=1e-6)
     _, positions = clip.forward()
-    at = lambda name: positions[0, clip.joint(name)]  # noqa: E731
+    at = lambda name: positions[0, clip.joint(name)]
     assert torch.allclose(at("pelvis"), torch.tensor([0.5, 1.0, 0.9]))
     assert at("left_wrist")[0] > at("left_hip")[0] > 0.5 > at("right_hip")[0] > at("right_wrist")[0]
     assert at("left_foot")[1] < at("left_ankle")[1] - 0.05 and at("left_ankle")[2] < at("left_knee")[2] - 0.3
@@ -56,7 +56,7 @@ def test_a_person_stands_upright_and_faces_the_front(write, joints, fingers):
 
 def test_lengths_are_shares_of_the_height(write):
     clip = read_amass(write())
-    length = lambda name: float(clip.offsets[clip.joint(name)].norm()) / amass.HEIGHT  # noqa: E731
+    length = lambda name: float(clip.offsets[clip.joint(name)].norm()) / amass.HEIGHT
     for name, share in {"left_elbow": 0.186, "left_wrist": 0.146, "left_knee": 0.245, "left_ankle": 0.246}.items():
         assert length(name) == pytest.approx(share, abs=1e-4), name
     assert length("left_middle2") == pytest.approx(0.108 * 0.266, abs=1e-4)

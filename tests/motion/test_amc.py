@@ -239,7 +239,7 @@ def test_files_that_cannot_be_read(leg, tmp_path, monkeypatch):
 def test_people_of_cmu_walk_upright_where_they_face(cmu, clip):
     clip = read_amc(cmu(clip))
     turns, positions = clip[::20].forward()
-    at = lambda name: positions[:, clip.joint(name)]  # noqa: E731
+    at = lambda name: positions[:, clip.joint(name)]
     tall = positions[..., 2].amax(1) - positions[..., 2].amin(1)
     assert 1.45 < tall.median() < 1.9  # from the toes to the top of the skull's bone
     for side in "lr":

@@ -37,7 +37,7 @@ def test_a_pose_comes_back(features, poses):
 def test_the_heading_is_not_in_it(features, poses):
     """Whoever turns around has the same pose; whoever leans has another."""
     root, pose = poses
-    about = lambda axis, angle: (Rotation.from_rotvec(np.array(axis) * angle) * Rotation.from_rotvec(root)).as_rotvec()  # noqa: E731
+    about = lambda axis, angle: (Rotation.from_rotvec(np.array(axis) * angle) * Rotation.from_rotvec(root)).as_rotvec()
     assert np.allclose(features.of(about([0, 0, 1], 2.1), pose), features.of(root, pose), atol=1e-9)
     assert np.abs(features.of(about([1, 0, 0], 0.3), pose) - features.of(root, pose)).max() > 0.1
 

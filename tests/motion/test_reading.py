@@ -60,7 +60,7 @@ def test_facing_camera_keeps_what_happens(random_motion):
     turned = facing_camera(motion)
     assert abs(float(_forward(turned)[3, 0])) < 1e-4 and _forward(turned)[3, 1] < 0
     assert torch.allclose(turned.root_translation[:, 2], motion.root_translation[:, 2], atol=1e-5)
-    step = lambda m: (m.root_translation[1:] - m.root_translation[:-1]).norm(dim=1)  # noqa: E731
+    step = lambda m: (m.root_translation[1:] - m.root_translation[:-1]).norm(dim=1)
     assert torch.allclose(step(turned), step(motion), atol=1e-5)
     assert torch.allclose(facing_camera(turned).root_translation, turned.root_translation, atol=1e-4)
 
@@ -202,6 +202,6 @@ def test_real_bvh_and_amc_files_stand_upright(template, shared, tmp_path):
         motion = read_motion(file, template)
         few = motion[torch.linspace(0, len(motion) - 1, 8).long()]
         posed = body.pose(*few.parameters())
-        joint = lambda name: posed.joints[:, template.joint_names.index(name), :3, 3]  # noqa: B023, E731
+        joint = lambda name: posed.joints[:, template.joint_names.index(name), :3, 3]  # noqa: B023
         assert (joint("head")[:, 2] > joint("foot.L")[:, 2] + 0.7).float().mean() > 0.7, file
         assert torch.isfinite(posed.vertices).all()

@@ -31,7 +31,7 @@ def _direction(template, kinematics, pose, start: str, end: str) -> np.ndarray:
 @pytest.mark.parametrize("side", ["L", "R"])
 def test_who_stands_at_ease_lets_arms_hang_and_who_sits_lifts_the_thighs(template, kinematics, side):
     pose = at_ease(template, kinematics)
-    at = lambda pose, start, end: _direction(template, kinematics, pose, f"{start}.{side}", f"{end}.{side}")  # noqa: E731
+    at = lambda pose, start, end: _direction(template, kinematics, pose, f"{start}.{side}", f"{end}.{side}")
     assert at(pose, "upper_arm", "forearm") @ DOWN > 0.95 and at(pose, "forearm", "hand") @ DOWN > 0.9
     assert at(pose, "thigh", "shin") @ DOWN > 0.98
     sitting = seat(pose, template, 1.0)

@@ -247,7 +247,7 @@ def test_feet_that_stand_do_not_slide(template, performer):
     ankles = [template.joint_of(f"foot.{side}") for side in "LR"]
     here = _posed(template, target, driven).joints[:, ankles, :2, 3]
     there = _posed(template, performer, motion).joints[:, ankles, :2, 3]
-    slid = lambda ways: float((ways - ways[:1]).norm(dim=-1).max())  # noqa: E731
+    slid = lambda ways: float((ways - ways[:1]).norm(dim=-1).max())
     scale = target.placement.leg_length / performer.placement.leg_length
     plain = motion.root_translation - motion.root_translation[:1]
     unheld = replace(motion, root_translation=driven.root_translation[:1] + scale * plain)
@@ -283,7 +283,7 @@ def test_legs_stand_still_under_a_driver_whose_legs_are_not_seen(template, perfo
     motion = _upper_body(template, 75, 0.12 * torch.sin(torch.linspace(0, 12, 75)))
     driven = retarget(motion, template, performer, child)
     joints = _posed(template, child, driven).joints[..., :3, 3]
-    at = lambda role: joints[:, template.joint_of(role)]  # noqa: E731
+    at = lambda role: joints[:, template.joint_of(role)]
     for side in "LR":
         for start, end in (("thigh", "shin"), ("shin", "foot")):
             along = torch.nn.functional.normalize(at(f"{end}.{side}") - at(f"{start}.{side}"), dim=-1)

@@ -74,7 +74,7 @@ def person() -> SkeletalClip:
         fps=30.0,
     )
     wave = torch.sin(torch.linspace(0, 2 * math.pi, FRAMES))
-    turn = lambda name, axis, degrees: clip.rotations[:, clip.joint(name)].copy_(_about(axis, degrees))  # noqa: E731
+    turn = lambda name, axis, degrees: clip.rotations[:, clip.joint(name)].copy_(_about(axis, degrees))
     turn("Hips", (0, 0, 1), 40 + 20 * wave)
     turn("Spine1", (1, 0, 0), 15 * wave)
     turn("Head", (0, 0, 1), 30 * wave)
@@ -168,10 +168,10 @@ def test_bones_point_where_the_sources_do(template, reference, rest):
     at = _joint_places(template, to_template(strange, mapping, reference))
     for a, b, c, d in _bones(mapping):
         assert _degrees(truth[b] - truth[a], at[d] - at[c]).max() < 2.0, (a, b)
-    middle = lambda places, joint, sides: 0.5 * (places[joint.format(sides[0])] + places[joint.format(sides[1])])  # noqa: E731
+    middle = lambda places, joint, sides: 0.5 * (places[joint.format(sides[0])] + places[joint.format(sides[1])])
     trunk = truth["Neck"] - middle(truth, "{}UpLeg", ("Left", "Right"))
     assert _degrees(trunk, at["neck01"] - middle(at, "upperleg01.{}", "LR")).max() < 2.0
-    across = lambda places, joint, sides: places[joint.format(sides[0])] - places[joint.format(sides[1])]  # noqa: E731
+    across = lambda places, joint, sides: places[joint.format(sides[0])] - places[joint.format(sides[1])]
     for joint, own in (("{}UpLeg", "upperleg01.{}"), ("{}Arm", "upperarm01.{}")):  # hips and shoulders
         assert _degrees(across(truth, joint, ("Left", "Right")), across(at, own, "LR")).max() < 3.0, joint
 

@@ -36,7 +36,7 @@ def _moving(template, frames: int = 40) -> Motion:
 
 def _directions(template, motion: Motion) -> torch.Tensor:
     joints = template.body(template.default_identity()).pose(*motion.parameters()).joints[..., :3, 3]
-    at = lambda role: joints[:, template.joint_of(role)]  # noqa: E731
+    at = lambda role: joints[:, template.joint_of(role)]
     bones = torch.stack([at(end) - at(start) for start, end in BONES], 1)
     return bones / bones.norm(dim=-1, keepdim=True)
 
@@ -73,6 +73,6 @@ def test_a_twisted_hand_twists_the_forearm_too(template, smplx):
     motion.pose[:, template.pose_roles.index("hand.L")] = torch.linspace(0, 1, 8)[:, None] * along / along.norm()
     clip = TemplateSkeleton(Reference(template)).clip(motion)
     there = to_template(clip, JointMap.find(clip.names), Reference(smplx))
-    turned = lambda role: (there.pose[-1] - there.pose[0])[smplx.pose_roles.index(role)].norm()  # noqa: E731
+    turned = lambda role: (there.pose[-1] - there.pose[0])[smplx.pose_roles.index(role)].norm()
     assert turned("forearm.L") == pytest.approx(0.5, abs=0.1) and turned("hand.L") == pytest.approx(0.5, abs=0.1)
     assert turned("forearm.R") < 0.05

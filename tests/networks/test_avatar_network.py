@@ -34,7 +34,7 @@ def lite() -> NetworkConfig:
 def condition_maps(batch: int = 2, size: int = 32) -> ConditionMaps:
     mask = torch.zeros(batch, 1, size, size)
     mask[..., size // 4 : -size // 8, size // 4 : -size // 4] = 1
-    position = lambda: torch.cat([(torch.rand(batch, 3, size, size) * 2 - 1) * mask, mask], 1)  # noqa: E731
+    position = lambda: torch.cat([(torch.rand(batch, 3, size, size) * 2 - 1) * mask, mask], 1)
     return ConditionMaps(
         position=position(),
         previous=position(),

@@ -8,7 +8,7 @@ from ram_avatar.networks.dual_attention import AttentionBranch, CrissCrossAttent
 def attend_plainly(attention: CrissCrossAttention, current: Tensor, other: Tensor) -> Tensor:
     """The full matrix of every position against every other, those in other rows and columns struck out."""
     batch, channels, height, width = current.shape
-    flat = lambda layer, x: layer(x.flatten(2).transpose(1, 2))  # noqa: E731
+    flat = lambda layer, x: layer(x.flatten(2).transpose(1, 2))
     query = flat(attention.query, current)
     key, value = flat(attention.key, other), flat(attention.value, other)
     y, x = torch.arange(height * width) // width, torch.arange(height * width) % width

@@ -64,8 +64,8 @@ def test_what_is_below_the_floor_is_hidden(template, walk):
     stage = Stage.around(still, template, template.default_identity(), SIZE)
     lower = replace(still, root_translation=still.root_translation - torch.tensor([0.0, 0.0, 0.5]))
     standing, sunk = (next(stage.draw(motion)) for motion in (still, lower))
-    vivid = lambda picture: np.ptp(picture.astype(int), axis=-1) > 60  # noqa: E731
-    lowest = lambda picture: np.nonzero(vivid(picture))[0].max()  # noqa: E731
+    vivid = lambda picture: np.ptp(picture.astype(int), axis=-1) > 60
+    lowest = lambda picture: np.nonzero(vivid(picture))[0].max()
     assert abs(lowest(sunk) - lowest(standing)) < 4, "the floor is where it was"
     assert np.nonzero(vivid(sunk))[0].min() > np.nonzero(vivid(standing))[0].min() + 8, "the head came down"
 

@@ -52,7 +52,7 @@ def test_its_frames_are_what_a_tracker_is_given(studio):
 def test_the_true_mesh_covers_the_true_mask(studio, template):
     truth = Capture.load(studio / "truth")
     drawn = shaded(template, truth.identity, truth.motion, truth.camera)
-    overlap = lambda a, b: (a & b).sum() / (a | b).sum()  # noqa: E731
+    overlap = lambda a, b: (a & b).sum() / (a | b).sum()
     for (_, mask), (_, covered) in zip(truth.frames(), drawn, strict=True):
         person = mask > 127
         # The mask is dressed and the mesh is not; but no shift brings them nearer together.
@@ -124,7 +124,7 @@ def test_a_captured_stranger_walks_at_the_performers_scale(tmp_path, studio, tem
     replace(Capture.load(folder), identity=tall, motion=moved).write_description()
     known = stage(folder, template, own.identity, FRAMES, Silent())
     unknown = stage(folder / "motion.npz", template, own.identity, FRAMES, Silent())
-    way = lambda m: float(m.root_translation[:, 0].std())  # noqa: E731
+    way = lambda m: float(m.root_translation[:, 0].std())
     assert way(known) == pytest.approx(way(own.motion), rel=0.05)
     assert way(unknown) > 1.1 * way(known)
 

@@ -55,7 +55,7 @@ def posed_joints(template, body, turns: dict[str, np.ndarray], root=(0.0, 0.0, 0
     for joint, turn in turns.items():
         pose[0, template.pose_joints.index(joint)] = torch.from_numpy(np.asarray(turn)).float()
     actions = torch.zeros(1, len(template.action_names))
-    vector = lambda values: torch.tensor([list(values)], dtype=torch.float32)  # noqa: E731
+    vector = lambda values: torch.tensor([list(values)], dtype=torch.float32)
     joints = body.pose(vector(root_turn), vector(root), pose, actions).joints[0, :, :3, 3].numpy()
     return dict(zip(template.joint_names, joints, strict=True))
 
@@ -171,7 +171,7 @@ def test_detector_sees_face_hands_and_pose(template, performer):
     detector = HolisticDetector()
     seen = [detector.detect(picture) for picture in performer.render(motion, 512)]
     detector.close()
-    rate = lambda part: np.mean([np.isfinite(getattr(s, part)).all() for s in seen])  # noqa: E731
+    rate = lambda part: np.mean([np.isfinite(getattr(s, part)).all() for s in seen])
     assert rate("pose") >= 0.98
     assert rate("face") >= 0.9
     assert rate("left_hand") >= 0.6 and rate("right_hand") >= 0.6

@@ -82,7 +82,7 @@ def test_nothing_jumps(walked):
 
 def test_arms_swing_against_the_legs(template, walked):
     """Where the way is straight to the right, hands and feet of one side go opposite ways."""
-    at = lambda joint: walked.joints[120:155, template.joint_names.index(joint), 0]  # noqa: E731
+    at = lambda joint: walked.joints[120:155, template.joint_names.index(joint), 0]
     for side in "LR":
         hand, foot = (at(f"{joint}.{side}") - at("root") for joint in ("wrist", "foot"))
         assert hand.max() - hand.min() > 0.25
@@ -129,7 +129,7 @@ def test_the_film_of_it_has_the_truth(tmp_path):
     assert Capture.load(truth.folder).report["motion"] == "walking"
     masks = np.stack([mask for _, mask in truth.frames()]) > 127
     left, right, top, bottom = masks[:, :, 0], masks[:, :, -1], masks[:, 0], masks[:, -1]
-    touched = lambda edge: edge.any(1).nonzero()[0].tolist()  # noqa: E731
+    touched = lambda edge: edge.any(1).nonzero()[0].tolist()
     assert touched(left) == [3, 4] and touched(bottom) == [9]
     assert not right.any() and not top.any()
 

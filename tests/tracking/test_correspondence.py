@@ -57,7 +57,7 @@ def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch):
 
     def measure(template):
         measured.append(template.name)
-        named = lambda roles: np.array([template.roles[role] for role in roles])  # noqa: E731
+        named = lambda roles: np.array([template.roles[role] for role in roles])
         joints, frames = zip(*POSE_JOINTS.values(), strict=True)
         return sparse_rows([(np.array([row]), np.ones(1)) for row in range(495)]) | {
             "surface_landmarks": np.array(SURFACE_LANDMARKS),

@@ -18,7 +18,7 @@ def one_euro(values, seconds, least, slope):
     """Algorithm 1 of the paper, for one number."""
     smoothed, made = None, []
     speed = 0.0
-    alpha = lambda cutoff: 1.0 / (1.0 + (1.0 / (2 * math.pi * cutoff)) / seconds)  # noqa: E731
+    alpha = lambda cutoff: 1.0 / (1.0 + (1.0 / (2 * math.pi * cutoff)) / seconds)
     for value in values:
         if smoothed is None:
             smoothed = value

@@ -56,7 +56,7 @@ def test_opacity_loss_against_a_loop_and_untouched_by_what_others_weigh():
         torch.tensor([0.9, 0.3, 0.5, 0.8]).view(1, 1, 2, 2),
         torch.tensor([1.0, 0.0, 1.0, 0.25]).view(1, 1, 2, 2),
     )
-    entropy = lambda a, t: -(t * math.log(a) + (1 - t) * math.log(1 - a))  # noqa: E731
+    entropy = lambda a, t: -(t * math.log(a) + (1 - t) * math.log(1 - a))
     each = [entropy(a, t) for a, t in zip(alpha.flatten().tolist(), target.flatten().tolist(), strict=True)]
     weight = torch.tensor([1.0, 10.0, 0.0, 0.5]).view(1, 1, 2, 2)
     expected = (each[0] + 10 * each[1] + 0.5 * each[3]) / 3
@@ -96,8 +96,8 @@ def test_the_discriminator_learns_to_score_real_frames_above_generated_ones():
     torch.manual_seed(0)
     critic = TemporalDiscriminator(NetworkConfig(image_size=16, unet_widths=(8, 8), discriminator_widths=(8, 16)))
     optimizer = torch.optim.Adam(critic.parameters(), 2e-3, (0.0, 0.99))
-    real = lambda: torch.randn(4, 9, 16, 16) + 0.5  # noqa: E731
-    generated = lambda: torch.randn(4, 9, 16, 16) - 0.5  # noqa: E731
+    real = lambda: torch.randn(4, 9, 16, 16) + 0.5
+    generated = lambda: torch.randn(4, 9, 16, 16) - 0.5
     for _ in range(40):
         optimizer.zero_grad()
         discriminator_loss(critic(real()), critic(generated())).backward()

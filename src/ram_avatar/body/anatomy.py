@@ -99,7 +99,7 @@ def _stiffness(role: str, template: BodyTemplate) -> tuple[float, float, float]:
 
 def _axes(role: str, position: dict[str, Tensor]) -> Tensor:
     joint, _, side = role.partition(".")
-    at = lambda other: position[f"{other}.{side}"]  # noqa: E731
+    at = lambda other: position[f"{other}.{side}"]
     if joint.startswith(FINGERS):
         return _finger_axes(joint[:-1], int(joint[-1]), side, at)
     if joint not in _NEXT:

@@ -257,7 +257,7 @@ class AnnyTemplate(BodyTemplate):
 
     def points(self, regressor: Tensor) -> "AnnyTemplate":
         rig = self.rig
-        mix = lambda shapes: torch.einsum("kv,avc->akc", regressor, shapes)  # noqa: E731
+        mix = lambda shapes: torch.einsum("kv,avc->akc", regressor, shapes)
         points = replace(
             rig,
             vertices=regressor @ rig.vertices,

@@ -66,7 +66,7 @@ class Chain:
         return root[:, None] + self.ancestors @ offsets
 
     def to(self, device: torch.device) -> "Chain":
-        move = lambda tensor: tensor.to(device)  # noqa: E731
+        move = lambda tensor: tensor.to(device)
         levels = [(move(rows), move(hangs)) for rows, hangs in self.levels]
         return Chain(levels, move(self.owner), move(self.parents), move(self.ancestors))
 

@@ -160,13 +160,13 @@ def _model(arrays: Arrays) -> SmplxModel:
     digest = _digest(vertices, used, regressor, weights, faces, *(layout or ()))  # of what is in the file alone
     uv, uv_faces = layout or triangle_atlas(len(faces))
     vertices = vertices @ TO_WORLD.T
-    ours = lambda components: torch.einsum("ij,vjk->kvi", TO_WORLD, components).contiguous()  # noqa: E731
+    ours = lambda components: torch.einsum("ij,vjk->kvi", TO_WORLD, components).contiguous()
     shapes, expressions = ours(used[..., :COMPONENTS]), ours(used[..., COMPONENTS:])
     # What the entries of rotations in world axes do: rows and columns change places and signs as coordinates do.
     entries = correctives.view(count, 3, -1, 3, 3)[:, _AXES][..., _AXES, :][..., _AXES]
     signs = _SIGNS[:, None, None, None] * _SIGNS[:, None] * _SIGNS
     correctives = (entries * signs).permute(2, 3, 4, 0, 1).flatten(0, 2).contiguous()
-    at_joints = lambda values: torch.einsum("jv,...vc->...jc", regressor, values)  # noqa: E731
+    at_joints = lambda values: torch.einsum("jv,...vc->...jc", regressor, values)
     return SmplxModel(
         vertices=vertices,
         shapes=shapes,
@@ -282,7 +282,7 @@ class SmplxTemplate(BodyTemplate):
 
     def points(self, regressor: Tensor) -> "SmplxTemplate":
         model = self.model
-        mix = lambda shapes: torch.einsum("kv,avc->akc", regressor, shapes)  # noqa: E731
+        mix = lambda shapes: torch.einsum("kv,avc->akc", regressor, shapes)
         points = replace(
             model,
             vertices=regressor @ model.vertices,

@@ -41,9 +41,9 @@ def _chart(evaluation: Evaluation, group: str, name: str) -> Chart:
 
     numbers = evaluation.frame_numbers
     first, last = numbers[0], numbers[-1]
-    place = lambda number: _LEFT + 6 + (_RIGHT - _LEFT - 12) * (number - first) / max(1, last - first)  # noqa: E731
+    place = lambda number: _LEFT + 6 + (_RIGHT - _LEFT - 12) * (number - first) / max(1, last - first)
     x = place(np.array(numbers))
-    height = lambda value: _BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low)  # noqa: E731
+    height = lambda value: _BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low)
     steps = [v for v in _ticks(first, last, 4) if float(v).is_integer()]
     values = _ticks(low, high, 3)
     digits = max(0, -math.floor(math.log10(values[1] - values[0]) + 1e-9)) if len(values) > 1 else 2
@@ -76,7 +76,7 @@ def _path(x: np.ndarray, y: np.ndarray, numbers: Sequence[int]) -> str:
     """An SVG path that is broken where y is NaN or a frame's number is skipped; a value between two gaps is a dot (a
     line of no length)."""
     commands, drawn = [], False
-    follows = lambda i: i < len(y) and np.isfinite(y[i]) and numbers[i] == numbers[i - 1] + 1  # noqa: E731
+    follows = lambda i: i < len(y) and np.isfinite(y[i]) and numbers[i] == numbers[i - 1] + 1
     for i, (a, b) in enumerate(zip(x, y, strict=True)):
         if not np.isfinite(b):
             drawn = False

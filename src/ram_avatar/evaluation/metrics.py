@@ -43,7 +43,7 @@ def ssim(shown: Tensor, truth: Tensor) -> Tensor:
     ramp = torch.arange(_SSIM_WINDOW, dtype=torch.float32, device=shown.device) - _SSIM_WINDOW // 2
     line = torch.exp(-(ramp**2) / (2 * 1.5**2))
     window = (line[:, None] * line[None] / line.sum() ** 2).expand(3, 1, -1, -1)
-    blur = lambda t: F.conv2d(t, window, groups=3)  # noqa: E731
+    blur = lambda t: F.conv2d(t, window, groups=3)
     a, b = (shown + 1) / 2, (truth + 1) / 2
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
@@ -135,7 +135,7 @@ def flip(shown: Tensor, truth: Tensor) -> Tensor:
         UserError: the extra `evaluation` is not installed.
     """
     evaluate = _flip_evaluator()
-    arrays = lambda t: ((t + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()  # noqa: E731
+    arrays = lambda t: ((t + 1) / 2).clamp(0, 1).movedim(1, -1).cpu().numpy()
     maps = [
         evaluate(b, a, "LDR", inputsRGB=True, applyMagma=False, computeMeanError=False)[0]
         for a, b in zip(arrays(shown), arrays(truth), strict=True)

@@ -171,7 +171,7 @@ class Engine:
         person = Window.whole(size)
         if not self.exact and places.person and self.avatar.network.config.alpha:
             person = places.person.grown(round(OUTLINE * size), size).fitted(_multiple(size), size)
-        reach = lambda window: window.grown(2 * PART_REACH, size).fitted(PART_REACH, size)  # noqa: E731
+        reach = lambda window: window.grown(2 * PART_REACH, size).fitted(PART_REACH, size)
         return Windows(
             person,
             {

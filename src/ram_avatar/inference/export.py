@@ -79,7 +79,7 @@ def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, ove
 def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> dict:
     """What a program must know that uses the graph: of each input and output its shape and its meaning."""
     told = MAPS | {"previous": PREVIOUS, "rgba": RGBA}
-    tell = lambda shapes: {name: {"shape": shape, "is": told[name]} for name, shape in shapes.items()}  # noqa: E731
+    tell = lambda shapes: {name: {"shape": shape, "is": told[name]} for name, shape in shapes.items()}
     return {
         "avatar": avatar.name,
         "generated": "Pictures made with this file are generated, not recorded. Use it with the person's consent.",
@@ -113,7 +113,7 @@ def _graph(avatar: Avatar) -> bytes:
             verbose=False,
         )
     model = program.model_proto
-    shapes = lambda values: {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}  # noqa: E731
+    shapes = lambda values: {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
     told = card(avatar, shapes(model.graph.input), shapes(model.graph.output))
     for value in (*model.graph.input, *model.graph.output):
         value.doc_string = (told["inputs"] | told["outputs"])[value.name]["is"]

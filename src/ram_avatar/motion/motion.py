@@ -123,7 +123,7 @@ class Motion:
     def of_frames(cls, template: str, fps: float, frames: Iterable[Frame]) -> "Motion":
         """The motion of one or more frames."""
         frames = list(frames)
-        stack = lambda name: torch.from_numpy(np.stack([getattr(f, name) for f in frames]).astype(np.float32))  # noqa: E731
+        stack = lambda name: torch.from_numpy(np.stack([getattr(f, name) for f in frames]).astype(np.float32))
         return cls(template, fps, **{name: stack(name) for name in _ARRAYS})
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -44,7 +44,7 @@ def at_ease(template: BodyTemplate, kinematics: Kinematics) -> Array:
     """Return the pose [P, 3] (rotation vectors) of somebody who stands upright, arms hanging, hands relaxed."""
     anatomy = anatomy_of(template)
     pose = anatomy.to_pose(anatomy.relaxed).double().numpy()
-    at = lambda role, side: kinematics.reference[kinematics.index(template.roles[f"{role}.{side}"])]  # noqa: E731
+    at = lambda role, side: kinematics.reference[kinematics.index(template.roles[f"{role}.{side}"])]
     for side, flip in zip(SIDES, (1.0, -1.0), strict=True):
         carried = np.eye(3)
         for bone, end in (("upper_arm", "forearm"), ("forearm", "hand")):

@@ -100,7 +100,7 @@ class SkeletalClip:
         """Rotations, root and translations at times [M] in frames."""
         before, after, share = neighbours(times, len(self))
         start, end = (roma.rotmat_to_unitquat(self.rotations[frames]) for frames in (before, after))
-        blend = lambda values: values[before].lerp(values[after], share.view(-1, *[1] * (values.ndim - 1)))  # noqa: E731
+        blend = lambda values: values[before].lerp(values[after], share.view(-1, *[1] * (values.ndim - 1)))
         return (
             roma.unitquat_to_rotmat(slerp(start, end, share[:, None].expand(start.shape[:2]))),
             blend(self.root),

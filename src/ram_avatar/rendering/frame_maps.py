@@ -51,8 +51,8 @@ class FrameMapper(ConditionMapper):
         # 0: not of the head; 1: shows its normal; 2: of an eyeball
         kind = (self.head > 0).int() * (1 + self.eyes.int())
         texels = torch.zeros(1, 1, 3) if texture is None else texture.permute(1, 2, 0)
-        as_int = lambda tensor: tensor.to(device, torch.int32).contiguous()  # noqa: E731
-        as_float = lambda tensor: tensor.detach().to(device, torch.float32).contiguous()  # noqa: E731
+        as_int = lambda tensor: tensor.to(device, torch.int32).contiguous()
+        as_float = lambda tensor: tensor.detach().to(device, torch.float32).contiguous()
         self._head = kind.nonzero().flatten()
         self._faces = as_int(self.faces)
         self._kept = [  # the memory that Warp's arrays below are views of

@@ -96,7 +96,7 @@ class SurfacePainter:
         normals = vertex_normals(posed.vertices, faces)
         facing = -(normals * F.normalize(posed.vertices, dim=-1)).sum(-1)[0]  # cosine towards the camera
         corners = faces[self.triangle]
-        mix = lambda values: (values[corners] * self.barycentric[..., None]).sum(1)  # noqa: E731
+        mix = lambda values: (values[corners] * self.barycentric[..., None]).sum(1)
         place = mix(points[0])
         x, y = place[:, 0].floor().long(), place[:, 1].floor().long()
         inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)

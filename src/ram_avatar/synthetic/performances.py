@@ -98,7 +98,7 @@ def perform(script: Script, template: BodyTemplate, frames: int, fps: float, see
     actions, gaze = _face(template, script.expressions, seconds, head + away, noise)
     for eye in ("eye.L", "eye.R"):
         pose[eye] = gaze
-    tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values, np.float32))  # noqa: E731
+    tensor = lambda values: torch.from_numpy(np.ascontiguousarray(values, np.float32))
     return Motion(
         template.name,
         fps,

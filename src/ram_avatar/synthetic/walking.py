@@ -80,7 +80,7 @@ class Gait:
         index = (seconds % self.period) * RATE
         before = np.floor(index).astype(int).clip(max=len(self._seconds) - 2)
         share = index - before
-        between = lambda v: v[before] + (v[before + 1] - v[before]) * share.reshape(-1, *[1] * (v.ndim - 1))  # noqa: E731
+        between = lambda v: v[before] + (v[before + 1] - v[before]) * share.reshape(-1, *[1] * (v.ndim - 1))
         walk = self._columns
         feet = Feet(*(between(getattr(walk.feet, field.name)) for field in fields(Feet)))
         arms = np.stack([between(arm) for arm in walk.arms])
@@ -141,7 +141,7 @@ class Gait:
 
     def _footprint(self, seconds: Array, side: float, pace: Array) -> tuple[Array, Array]:
         """Where a foot stands whose stance has its middle at a time: [N, 2], and [N] its turn."""
-        at = lambda values: np.interp(seconds, self._seconds, values)  # noqa: E731
+        at = lambda values: np.interp(seconds, self._seconds, values)
         facing = at(self._facing)
         width = STANDING_WIDTH + (WALKING_WIDTH - STANDING_WIDTH) * at(pace)
         aside = np.stack([np.cos(facing), np.sin(facing)], 1)

@@ -290,7 +290,7 @@ def measure(template: BodyTemplate, report: Report = lambda line: None) -> dict[
     """
     studio = Studio(template)
     rows = measure_face(studio, report) + fingertip_rows(template) + surface_rows(template)
-    named = lambda roles: np.array([template.roles[role] for role in roles])  # noqa: E731
+    named = lambda roles: np.array([template.roles[role] for role in roles])
     joints, frames = zip(*POSE_JOINTS.values(), strict=True)
     return sparse_rows(rows) | {
         "surface_landmarks": np.array(SURFACE_LANDMARKS),

@@ -210,7 +210,7 @@ class Trainer:
     def _train_critic(self, batch: Batch, shown: Tensor) -> dict[str, Tensor]:
         """Neighbours are always real; the middle frame is real or generated."""
         self.critic.requires_grad_(True)
-        triple = lambda middle: torch.cat([batch.before, middle, batch.after], 1)  # noqa: E731
+        triple = lambda middle: torch.cat([batch.before, middle, batch.after], 1)
         with self.fabric.autocast():
             real, generated = self.critic(triple(batch.image)), self.critic(triple(shown))
         losses = {"critic": discriminator_loss(real.float(), generated.float())}

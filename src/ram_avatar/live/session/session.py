@@ -239,7 +239,7 @@ class Session:
         driven = pipeline.drive(rgb, self._clock)
         driven.timings |= {"wait": 1e3 * (started - arrived), "decode": 1e3 * (decoded - started)}
         ready = time.perf_counter()
-        paint = lambda: self._paint(pipeline, frame, driven, arrived, ready)  # noqa: E731
+        paint = lambda: self._paint(pipeline, frame, driven, arrived, ready)
         painter.start(lambda: self._try(frame, paint))
         if not pipeline.side_by_side:
             painter.finish()

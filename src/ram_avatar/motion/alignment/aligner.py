@@ -146,7 +146,7 @@ class Aligner:
         mean = to_features(to_rotations(alignment.decoder.mean.double().numpy()))
         self._history = np.tile(mean.astype(np.float32), HISTORY)
         self._mode, self.strength = mode, strength
-        passed = lambda seconds: 1 - float(np.exp(-1 / (fps * seconds)))  # noqa: E731 - a low-pass filter's share
+        passed = lambda seconds: 1 - float(np.exp(-1 / (fps * seconds)))
         self._fall, self._follow = passed(_FALL), passed(_FOLLOW)
         self.max_turn = max_turn if mode == "auto" else math.inf
         self._limit = TurnLimit(self._features, max_turn) if math.isfinite(self.max_turn) else None

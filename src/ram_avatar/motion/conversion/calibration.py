@@ -85,7 +85,7 @@ class Reference:
 
     def knuckles(self, side: str) -> tuple[Tensor, Tensor]:
         """Along the hand, and from the index to the little finger."""
-        at = lambda joint: self.at[f"{joint}.{side}"]  # noqa: E731
+        at = lambda joint: self.at[f"{joint}.{side}"]
         return unit(at("middle1") - at("hand")), unit(at("little1") - at("index1"))
 
     def hand(self, side: str) -> tuple[Tensor, Tensor]:
@@ -113,7 +113,7 @@ class Reference:
 
     def leg_length(self) -> float:
         """Hip to ankle; the shorter side's."""
-        length = lambda *joints: min((self.at[joints[1] + s] - self.at[joints[0] + s]).norm() for s in (".L", ".R"))  # noqa: E731
+        length = lambda *joints: min((self.at[joints[1] + s] - self.at[joints[0] + s]).norm() for s in (".L", ".R"))
         return float(length("thigh", "shin") + length("shin", "foot"))
 
 
@@ -324,7 +324,7 @@ def _trunk(pose: Pose, reference: Reference) -> dict[str, Tensor]:
     spine = "spine" if source.joints.get("spine", source.joints["hips"]) != source.joints["hips"] else top
     if (pose.at(spine) - pose.at("hips")).norm(dim=-1).median() < 1e-3:
         spine = top
-    up = lambda start, end: reference.on_spine(_below(pose, end, top)) - reference.on_spine(_below(pose, start, top))  # noqa: E731
+    up = lambda start, end: reference.on_spine(_below(pose, end, top)) - reference.on_spine(_below(pose, start, top))
     pelvis = turn_between((_LEFT, up("hips", spine)), (pose.across("thigh"), pose.direction("hips", spine)))
     chest = turn_between((_LEFT, up("chest", top)), (shoulders, pose.direction("chest", top)))
     constants = {"hips": _mean(pose.turn("hips").mT @ pelvis), "chest": _mean(pose.turn("chest").mT @ chest)}

@@ -118,8 +118,8 @@ class _Body:
     def __init__(self, clip: SkeletalClip, mapping: JointMap):
         frames = torch.linspace(0, len(clip) - 1, min(len(clip), _SAMPLED)).round().long()
         _, self.joints = clip[frames].forward()  # [N, J, 3]
-        at = lambda part: self.joints[:, clip.joint(mapping[part])]  # noqa: E731
-        middle = lambda part: 0.5 * (at(f"{part}.L") + at(f"{part}.R"))  # noqa: E731
+        at = lambda part: self.joints[:, clip.joint(mapping[part])]
+        middle = lambda part: 0.5 * (at(f"{part}.L") + at(f"{part}.R"))
         self.hips, head, feet = middle("thigh"), at("head"), middle("foot")
         self.trunk, self.legs, self.whole = (_unit(v) for v in (head - self.hips, self.hips - feet, head - feet))
         self.leg = float((middle("thigh") - middle("shin")).norm(dim=-1).median())
@@ -203,7 +203,7 @@ def _rest_axis(clip: SkeletalClip, mapping: JointMap) -> str | None:
     places = [torch.zeros(3)]
     for joint, parent in enumerate(clip.parents[1:], start=1):
         places.append(places[parent] + clip.offsets[joint])
-    at = lambda part: places[clip.joint(mapping[part])]  # noqa: E731
+    at = lambda part: places[clip.joint(mapping[part])]
     hips = 0.5 * (at("thigh.L") + at("thigh.R"))
     bones = torch.stack([at("head") - hips, *(at(f"thigh.{side}") - at(f"foot.{side}") for side in "LR")])
     for axis in AXES:

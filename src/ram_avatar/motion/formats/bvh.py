@@ -86,7 +86,7 @@ def read_bvh(path: str | Path, metres_per_unit: float | None = None) -> Skeletal
     scale = metres_per_unit or _unit(reach)
     offsets = np.stack([joint.offset for joint in joints])
     moved = np.abs(positions[:, 1:] - offsets[1:]).max(initial=0.0) > _MOVED * reach
-    metres = lambda values: torch.from_numpy((values * scale).astype(np.float32))  # noqa: E731
+    metres = lambda values: torch.from_numpy((values * scale).astype(np.float32))
     return SkeletalClip(
         names=[joint.name for joint in joints],
         parents=[joint.parent for joint in joints],
@@ -197,7 +197,7 @@ def _offset(words: list[str], line: int, fail) -> Array:
 
 def _read_motion(content: bytes, start: int, channels: int, fail) -> tuple[Array, float]:
     """The numbers [N, channels] and the rate."""
-    line = lambda position: 1 + content.count(b"\n", 0, position)  # noqa: E731
+    line = lambda position: 1 + content.count(b"\n", 0, position)
     frames = re.compile(rb"\s*Frames:\s*(\d{1,9})\s").match(content, start)
     if not frames or not int(frames[1]):
         raise fail(line(start) + 1, "expected 'Frames:' and how many there are, one at least")
@@ -285,7 +285,7 @@ def _unit(reach: float) -> float:
 
 
 def _end_sites(clip: SkeletalClip) -> set[int]:
-    still = lambda joint: torch.allclose(clip.rotations[:, joint], torch.eye(3), atol=1e-6)  # noqa: E731
+    still = lambda joint: torch.allclose(clip.rotations[:, joint], torch.eye(3), atol=1e-6)
     return {
         joint
         for joint, (name, parent) in enumerate(zip(clip.names, clip.parents, strict=True))

@@ -28,7 +28,7 @@ class Contacts:
 
     def __init__(self, template: BodyTemplate, source: Kinematics, target: Kinematics):
         vertices = template.body(template.default_identity()).reference_vertices().double().cpu().numpy()
-        pick = lambda count, *roles: spread(  # noqa: E731
+        pick = lambda count, *roles: spread(
             vertices, np.flatnonzero((template.role_weight(*roles) > 0.5).cpu().numpy()), count
         )
         hands = [pick(_HAND_POINTS, *(f"{part}{k}.{side}" for part in FINGERS for k in (1, 2, 3)), f"hand.{side}")
@@ -40,7 +40,7 @@ class Contacts:
         self._source_frames, self._target_frames = (
             [k.index(template.roles[role]) for role in ("head", "spine3")] for k in (source, target)
         )
-        size = lambda k: norm(k.offsets[k.index(template.roles["middle2.L"])])  # noqa: E731
+        size = lambda k: norm(k.offsets[k.index(template.roles["middle2.L"])])
         self._size = size(target) / size(source)  # of the hands
         self._arms = [Limb(target, template, ARM, side) for side in SIDES]
 

@@ -47,7 +47,7 @@ class Fallback:
 
     def __init__(self, template: BodyTemplate, kinematics: Kinematics):
         roles = template.pose_roles
-        of = lambda prefixes, side="": [  # noqa: E731
+        of = lambda prefixes, side="": [
             i for i, role in enumerate(roles) if role is not None and role.startswith(prefixes) and role.endswith(side)
         ]
         hands, eyes = [of(FINGERS, side) for side in SIDES], of("eye")

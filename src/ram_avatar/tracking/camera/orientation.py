@@ -24,7 +24,7 @@ def needed_rotation(observations: Observations) -> int:
     if not seen.any():
         return 0
     pose = observations.pose.numpy()[seen]
-    middle = lambda landmarks: pose[:, landmarks].mean(1)  # noqa: E731
+    middle = lambda landmarks: pose[:, landmarks].mean(1)
     up = np.stack(
         [
             middle([LEFT_SHOULDER, RIGHT_SHOULDER]) - middle([LEFT_HIP, RIGHT_HIP]),

@@ -224,7 +224,7 @@ class _Problem:
         of an average body in the reference pose."""
         template = self.template
         reference = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3]
-        at = lambda role: reference[template.joint_of(role)]  # noqa: E731
+        at = lambda role: reference[template.joint_of(role)]
         hips = (at("thigh.L") + at("thigh.R")) / 2
         chest = (at("upper_arm.L") + at("upper_arm.R")) / 2
         return hips, chest, at("thigh.L") - at("thigh.R")
@@ -300,7 +300,7 @@ class _Problem:
 
     def residuals(self, predicted: dict[str, Tensor]) -> dict[str, Tensor]:
         """2D residuals in units of the person's height, [N, K, 2] per part."""
-        project = lambda part: self.camera.project(predicted[part])[..., :2]  # noqa: E731
+        project = lambda part: self.camera.project(predicted[part])[..., :2]
         targets = {
             "pose": self.seen.pose[:, self.pose_landmarks],
             "face": self.seen.face[..., :2],

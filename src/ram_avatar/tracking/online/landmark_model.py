@@ -89,7 +89,7 @@ class LandmarkModel:
     def _attach(self, template: BodyTemplate, map_: Correspondence, skin: SurfacePoints, head: list[int]) -> None:
         """Weights, offsets and facial actions of all landmarks."""
         kept = len(self.kinematics.names)
-        index = lambda j: self.kinematics.index(template.joint_names[j])  # noqa: E731
+        index = lambda j: self.kinematics.index(template.joint_names[j])
 
         def joints(wanted: list[int], frames: list[int], offsets: Array | float) -> tuple[Array, Array]:
             weights, moved = np.zeros((len(wanted), kept)), np.zeros((len(wanted), kept, 3))
@@ -98,7 +98,7 @@ class LandmarkModel:
             moved[rows, [index(j) for j in frames]] = offsets
             return weights, moved
 
-        surface = lambda rows: (skin.weights[rows], skin.offsets[rows])  # noqa: E731
+        surface = lambda rows: (skin.weights[rows], skin.offsets[rows])
         groups = [joints(map_.joints, map_.joint_frames, map_.joint_offsets.double().numpy()), surface(SURFACE_ROWS)]
         for side in SIDES:
             wrist, *chains = map_.hand_joints[side]

@@ -364,7 +364,7 @@ class Start:
     def __init__(self, template: BodyTemplate, identity: Tensor, model: LandmarkModel):
         body = template.body(identity)
         joints = body.at_reference().joints[0, :, :3, 3].double().numpy()
-        at = lambda role: joints[template.joint_of(role)]  # noqa: E731
+        at = lambda role: joints[template.joint_of(role)]
         self._hips, self._chest = ((at(f"{role}.L") + at(f"{role}.R")) / 2 for role in ("thigh", "upper_arm"))
         self._upright = _axes(at("thigh.L") - at("thigh.R"), self._chest - self._hips)
         self._stature = float(np.ptp(body.reference_vertices()[:, 2].numpy()))  # metres
