@@ -24,7 +24,7 @@ from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
 from ram_avatar.motion.conversion.transfer import to_template
 from ram_avatar.motion.formats.amc import read_amc
 from ram_avatar.motion.formats.bvh import read_bvh
-from ram_avatar.motion.formats.reading import at_usual_rate
+from ram_avatar.motion.formats.rates import at_usual_rate
 from ram_avatar.motion.joint_map import JointMap
 from ram_avatar.motion.motion import Motion
 from ram_avatar.motion.skeleton import SkeletalClip

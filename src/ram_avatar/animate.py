@@ -19,7 +19,8 @@ from .core.images import fit, read_picture
 from .core.progress import Progress, Silent, follow
 from .inference.render import render
 from .motion.alignment.aligner import ALIGNMENT_FILE, MODES, Aligner
-from .motion.formats.reading import SUFFIXES, ReadOptions, read_motion
+from .motion.formats import SUFFIXES, ReadOptions
+from .motion.formats.reading import read_motion
 from .motion.motion import Frame, Motion
 from .motion.retargeting.retarget import Person, retarget
 from .rendering.framing import warp

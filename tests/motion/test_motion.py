@@ -83,6 +83,26 @@ def test_other_files_are_refused(tmp_path, content):
         Motion.load(tmp_path / "absent.npz")
 
 
+@pytest.mark.parametrize("kind", ["encrypted", "method", "stream"])
+def test_damaged_archives_are_refused_in_one_line(random_motion, tmp_path, kind):
+    """Archives that claim encryption or an unknown compression method, and a compressed stream with wrong bytes."""
+    random_motion(3).save(tmp_path / "m.npz")
+    content = bytearray((tmp_path / "m.npz").read_bytes())
+    local, central = content.index(b"PK\x03\x04"), content.index(b"PK\x01\x02")
+    if kind == "encrypted":
+        content[local + 6] |= 1
+        content[central + 8] |= 1
+    elif kind == "method":
+        content[local + 8] = content[central + 10] = 99
+    else:
+        start = content.index(b"PK\x03\x04", local + 4) + 60
+        content[start : start + 8] = b"\xff" * 8
+    (tmp_path / "m.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"m\.npz: not a motion file, or damaged") as error:
+        Motion.load(tmp_path / "m.npz")
+    assert "\n" not in str(error.value)
+
+
 def test_frames_one_at_a_time_make_the_motion_again(random_motion):
     motion = random_motion(4)
     again = Motion.of_frames(motion.template, motion.fps, motion.frames())

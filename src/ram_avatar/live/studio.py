@@ -20,7 +20,8 @@ from ..drivers.vmc import (
     VmcReceiver,
 )
 from ..inference.engine import Engine
-from ..motion.formats.reading import SUFFIXES, ReadOptions, read_motion
+from ..motion.formats import SUFFIXES, ReadOptions
+from ..motion.formats.reading import read_motion
 from ..motion.retargeting.retarget import Person
 from .manual import ManualControl
 from .session.backdrop import Backdrop

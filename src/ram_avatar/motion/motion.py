@@ -1,6 +1,9 @@
 """A motion: the per-frame parameters of a body template."""
 
+import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +25,22 @@ _READABLE = (1, FORMAT_VERSION)  # version 1 has no limbs: its four columns are 
 _ARRAYS = {"root_rotation": 2, "root_translation": 2, "pose": 3, "facial_actions": 2, "confidence": 2}
 _ROTATIONS = ("root_rotation", "pose")
 _INTERPOLATED_AT_ONCE = 4096  # frames; bounds the memory that resampling takes beside its result
+# What zipfile, zlib and NumPy raise for damaged or encrypted archives, and for arrays of wrong kinds and shapes.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+_LARGEST = 1e6  # of any number in a file; real ones are radians, metres and shares
 _MAX_BYTES = 2**31  # of one array, unpacked: a motion of 100,000 frames takes 94 MB
 
 
@@ -153,7 +172,8 @@ class Motion:
                 if version not in _READABLE:
                     readable = " and ".join(map(str, _READABLE))
                     raise UserError(f"{path}: motion format {version}, this version reads {readable}")
-                arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in _ARRAYS}
+                with np.errstate(over="ignore"):  # float64 beyond float32 is refused below
+                    arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in _ARRAYS}
                 if version == 1:
                     arrays["confidence"] = _with_limbs(arrays["confidence"])
                 motion = cls(str(file["template"]), float(file["fps"]), **arrays)
@@ -161,12 +181,12 @@ class Motion:
             raise
         except FileNotFoundError:
             raise UserError(f"{path}: no such file") from None
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
-            raise UserError(f"{path}: not a motion file, or damaged ({error})") from None
-        if not all(torch.isfinite(getattr(motion, name)).all() for name in _ARRAYS) or not 0 < motion.fps < float(
-            "inf"
-        ):
-            raise UserError(f"{path}: holds numbers that are not finite")
+        except _DAMAGE as error:
+            cause = str(error).partition("\n")[0]
+            raise UserError(f"{path}: not a motion file, or damaged ({cause})") from None
+        # NaN fails the comparison, too. Larger numbers overflow float32 in resampling.
+        if not all((getattr(motion, name).abs() < _LARGEST).all() for name in _ARRAYS) or not 0 < motion.fps < math.inf:
+            raise UserError(f"{path}: holds numbers that are not finite, or out of range")
         return motion
 
 

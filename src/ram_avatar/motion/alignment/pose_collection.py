@@ -17,12 +17,12 @@ from ...body import load_template
 from ...core.archives import open_archive
 from ...core.errors import UserError
 from ...core.progress import Progress, follow
-from ..formats.reading import SUFFIXES, read_motion
+from ..formats.reading import read_motion
+from ..formats.registry import BODY_SUFFIXES, SUFFIXES
 from ..pose_features import PoseFeatures
 
 _IN_ARCHIVES = ".bvh"
 _MAX_ENTRY = 1 << 28  # bytes of a motion in an archive, unpacked
-_FACE_ALONE = ".csv"
 _TOLD = 3  # broken files that are named
 _WORTH_A_PROCESS = 8  # motions: so many are read while another process starts
 
@@ -51,7 +51,7 @@ def find_sources(paths: list[Path]) -> list[Source]:
 
 
 def _found(path: Path) -> Iterator[Source]:
-    suffixes = {*SUFFIXES, ".zip"} - {_FACE_ALONE}
+    suffixes = {*BODY_SUFFIXES, ".zip"}
     if path.is_dir():
         for each in sorted(path.rglob("*")):
             if each.is_file() and each.suffix.lower() in suffixes:

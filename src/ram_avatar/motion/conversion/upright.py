@@ -11,18 +11,10 @@ import torch
 from torch import Tensor
 
 from ...core.progress import Progress, Silent
+from ..axes import AXES
 from ..joint_map import JointMap
 from ..skeleton import SkeletalClip
 
-# Each axis of the file as a direction in this package's world (x left, y back, z up), when the file is read as y up.
-AXES = {
-    "x": (1.0, 0.0, 0.0),
-    "y": (0.0, 0.0, 1.0),
-    "z": (0.0, -1.0, 0.0),
-    "-x": (-1.0, 0.0, 0.0),
-    "-y": (0.0, 0.0, -1.0),
-    "-z": (0.0, 1.0, 0.0),
-}
 _SAMPLED = 500  # frames that are looked at
 _ALONG = 0.9  # cosine: a rest pose whose trunk and legs are this close to an axis stands along it
 _UP, _DOWN, _OFTEN = 0.8, 0.4, 0.05  # cosines to an axis of an upright body and of another; share of frames that count

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from ...body.smpl_joints import SMPL, SMPLH, SMPLX
+from ...body.template import BodyTemplate
 from ...core.archives import Arrays, open_archive
 from ...core.errors import UserError
 from ...core.files import disk_errors
 from ...core.progress import Progress
-from ..conversion.upright import (
-    AXES,
-    find_up,
-    stand_up,
-    tell_up,
-)
+from ..axes import AXES
+from ..conversion.upright import find_up, stand_up, tell_up
 from ..joint_map import JointMap
+from ..motion import Motion
 from ..skeleton import SkeletalClip
+from .options import ReadOptions
+from .skeletal import SkeletonReader
 
 HEIGHT = 1.70  # metres, of the skeleton
 _MAX_BYTES = 1 << 29  # of one array, unpacked: an hour at 120 frames per second takes 540 MB
@@ -85,6 +85,15 @@ _THUMB = np.sqrt([0.5, 0.5])  # the thumb points between outwards and the front,
 
 _FROM_MODEL = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # the model at rest: y up, facing z
 _PELVIS = 0.35  # metres that `trans` is above the pelvis in a world with y up: 0.22 for SMPL, 0.35 for SMPL-X
+
+
+def read(
+    path: Path, template: BodyTemplate, identity: Tensor | None, options: ReadOptions, progress: Progress
+) -> Motion:
+    """Read a motion of SMPL, SMPL+H or SMPL-X as a motion of the template. Raises UserError: see `read_amass`."""
+    reader = SkeletonReader(path, template, identity, options, progress)
+    clip = read_amass(path, options.fps, options.up, progress)
+    return reader.motion(clip, reader.joint_map(clip))
 
 
 def read_amass(

@@ -15,9 +15,14 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from ...body.template import BodyTemplate
 from ...core.errors import UserError
 from ...core.files import disk_errors
+from ...core.progress import Progress
+from ..motion import Motion
 from ..skeleton import SkeletalClip
+from .options import ReadOptions
+from .skeletal import SkeletonReader
 
 CMU_FPS = 120.0
 _INCH = 0.0254  # metres
@@ -55,6 +60,16 @@ class _Skeleton:
 class _Motion:
     channels: dict[str, np.ndarray]  # [N, C] of every bone, in the file's units
     degrees: bool
+
+
+def read(
+    path: Path, template: BodyTemplate, identity: Tensor | None, options: ReadOptions, progress: Progress
+) -> Motion:
+    """Read an Acclaim motion as a motion of the template. Raises UserError: see `read_amc`."""
+    reader = SkeletonReader(path, template, identity, options, progress)
+    clip = read_amc(path)
+    mapping = reader.joint_map(clip)
+    return reader.motion(reader.upright(clip, mapping)[0], mapping)
 
 
 def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = CMU_FPS) -> SkeletalClip:

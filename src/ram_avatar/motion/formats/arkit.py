@@ -14,9 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...body.template import BodyTemplate
 from ...core.errors import UserError
 from ...core.files import atomic_file, disk_errors
 from ...core.progress import Progress, Silent
+from ..motion import Motion, confidence_of
+from .options import ReadOptions
+from .rates import resampled
 
 _MAX_BYTES = 1 << 29  # an hour at 60 frames per second takes 180 MB
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d*)?)")  # the last: frames, with a fraction
@@ -31,6 +35,7 @@ _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # byte-order marks of w
 _SEPARATORS = ",;\t"
 _LARGEST = 1e6  # of a weight, which is cut to 0 to 1
 _DAY = 24 * 3600
+_SHORTEST = 1.0  # seconds of a recording that is written: within one second of its clock, its rate is unknown
 
 
 @dataclass
@@ -43,6 +48,41 @@ class _Recording:
     # has seconds with a fraction.
     clock: list[tuple[float, float | None]] = field(default_factory=list)
     weights: list[np.ndarray] = field(default_factory=list)  # of the found actions
+
+
+def read(
+    path: Path, template: BodyTemplate, identity: Tensor | None, options: ReadOptions, progress: Progress
+) -> Motion:
+    """Read a facial recording as a motion of a body at rest, in which only the face has confidence.
+
+    Raises:
+        UserError: see `read_live_link`.
+    """
+    actions, fps = read_live_link(path, template.action_names, progress, options.fps)
+    frames = len(actions)
+    motion = Motion(
+        template=template.name,
+        fps=fps,
+        root_rotation=torch.zeros(frames, 3),
+        root_translation=torch.zeros(frames, 3),
+        pose=torch.zeros(frames, len(template.pose_joints), 3),
+        facial_actions=actions,
+        confidence=torch.from_numpy(confidence_of(0.0, face=1.0)).float().repeat(frames, 1),
+    )
+    return resampled(path, motion, options.fps)
+
+
+def write(path: Path, motion: Motion, template: BodyTemplate, identity: Tensor | None, progress: Progress) -> None:
+    """Write the face of a motion as a Live Link Face recording; `progress` is told if a body is lost.
+
+    Raises:
+        UserError: the motion is too short.
+    """
+    if len(motion) <= _SHORTEST * motion.fps:
+        raise UserError(f"{path}: a facial recording must be longer than {_SHORTEST:g} second")
+    write_live_link(path, motion.facial_actions, template.action_names, motion.fps)
+    if (motion.confidence[:, :3] > 0).any():
+        progress.note(f"{path}: left out the body, which Live Link Face cannot hold")
 
 
 def read_live_link(

@@ -16,9 +16,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from ...body.template import BodyTemplate
 from ...core.errors import UserError
 from ...core.files import atomic_file, disk_errors
+from ...core.progress import Progress
+from ..conversion.calibration import Reference
+from ..conversion.template_skeleton import TemplateSkeleton
+from ..motion import Motion
 from ..skeleton import SkeletalClip
+from .options import ReadOptions
+from .rates import resampled
+from .skeletal import USUAL_UP, SkeletonReader
 
 Array = NDArray[np.float64]
 
@@ -48,6 +56,42 @@ class _Joint:
     def columns(self, kind: str) -> list[tuple[str, int]]:
         """Axes ("X") and columns of the channels of a kind, in the file's order."""
         return [(c[0].upper(), self.first + k) for k, c in enumerate(self.channels) if c[1:].lower() == kind]
+
+
+def read(
+    path: Path, template: BodyTemplate, identity: torch.Tensor | None, options: ReadOptions, progress: Progress
+) -> Motion:
+    """Read a BVH file as a motion of the template; the template's own skeleton comes back as it was written.
+
+    Raises:
+        UserError: see `read_bvh`; or a skeleton that is not understood.
+    """
+    reader = SkeletonReader(path, template, identity, options, progress)
+    own, clip = TemplateSkeleton(reader.reference), read_bvh(path)
+    motion = own.motion(clip) if options.up in (None, USUAL_UP) else None
+    if motion is None:
+        mapping = reader.joint_map(clip)
+        clip, up = reader.upright(clip, mapping)
+        motion = own.motion(clip) if up != USUAL_UP else None  # another program saved it with another axis up
+        if motion is None:
+            return reader.motion(clip, mapping)
+    return resampled(path, motion, options.fps)
+
+
+def write(
+    path: Path, motion: Motion, template: BodyTemplate, identity: torch.Tensor | None, progress: Progress
+) -> None:
+    """Write the body of a motion as the template's skeleton; `progress` is told if a face is lost.
+
+    Raises:
+        UserError: only the face moves.
+    """
+    has_face = bool((motion.facial_actions > 0).any())
+    if not (motion.confidence[:, :3] > 0).any():
+        raise UserError(f"{path}: only the face moves here, and a .bvh has none; write a .csv or .npz")
+    write_bvh(path, TemplateSkeleton(Reference(template, identity)).clip(motion))
+    if has_face:
+        progress.note(f"{path}: left out the face, which a .bvh cannot hold; write a .csv for it")
 
 
 def read_bvh(path: str | Path, metres_per_unit: float | None = None) -> SkeletalClip:

@@ -1,26 +1,22 @@
-"""Motions as files, by their suffix."""
+"""Writing motions in any registered format."""
 
 from pathlib import Path
 
 from torch import Tensor
 
 from ...body.template import BodyTemplate
-from ...core.errors import UserError
 from ...core.progress import Progress, Silent
-from ..conversion.calibration import Reference
-from ..conversion.template_skeleton import TemplateSkeleton
 from ..motion import Motion
-from .arkit import write_live_link
-from .bvh import write_bvh
-
-SUFFIXES = (".npz", ".bvh", ".csv")
-_SHORTEST = 1.0  # seconds: the clock of a face's recording has to turn, or nobody can tell its rate
+from .registry import find_written_format
 
 
 def check_suffix(path: str | Path) -> None:
-    """Raises UserError where no motion can be written under this name."""
-    if Path(path).suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path}: a motion is written as one of {', '.join(SUFFIXES)}")
+    """Check that a motion can be written to a path.
+
+    Raises:
+        UserError: no format that is written has its suffix.
+    """
+    find_written_format(Path(path))
 
 
 def write_motion(
@@ -30,29 +26,14 @@ def write_motion(
     identity: Tensor | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write a motion: all of it as our own `.npz`; the template's skeleton as `.bvh`; the face as `.csv` of Live Link
-    Face. `progress` is told what stays behind. A file that exists is replaced: see `files.check_output`.
+    """Write a motion in the format of the path's suffix (`registry.FORMATS`), replacing a file that exists.
 
     Args:
-        identity: [I] whose proportions the skeleton of a `.bvh` has; `template.default_identity()` without.
+        identity: [I] whose proportions a skeleton gets; None for `template.default_identity()`.
+        progress: receives notes on what the format cannot hold.
 
     Raises:
-        UserError: an unknown suffix, a face that is too short, or a disk that refuses.
+        UserError: unknown suffix, nothing to write in this format, or a disk error.
     """
-    check_suffix(path)
-    progress, suffix = progress or Silent(), Path(path).suffix.lower()
-    moves = {"face": bool((motion.facial_actions > 0).any()), "body": bool((motion.confidence[:, :3] > 0).any())}
-    if suffix == ".npz":
-        motion.save(path)
-    elif suffix == ".bvh":
-        if not moves["body"]:
-            raise UserError(f"{path}: only the face moves here, and a .bvh has none; write a .csv or .npz")
-        write_bvh(path, TemplateSkeleton(Reference(template, identity)).clip(motion))
-        if moves["face"]:
-            progress.note(f"{path}: the face stays behind, a .bvh has none; a .csv takes it")
-    else:
-        if len(motion) <= _SHORTEST * motion.fps:
-            raise UserError(f"{path}: a face's recording must be longer than {_SHORTEST:g} second")
-        write_live_link(path, motion.facial_actions, template.action_names, motion.fps)
-        if moves["body"]:
-            progress.note(f"{path}: the body stays behind, Live Link Face has the face alone")
+    path = Path(path)
+    find_written_format(path).load().write(path, motion, template, identity, progress or Silent())

@@ -7,9 +7,10 @@ import pytest
 import roma
 import torch
 
-from ram_avatar.motion.conversion.upright import AXES
+from ram_avatar.motion.axes import AXES
+from ram_avatar.motion.formats import ReadOptions
 from ram_avatar.motion.formats.bvh import write_bvh
-from ram_avatar.motion.formats.reading import ReadOptions, read_motion
+from ram_avatar.motion.formats.reading import read_motion
 from ram_avatar.motion.skeleton import SkeletalClip
 
 ON_BACK = roma.rotvec_to_rotmat(torch.tensor([-torch.pi / 2, 0.0, 0.0]))  # of who faced the front

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from ram_avatar.core.errors import UserError
+from ram_avatar.motion.formats import ReadOptions
 from ram_avatar.motion.formats.arkit import write_live_link
 from ram_avatar.motion.formats.bvh import write_bvh
-from ram_avatar.motion.formats.reading import ReadOptions, facing_camera, read_motion
+from ram_avatar.motion.formats.reading import read_motion
+from ram_avatar.motion.formats.skeletal import facing_camera
 
 
 def _forward(motion) -> torch.Tensor:
@@ -159,7 +161,7 @@ _FRAMES = 20_000
 _PEAK = """
 import resource, sys
 from ram_avatar.body import load_template
-from ram_avatar.motion.reading import read_motion
+from ram_avatar.motion.formats.reading import read_motion
 template, peak = load_template(), lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read_motion(sys.argv[1], template)
 before = peak()

@@ -12,9 +12,9 @@ import torch
 
 from ram_avatar.core.errors import UserError
 from ram_avatar.motion.conversion.calibration import Reference
-from ram_avatar.motion.formats import reading
+from ram_avatar.motion.formats import ReadOptions, skeletal
 from ram_avatar.motion.formats.bvh import write_bvh
-from ram_avatar.motion.formats.reading import ReadOptions, read_motion
+from ram_avatar.motion.formats.reading import read_motion
 
 MUTATIONS = 100
 NUMBERS = ["0", "90", "-45.5", "179.9", "1000", "-1e5", "1e-3", "1e-300"]  # that may be right
@@ -102,7 +102,7 @@ def of_arrays(arrays: dict, chance: random.Random) -> bytes:
 def check(template, monkeypatch, tmp_path):
     """A function that reads a hundred mutations, each a dictionary of contents by file name, the first to be read."""
     reference = Reference(template)
-    monkeypatch.setattr(reading, "Reference", lambda *_: reference)
+    monkeypatch.setattr(skeletal, "Reference", lambda *_: reference)
 
     def check(mutate) -> None:
         chance, refused = random.Random(0), 0
@@ -146,6 +146,13 @@ def test_smpl_parameters(check):
     smpl = {**fitter, "body_pose": np.zeros((10, 69)), "fps": 30}
     own = {"root_orient": body[:, :3], "pose_body": body, "pose_hand": np.zeros((10, 90)), "trans": place}
     check(lambda chance: {"m.npz": of_arrays(chance.choice([fitter, smpl, own]), chance)})
+
+
+def test_our_own_files(template, check, random_motion, tmp_path):
+    random_motion(10).save(tmp_path / "own.npz")
+    with np.load(tmp_path / "own.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    check(lambda chance: {"m.npz": of_arrays(arrays, chance)})
 
 
 # A person in CMU's names: bone, its parent, its direction (left, up, front), its length.
