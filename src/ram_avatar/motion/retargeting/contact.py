@@ -1,36 +1,39 @@
-"""Hands that touch the face or each other in the driver touch in the avatar, as far as its arms reach.
+"""Contacts of hands: where the driver's touch the face or each other, the avatar's do, as far as its arms reach.
 
 Points of the hands and the head are the same vertices on both bodies. Where a hand of the driver is near the head, the
-avatar's is brought to where it has the same offsets from the same spots: by how near it is, so that the correction
-comes and goes with the hand. Nearness of the two hands is kept likewise, each hand going half of the way.
+avatar's hand is moved to the same offsets from the same points, weighted by nearness, so that the correction comes and
+goes with the hand. Contacts between the hands work alike, with each hand moving half of the way.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...body.kinematics import Kinematics, PosedJoints
+from ...body.sampling import farthest_points
 from ...body.template import FINGERS, SIDES, BodyTemplate
 from ..limbs import ARM, Limb, norm
-from .footing import spread
 
 Array = NDArray[np.float64]
-_TOUCHES, _FAR = 0.04, 0.30  # metres: a hand that touches (samples are some centimetres apart), one that does not count
-_FOCUS = 0.025  # metres: how much farther pairs count less
+_TOUCHES, _FAR = 0.04, 0.30  # metres: distance of a touching hand (samples are centimetres apart), and of a free one
+_FOCUS = 0.025  # metres: fall-off of the weights of farther pairs
 _HAND_POINTS, _HEAD_POINTS = 18, 48
 
 
 class Contacts:
-    """Keeps what the driver's hands touch.
+    """Keeps the contacts of the driver's hands.
 
     Args:
-        source, target: of the driver and of the avatar.
+        source: the driver.
+        target: the avatar.
     """
 
     def __init__(self, template: BodyTemplate, source: Kinematics, target: Kinematics):
-        vertices = template.body(template.default_identity()).reference_vertices().double().cpu().numpy()
-        pick = lambda count, *roles: spread(
-            vertices, np.flatnonzero((template.role_weight(*roles) > 0.5).cpu().numpy()), count
-        )
+        vertices = template.body(template.default_identity()).reference_vertices().double().cpu()
+
+        def pick(count: int, *roles: str) -> list[int]:
+            candidates = (template.role_weight(*roles).cpu() > 0.5).nonzero().flatten()
+            return candidates[farthest_points(vertices[candidates], count)].tolist()
+
         hands = [pick(_HAND_POINTS, *(f"{part}{k}.{side}" for part in FINGERS for k in (1, 2, 3)), f"hand.{side}")
                  for side in SIDES]  # fmt: skip
         groups = [[v] for v in (*hands[0], *hands[1], *pick(_HEAD_POINTS, "head"))]
@@ -41,15 +44,16 @@ class Contacts:
             [k.index(template.roles[role]) for role in ("head", "spine3")] for k in (source, target)
         )
         size = lambda k: norm(k.offsets[k.index(template.roles["middle2.L"])])
-        self._size = size(target) / size(source)  # of the hands
+        self._size = size(target) / size(source)  # ratio of the hands' sizes
         self._arms = [Limb(target, template, ARM, side) for side in SIDES]
 
     def step(self, driver: PosedJoints, local: Array, joints: PosedJoints) -> bool:
-        """Bend the avatar's arms by what the driver touches; whether anything was to do.
+        """Move the avatar's arms to keep the driver's contacts. Returns whether anything changed.
 
         Args:
-            local: [n, 3, 3] turns of the avatar's joints relative to their parents; those of the arms are changed.
-            joints: the avatar's.
+            driver: the driver's joints.
+            local: [n, 3, 3] local rotations of the avatar's joints; the arms' are changed in place.
+            joints: the avatar's joints.
         """
         there = self._source_points.at(driver)
         turns = [driver.turns[j].T for j in self._source_frames]
@@ -72,10 +76,10 @@ class Contacts:
 
 
 class _Pairs:
-    """Points of a hand [H, 3] and of what it may touch [T, 3] in the driver.
+    """Points of a driver's hand [H, 3] and of what it may touch [T, 3].
 
     Args:
-        turn: [3, 3] from the world to the axes in which offsets are carried over.
+        turn: [3, 3] from the world to the axes in which offsets are transferred.
     """
 
     def __init__(self, hand: Array, touched: Array, turn: Array):
@@ -92,11 +96,11 @@ class _Pairs:
             self._offset = turn @ (self._of_hand @ hand - self._of_touched @ touched)
 
     def missing(self, hand: Array, touched: Array, turn: Array, size: float) -> Array:
-        """[3] what the avatar's hand lacks to be as the driver's is; 0 where the driver's is far.
+        """Return the displacement [3] that the avatar's hand lacks; 0 where the driver's hand is far.
 
         Args:
-            turn: [3, 3] from those axes to the world.
-            size: of the avatar's hand by the driver's.
+            turn: [3, 3] from the axes of the offsets to the world.
+            size: ratio of the avatar's hand to the driver's.
         """
         if not self.nearness:
             return np.zeros(3)

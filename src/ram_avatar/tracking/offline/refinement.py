@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...body.sampling import farthest_points
 from ...body.template import BodyTemplate
 from ...core.camera import Camera
 from ...rendering.framing import Square
@@ -176,9 +177,4 @@ def _spread_points(template: BodyTemplate, count: int) -> Tensor:
     """`count` vertices, each the farthest from those before it; eyeballs turn on their own and are left out."""
     candidates = (template.role_weight("eye") < 0.1).nonzero().flatten()
     surface = template.body(template.default_identity()).reference_vertices()[candidates]
-    chosen = [0]
-    distance = (surface - surface[0]).norm(dim=1)
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = distance.minimum((surface - surface[chosen[-1]]).norm(dim=1))
-    return candidates[chosen]
+    return candidates[farthest_points(surface, count)]
