@@ -1,4 +1,4 @@
-"""Video frames in and out, as upright RGB arrays at a constant frame rate (PyAV)."""
+"""Reading and writing video as upright RGB arrays at a constant frame rate (PyAV)."""
 
 from .reading import (
     ROTATIONS,

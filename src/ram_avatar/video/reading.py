@@ -1,11 +1,12 @@
-"""Frames of any video file as upright RGB arrays at a constant rate."""
+"""Frames of any video file, as upright RGB arrays at a constant rate."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import av
 import numpy as np
@@ -15,25 +16,25 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpola
 from ..core.errors import UserError
 from ..core.files import disk_errors
 
-# RGB to 4:2:0 and back costs 1.3 levels on average with swscale's defaults, 0.6 with these.
+# A round trip from RGB to 4:2:0 costs 1.3 levels on average with swscale's defaults, 0.6 with these.
 EXACT = int(
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
-_UNSPECIFIED = 2  # H.273 code of matrix, primaries and transfer that nobody wrote down
+_UNSPECIFIED = 2  # H.273 code for an unspecified matrix, primaries or transfer
 _HDR = (int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67))
-_TEXT_ART = ("tty", "bin", "adf", "idf", "xbin")  # ffmpeg draws any .txt and .bin file as one
-_ASSUMED_RATE = Fraction(25)  # where a file tells of none, as ffmpeg assumes
+_TEXT_ART = ("tty", "bin", "adf", "idf", "xbin")  # ffmpeg renders any .txt and .bin file as one
+_ASSUMED_RATE = Fraction(25)  # where a file states none, as ffmpeg assumes
 ROTATIONS = (0, 90, 180, 270)
 _KNOWS_ITS_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What `read_frames` will give for a file."""
+    """What `read_frames` yields for a file."""
 
     path: Path
     width: int
-    """Pixels, upright and with square pixels."""
+    """Pixels, once upright and with square pixels."""
     height: int
     rate: Fraction
     """Frames per second, exact (30000/1001)."""
@@ -41,9 +42,9 @@ class VideoInfo:
     """Number of frames at that constant rate."""
     has_audio: bool
     rate_is_guess: bool = False
-    """The file holds neither time stamps nor a rate, as some raw streams do; 25 frames a second are assumed."""
+    """The file holds neither time stamps nor a rate, as some raw streams do; 25 frames per second are assumed."""
     rotate: int = 0
-    """Degrees clockwise by which the pictures are turned, beyond what the file itself asks for."""
+    """Degrees clockwise by which frames are turned, in addition to the file's own rotation."""
 
     @property
     def fps(self) -> float:
@@ -57,14 +58,14 @@ class VideoInfo:
 
 
 def probe(path: str | Path, rotate: int = 0) -> VideoInfo:
-    """Look at a video: reads the time stamps of the whole file and decodes its first frame.
+    """Inspect a video: read the time stamps of the whole file and decode its first frame.
 
-    The rate is the one in the header where it agrees with the time stamps to half a frame over the whole
-    clip, and the mean rate of the time stamps otherwise (some recorders write a header of 1000 fps). Raw
-    H.264 and HEVC streams have no time stamps: the rate is the one they state, or a guess.
+    The rate is the header's if it agrees with the time stamps to half a frame over the whole clip, else the mean
+    rate of the time stamps (some recorders write 1000 fps into the header). Raw H.264 and HEVC streams have no time
+    stamps: their rate is the one they state, or a guess.
 
     Args:
-        rotate: 0, 90, 180 or 270 degrees clockwise, for a video that was filmed sideways and does not say so.
+        rotate: 0, 90, 180 or 270 degrees clockwise, for a video filmed sideways without a rotation tag.
 
     Raises:
         UserError: the file is missing, a folder, empty, unreadable, not a video, or cut short; `rotate` is
@@ -88,7 +89,7 @@ def probe(path: str | Path, rotate: int = 0) -> VideoInfo:
 
 
 def rate_note(info: VideoInfo) -> str | None:
-    """A line for the user where the frame rate is a guess; None where it is known."""
+    """Return a line for the user if the frame rate is a guess, else None."""
     if not info.rate_is_guess:
         return None
     return (
@@ -105,22 +106,22 @@ def read_frames(
     rotate: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Iterate over the frames of a video; only a few are in memory at any time.
+    """Iterate over the frames of a video. Only a few are in memory at any time.
 
     * Constant rate: frame k is the one whose time stamp is nearest to k / fps after the first, with
-      `probe(path).fps`. Frames of a variable-rate video are dropped or repeated for that, never blended.
-    * Upright: rotation and mirroring written by the camera (the display matrix) are applied, and pixels
-      that are not square are made so by enlarging the shorter way.
-    * Colour: the matrix and range that the file states, BT.709 for HD and BT.601 below where it states
-      none. HDR (PQ, HLG) is brought to BT.709 with reference white (203 cd/m2) as white.
-    * Transparency is composited over black, as players show it.
+      `probe(path).fps`. Frames of variable-rate videos are dropped or repeated, never blended.
+    * Upright: the camera's rotation and mirroring (the display matrix) are applied, and non-square pixels are made
+      square by enlarging the shorter side.
+    * Colour: matrix and range as the file states; if unstated, BT.709 for HD and BT.601 below. HDR (PQ, HLG) is
+      converted to BT.709 with reference white (203 cd/m2) as white.
+    * Transparency is composited over black, as players do.
 
     Args:
         path: the video file.
-        start, stop: range of frames, as in a slice of non-negative indices. Frames before `start` are
-            decoded all the same (seeking is not exact in every container) but not converted.
+        start, stop: range of frames, as in a slice with non-negative indices. Frames before `start` are decoded
+            (seeking is not exact in every container) but not converted.
         rotate: see `probe`.
-        on_progress: called with (frames given, frames in all) after each frame.
+        on_progress: called with (frames yielded, total frames) after each frame.
 
     Returns:
         An iterator of (H, W, 3) uint8 RGB arrays.
@@ -146,13 +147,13 @@ def _read_range(info: VideoInfo, wanted: range, on_progress: Callable[[int, int]
 
 
 def open_media(path: Path) -> av.container.InputContainer:
-    """Open a file of pictures or sound; raises a UserError that says why that cannot be done."""
+    """Open a video or audio file. Raises a UserError that states why it cannot be opened."""
     with disk_errors(path), open(path, "rb") as file:
         head = file.read(12)
     if not head:
         raise UserError(f"{path} is empty (0 bytes)")
     try:
-        # The prefix keeps ffmpeg from reading names such as "a:b.mp4" as network addresses.
+        # The prefix keeps ffmpeg from taking names such as "a:b.mp4" for network addresses.
         container = av.open(f"file:{path}")
     except (av.error.FFmpegError, UnicodeError) as error:
         if head[4:8] == b"ftyp":
@@ -164,11 +165,11 @@ def open_media(path: Path) -> av.container.InputContainer:
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     if container.format.name.endswith("_pipe") or container.format.name == "image2":
-        raise UserError(f"{path} is a picture, not a video")
+        raise UserError(f"{path} is an image, not a video")
     if container.format.name in _TEXT_ART:
         raise UserError(f"{path} is not a video that can be read")
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:  # the cover of a song
+        if not stream.disposition & av.stream.Disposition.attached_pic:  # a song's cover
             return stream
     what = "holds sound but no video" if container.streams.audio else "holds no video"
     raise UserError(f"{path} {what}")
@@ -178,21 +179,21 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> av.Vide
 class _Timing:
     rate: Fraction
     frames: int
-    unstamped: bool = False  # the stream is raw: its frames follow each other at that rate
+    unstamped: bool = False  # a raw stream without time stamps: frames follow each other at `rate`
     guessed: bool = False
 
 
 def _is_unstamped(container: av.container.InputContainer) -> bool:
-    return bool(container.format.flags & av.format.Flags.no_timestamps.value)
+    return bool(container.format.flags & cast(int, av.format.Flags.no_timestamps.value))
 
 
 def _timing(path: Path) -> _Timing:
-    """Rate and number of frames from the time stamps of all packets, which takes no decoding."""
+    """Read rate and number of frames from the time stamps of all packets, without decoding."""
     with open_media(path) as container:
         video = _video_stream(path, container)
         raw, pictures = _is_unstamped(container), 0
         stamps, end, broken = [], 0.0, False
-        with suppress(av.error.FFmpegError):  # a cut file; what follows tells
+        with suppress(av.error.FFmpegError):  # a cut file; reported below
             for packet in container.demux():
                 if packet.stream is video and packet.size:
                     pictures += 1
@@ -209,12 +210,13 @@ def _timing(path: Path) -> _Timing:
             promise = f" of the {stated:.1f} s that its header states" if missing else ""
             raise UserError(f"{path} is cut short: it ends after {end:.1f} s{promise}; copy it again")
         if raw and pictures:
-            stated = video.codec_context.framerate
-            known = stated is not None and 1 <= stated <= 240  # others are mistakes
-            return _Timing(stated if known else _ASSUMED_RATE, pictures, unstamped=True, guessed=not known)
+            rate = video.codec_context.framerate
+            if rate is not None and 1 <= rate <= 240:  # other values are mistakes
+                return _Timing(rate, pictures, unstamped=True)
+            return _Timing(_ASSUMED_RATE, pictures, unstamped=True, guessed=True)
         if not stamps:
             raise UserError(f"{path} holds no video frames")
-        header, span = video.average_rate, (max(stamps) - min(stamps)) * video.time_base
+        header, span = video.average_rate, (max(stamps) - min(stamps)) * _known(video.time_base)
     if span == 0:
         return _Timing(header or Fraction(25), 1)
     if header and abs(header * span - (len(stamps) - 1)) <= Fraction(1, 2):
@@ -227,17 +229,17 @@ def _timing(path: Path) -> _Timing:
 def _decode(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream, rate: Fraction | None
 ) -> Iterator[av.VideoFrame]:
-    """The frames in the order in which they are shown, with time stamps.
+    """Decode frames in display order, with time stamps.
 
     Args:
-        rate: of a stream without time stamps; its frames are numbered.
+        rate: of a stream without time stamps, whose frames are numbered; None for others.
     """
     decoder = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
-        # ffmpeg's own decoders ignore the transparency of WebM.
+        # ffmpeg's native decoders ignore WebM's transparency.
         decoder = av.CodecContext.create("libvpx-vp9" if decoder.name == "vp9" else "libvpx", "r")
     decoder.thread_type = "AUTO"
-    time, last = None, Fraction(0)  # of the latest frame, and of all packets
+    time, last = None, Fraction(0)  # of the latest frame; the latest of all packets
     count = 0
     for packet in container.demux(stream):
         if rate is None and packet.pts is not None and not packet.is_discard:
@@ -251,9 +253,9 @@ def _decode(
                     time = _time(frame)
                     yield frame
         except av.error.FFmpegError as error:  # invalid data, or features that no encoder uses
-            if time is not None:  # else a recording that starts between two key frames
+            if time is not None:  # otherwise a recording that starts between two key frames
                 raise _damaged(path, time) from error
-    if time is not None and last - time > Fraction(1, 2):  # some decoders skip what they cannot read
+    if time is not None and last - time > Fraction(1, 2):  # some decoders skip what they cannot decode
         raise _damaged(path, time)
 
 
@@ -262,12 +264,21 @@ def _damaged(path: Path, time: Fraction) -> UserError:
 
 
 def _time(frame: av.VideoFrame) -> Fraction:
-    """Seconds."""
-    return frame.pts * frame.time_base
+    """Return a frame's time in seconds."""
+    return _known(frame.pts) * _known(frame.time_base)
+
+
+Known = TypeVar("Known")
+
+
+def _known(value: Known | None) -> Known:
+    """Return a value that PyAV types as optional but FFmpeg always sets here."""
+    assert value is not None
+    return value
 
 
 def _resample(frames: Iterator[av.VideoFrame], rate: Fraction, count: int) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(k, the frame nearest in time to k / rate after the first) for k < count."""
+    """Yield (k, the frame nearest in time to k / rate after the first) for k < count."""
     current = next(frames)
     first, index = _time(current), 0
     while index < count:
@@ -276,23 +287,25 @@ def _resample(frames: Iterator[av.VideoFrame], rate: Fraction, count: int) -> It
         while index < count and (change is None or first + index / rate <= change):
             yield index, current
             index += 1
+        if following is None:
+            return
         current = following
 
 
 class _Converter:
-    """Turns decoded frames of a stream into (H, W, 3) uint8 RGB, upright, pixels square, all of one size.
+    """Converts a stream's decoded frames to (H, W, 3) uint8 RGB: upright, with square pixels, all of one size.
 
     Args:
-        rotate: degrees clockwise to turn them by after that.
+        rotate: degrees clockwise by which to turn them after that.
     """
 
     def __init__(self, stream: av.VideoStream, rotate: int = 0) -> None:
-        self._reformat = VideoReformatter().reformat  # kept: its tables for HDR take two seconds to build
+        self._reformat = VideoReformatter().reformat  # kept, since its tables for HDR take two seconds to build
         self._size = _square_size(stream)
         self._quarters = rotate // 90
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        colour = {}
+        colour: dict[str, Any] = {}
         if frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb:
             hd = frame.width >= 1280 or frame.height >= 720
             colour["src_colorspace"] = Colorspace.ITU709 if hd else Colorspace.ITU601
@@ -310,7 +323,7 @@ class _Converter:
 
 
 def _square_size(stream: av.VideoStream) -> tuple[int, int]:
-    """Width and height with square pixels, before rotation."""
+    """Return width and height with square pixels, before rotation."""
     aspect = float(stream.sample_aspect_ratio or 1)
     if aspect > 1.01:  # encoders write 4561:4560 where they mean 1
         return round(stream.width * aspect), stream.height
@@ -328,8 +341,8 @@ class _Orientation:
 
 
 def _orientation(frame: av.VideoFrame) -> _Orientation:
-    """The display matrix M (ISO/IEC 14496-12: (x', y', 1) = (x, y, 1) M), to the nearest 90 degrees."""
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    """Read the display matrix M (ISO/IEC 14496-12: (x', y', 1) = (x, y, 1) M), to the nearest 90 degrees."""
+    matrix = cast(Mapping[SideData, Any], frame.side_data).get(SideData.DISPLAYMATRIX)
     if matrix is None:
         return _Orientation()
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()

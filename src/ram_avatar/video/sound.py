@@ -1,4 +1,4 @@
-"""Carries the sound of one file into another, cut to the length of its pictures (PyAV)."""
+"""Copying the audio of one file into another, cut to the length of its video (PyAV)."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,18 +10,18 @@ from ..core.errors import UserError
 
 
 class Sound:
-    """Copies the sound of `source`, from the time of its first picture on, into `stream` of another file.
+    """Copies the audio of `source`, from the time of its first frame, into `stream` of another file.
 
     Args:
-        source: an open file with sound; `close` closes it.
+        source: an open file with audio; closed by `close`.
         stream: a new audio stream at `Sound.RATE`.
 
     Raises:
-        UserError: the sound is damaged (from any method).
+        UserError: the audio is damaged (from any method).
     """
 
     RATE = 48000
-    """Samples per second; Opus takes no 44100."""
+    """Samples per second; Opus does not support 44100."""
 
     def __init__(self, source: av.container.InputContainer, stream: av.AudioStream) -> None:
         self.stream = stream
@@ -29,13 +29,12 @@ class Sound:
         self._samples = 0
         self._pending = av.AudioFifo()
         self._decoded = self._decode()
-        pictures, sound = source.streams.video, source.streams.audio[0]
-        if pictures and pictures[0].start_time is not None and sound.start_time is not None:
-            delay = sound.start_time * sound.time_base - pictures[0].start_time * pictures[0].time_base
-            self._shift(round(delay * self.RATE))
+        begins = [_start(stream) for stream in (source.streams.audio[0], *source.streams.video[:1])]
+        if len(begins) == 2 and begins[0] is not None and begins[1] is not None:
+            self._shift(round((begins[0] - begins[1]) * self.RATE))
 
     def encode_until(self, seconds: Fraction) -> list[av.Packet]:
-        """Packets of the sound up to `seconds`, as far as there is any."""
+        """Encode the audio up to `seconds`, as far as there is any, and return its packets."""
         samples = int(seconds * self.RATE) - self._samples
         frame = self._take(samples) if samples else None
         if frame is None:
@@ -45,7 +44,7 @@ class Sound:
         return self.stream.encode(frame)
 
     def close(self) -> None:
-        """Close the file that the sound comes from."""
+        """Close the source file."""
         self._source.close()
 
     def _decode(self) -> Iterator[av.AudioFrame]:
@@ -59,7 +58,7 @@ class Sound:
             raise UserError(f"{path}: the sound is damaged and cannot be decoded") from error
 
     def _shift(self, samples: int) -> None:
-        """Put silence before the sound, or cut its beginning off."""
+        """Insert silence before the audio, or cut off its beginning."""
         if samples > 0:
             silence = av.AudioFrame.from_ndarray(np.zeros((2, samples), np.float32), format="fltp")
             silence.sample_rate = self.RATE
@@ -72,3 +71,10 @@ class Sound:
             frame.pts = None
             self._pending.write(frame)
         return self._pending.read(samples, partial=True)
+
+
+def _start(stream: av.stream.Stream) -> Fraction | None:
+    """Return the time of a stream's first frame in seconds, if the file states it."""
+    if stream.start_time is None or stream.time_base is None:
+        return None
+    return stream.start_time * stream.time_base
