@@ -1,6 +1,6 @@
-"""A file of the layout of SMPL-X's that anybody may have: Anny (CC0) on the skeleton of SMPL-X.
+"""A file with the layout of SMPL-X's that is free to use: Anny (CC0) on SMPL-X's skeleton.
 
-It looks like a person, so that a detector sees one; nothing in it comes from SMPL-X but names, shapes and order.
+It resembles a person, so that a detector finds one; only names, shapes and order are SMPL-X's.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ _EXPRESSIONS = [
 
 
 def fake_arrays(anny, components: int = 2 * COMPONENTS) -> dict[str, np.ndarray]:
-    """The arrays of a model file. Components of shape and expression beyond 10 of each are 0."""
+    """Make the arrays of a model file. Shape and expression components beyond 10 each are 0."""
     t_pose = _t_pose(anny)
     still, zeros = torch.zeros(1, 3), torch.zeros(1, len(anny.action_names))
     default = anny.default_identity()
@@ -73,7 +73,7 @@ def fake_arrays(anny, components: int = 2 * COMPONENTS) -> dict[str, np.ndarray]
         shapes[..., k] = standing(**_SHAPES[k]).vertices[0] - vertices
         shapes[..., first + k] = (acting(*_EXPRESSIONS[k]) - vertices) / 2
     parents = [JOINTS.index(parent) if parent else 2**32 - 1 for parent in SMPLX.values()]
-    model = TO_WORLD.T  # from our axes to the file's
+    model = TO_WORLD.T  # from world axes to the file's
     return {
         "v_template": (vertices @ model.T).double().numpy(),
         "shapedirs": torch.einsum("ij,vjk->vik", model, shapes).numpy(),
@@ -90,7 +90,7 @@ def fake_arrays(anny, components: int = 2 * COMPONENTS) -> dict[str, np.ndarray]
 
 
 def write_fake(path: Path, anny, layout: bool = True) -> Path:
-    """A model file, with an array of objects, as the real one has; `layout`: with texture coordinates."""
+    """Write a model file, with an array of objects as the real one has; `layout`: with texture coordinates."""
     arrays = fake_arrays(anny)
     if layout:
         arrays |= {"vt": anny.uv.numpy(), "ft": anny.uv_faces.numpy()}
@@ -99,7 +99,7 @@ def write_fake(path: Path, anny, layout: bool = True) -> Path:
 
 
 def _t_pose(anny) -> torch.Tensor:
-    """[1, P, 3] Anny with straight arms, hands and fingers to the sides."""
+    """Return a pose [1, P, 3] of Anny with straight arms, hands and fingers to the sides."""
     at = anny.body(anny.default_identity()).at_reference().joints[0, :, :3, 3]
     place = lambda role: at[anny.joint_of(role)]
     pose = torch.zeros(1, len(anny.pose_joints), 3)
@@ -113,7 +113,7 @@ def _t_pose(anny) -> torch.Tensor:
 
 
 def _stretch(anny, pose, place, side, bones, out, turn) -> torch.Tensor:
-    """Point a chain of bones outward; returns the turn of the last."""
+    """Point a chain of bones outward; return the rotation of the last one."""
     for start, end in bones:
         bone = turn @ (place(f"{end}.{side}") - place(f"{start}.{side}"))
         swung = swing((bone / bone.norm())[None], out[None])[0] @ turn

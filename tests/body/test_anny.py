@@ -21,14 +21,14 @@ def test_template_is_upright_and_faces_forward(template):
     at = lambda name: posed.joints[0, template.joint(name), :3, 3]
     assert at("head")[2] > at("upperleg01.L")[2] > at("foot.L")[2]  # z is up
     assert at("wrist.L")[0] > 0.2 and at("wrist.R")[0] < -0.2  # x is to its left
-    assert at("eye.L")[1] < at("head")[1]  # it looks along -y
+    assert at("eye.L")[1] < at("head")[1]  # facing -y
     height = posed.vertices[0, :, 2].max() - posed.vertices[0, :, 2].min()
     assert 1.5 < height < 2.0
     assert torch.allclose(template.skin_weights.sum(1), torch.ones(len(template.skin_weights)), atol=1e-4)
 
 
 def test_skinning_against_a_plain_twin(template, random_motion):
-    """Each vertex moved by each of its joints in turn, in float64 and without any batching."""
+    """Each vertex is moved by each of its joints in turn, in float64, without batching."""
     body, motion = template.body(_random_identity(template)), random_motion(1)
     posed = body.pose(*motion.parameters())
     moves = posed.joints[0].double() @ body.rest_joints.double().inverse()
@@ -43,7 +43,7 @@ def test_skinning_against_a_plain_twin(template, random_motion):
         assert torch.allclose(posed.vertices[0, v].double(), moved, atol=2e-5)
 
 
-def test_turning_the_root_turns_everything(template, random_motion):
+def test_rotating_the_root_rotates_everything(template, random_motion):
     body, motion = template.body(template.default_identity()), random_motion(1)
     _, shift, pose, actions = motion.parameters()
     turn = torch.tensor([[0.0, 0.0, 0.7]])
@@ -52,8 +52,8 @@ def test_turning_the_root_turns_everything(template, random_motion):
     assert torch.allclose(turned, still @ roma.rotvec_to_rotmat(turn)[0].T + shift[:, None], atol=1e-5)
 
 
-def test_points_are_vertices_mixed(template, random_motion):
-    """Points that are single vertices move exactly as these do."""
+def test_points_are_mixed_vertices(template, random_motion):
+    """Points that are single vertices move exactly as those do."""
     picked = torch.tensor([10, 2000, 9000, 13000])
     regressor = torch.zeros(4, len(template.skin_weights))
     regressor[torch.arange(4), picked] = 1
@@ -91,8 +91,8 @@ def test_an_unknown_template_is_refused():
         load_template("smpl-9")
 
 
-def test_a_damaged_cache_is_built_anew(tmp_path, monkeypatch):
-    """A cache file that a killed build left is not trusted; building is announced."""
+def test_a_damaged_cache_is_rebuilt(tmp_path, monkeypatch):
+    """A cache file of a killed build is not trusted; rebuilding is announced."""
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
     (tmp_path / AnnyTemplate.file_name).write_bytes(b"half a file")
     said = []
@@ -104,14 +104,14 @@ def test_a_damaged_cache_is_built_anew(tmp_path, monkeypatch):
 
     built = []
     monkeypatch.setattr(AnnyTemplate, "_build", staticmethod(lambda path: built.append(path) or path.unlink()))
-    with pytest.raises(FileNotFoundError):  # this build made nothing
+    with pytest.raises(FileNotFoundError):  # this build writes nothing
         AnnyTemplate.load(status)
     assert built and "once on this machine" in said[0]
 
 
 @pytest.mark.slow
 def test_parity_with_anny_itself(template, random_motion, tmp_path):
-    """The whole rig against Anny's own forward pass, identity and all."""
+    """The whole rig compared with Anny's own forward pass, identity included."""
     import anny
     from anny.paths import get_anny_cache_path, set_anny_cache_path
 

@@ -5,11 +5,11 @@ from ram_avatar.body.chain import Chain
 
 #        root - 1 - 2 - 3 (4 hangs on 1, 5 on the root)
 PARENTS = [-1, 0, 1, 2, 1, 0]
-TURNED = [3, 1, 5]  # 2 follows 1, and so does 4
+TURNED = [3, 1, 5]  # 2 and 4 follow 1
 
 
 def _twin(root, pose, place, bones):
-    """Joint after joint, one frame at a time."""
+    """Pose joint after joint, one frame at a time."""
     turns, places = [root], [place]
     for joint, parent in enumerate(PARENTS[1:], start=1):
         own = pose[TURNED.index(joint)] if joint in TURNED else torch.eye(3)

@@ -20,7 +20,7 @@ def kinematics(template, identity):
     return Kinematics(template, identity, CHOSEN)
 
 
-def test_joints_are_where_the_slow_twin_has_them(template, identity, kinematics, random_motion):
+def test_joints_agree_with_the_mesh_body(template, identity, kinematics, random_motion):
     motion = random_motion(4, seed=3, turn=0.6)
     slow = template.body(identity).pose(*motion.parameters())
     kept = [template.joint(name) for name in kinematics.names]
@@ -31,13 +31,13 @@ def test_joints_are_where_the_slow_twin_has_them(template, identity, kinematics,
         assert np.abs(fast.turns - slow.turns[i, kept].numpy()).max() < 1e-5
 
 
-def test_points_are_where_the_slow_twin_has_them(template, identity, kinematics, random_motion):
-    """Every 37th vertex, by whatever joints hold it, and the fingertips; the face at rest."""
+def test_points_agree_with_the_mesh_body(template, identity, kinematics, random_motion):
+    """Every 37th vertex, whichever joints hold it, and the fingertips; neutral face."""
     motion = random_motion(3, seed=4, turn=0.5)
     motion.facial_actions.zero_()
     groups = [*([v] for v in range(0, len(template.skin_weights), 37)), *template.fingertips.tolist()]
     points = kinematics.vertices(groups)
-    assert ((points.weights > 0.1).sum(1) > 1).any()  # some hang on several joints
+    assert ((points.weights > 0.1).sum(1) > 1).any()  # some depend on several joints
     vertices = template.body(identity).pose(*motion.parameters()).vertices
     wanted = torch.stack([vertices[:, group].mean(1) for group in groups], 1).numpy()
     for i, frame in enumerate(motion.frames()):
@@ -57,7 +57,7 @@ def test_facial_actions_move_points_of_the_head(template, identity, kinematics, 
 
 
 def test_joints_of_another_template(smplx):
-    """SMPL-X's skeleton is a chain of turns likewise."""
+    """SMPL-X's skeleton is a chain of rotations, too."""
     generator = torch.Generator().manual_seed(0)
     identity = smplx.default_identity() + 0.5 * torch.randn(len(smplx.identity_names), generator=generator)
     pose = 0.4 * torch.randn(1, len(smplx.pose_joints), 3, generator=generator)
@@ -70,8 +70,8 @@ def test_joints_of_another_template(smplx):
     assert np.abs(fast.turns - slow.turns[0, kept].numpy()).max() < 1e-5
 
 
-def test_turning_a_joint_moves_its_descendants_alone(kinematics, random_motion):
-    """What `ancestors` says, against turning each joint a little."""
+def test_rotating_a_joint_moves_only_its_descendants(kinematics, random_motion):
+    """`ancestors`, compared with rotating each joint slightly."""
     frame = random_motion(1).frame(0)
     before = kinematics.pose(frame.root_rotation, frame.root_translation, frame.pose)
     for row, joint in enumerate(kinematics.pose_indices):
@@ -90,6 +90,6 @@ def test_parents_come_before_their_children(kinematics):
     assert reached == set(range(len(kinematics.names))) and kinematics.parents[0] == -1
 
 
-def test_a_joint_that_does_not_exist_is_refused(template, identity):
+def test_an_unknown_joint_is_refused(template, identity):
     with pytest.raises(ValueError, match="tail"):
         Kinematics(template, identity, ["tail"])

@@ -25,7 +25,7 @@ VERTICES = 60
 
 
 def _random_arrays(components: int = 400, seed: int = 0) -> dict[str, np.ndarray]:
-    """A small model of the right layout, in double precision, as in the file."""
+    """Make a small model of the right layout, in double precision, as in the file."""
     rng = np.random.default_rng(seed)
     weights = rng.random((VERTICES, 55)) ** 8
     regressor = rng.random((55, VERTICES))
@@ -57,7 +57,7 @@ def small(arrays, tmp_path_factory):
 
 
 def _plain_smplx(arrays, betas, expression, theta, translation):
-    """Vertices [V, 3] and joints [55, 3], in the file's axes: equations 2 to 4 of the paper, one joint at a time.
+    """Compute vertices [V, 3] and joints [55, 3] in the file's axes: equations 2 to 4 of the paper, joint by joint.
 
     Args:
         theta: [55, 3] rotation vectors, the root's first.
@@ -94,7 +94,7 @@ def test_a_pose_against_the_papers_equations(tmp_path, components):
     body = template.body(torch.from_numpy(betas).float())
     posed = body.pose(*inputs)
 
-    # Our parameters as the paper's: turns about the axes of the reference pose, which is turned from the T-pose.
+    # Our parameters as the paper's: rotations about the axes of the reference pose, itself rotated from the T-pose.
     to_world = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     turned = {}
     for name, parent in SMPLX.items():
@@ -114,7 +114,7 @@ def test_a_pose_against_the_papers_equations(tmp_path, components):
     assert np.allclose(posed.joints[0, :, :3, 3].numpy(), joints @ to_world.T + shift, atol=2e-5)
 
 
-def test_the_root_is_where_and_how_it_is_told(small):
+def test_the_root_has_the_given_position_and_rotation(small):
     body = small.body(torch.linspace(-1, 1, COMPONENTS))
     generator = torch.Generator().manual_seed(0)
     pose, actions = 0.3 * torch.randn(1, 53, 3, generator=generator), torch.rand(1, 23, generator=generator)
@@ -130,7 +130,7 @@ def test_the_root_is_where_and_how_it_is_told(small):
 
 
 def test_skinning_moves_from_the_rest_joints(small):
-    """`joints` times the inverse of `rest_joints` is what skins: whoever has these two needs no more."""
+    """`joints` times the inverse of `rest_joints` is the skinning transform."""
     body = small.body(torch.zeros(COMPONENTS))
     posed = body.pose(torch.ones(1, 3), torch.ones(1, 3), 0.2 * torch.ones(1, 53, 3), torch.zeros(1, 23))
     moves = posed.joints[0] @ body.rest_joints.inverse()
@@ -140,7 +140,7 @@ def test_skinning_moves_from_the_rest_joints(small):
     assert (skinned - posed.vertices[0]).norm(dim=1).max() < 3 * corrected
 
 
-def test_points_are_vertices_mixed(small):
+def test_points_are_mixed_vertices(small):
     regressor = torch.zeros(2, VERTICES)
     regressor[0, 7] = regressor[1, 31] = 1.0
     identity = torch.linspace(1, -1, COMPONENTS)
@@ -164,7 +164,7 @@ def test_roles_of_the_body(small):
     assert small.pose_roles[small.pose_joints.index("left_pinky2")] == "little2.L"
 
 
-# The person that the fake looks like --------------------------------------------------------------------------
+# The person that the fake resembles ---------------------------------------------------------------------------
 
 
 def test_it_stands_upright_and_faces_forward(smplx):
@@ -180,7 +180,7 @@ def test_it_stands_upright_and_faces_forward(smplx):
     assert 1.5 < height < 2.0
 
 
-def test_facial_actions_do_what_they_say(smplx):
+def test_facial_actions_do_what_their_names_say(smplx):
     body = smplx.body(smplx.default_identity())
     still = body.at_reference().vertices[0]
 
@@ -247,14 +247,14 @@ def _infinite(values):
         (_with(v_template=lambda v: v[:-1]), r"shapedirs must be \[59, 3, any\], got \[60, 3, 400\]"),
         (_with(shapedirs=lambda s: s[..., :15]), "shapedirs has 15 components"),
         (_with(posedirs=lambda p: p[..., :207]), r"posedirs must be \[60, 3, 486\]"),
-        (_with(weights=lambda w: 2 * w), "weights are not shares"),
+        (_with(weights=lambda w: 2 * w), "weights do not sum"),
         (_with(f=lambda f: f + 1000), "f must hold indices below 60"),
         (_with(J_regressor=_infinite), "J_regressor holds numbers that are not finite"),
         (_with(weights=lambda w: w.astype(object)), "weights is damaged or no plain array"),
         (_with(v_template=lambda v: v.astype(str)), "v_template holds no numbers"),
     ],
 )
-def test_files_that_are_none(tmp_path, arrays, spoil, cause):
+def test_invalid_model_files_are_refused(tmp_path, arrays, spoil, cause):
     arrays = dict(arrays)
     spoil(arrays)
     with pytest.raises(UserError, match=rf"m\.npz: not a model file of SMPL-X: .*{cause}"):
@@ -271,8 +271,8 @@ def test_other_files(tmp_path):
         read_model(tmp_path / "text.npz")
 
 
-def test_objects_in_a_file_are_not_touched(tmp_path, arrays):
-    """The real file has arrays of objects beside the numbers; one that would run code when it is opened does not."""
+def test_object_arrays_are_not_opened(tmp_path, arrays):
+    """The real file also has arrays of objects; one that would run code when unpickled is not opened."""
 
     class Dangerous:
         def __reduce__(self):
@@ -283,7 +283,7 @@ def test_objects_in_a_file_are_not_touched(tmp_path, arrays):
     assert read_model(path).vertices.shape == (VERTICES, 3)
 
 
-def test_a_layout_of_its_own_is_read(tmp_path, arrays):
+def test_the_files_own_texture_layout_is_read(tmp_path, arrays):
     own = {"vt": np.random.default_rng(0).random((50, 2)), "ft": arrays["f"] % 50}
     model = read_model(_write(tmp_path / "m.npz", arrays | own))
     assert np.allclose(model.uv.numpy(), own["vt"]) and (model.uv_faces.numpy() == own["ft"]).all()
@@ -292,7 +292,7 @@ def test_a_layout_of_its_own_is_read(tmp_path, arrays):
 
 
 @pytest.mark.parametrize("count", [1, 2, 31])
-def test_an_atlas_gives_every_triangle_a_place_of_its_own(count):
+def test_an_atlas_gives_every_triangle_its_own_place(count):
     uv, faces = triangle_atlas(count)
     assert faces.shape == (count, 3) and uv.min() >= 0 and uv.max() <= 1
     corners = uv[faces]
@@ -312,7 +312,7 @@ def test_an_atlas_gives_every_triangle_a_place_of_its_own(count):
 # Names --------------------------------------------------------------------------------------------------------
 
 
-def test_a_template_is_known_by_what_is_in_its_file(tmp_path, arrays, small, monkeypatch):
+def test_a_template_is_named_after_its_files_content(tmp_path, arrays, small, monkeypatch):
     other = {**arrays, "v_template": arrays["v_template"] + 0.01}
     again, female = _write(tmp_path / "a.npz", arrays), _write(tmp_path / "b.npz", other)
     monkeypatch.setenv("RAM_AVATAR_SMPLX", str(again))

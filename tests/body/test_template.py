@@ -3,7 +3,7 @@ import torch
 from ram_avatar.body.template import HAND_ROLES, OPTIONAL_ROLES, ROLES
 
 
-def test_every_pose_joint_has_a_role_that_is_known(template):
+def test_every_pose_joint_has_a_known_role(template):
     assert set(ROLES) - set(template.roles) <= set(OPTIONAL_ROLES) and set(OPTIONAL_ROLES) < set(ROLES)
     assert len(set(template.pose_roles)) == len(template.pose_joints)
     assert set(template.roles.values()) <= set(template.joint_names)
@@ -17,7 +17,7 @@ def test_roles_lie_where_their_names_say(template):
     assert [float(place(role)[2]) for role in upward] == sorted(float(place(role)[2]) for role in upward)
     for role in ("upper_arm", "forearm", "hand", "thigh", "toes", "eye", "little1"):
         assert place(f"{role}.L")[0] > 0.02 and place(f"{role}.R")[0] < -0.02
-    assert place("toes.L")[1] < place("foot.L")[1] - 0.05  # ahead
+    assert place("toes.L")[1] < place("foot.L")[1] - 0.05  # in front
     for finger in ("thumb", "index", "middle", "ring", "little"):
         reach = [(place(f"{finger}{k}.R") - place("hand.R")).norm() for k in (1, 2, 3)]
         assert reach == sorted(reach)
@@ -31,7 +31,7 @@ def test_joints_of_prefixes(template):
 
 
 def test_weights_of_roles_divide_the_surface(template):
-    """A joint without a role belongs to the one above: toes to the foot, and nothing is left over."""
+    """A joint without a role counts for the one above: toes for the foot, and nothing is left over."""
     every = sum(template.role_weight(role) for role in ("hips", "spine", "neck", "head", "eye", "clavicle"))
     every = every + template.role_weight("upper_arm", "forearm", *HAND_ROLES, "thigh", "shin", "foot", "toes")
     assert torch.allclose(every, torch.ones(len(every)), atol=1e-4)
@@ -39,7 +39,7 @@ def test_weights_of_roles_divide_the_surface(template):
     assert (template.role_weight("foot.L") >= toe - 1e-6).all() and toe.max() > 0.5
 
 
-def test_free_numbers_stay_within_the_limits_and_lead_back(template):
+def test_the_unconstrained_parameterization_stays_within_limits_and_inverts(template):
     limits, default = template.identity_range, template.default_identity()
     free = 1.5 * torch.randn(len(default), generator=torch.Generator().manual_seed(0))
     identity = limits.to_identity(free)

@@ -1,36 +1,34 @@
-"""Parametric bodies: what turns identity, pose and facial actions into a posed mesh."""
+"""Parametric bodies: turn identity, pose and facial actions into a posed mesh."""
 
 from ..core.errors import UserError
 from .anny import AnnyTemplate
 from .smplx import KIND as SMPLX_KIND
 from .smplx import SmplxTemplate, find_model
-from .template import Body, BodyTemplate, Posed
+from .template import Body, BodyTemplate, Posed, Status
 
 __all__ = ["AnnyTemplate", "Body", "BodyTemplate", "Posed", "SmplxTemplate", "load_template"]
 
 
-def load_template(name: str = AnnyTemplate.name, status=None) -> BodyTemplate:
-    """A template by its name, as captures and avatars tell it, or by its kind, "anny" or "smplx".
+def load_template(name: str = AnnyTemplate.name, status: Status | None = None) -> BodyTemplate:
+    """Load a template by its name, as captures and avatars state it, or by its kind, "anny" or "smplx".
 
     SMPL-X is read from the model file that the environment variable `RAM_AVATAR_SMPLX` names.
 
     Args:
-        status: `status(text)` is a context manager shown while something is built for the first time.
+        status: `status(text)` is a context manager, shown while something is built for the first time.
 
     Raises:
-        UserError: no such template; the files of SMPL-X are not at hand, or are of another model.
+        UserError: no such template; SMPL-X's file is missing, or is another model.
     """
     if name in ("anny", AnnyTemplate.name):
         return AnnyTemplate.load(status)
     if name.split("-")[0] != SMPLX_KIND:
-        raise UserError(
-            f"body template '{name}' is not known here; this version has: {AnnyTemplate.name}, {SMPLX_KIND}"
-        )
+        raise UserError(f"body template '{name}' is not known; this version has {AnnyTemplate.name} and {SMPLX_KIND}")
     path = find_model(name=name)
     template = SmplxTemplate.load(path)
     if name not in (SMPLX_KIND, template.name):
         raise UserError(
-            f"{path}: the body template '{template.name}', but '{name}' is needed; "
+            f"{path}: holds the body template '{template.name}', but '{name}' is needed; "
             "set RAM_AVATAR_SMPLX to the model file that was used before (neutral, male, female, or another version)"
         )
     return template

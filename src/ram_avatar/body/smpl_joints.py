@@ -1,4 +1,4 @@
-"""The joints of the SMPL family of bodies, in the order of their numbers in files, each with its parent."""
+"""Joints of the SMPL family of bodies, in the order of their indices in files, each with its parent."""
 
 _BODY = {
     "pelvis": "",

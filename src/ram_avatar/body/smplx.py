@@ -1,23 +1,25 @@
-"""SMPL-X behind the template protocol, for those who have its files: G. Pavlakos et al., Expressive Body Capture: 3D
+"""SMPL-X behind the template protocol, for users who have its files: G. Pavlakos et al., Expressive Body Capture: 3D
 Hands, Face, and Body from a Single Image, CVPR 2019, section 3.1.
 
 The model file (`SMPLX_NEUTRAL.npz` of https://smpl-x.is.tue.mpg.de) is licensed for non-commercial research only, and
-so is the package `smplx`, which reads it by unpickling. Here are the paper's equations and a reader of plain arrays
-instead, so that nothing of either is needed to install or ship this package.
+so is the package `smplx`, which reads it by unpickling. This module has the paper's equations and a reader of plain
+arrays instead, so that neither is needed to install or ship this package.
 
-The body stands on the paper's zero pose, a T-pose with flat hands. The reference pose, from which a motion's turns
-count, has arms half lowered and elbows a little bent, as other templates have: a person at rest is near it, and
-the axis of an elbow can be read off it.
+The body is defined on the paper's zero pose, a T-pose with flat hands. The reference pose, from which a motion's
+rotations count, has half-lowered arms and slightly bent elbows, as other templates do: it is close to a relaxed
+person, and the elbow's axis can be read off it.
 
-Facial actions: `jawOpen`, `jawLeft`, `jawRight` turn the jaw, and each of the first 10 components of expression, which
-may have either sign, is two actions, `expression01Plus` and `expression01Minus`.
+Facial actions: `jawOpen`, `jawLeft` and `jawRight` rotate the jaw. Each of the first 10 expression components can have
+either sign, so it becomes two actions, such as `expression01Plus` and `expression01Minus`.
 """
 
 import hashlib
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import roma
 import torch
@@ -41,17 +43,17 @@ KIND = "smplx"
 MODEL_VARIABLE = "RAM_AVATAR_SMPLX"
 WHERE = "SMPLX_NEUTRAL.npz of https://smpl-x.is.tue.mpg.de (free, after registration, for non-commercial research only)"
 
-COMPONENTS = 10  # of shape, and of expression: those that other programs use as well
-_SHAPES, _EXPRESSIONS = 300, 100  # that files of version 1.1 have; version 1.0 has 10 of each
+COMPONENTS = 10  # of shape, and of expression: as many as other programs use
+_SHAPES, _EXPRESSIONS = 300, 100  # in files of version 1.1; version 1.0 has 10 of each
 SHAPE_LIMIT = 5.0  # standard deviations
 _SHAPE_COST = 0.005
 EXPRESSION_SCALE = 2.5  # standard deviations of a component at the full weight of its action
-_MAX_BYTES = 1 << 28  # of one array, unpacked: the largest, `posedirs`, takes 122 MB in double precision
+_MAX_BYTES = 1 << 28  # per array, unpacked; the largest, `posedirs`, takes 122 MB in double precision
 
 JOINTS = list(SMPLX)
 PARENTS = [JOINTS.index(parent) if parent else -1 for parent in SMPLX.values()]
 JAW = JOINTS.index("jaw")
-# Turns of the jaw at full weight, rotation vectors in radians, world axes.
+# Jaw rotations at full weight: rotation vectors in radians, world axes.
 JAW_TURNS = {"jawOpen": (0.5, 0.0, 0.0), "jawLeft": (0.0, 0.0, 0.2), "jawRight": (0.0, 0.0, -0.2)}
 ACTIONS = [
     *JAW_TURNS,
@@ -74,26 +76,26 @@ ROLES |= {
         "eye": "eye_smplhf",
     }.items()
 }
-# The reference pose: turns from the T-pose, rotation vectors in radians relative to the parent, world axes.
+# The reference pose: rotations from the T-pose, as rotation vectors in radians relative to the parent, world axes.
 _REFERENCE = {
     "left_shoulder": (0.0, 0.8, 0.0),
     "right_shoulder": (0.0, -0.8, 0.0),
     "left_elbow": (0.0, 0.0, -0.5),
     "right_elbow": (0.0, 0.0, 0.5),
 }
-# From the model's axes (y up, facing z) to the world's: which axis, and with which sign.
+# From the model's axes (y up, facing z) to the world's: axis order and signs.
 _AXES, _SIGNS = [0, 2, 1], torch.tensor([1.0, -1.0, 1.0])
 TO_WORLD = torch.eye(3)[_AXES] * _SIGNS[:, None]
 
 
 @dataclass(frozen=True)
 class SmplxModel:
-    """What a model file holds, in world axes and metres."""
+    """The contents of a model file, in world axes and metres."""
 
     vertices: Tensor  # [V, 3] the mean person in the T-pose
     shapes: Tensor  # [10, V, 3] per standard deviation
     expressions: Tensor  # [10, V, 3]
-    correctives: Tensor  # [486, V, 3] by the entries of all joints' rotations but the root's, less the identity
+    correctives: Tensor  # [486, V, 3] per entry of R - I, for the rotations R of all joints but the root
     joints: Tensor  # [55, 3]
     joint_shapes: Tensor  # [10, 55, 3]
     joint_expressions: Tensor  # [10, 55, 3]
@@ -101,36 +103,39 @@ class SmplxModel:
     faces: Tensor  # [F, 3]
     uv: Tensor  # [U, 2]
     uv_faces: Tensor  # [F, 3]
-    digest: str  # eight digits that differ between files: neutral, male, female, versions, layouts of the texture
+    digest: str  # eight hex digits that tell files apart: neutral, male, female, versions, texture layouts
 
-    def map(self, function) -> "SmplxModel":
-        """A model with `function(tensor)` in the place of every tensor."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **{name: function(tensor) for name, tensor in tensors.items()})
+    def map(self, function: Callable[[Tensor], Tensor]) -> "SmplxModel":
+        """Return a model with `function(tensor)` in place of every tensor."""
+        moved: dict[str, Any] = {k: function(value) for k, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 def find_model(path: str | Path | None = None, name: str = "SMPL-X") -> Path:
-    """The model file: `path` or `$RAM_AVATAR_SMPLX`. `name`: of the template that it is for.
+    """Find the model file: `path` or `$RAM_AVATAR_SMPLX`.
+
+    Args:
+        name: the template that it is for, named in messages.
 
     Raises:
-        UserError: neither, or no such file, or not a file that can be read here.
+        UserError: neither is set, there is no such file, or it is a pickle.
     """
     configured = path or os.environ.get(MODEL_VARIABLE)
     if not configured:
         raise UserError(f"the body template {name} needs its model file: get {WHERE} and set {MODEL_VARIABLE} to it")
     path = Path(configured)
     if path.suffix.lower() == ".pkl":
-        raise UserError(f"{path}: a pickle, which is not opened here, since it may run code; take {WHERE}")
+        raise UserError(f"{path}: pickles are not opened, since they may run code; use {WHERE}")
     if not path.is_file():
         raise UserError(f"{path}: no such file (the model of SMPL-X, set by {MODEL_VARIABLE}); get {WHERE}")
     return path
 
 
 def read_model(path: Path) -> SmplxModel:
-    """Read a model file of SMPL-X, version 1.0 or 1.1, in its `.npz` form. Its object arrays are not touched.
+    """Read a model file of SMPL-X 1.0 or 1.1 in its `.npz` form. Object arrays are not opened.
 
     Raises:
-        UserError: damaged, of another model, or with arrays that are absent, too large, or do not fit together.
+        UserError: damaged, another model, or arrays that are missing, too large, or inconsistent.
     """
     try:
         with disk_errors(path), open_archive(path) as archive:
@@ -153,16 +158,16 @@ def _model(arrays: Arrays) -> SmplxModel:
     regressor = _of_shape(arrays, "J_regressor", len(JOINTS), count)
     weights = _of_shape(arrays, "weights", count, len(JOINTS))
     if (weights.sum(1) - 1).abs().max() > 1e-2 or weights.min() < -1e-3:
-        raise ValueError("weights are not shares that sum to 1")
+        raise ValueError("weights do not sum to 1")
     faces = _indices(arrays, "f", count)
     layout = _layout(arrays, len(faces))
     used = torch.cat([shapes[..., :COMPONENTS], shapes[..., first : first + COMPONENTS]], -1)
-    digest = _digest(vertices, used, regressor, weights, faces, *(layout or ()))  # of what is in the file alone
+    digest = _digest(vertices, used, regressor, weights, faces, *(layout or ()))  # of the file's contents alone
     uv, uv_faces = layout or triangle_atlas(len(faces))
     vertices = vertices @ TO_WORLD.T
     ours = lambda components: torch.einsum("ij,vjk->kvi", TO_WORLD, components).contiguous()
     shapes, expressions = ours(used[..., :COMPONENTS]), ours(used[..., COMPONENTS:])
-    # What the entries of rotations in world axes do: rows and columns change places and signs as coordinates do.
+    # Correctives are per entry of rotation matrices: rows and columns change places and signs as coordinates do.
     entries = correctives.view(count, 3, -1, 3, 3)[:, _AXES][..., _AXES, :][..., _AXES]
     signs = _SIGNS[:, None, None, None] * _SIGNS[:, None] * _SIGNS
     correctives = (entries * signs).permute(2, 3, 4, 0, 1).flatten(0, 2).contiguous()
@@ -184,7 +189,7 @@ def _model(arrays: Arrays) -> SmplxModel:
 
 
 def _layout(arrays: Arrays, faces: int) -> tuple[Tensor, Tensor] | None:
-    """The file's own texture coordinates, where it has any."""
+    """Return the file's own texture coordinates, if any."""
     if "vt" not in arrays or "ft" not in arrays:
         return None
     uv = _of_shape(arrays, "vt", None, 2).clamp(0, 1)
@@ -202,13 +207,13 @@ def _check_skeleton(table: Tensor) -> None:
     joints = table.shape[-1] if table.ndim == 2 else 0
     others = {len(SMPL): "SMPL", len(SMPLH): "SMPL+H", 16: "MANO", 5: "FLAME"}
     if joints in others:
-        raise ValueError(f"it is one of {others[joints]}, with {joints} joints in the place of {len(JOINTS)}")
+        raise ValueError(f"it is one of {others[joints]}, with {joints} joints instead of {len(JOINTS)}")
     if table.shape != (2, len(JOINTS)) or table[0, 1:].tolist() != PARENTS[1:]:
         raise ValueError("kintree_table is not the skeleton of SMPL-X")
 
 
 def _of_shape(arrays: Arrays, key: str, *shape: int | None) -> Tensor:
-    """The array, checked; None stands for any size."""
+    """Return an array, checked against a shape; None stands for any size."""
     tensor = arrays.numbers(key)
     if len(shape) != tensor.ndim or any(want not in (None, got) for want, got in zip(shape, tensor.shape, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
@@ -224,10 +229,11 @@ def _indices(arrays: Arrays, key: str, count: int) -> Tensor:
 
 
 def triangle_atlas(count: int, margin: float = 0.12) -> tuple[Tensor, Tensor]:
-    """Texture coordinates [3 F, 2] and faces [F, 3] for a mesh of F triangles without any: two triangles a square.
+    """Make texture coordinates [3 F, 2] and faces [F, 3] for a mesh of F triangles that has none.
 
-    Neighbours on the body are no neighbours here, so each keeps a share `margin` of its square's side from the
-    diagonal and the edges. A layout with seams along the body keeps more detail at the same size.
+    Each square holds two triangles. Neighbours on the body are not neighbours here, so every triangle keeps a margin,
+    as a share of its square's side, from the diagonal and the edges. A layout with seams along the body keeps more
+    detail at the same size.
     """
     side = int(torch.tensor((count + 1) // 2).sqrt().ceil())
     near, far = margin, 1 - 2 * margin
@@ -241,7 +247,7 @@ def triangle_atlas(count: int, margin: float = 0.12) -> tuple[Tensor, Tensor]:
 
 
 class SmplxTemplate(BodyTemplate):
-    """SMPL-X with 10 components of shape and of expression. See `template.BodyTemplate` for what each field is."""
+    """SMPL-X with 10 components of shape and of expression. Fields: see `template.BodyTemplate`."""
 
     def __init__(self, model: SmplxModel, name: str):
         self.model, self.name = model, name
@@ -262,7 +268,11 @@ class SmplxTemplate(BodyTemplate):
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "SmplxTemplate":
-        """From the model file at `path` or `$RAM_AVATAR_SMPLX`. UserError: see `find_model` and `read_model`."""
+        """Load the template from the model file at `path` or `$RAM_AVATAR_SMPLX`.
+
+        Raises:
+            UserError: see `find_model` and `read_model`.
+        """
         model = read_model(find_model(path))
         return cls(model, f"{KIND}-{model.digest}")
 
@@ -297,7 +307,8 @@ class SmplxTemplate(BodyTemplate):
         return SmplxTemplate(self.model.map(lambda tensor: tensor.to(device)), self.name)
 
     def keypoints(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """By their places on the mean person: the most forward, outermost and rearmost vertices of head and feet."""
+        """See `template.BodyTemplate`. Found on the mean person: the foremost, outermost and rearmost vertices of head
+        and feet."""
         surface = self.body(self.default_identity()).reference_vertices()
         x, y, z = surface.unbind(-1)
         head = self.role_weight("head") > 0.5
@@ -336,17 +347,17 @@ class SmplxBody(Body):
         jaw = roma.rotvec_to_rotmat(actions[:, None, : len(JAW_TURNS)] @ template.jaw_turns)
         turned = torch.cat([roma.rotvec_to_rotmat(pose), jaw], 1)
         turns = chain.turns(roma.rotvec_to_rotmat(root_rotation), turned)  # [B, J, 3, 3]
-        above = reference[chain.parents]  # of the root, which is not turned, it is the root's own
+        above = reference[chain.parents]  # the root has no parent and keeps its own
         bones = (above @ (joints - joints[:, chain.parents])[..., None])[..., 0]
         positions = chain.places(turns, root_translation, bones)
         rotations = turns @ reference
 
-        # Rotations as the paper counts them, from the T-pose and relative to the parent.
+        # Rotations as in the paper: from the T-pose and relative to the parent.
         own = rotations[:, chain.parents[1:]].mT @ rotations[:, 1:]
         corrected = (own - torch.eye(3, device=pose.device)).flatten(1)  # [B, 486]
         rest = self.rest_vertices + torch.tensordot(expression, model.expressions, 1)
         rest = rest + (corrected @ model.correctives.flatten(1)).view(batch, -1, 3)
-        # Linear blend skinning: one product gives every vertex its own 3x4 transform.
+        # Linear blend skinning: one product gives each vertex its own 3x4 transform.
         shifts = positions - (rotations @ joints[..., None])[..., 0]
         blended = model.skin_weights @ torch.cat([rotations, shifts[..., None]], -1).flatten(2)
         blended = blended.view(batch, -1, 3, 4)

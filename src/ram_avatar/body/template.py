@@ -1,16 +1,18 @@
-"""The body template: what turns identity, pose and facial actions into a posed mesh.
+"""The body template: turns identity, pose and facial actions into a posed mesh.
 
-World axes, everywhere in this package: x to the template's left, y to its back, z up, in metres; an
-upright template faces -y. `rendering.camera` looks along +y from the origin.
+World axes, everywhere in this package: x to the template's left, y to its back, z up, in metres; an upright template
+faces -y. The camera stands at the origin and looks along +y.
 
-Templates name their joints as their makers did. What a joint is to the body is its role, and the rest of the package
-asks for roles: `hips` (the root), `spine1` .. `spine3` (upward, the last one carries the chest), `neck1`, `neck2`,
-`head`, and with `.L` and `.R` `clavicle`, `upper_arm`, `upper_arm_twist`, `forearm`, `forearm_twist`, `hand`,
-`thigh`, `thigh_twist`, `shin`, `foot`, `toes`, `eye`, and three joints of each finger, `index1` .. `index3`. As in
-`motion.joint_map`, a bone's role is that of the joint it begins at: the `forearm` turns about the elbow; a twist joint
-lies within the bone. A template may lack the roles in `OPTIONAL_ROLES`.
+Templates keep their makers' joint names. The rest of the package addresses joints by role: `hips` (the root),
+`spine1` .. `spine3` (upward; the last one carries the chest), `neck1`, `neck2`, `head`, and with `.L` and `.R`
+`clavicle`, `upper_arm`, `upper_arm_twist`, `forearm`, `forearm_twist`, `hand`, `thigh`, `thigh_twist`, `shin`, `foot`,
+`toes`, `eye`, and three joints of each finger, `index1` .. `index3`. As in `motion.joint_map`, a role names the bone
+that begins at the joint: `forearm` is the elbow joint; a twist joint lies within the bone. A template may lack the
+roles in `OPTIONAL_ROLES`.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,6 +21,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+Status = Callable[[str], AbstractContextManager]
+"""Shows a text while its context is open; see `core.progress.Progress.wait`."""
 SIDES = ("L", "R")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 HAND_ROLES = ("hand", *(f"{finger}{k}" for finger in FINGERS for k in (1, 2, 3)))  # from the wrist outward
@@ -42,31 +46,32 @@ OPTIONAL_ROLES = (
 
 @dataclass
 class Posed:
-    """A body in B poses, in world axes (metres)."""
+    """A body in B poses, in world axes and metres."""
 
     vertices: Tensor  # [B, V, 3]
     joints: Tensor  # [B, J, 4, 4] pose of every joint of the skeleton
     turns: Tensor  # [B, J, 3, 3] rotation of every joint from the reference pose
 
     def joint_positions(self, indices: Tensor | list[int]) -> Tensor:
+        """Return the positions [B, n, 3] of some joints."""
         return self.joints[:, indices, :3, 3]
 
 
 @dataclass(frozen=True)
 class IdentityRange:
-    """The limits between which identities lie, and free numbers in their place for whoever seeks one by descent."""
+    """The limits of identities, and an unconstrained parameterization, for optimization."""
 
     low: Tensor  # [I]
     high: Tensor  # [I]
-    pace: Tensor  # [I] how far a step of one moves the identity, halfway between the limits
+    pace: Tensor  # [I] change of the identity per unit step, halfway between the limits
 
     def to_identity(self, free: Tensor) -> Tensor:
-        """Any numbers [I] to an identity within the limits; 0 is halfway between them."""
+        """Map unconstrained numbers [I] to an identity within the limits; 0 maps halfway between them."""
         half = (self.high - self.low) / 2
         return (self.low + self.high) / 2 + half * (free * self.pace / half).tanh()
 
     def to_free(self, identity: Tensor, edge: float = 0.0) -> Tensor:
-        """The inverse; what is nearer to a limit than a share `edge` of the way from the middle is taken back."""
+        """Invert `to_identity`. Values closer to a limit than a share `edge` of the half range are moved inward."""
         half = (self.high - self.low) / 2
         share = (identity - (self.low + self.high) / 2) / half
         return share.clamp(edge - 1, 1 - edge).atanh() * half / self.pace
@@ -75,8 +80,8 @@ class IdentityRange:
 class Body(Protocol):
     """A template with a fixed identity."""
 
-    rest_vertices: Tensor  # [V, 3] as they are skinned
-    rest_joints: Tensor  # [J, 4, 4] poses of the joints that belong to them: skinning moves from there
+    rest_vertices: Tensor  # [V, 3] in the pose that skinning starts from
+    rest_joints: Tensor  # [J, 4, 4] joint poses in that pose
 
     def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:
         """Pose the mesh.
@@ -91,72 +96,75 @@ class Body(Protocol):
         ...
 
     def at_reference(self) -> Posed:
-        """In the reference pose, the root at the origin, the face at rest."""
+        """Return the body in the reference pose: root at the origin, neutral face."""
         ...
 
     def reference_vertices(self) -> Tensor:
-        """[V, 3]: the mesh in the reference pose, root at the origin: the canonical surface."""
+        """Return the canonical surface [V, 3]: the mesh in the reference pose, root at the origin."""
         return self.at_reference().vertices[0]
 
 
 class BodyTemplate(Protocol):
     """A rigged, UV-mapped mesh with identity parameters and facial actions."""
 
-    name: str  # with the version that its parameters belong to
+    name: str  # includes the version that its parameters belong to
     joint_names: list[str]  # J, the whole skeleton, parents before children
     joint_parents: list[int]  # J, -1 for the root
-    roles: dict[str, str]  # of `ROLES` to the names of the joints that have them
-    pose_joints: list[str]  # P, those that a motion turns, each with a role; the rest stay at their reference
-    action_names: list[str]  # A; what is called as in ARKit does what it does there
+    roles: dict[str, str]  # from `ROLES` to the names of the joints that have them
+    pose_joints: list[str]  # P, those that a motion rotates, each with a role; the others keep their reference pose
+    action_names: list[str]  # A; names that ARKit has mean the same as there
     identity_names: list[str]  # I
-    faces: Tensor  # [F, 3] int64 into the vertices
+    faces: Tensor  # [F, 3] int64 vertex indices
     uv: Tensor  # [U, 2] texture coordinates in [0, 1], v up
-    uv_faces: Tensor  # [F, 3] int64 into `uv`
+    uv_faces: Tensor  # [F, 3] int64 indices into `uv`
     skin_weights: Tensor  # [V, J], rows sum to 1
     identity_range: IdentityRange
 
     def default_identity(self) -> Tensor:
-        """[I]: an average adult."""
+        """Return the identity [I] of an average adult."""
         ...
 
     def identity_cost(self, identity: Tensor) -> Tensor:
-        """A scalar: how unusual an identity [I] is, 0 for the default one; differentiable."""
+        """Return how unusual an identity [I] is: a scalar, 0 for the default one; differentiable."""
         ...
 
     def various_identities(self, count: int, generator: torch.Generator) -> Tensor:
-        """[count, I]: adults of many kinds, drawn at random."""
+        """Draw identities [count, I] of varied adults at random."""
         ...
 
     def keypoints(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Places of the surface: indices of vertices [K] and their weights [K], of each of `KEYPOINTS`."""
+        """Return each of `KEYPOINTS` as vertex indices [K] and weights [K]."""
         ...
 
     def body(self, identity: Tensor) -> Body:
-        """The template with the identity [I]; differentiable in it."""
+        """Return the template with a fixed identity [I]; differentiable in it."""
         ...
 
     def points(self, regressor: Tensor) -> "BodyTemplate":
-        """The template with K points in the place of its vertices: weighted sums of them, regressor [K, V].
+        """Return the template with K points instead of its vertices.
 
-        Points are skinned by the mixed weights of their vertices: exact where those move rigidly together.
+        Points are skinned with the mixed weights of their vertices, which is exact where those move rigidly together.
+
+        Args:
+            regressor: [K, V]; each point is a weighted sum of vertices.
         """
         ...
 
     def to(self, device: torch.device | str) -> "BodyTemplate":
-        """The template with its tensors on a device."""
+        """Return the template with its tensors on a device."""
         ...
 
-    # What follows from the above --------------------------------------------------------------------------------
+    # Derived from the above ---------------------------------------------------------------------------------------
 
     @property
     def pose_roles(self) -> list[str]:
-        """P: the roles of the pose joints."""
+        """The roles of the P pose joints."""
         role_of = {joint: role for role, joint in self.roles.items()}
         return [role_of[joint] for joint in self.pose_joints]
 
     @cached_property
     def fingertips(self) -> Tensor:
-        """[10, 6] vertices about each fingertip, left thumb to little finger, then right."""
+        """Six vertices around each fingertip [10, 6]: left thumb to little finger, then right."""
         posed = self.body(self.default_identity().to(self.skin_weights.device)).at_reference()
         tips = []
         for side, finger in product(SIDES, FINGERS):
@@ -168,23 +176,23 @@ class BodyTemplate(Protocol):
         return torch.stack(tips)
 
     def joint(self, name: str) -> int:
-        """The index of a joint by its name."""
+        """Return the index of a joint by its name."""
         return self.joint_names.index(name)
 
     def joint_of(self, role: str) -> int:
-        """The index of the joint that has a role; KeyError where the template lacks it."""
+        """Return the index of the joint with a role. Raises KeyError if the template lacks it."""
         return self.joint(self.roles[role])
 
     def joints_of(self, *prefixes: str, side: str = "") -> list[int]:
-        """The indices of all joints whose roles start with one of the prefixes, of one side ("L" or "R") or both."""
+        """Return the indices of joints whose roles start with a prefix, of one side ("L" or "R") or both."""
         return [
             self.joint(name) for role, name in self.roles.items() if role.startswith(prefixes) and role.endswith(side)
         ]
 
     def role_weight(self, *prefixes: str) -> Tensor:
-        """[V]: how much of each vertex belongs to roles that start with one of the prefixes.
+        """Return how much of each vertex [V] belongs to roles that start with one of the prefixes.
 
-        A joint without a role belongs to the nearest one above that has one: toes to the foot, a jaw to the head.
+        A joint without a role counts for the nearest one above that has one: toes for the foot, a jaw for the head.
         """
         role_of = {joint: role for role, joint in self.roles.items()}
         owners: list[str] = []
