@@ -1,8 +1,8 @@
 """Make the motion prior that ships with the package: `python scripts/make_motion_prior.py CMU`.
 
 CMU is a folder with motions of the CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu, free for all uses) as
-.asf and .amc files; the shipped prior has subjects 01, 02 and 03, 28 motions. To these come improvisations of the
-built-in performer, which the project makes itself. Takes a few minutes on two cores.
+.asf and .amc files. The shipped prior has subjects 01, 02 and 03, 28 motions, and improvisations of the built-in
+performer, which the script generates. Takes a few minutes on two cores.
 """
 
 import argparse

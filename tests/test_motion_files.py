@@ -83,7 +83,7 @@ def test_what_a_file_does_not_say_is_told(smpl_file, tmp_path, capfd):
     assert (len(made), made.fps) == (10, 20.0) and made.root_rotation[:, 0].abs().max() < 0.3
     said = capfd.readouterr().err.strip().splitlines()
     assert [line for line in said if "smpl.npz" in line] == [
-        f"{smpl_file}: took y for up; pass --up=z if that is wrong"
+        f"{smpl_file}: assumed y is up; pass --up=z if that is wrong"
     ]
     main(["motion", "convert", str(smpl_file), str(tmp_path / "b.npz"), "--fps", "20", "--up", "z"])
     assert Motion.load(tmp_path / "b.npz").root_rotation.norm(dim=1).min() > 1.0  # as if they lay
@@ -114,8 +114,8 @@ def test_options_without_a_use_are_one_line(capture, film, tmp_path):
         (["convert", "{tmp}/other.npz", "{tmp}/o.npz"], r"other\.npz: a motion of template 'smpl'"),
         (["convert", "{tmp}/empty.npz", "{tmp}/o.npz"], r"empty\.npz: holds no frames"),
         (["convert", "{tmp}/in.npz", "{tmp}/o.npz", "--up", "z"], r"in\.npz: --up is for skeletons"),
-        (["convert", "{tmp}/smpl.npz", "{tmp}/o.npz"], r"smpl\.npz: has no frame rate .*tell it with --fps"),
-        (["show", "{tmp}/smpl.npz", "{tmp}/o.mp4"], r"smpl\.npz: has no frame rate .*tell it with --fps"),
+        (["convert", "{tmp}/smpl.npz", "{tmp}/o.npz"], r"smpl\.npz: has no frame rate .*set it with --fps"),
+        (["show", "{tmp}/smpl.npz", "{tmp}/o.mp4"], r"smpl\.npz: has no frame rate .*set it with --fps"),
         (["show", "{tmp}/smpl.npz", "{tmp}/o.mp4", "--fps", "0"], "0 frames a second"),
         (["show", "{tmp}/in.npz", "{tmp}/o.mp4", "--size", "97"], "--size 97"),
         (["show", "{tmp}/in.npz", "{tmp}/o.gif"], r"o\.gif: the name of a video"),

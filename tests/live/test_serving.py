@@ -161,4 +161,4 @@ def test_a_source_that_tells_no_rate(avatars, avatar, listener, tmp_path):
     studio = Studio(avatars / "ada", source=tmp_path / "smplx.npz", options=options, progress=listener)
     driver = studio.driver(avatar, "source")
     assert [driver.index(seconds) for seconds in (0.0, 0.06, 0.11)] == [0, 1, 2]
-    assert len(listener.notes) == 1 and "took y for up" in listener.notes[0]
+    assert len(listener.notes) == 1 and "assumed y is up" in listener.notes[0]

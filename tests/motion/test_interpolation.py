@@ -14,7 +14,7 @@ def test_times_go_from_the_first_frame_to_the_last(frames, fps, wanted, count):
     assert len(times) == count and times[0] == 0 and frames - 1 - fps / wanted < times[-1] <= frames - 1 + 1e-9
 
 
-def test_neighbours_hold_what_is_between():
+def test_neighbours_enclose_the_time():
     times = torch.tensor([0.0, 0.25, 3.0, 3.999, 4.0], dtype=torch.float64)
     before, after, share = neighbours(times, 5)
     assert before.tolist() == [0, 0, 3, 3, 4] and after.tolist() == [1, 1, 4, 4, 4]

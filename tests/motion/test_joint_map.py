@@ -51,7 +51,7 @@ BANDAI_NAMCO = [
 ]
 
 
-# A data set in Biovision's names, with joints of cgspeed between them; and Biovision's own.
+# A data set with Biovision's names and some of cgspeed's joints between them; and Biovision's own names.
 BIOVISION = [
     *("Hips", "LHipJoint", "LeftHip", "LeftKnee", "LeftAnkle", "LeftToe"),
     *("RHipJoint", "RightHip", "RightKnee", "RightAnkle", "RightToe"),
@@ -67,7 +67,7 @@ BIOVISION_OF_OLD = [
 
 
 def names_of(table: JointTable) -> list[str]:
-    """Every name that a table knows."""
+    """Return every name in a table."""
     return [
         pattern.replace("{side}", side)
         for patterns in table.parts.values()
@@ -84,7 +84,7 @@ def test_every_table_finds_its_own_skeleton(table):
     assert {part.split(".")[0] for part in mapping.joints} == set(table.parts)
 
 
-def test_what_is_shipped():
+def test_shipped_tables():
     expected = {"anny", "bandai_namco", "biovision", "cmu_asf", "daz", "motionbuilder", "rokoko", "smpl", "smpl_fbx"}
     assert {table.name for table in shipped_tables()} == expected
 
@@ -110,8 +110,8 @@ def test_prefixes_do_not_matter(prefix):
     ],
     ids=["Mixamo", "Mixamo's prefix", "CMU by cgspeed", "Rokoko", "Bandai-Namco", "Biovision", "Biovision of old"],
 )
-def test_what_programs_write(names, table, spine, elbow, fingers):
-    """The joints of their files, in their order."""
+def test_names_of_programs(names, table, spine, elbow, fingers):
+    """Joints of these programs' files, in order."""
     mapping = JointMap.find(names)
     assert mapping.table == table and mapping["forearm.L"] == elbow
     assert mapping.joints["spine"] == spine or len(mapping.joints["spine"]) == spine
@@ -120,12 +120,12 @@ def test_what_programs_write(names, table, spine, elbow, fingers):
     assert all((f"{finger}.{side}" in mapping) == fingers for finger in FINGERS for side in "LR")
 
 
-def test_a_finger_of_one_bone_is_none():
+def test_a_finger_of_one_bone_does_not_count():
     names = [name for name in MIXAMO if not name.endswith(("2", "3", "4")) or "Hand" not in name]
     assert not any(f"{finger}.L" in JointMap.find(names) for finger in FINGERS)
 
 
-def test_what_is_missing_is_said():
+def test_missing_joints_are_named():
     names = [name for name in MIXAMO if name not in ("LeftForeArm", "Head")]
     with pytest.raises(UserError, match=r"no joint was found for head, forearm\.L;") as error:
         JointMap.find(names)
@@ -138,13 +138,13 @@ def test_what_is_missing_is_said():
 @pytest.mark.parametrize(
     ("name", "other"), [("Hips", "pelvis"), ("Neck", "neck01"), ("Spine", "Chest"), ("Hips", "hip")]
 )
-def test_parts_in_the_middle_may_have_the_names_of_another_program(name, other):
+def test_trunk_joints_may_have_another_programs_names(name, other):
     mapping = JointMap.find([other if known == name else known for known in MIXAMO])
     part = {"Hips": "hips", "Neck": "neck", "Spine": "spine"}[name]
     assert mapping.table == "motionbuilder" and (other in mapping.joints[part] or part == "spine")
 
 
-def test_a_table_of_ones_own_extends(tmp_path):
+def test_a_users_table_extends_the_shipped_ones(tmp_path):
     names = [name.replace("ForeArm", "Elbow").replace("Head", "Skull") for name in MIXAMO]
     with pytest.raises(UserError, match="forearm"):
         JointMap.find(names)
@@ -169,7 +169,7 @@ def test_a_table_of_ones_own_extends(tmp_path):
         ("sides: [L, R]\njoints: {hips: [1, 2]}", "'hips' needs a name"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_said(tmp_path, text, cause):
+def test_errors_in_a_table_name_the_cause(tmp_path, text, cause):
     path = tmp_path / "own.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=rf"own\.yaml.*{cause}"):
@@ -178,7 +178,7 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, text, cause):
         JointTable.load(tmp_path / "none.yaml")
 
 
-def test_the_documented_table_is_one(tmp_path):
+def test_the_documented_table_is_valid(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
     path = tmp_path / "documented.yaml"
     path.write_text(re.search(r"```yaml\n(.*?)```", page, re.S)[1])

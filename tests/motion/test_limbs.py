@@ -12,7 +12,7 @@ def kinematics(template):
 
 @pytest.fixture()
 def posed(kinematics, random_motion):
-    """Turns and joints of a body with bent elbows and knees."""
+    """Local rotations and joints of a body with bent elbows and knees."""
     frame = random_motion(1, seed=3, turn=0.15).frame(0)
     pose = frame.pose.copy()
     for side in "LR":
@@ -23,7 +23,7 @@ def posed(kinematics, random_motion):
 
 @pytest.mark.parametrize("roles", [ARM, LEG])
 @pytest.mark.parametrize("side", ["L", "R"])
-def test_the_end_goes_where_it_is_sent_and_keeps_its_turn(template, kinematics, posed, roles, side):
+def test_the_end_moves_by_the_shift_and_keeps_its_orientation(template, kinematics, posed, roles, side):
     local, joints, root = posed
     limb, shift = Limb(kinematics, template, roles, side), np.array([0.03, -0.05, 0.04])
     changed = local.copy()
@@ -36,8 +36,8 @@ def test_the_end_goes_where_it_is_sent_and_keeps_its_turn(template, kinematics, 
     assert np.abs(changed @ changed.transpose(0, 2, 1) - np.eye(3)).max() < 1e-9
 
 
-def test_a_limb_is_not_torn_off(template, kinematics, posed):
-    """Half a metre too far: the leg is straight, and points there."""
+def test_a_limb_does_not_stretch(template, kinematics, posed):
+    """Half a metre out of reach: the leg is straight, and points there."""
     local, joints, root = posed
     limb = Limb(kinematics, template, LEG, "L")
     hip, ankle = joints.positions[limb.upper[0]], joints.positions[limb.end]

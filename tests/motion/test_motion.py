@@ -23,7 +23,7 @@ def test_slices_are_motions(random_motion):
     assert torch.equal(motion[[3]].pose, motion.pose[3:4])
 
 
-def test_lengths_have_to_agree(random_motion):
+def test_tensors_of_different_lengths_are_refused(random_motion):
     motion = random_motion(4)
     with pytest.raises(ValueError, match="facial_actions"):
         Motion(**{**vars(motion), "facial_actions": motion.facial_actions[:3]})
@@ -39,7 +39,7 @@ def test_lengths_have_to_agree(random_motion):
         (lambda a: a.update(fps=0.0), "finite"),
     ],
 )
-def test_what_is_wrong_is_said(random_motion, tmp_path, change, cause):
+def test_errors_name_the_cause(random_motion, tmp_path, change, cause):
     random_motion(2).save(tmp_path / "good.npz")
     with np.load(tmp_path / "good.npz") as file:
         arrays = {name: np.array(file[name]) for name in file.files}
@@ -49,7 +49,7 @@ def test_what_is_wrong_is_said(random_motion, tmp_path, change, cause):
         Motion.load(tmp_path / "bad.npz")
 
 
-def test_a_file_of_version_1_has_limbs_as_confident_as_its_body(random_motion, tmp_path):
+def test_version_1_limbs_are_as_confident_as_the_body(random_motion, tmp_path):
     random_motion(3).save(tmp_path / "new.npz")
     with np.load(tmp_path / "new.npz") as file:
         arrays = {name: np.array(file[name]) for name in file.files}
@@ -103,7 +103,7 @@ def test_damaged_archives_are_refused_in_one_line(random_motion, tmp_path, kind)
     assert "\n" not in str(error.value)
 
 
-def test_frames_one_at_a_time_make_the_motion_again(random_motion):
+def test_a_motion_is_rebuilt_from_its_frames(random_motion):
     motion = random_motion(4)
     again = Motion.of_frames(motion.template, motion.fps, motion.frames())
     for name, tensor in vars(motion).items():
@@ -113,8 +113,8 @@ def test_frames_one_at_a_time_make_the_motion_again(random_motion):
 
 
 @pytest.mark.parametrize("fps", [12.5, 24.0, 60.0])
-def test_another_rate_keeps_the_time(random_motion, fps):
-    """Against a plain loop with SciPy's slerp, frame by frame."""
+def test_resampling_keeps_the_timing(random_motion, fps):
+    """Compared with a plain loop over frames that uses SciPy's slerp."""
     motion = random_motion(26, turn=1.2)
     again = motion.resampled(fps)
     assert again.fps == fps and abs((len(again) - 1) / fps - 1.0) < 1 / fps + 1e-6
@@ -131,14 +131,14 @@ def test_another_rate_keeps_the_time(random_motion, fps):
             assert torch.allclose(getattr(again, name)[index], start + share * (end - start), atol=1e-4), name
 
 
-def test_the_same_rate_changes_nothing(random_motion):
+def test_resampling_to_the_same_rate_changes_nothing(random_motion):
     motion = random_motion(5)
     assert motion.resampled(25.0) is motion
     one = motion[:1].resampled(60.0)
     assert len(one) == 1 and torch.allclose(one.pose, motion.pose[:1], atol=1e-5)
 
 
-def test_rates_and_frames_that_cannot_be_are_refused(random_motion, tmp_path):
+def test_an_infinite_rate_is_refused(random_motion, tmp_path):
     motion = random_motion(2)
     motion.fps = float("inf")
     motion.save(tmp_path / "m.npz")
@@ -146,7 +146,7 @@ def test_rates_and_frames_that_cannot_be_are_refused(random_motion, tmp_path):
         Motion.load(tmp_path / "m.npz")
 
 
-def test_a_file_that_cannot_be_written_leaves_nothing(random_motion, tmp_path):
+def test_a_failed_write_leaves_nothing(random_motion, tmp_path):
     with pytest.raises(UserError, match="nowhere"):
         random_motion(2).save(tmp_path / "nowhere" / "m.npz")
     assert list(tmp_path.iterdir()) == []

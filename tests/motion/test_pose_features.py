@@ -20,22 +20,22 @@ def features(template):
 
 @pytest.fixture()
 def poses(template):
-    """Root rotations [6, 3] and poses [6, P, 3] with turns of every size below a half."""
+    """Root rotations [6, 3] and poses [6, P, 3] with rotations of all sizes below a half turn."""
     random = np.random.default_rng(0)
     return random.normal(0, 0.9, (6, 3)), random.normal(0, 0.9, (6, len(template.pose_joints), 3))
 
 
-def test_a_pose_comes_back(features, poses):
+def test_features_are_invertible(features, poses):
     root, pose = poses
     rotations = to_rotations(features.of(root, pose))
-    again_root, again = features.put(rotations, split_heading(root)[1], pose)
+    again_root, again = features.with_body(rotations, split_heading(root)[1], pose)
     same = (Rotation.from_rotvec(again.reshape(-1, 3)).inv() * Rotation.from_rotvec(pose.reshape(-1, 3))).magnitude()
     assert same.max() < 1e-7
     assert (Rotation.from_rotvec(again_root).inv() * Rotation.from_rotvec(root)).magnitude().max() < 1e-7
 
 
-def test_the_heading_is_not_in_it(features, poses):
-    """Whoever turns around has the same pose; whoever leans has another."""
+def test_features_ignore_the_heading(features, poses):
+    """Turning around does not change the features; leaning does."""
     root, pose = poses
     about = lambda axis, angle: (Rotation.from_rotvec(np.array(axis) * angle) * Rotation.from_rotvec(root)).as_rotvec()
     assert np.allclose(features.of(about([0, 0, 1], 2.1), pose), features.of(root, pose), atol=1e-9)
@@ -62,8 +62,8 @@ def test_fingers_and_eyes_are_left_out(features, template, poses):
     assert np.array_equal(features.of(root, changed), features.of(root, pose))
 
 
-def test_mirrored_twice_is_as_it_was_and_mirrored_joints_are_mirror_images(features, template, poses):
-    """By the slow way: left and right joints exchanged, rotation vectors reflected."""
+def test_mirroring_is_an_involution_and_reflects_joints(features, template, poses):
+    """Compared with a plain version: left and right joints exchanged, rotation vectors reflected."""
     root, pose = poses
     flip = np.array([1.0, -1.0, -1.0])
     swap = {".L": ".R", ".R": ".L"}
@@ -75,7 +75,7 @@ def test_mirrored_twice_is_as_it_was_and_mirrored_joints_are_mirror_images(featu
     assert np.allclose(fast[:, features.mirror] * features.mirror_signs, features.of(root, pose))
 
 
-def test_gram_schmidt_makes_rotations_in_numpy_as_in_torch():
+def test_gram_schmidt_agrees_in_numpy_and_torch():
     numbers = np.random.default_rng(2).normal(size=(5, 12))
     rotations = to_rotations(numbers)
     assert np.allclose(rotations @ rotations.swapaxes(-1, -2), np.eye(3), atol=1e-12)

@@ -29,7 +29,7 @@ def _direction(template, kinematics, pose, start: str, end: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("side", ["L", "R"])
-def test_who_stands_at_ease_lets_arms_hang_and_who_sits_lifts_the_thighs(template, kinematics, side):
+def test_arms_hang_at_ease_and_thighs_lift_when_seated(template, kinematics, side):
     pose = at_ease(template, kinematics)
     at = lambda pose, start, end: _direction(template, kinematics, pose, f"{start}.{side}", f"{end}.{side}")
     assert at(pose, "upper_arm", "forearm") @ DOWN > 0.95 and at(pose, "forearm", "hand") @ DOWN > 0.9
@@ -42,12 +42,12 @@ def test_who_stands_at_ease_lets_arms_hang_and_who_sits_lifts_the_thighs(templat
     assert seated(at(pose, "thigh", "shin")) == 0 and seated(thigh) == 1
 
 
-def test_a_leg_lifted_aside_or_back_does_not_sit():
+def test_a_leg_lifted_sideways_or_back_is_not_seated():
     aside, back = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.9, -0.4])
     assert seated(np.stack([aside, back])).max() < 0.01
 
 
-def test_limbs_rest_in_the_room_until_somebody_lies_down():
+def test_limbs_rest_relative_to_the_room_unless_the_person_lies():
     heading, lean = Rotation.from_rotvec([0, 0, 1.2]), Rotation.from_rotvec([0.5, 0.2, 0])
     axes = standing_axes((heading * lean).as_rotvec())
     assert (axes.inv() * heading).magnitude() < 1e-6  # the lean is gone, the heading stays

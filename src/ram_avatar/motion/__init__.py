@@ -1,1 +1,1 @@
-"""Motion: the parameters of a body over time."""
+"""Motion: the parameters of a body over time; files, conversion, retargeting and alignment."""

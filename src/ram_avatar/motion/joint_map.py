@@ -1,4 +1,4 @@
-"""Which joint of a file is the elbow: tables of the names that tools and data sets give to joints."""
+"""Which joint of a file is the elbow: tables of the joint names of tools and data sets."""
 
 import re
 from dataclasses import dataclass
@@ -15,18 +15,17 @@ from ..core.files import disk_errors
 _MIDDLE_PARTS = ("hips", "spine", "neck", "head")
 _SIDE_PARTS = ("clavicle", "upper_arm", "forearm", "hand", "thigh", "shin", "foot", "toes", *FINGERS)
 _NEEDED = ("hips", "head", *(f"{part}.{side}" for part in _SIDE_PARTS[1:7] for side in "LR"))
-_CHAINS = ("spine", "neck", *FINGERS)  # several joints, from the trunk outward
+_CHAINS = ("spine", "neck", *FINGERS)  # parts of several joints, from the trunk outward
 _MAX_BYTES = 1 << 18
 _FEWEST_FINGER_JOINTS = 3
 
 
 @dataclass(frozen=True)
 class JointTable:
-    """Names of joints by part: `{side}` in a name stands for each of `sides`.
+    """Joint names by body part. `{side}` in a name stands for each of `sides`.
 
-    A part's names are alternatives, the first that a skeleton has counts; those of the spine, the neck and the
-    fingers are one after the other along the chain. A bone's part is that of the joint it begins at: the
-    `forearm` turns about the elbow.
+    A part's names are alternatives; the first that a skeleton has is used. Names of the spine, the neck and the fingers
+    follow one another along the chain. A part is the bone that begins at the joint: `forearm` is the elbow joint.
     """
 
     name: str
@@ -38,7 +37,7 @@ class JointTable:
         """Read a YAML file with `sides: [Left, Right]` and `joints: {part: name or [names]}`.
 
         Raises:
-            UserError: absent, not YAML, or with parts that do not exist.
+            UserError: no such file, not YAML, or unknown parts.
         """
         path = Path(path)
         with disk_errors(path):
@@ -52,12 +51,12 @@ class JointTable:
         return cls._check(path, content)
 
     @classmethod
-    def _check(cls, path: Path, content) -> "JointTable":
+    def _check(cls, path: Path, content: object) -> "JointTable":
         sides, parts = (content.get(key) for key in ("sides", "joints")) if isinstance(content, dict) else (None, None)
         if not isinstance(parts, dict) or not parts:
-            raise UserError(f"{path}: needs 'joints', the names of the joints by part of the body")
+            raise UserError(f"{path}: needs 'joints', the joint names by part of the body")
         if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(side, str) for side in sides):
-            raise UserError(f"{path}: needs 'sides', what names call left and right, such as [Left, Right]")
+            raise UserError(f"{path}: needs 'sides', the words for left and right, such as [Left, Right]")
         known = (*_MIDDLE_PARTS, *_SIDE_PARTS)
         for part, names in parts.items():
             if part not in known:
@@ -68,11 +67,11 @@ class JointTable:
             if not names or not all(isinstance(name, str) for name in names):
                 raise UserError(f"{path}: '{part}' needs a name or a list of names")
             if part in _SIDE_PARTS and not all("{side}" in name for name in names):
-                raise UserError(f"{path}: the names of '{part}' need {{side}} in the place of the side")
+                raise UserError(f"{path}: the names of '{part}' need {{side}} in place of the side")
         return cls(path.stem, (sides[0], sides[1]), parts)
 
     def match(self, names: list[str]) -> dict[str, tuple[str, ...]]:
-        """The joints among `names` by part, of the left and the right with `.L` and `.R`; absent parts are left out."""
+        """Return the joints among `names` by part, with `.L` and `.R` for the sides. Missing parts are left out."""
         found = {}
         known = {_plain(name): name for name in reversed(_without_prefix(names))}
         original = dict(zip(_without_prefix(names), names, strict=True))
@@ -91,22 +90,22 @@ class JointMap:
     """A skeleton's joints by part: `hips`, `spine` (a chain), `neck` (a chain), `head`, and with `.L` and `.R`
     `clavicle`, `upper_arm`, `forearm`, `hand`, `thigh`, `shin`, `foot`, `toes`, `thumb` ... `little` (chains)."""
 
-    table: str  # name of the table that it is from
+    table: str  # name of the table that the names come from
     joints: dict[str, tuple[str, ...]]
 
     @classmethod
     def find(cls, names: list[str], path: str | Path | None = None) -> "JointMap":
-        """By the table of which a skeleton with these joints has most.
+        """Map a skeleton's joints by the table that matches most of them.
 
         Args:
-            path: a table of one's own; it goes before the one that is shipped, which fills in the parts it lacks.
+            path: a user's table, which takes precedence; the shipped table fills in the parts it lacks.
 
         Raises:
-            UserError: no table has all the joints that are needed; the file at `path` is wrong.
+            UserError: a required joint is not found, or the file at `path` is wrong.
         """
         found = ((table.match(names), table.name) for table in shipped_tables())
         (joints, table), *others = sorted(found, key=_matches, reverse=True)
-        for other, _ in others:  # names of what is in the middle mean the same in all of them
+        for other, _ in others:  # names of the trunk mean the same in all tables
             joints = {part: other[part] for part in _MIDDLE_PARTS if part in other} | joints
         if path is not None:
             own = JointTable.load(path)
@@ -115,12 +114,12 @@ class JointMap:
         if missing:
             raise UserError(
                 f"this skeleton's joints are not known ({', '.join(names[:6])}, ...): no joint was found for "
-                f"{', '.join(missing)}; say which they are in a .yaml table, and pass it as --joint-names"
+                f"{', '.join(missing)}; name them in a .yaml table and pass it as --joint-names"
             )
         return cls(table, joints)
 
     def __getitem__(self, part: str) -> str:
-        """The name of a part's joint, the first one of a chain."""
+        """Return the name of a part's joint; the first one of a chain."""
         return self.joints[part][0]
 
     def __contains__(self, part: str) -> bool:
@@ -129,23 +128,24 @@ class JointMap:
 
 @cache
 def shipped_tables() -> list[JointTable]:
+    """Return the tables that ship with the package."""
     folder = Path(str(resources.files(__package__) / "joint_maps"))
     return [JointTable.load(path) for path in sorted(folder.glob("*.yaml"))]
 
 
 def _matches(found: tuple[dict[str, tuple[str, ...]], str]) -> tuple[int, int]:
-    """Needed parts, then all joints."""
+    """Rank a match: required parts first, then all joints."""
     joints, _ = found
     return sum(part in joints for part in _NEEDED), sum(map(len, joints.values()))
 
 
 def _plain(name: str) -> str:
-    """As names are compared: whatever their case, spaces and punctuation, without a namespace."""
+    """Normalize a name for comparison: no case, spaces, punctuation or namespace."""
     return re.sub(r"[\s_.\-]", "", name.rsplit(":", 1)[-1].rsplit("|", 1)[-1]).lower().removeprefix("mixamorig")
 
 
 def _without_prefix(names: list[str]) -> list[str]:
-    """Without what all names begin with, up to an underscore: the name of a character."""
+    """Strip what all names begin with, up to an underscore: a character's name."""
     common = names[0]
     while not all(name.startswith(common) for name in names):
         common = common[:-1]

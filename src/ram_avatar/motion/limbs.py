@@ -1,6 +1,6 @@
-"""Arms and legs of one frame, bent so that their ends go elsewhere: two bones, closed form.
+"""Two-bone inverse kinematics in closed form: arms and legs of one frame, bent so that their ends move.
 
-The limb keeps the plane in which it bends and its roll; the hand or foot keeps its turn in the world.
+A limb keeps its bending plane and its roll; the hand or foot keeps its orientation in the world.
 """
 
 import math
@@ -14,8 +14,8 @@ from ..body.template import BodyTemplate
 Array = NDArray[np.float64]
 ARM = ("upper_arm", "forearm", "hand")
 LEG = ("thigh", "shin", "foot")
-_STRAIGHT, _BENT = math.radians(4.0), math.radians(15.0)  # between these the limb's own plane takes over
-_REACH = 0.9995  # of a limb's length: a limb is not stretched beyond, unless it is so already
+_STRAIGHT, _BENT = math.radians(4.0), math.radians(15.0)  # flexion over which the limb's own plane takes over
+_REACH = 0.9995  # of a limb's length: limbs are not stretched further, unless they already are
 
 
 class Limb:
@@ -33,17 +33,17 @@ class Limb:
         self.lower = _path(self.parents, middle, self.end)
         at = kinematics.reference
         upper, lower = at[middle] - at[first], at[self.end] - at[middle]
-        # An arm is bent in the reference pose; a leg, which is straight there, bends about the line of the hips.
+        # The arm is bent in the reference pose. The leg is straight there: it bends about the line between the hips.
         hinge = cross(upper, lower) if roles == ARM else np.array([1.0, 0.0, 0.0])
         hinge = hinge - (hinge @ upper) / (upper @ upper) * upper
-        self._hinge = hinge / norm(hinge)  # of the upper bone, in the reference pose
+        self._hinge = hinge / norm(hinge)  # in axes of the upper bone in the reference pose
 
     def reach(self, local: Array, joints: PosedJoints, shift: Array) -> None:
-        """Bend the limb so that its end moves by `shift` [3], metres; as far as it reaches.
+        """Bend the limb so that its end moves by `shift` [3] (metres), as far as it can reach.
 
         Args:
-            local: [n, 3, 3] turns of the joints relative to their parents; this limb's are changed.
-            joints: what `Kinematics.chain` makes of them.
+            local: [n, 3, 3] local rotations of the joints; this limb's are changed in place.
+            joints: the pose that `Kinematics.chain` makes of them.
         """
         start, knee, end = (joints.positions[j] for j in (self.upper[0], self.lower[0], self.end))
         upper, lower = knee - start, end - knee
@@ -64,7 +64,7 @@ class Limb:
         local[self.end] = (lower_turn @ turns[self.lower[-1]]).T @ turns[self.end]
 
     def _bend(self, joints: PosedJoints, upper: Array, lower: Array) -> tuple[Array, float]:
-        """The axis [3] that the limb bends about, and by how much it is bent."""
+        """Return the bending axis [3] and the flexion in radians."""
         hinge = joints.turns[self.upper[-1]] @ self._hinge
         normal = cross(upper, lower)
         sine = norm(normal)
@@ -81,17 +81,18 @@ class Limb:
 
 
 def cross(a: Array, b: Array) -> Array:
-    """[3]: `np.cross`, ten times as fast for two vectors."""
+    """Return `np.cross` of two vectors [3], ten times as fast."""
     (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
     return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def norm(vector: Array) -> float:
+    """Return the length of a vector, faster than `np.linalg.norm`."""
     return math.sqrt(vector @ vector)
 
 
 def about(axis: Array, angle: float) -> Array:
-    """[3, 3] the turn by an angle about a unit vector (Rodrigues)."""
+    """Return the rotation [3, 3] by an angle (radians) about a unit vector (Rodrigues)."""
     x, y, z = axis.tolist()
     s, c = math.sin(angle), math.cos(angle)
     d = 1 - c
@@ -105,7 +106,7 @@ def about(axis: Array, angle: float) -> Array:
 
 
 def swing(start: Array, end: Array) -> Array:
-    """[3, 3] the shortest turn of one vector to another's direction."""
+    """Return the shortest rotation [3, 3] of one vector to the direction of another."""
     normal = cross(start, end)
     sine = norm(normal)
     if sine < 1e-12:
@@ -114,7 +115,7 @@ def swing(start: Array, end: Array) -> Array:
 
 
 def _path(parents: NDArray[np.intp], first: int, last: int) -> list[int]:
-    """The joints from the first, which is included, down to the last, which is not."""
+    """Return the joints from `first` (included) down to `last` (excluded)."""
     path = []
     joint = int(parents[last])
     while joint != first:

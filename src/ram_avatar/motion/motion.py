@@ -4,9 +4,10 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import roma
@@ -19,13 +20,13 @@ from .interpolation import neighbours, sample_times, slerp
 
 FORMAT_VERSION = 2
 PARTS = ("body", "left_hand", "right_hand", "face", "left_arm", "right_arm", "left_leg", "right_leg")
-"""What a motion has a confidence of, column by column."""
+"""The parts of a person that a motion has a confidence for, by column."""
 LIMBS = PARTS[4:]
-_READABLE = (1, FORMAT_VERSION)  # version 1 has no limbs: its four columns are the first four of `PARTS`
+_READABLE = (1, FORMAT_VERSION)  # version 1 lacks the limbs: it has the first four columns of `PARTS`
 _ARRAYS = {"root_rotation": 2, "root_translation": 2, "pose": 3, "facial_actions": 2, "confidence": 2}
 _ROTATIONS = ("root_rotation", "pose")
-_INTERPOLATED_AT_ONCE = 4096  # frames; bounds the memory that resampling takes beside its result
-# What zipfile, zlib and NumPy raise for damaged or encrypted archives, and for arrays of wrong kinds and shapes.
+_INTERPOLATED_AT_ONCE = 4096  # frames; bounds the extra memory of resampling
+# Raised by zipfile, zlib and NumPy for damaged or encrypted archives, and for arrays of wrong types and shapes.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -40,8 +41,8 @@ _DAMAGE = (
     ValueError,
     struct.error,
 )
-_LARGEST = 1e6  # of any number in a file; real ones are radians, metres and shares
-_MAX_BYTES = 2**31  # of one array, unpacked: a motion of 100,000 frames takes 94 MB
+_LARGEST = 1e6  # limit for numbers in a file, which are radians, metres and fractions
+_MAX_BYTES = 2**31  # per array, unpacked; a motion of 100,000 frames takes 94 MB
 
 
 def confidence_of(
@@ -50,7 +51,7 @@ def confidence_of(
     """Return one frame's confidence [8], in the order of `PARTS`.
 
     Args:
-        limbs: those of `LIMBS` that are not as confident as the body.
+        limbs: confidence of those of `LIMBS` that differ from the body's.
     """
     if unknown := limbs.keys() - set(LIMBS):
         raise TypeError(f"no limb is called {', '.join(sorted(unknown))}")
@@ -61,7 +62,7 @@ def confidence_of(
 
 @dataclass
 class Frame:
-    """One frame of a motion, for what runs live: NumPy, float64, shapes and units of `Motion` without N."""
+    """One frame of a motion, for live use: NumPy, float64; shapes and units as in `Motion`, without N."""
 
     root_rotation: np.ndarray  # [3]
     root_translation: np.ndarray  # [3]
@@ -76,13 +77,13 @@ class Motion:
 
     template: str
     fps: float
-    root_rotation: Tensor  # [N, 3] rotation vector, radians, world axes
+    root_rotation: Tensor  # [N, 3] rotation vectors, radians, world axes
     root_translation: Tensor  # [N, 3] metres, world axes
     pose: Tensor  # [N, P, 3] rotation vectors of the pose joints, radians
     facial_actions: Tensor  # [N, A] in [0, 1]
-    confidence: Tensor  # [N, 8] in [0, 1], one column for each of `PARTS`
+    confidence: Tensor  # [N, 8] in [0, 1], one column per part in `PARTS`
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         frames = len(self.pose)
         for name, dims in _ARRAYS.items():
             tensor = getattr(self, name)
@@ -95,27 +96,29 @@ class Motion:
         return len(self.pose)
 
     def __getitem__(self, frames: slice | Tensor | list[int]) -> "Motion":
-        """The chosen frames; a slice or indices, not a single int, so that the result is a motion."""
+        """Return some frames, given by a slice or indices (not a single int), as a motion."""
         return replace(self, **{name: getattr(self, name)[frames] for name in _ARRAYS})
 
     def batches(self, size: int) -> Iterator["Motion"]:
-        """The frames in order, `size` at a time: what is posed at once fits in memory, however long the clip."""
+        """Yield the frames in order, `size` at a time, to pose long clips in bounded memory."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
-    def map(self, function) -> "Motion":
-        """A motion with `function(tensor)` in the place of every per-frame tensor."""
-        return replace(self, **{name: function(getattr(self, name)) for name in _ARRAYS})
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Motion":
+        """Return a motion with `function(tensor)` in place of every per-frame tensor."""
+        mapped: dict[str, Any] = {name: function(getattr(self, name)) for name in _ARRAYS}
+        return replace(self, **mapped)
 
     def resampled(self, fps: float) -> "Motion":
-        """The motion at another rate, from its first to its last frame: rotations by slerp, the others linearly."""
+        """Resample to another rate, from the first frame to the last: rotations by slerp, the rest linearly."""
         if abs(self.fps - fps) < 1e-6 * fps:
             return self
         parts = [self._at(times) for times in sample_times(len(self), self.fps, fps).split(_INTERPOLATED_AT_ONCE)]
-        return replace(self, fps=fps, **{name: torch.cat([part[name] for part in parts]) for name in _ARRAYS})
+        joined: dict[str, Any] = {name: torch.cat([part[name] for part in parts]) for name in _ARRAYS}
+        return replace(self, fps=fps, **joined)
 
     def _at(self, times: Tensor) -> dict[str, Tensor]:
-        """What a motion holds at times [M] in frames."""
+        """Interpolate all tensors at times [M], in frames."""
         before, after, share = neighbours(times, len(self))
 
         def between(name: str) -> Tensor:
@@ -131,40 +134,40 @@ class Motion:
         return {name: between(name) for name in _ARRAYS}
 
     def frame(self, index: int) -> Frame:
-        """One frame, as a copy."""
+        """Return a copy of one frame."""
         return Frame(**{name: getattr(self, name)[index].detach().cpu().double().numpy() for name in _ARRAYS})
 
     def frames(self) -> Iterator[Frame]:
-        """The frames in order, one at a time, as they would come live."""
+        """Yield the frames in order, one at a time, as live use does."""
         return map(self.frame, range(len(self)))
 
     @classmethod
     def of_frames(cls, template: str, fps: float, frames: Iterable[Frame]) -> "Motion":
-        """The motion of one or more frames."""
+        """Build a motion from one or more frames."""
         frames = list(frames)
         stack = lambda name: torch.from_numpy(np.stack([getattr(f, name) for f in frames]).astype(np.float32))
         return cls(template, fps, **{name: stack(name) for name in _ARRAYS})
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What `Body.pose` takes, in its order."""
+        """Return the arguments of `Body.pose`, in order."""
         return self.root_rotation, self.root_translation, self.pose, self.facial_actions
 
     def save(self, path: str | Path) -> None:
-        """Write a `.npz` file, whole or not at all."""
+        """Write an `.npz` file, completely or not at all."""
         arrays = {name: getattr(self, name).detach().cpu().numpy().astype(np.float32) for name in _ARRAYS}
-        about = {"format_version": FORMAT_VERSION, "template": self.template, "fps": self.fps}
+        about: dict[str, Any] = {"format_version": FORMAT_VERSION, "template": self.template, "fps": self.fps}
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **about, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Motion":
-        """Read a `.npz` file.
+        """Read an `.npz` file.
 
         Raises:
-            UserError: absent, damaged, too large, of another format version, or with impossible numbers.
+            UserError: no such file, damaged, too large, another format version, or impossible numbers.
         """
         try:
-            with zipfile.ZipFile(path) as archive:  # sizes first: the file may come from a stranger
+            with zipfile.ZipFile(path) as archive:  # check sizes first: the file may come from a stranger
                 if any(entry.file_size > _MAX_BYTES for entry in archive.infolist()):
                     raise UserError(f"{path}: holds an array of more than {_MAX_BYTES >> 30} GB")
             with np.load(path, allow_pickle=False) as file:
@@ -172,7 +175,7 @@ class Motion:
                 if version not in _READABLE:
                     readable = " and ".join(map(str, _READABLE))
                     raise UserError(f"{path}: motion format {version}, this version reads {readable}")
-                with np.errstate(over="ignore"):  # float64 beyond float32 is refused below
+                with np.errstate(over="ignore"):  # float64 beyond float32 is rejected below
                     arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in _ARRAYS}
                 if version == 1:
                     arrays["confidence"] = _with_limbs(arrays["confidence"])
@@ -184,14 +187,14 @@ class Motion:
         except _DAMAGE as error:
             cause = str(error).partition("\n")[0]
             raise UserError(f"{path}: not a motion file, or damaged ({cause})") from None
-        # NaN fails the comparison, too. Larger numbers overflow float32 in resampling.
+        # NaN also fails the comparison. Larger numbers would overflow float32 in resampling.
         if not all((getattr(motion, name).abs() < _LARGEST).all() for name in _ARRAYS) or not 0 < motion.fps < math.inf:
             raise UserError(f"{path}: holds numbers that are not finite, or out of range")
         return motion
 
 
 def _with_limbs(confidence: Tensor) -> Tensor:
-    """Return the confidence [N, 8] of a version 1 file's [N, 4]: a limb is as confident as the body."""
+    """Expand a version 1 file's confidence [N, 4] to [N, 8]: limbs are as confident as the body."""
     if confidence.ndim != 2 or confidence.shape[1] != len(PARTS) - len(LIMBS):
         raise ValueError(f"confidence of shape {list(confidence.shape)}")
     return torch.cat([confidence, confidence[:, :1].expand(-1, len(LIMBS))], 1)

@@ -1,9 +1,9 @@
-"""What a motion prior sees of a pose: the turns of the body's joints and its tilt, as numbers without jumps.
+"""Features of a pose for the motion prior: body joint rotations and the root's tilt, without discontinuities.
 
-A rotation is told by the first two columns of its matrix (Zhou et al. 2019, "On the Continuity of Rotation
-Representations in Neural Networks"): every rotation has one such code, and near rotations have near codes, which no
-three or four numbers can do. Fingers, eyes and the face are not in it: they are not what a body's pose is made of, and
-an avatar's network draws each of them by itself. Nor is the heading: a person who turns around has the same pose.
+A rotation is represented by the first two columns of its matrix (Y. Zhou et al., "On the Continuity of Rotation
+Representations in Neural Networks", CVPR 2019): the code is unique and continuous, which no code of three or four
+numbers is. Fingers, eyes and the face are left out: they do not make a body's pose, and an avatar's network renders
+each of them separately. So is the heading: a person who turns around has the same pose.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ from ..body.template import FINGERS, BodyTemplate
 
 Array = np.ndarray
 _LEFT_OUT = (*FINGERS, "eye")
-_MIRRORED = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])  # the columns of a rotation reflected in the plane x = 0
+_MIRRORED = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0])  # signs of a rotation's columns when mirrored at x = 0
 _UPSIDE_DOWN = 1e-9
 _NEXT, _AFTER = [1, 2, 0], [2, 0, 1]
 
 
 class PoseFeatures:
-    """Poses of a template to features and back. All arrays are float64; leading dimensions are free.
+    """Converts a template's poses to features and back. All arrays are float64, with any leading dimensions.
 
-    The features of a pose are K blocks of 6, the root's tilt first, then the body's joints in the order of
-    `pose_joints`. The tilt is what is left of the root's rotation without the heading, its part about the vertical; a
-    person who stands on their hands has no heading, and next to that it may jump.
+    Features are K blocks of 6: the root's tilt, then the body's joints in the order of `pose_joints`. The tilt is the
+    root's rotation without the heading, which is its part about the vertical. The heading is undefined upside down,
+    and may jump near that.
     """
 
     def __init__(self, template: BodyTemplate):
@@ -33,63 +33,65 @@ class PoseFeatures:
         self.names = [template.roles[role] for role in self.roles]
         self.width = 6 * len(self.roles)
         self.parents, self.levels = _hierarchy(template, self.names)
-        """`parents` [K]: the nearest of `roles` above each one; the root's is itself. `levels`: indices of those one
-        step below the root, two steps, and so on."""
+        """`parents` [K]: the nearest of `roles` above each one; the root is its own parent. `levels`: indices of the
+        joints one step below the root, two steps below, and so on."""
         self.mirror = self.blocks([_other_side(role) for role in self.roles])
-        """A pose with left and right exchanged: `features[..., mirror] * mirror_signs`."""
+        """Mirrors a pose: `features[..., mirror] * mirror_signs`."""
         self.mirror_signs = np.tile(_MIRRORED, len(self.roles))
 
     def rotations(self, root_rotation: Array, pose: Array) -> Array:
-        """[..., K, 3, 3]: the tilt, and the turns of the body's joints relative to their parents.
+        """Return the tilt and the local rotations of the body's joints, [..., K, 3, 3].
 
         Args:
-            root_rotation: [..., 3] rotation vector, radians.
+            root_rotation: [..., 3] rotation vectors, radians.
             pose: [..., P, 3] rotation vectors of the template's pose joints, radians.
         """
         return self.turns(split_heading(root_rotation)[0], pose)
 
     def turns(self, tilt: Array, pose: Array) -> Array:
-        """`rotations` where the tilt [..., 3] is known already."""
+        """Return the same as `rotations`, given the tilt [..., 3]."""
         vectors = np.concatenate([tilt[..., None, :], pose[..., self.joints, :]], -2)
         return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*vectors.shape, 3)
 
-    def oriented(self, rotations: Array) -> Array:
-        """[..., K, 3, 3]: orientations relative to the heading, of turns relative to the parents (`rotations`)."""
+    def orientations(self, rotations: Array) -> Array:
+        """Accumulate local `rotations` to orientations relative to the heading, [..., K, 3, 3]."""
         turned = rotations.copy()
         for joints in self.levels:
             turned[..., joints, :, :] = turned[..., self.parents[joints], :, :] @ rotations[..., joints, :, :]
         return turned
 
     def of(self, root_rotation: Array, pose: Array) -> Array:
-        """[..., 6 K] features; see `rotations`."""
+        """Return the features [..., 6 K] of a pose. Arguments: see `rotations`."""
         return to_features(self.rotations(root_rotation, pose))
 
-    def put(self, rotations: Array, heading: Array, pose: Array) -> tuple[Array, Array]:
-        """The pose with another body: its fingers and eyes stay.
+    def with_body(self, rotations: Array, heading: Array, pose: Array) -> tuple[Array, Array]:
+        """Replace the body of a pose; fingers and eyes stay.
 
         Args:
-            rotations: [..., K, 3, 3], which must be rotations.
-            heading: [..., 3] what goes before the tilt (`split_heading`).
+            rotations: [..., K, 3, 3]; must be rotation matrices.
+            heading: [..., 3] applied after the tilt (`split_heading`).
 
         Returns:
-            root_rotation: [..., 3]; pose: [..., P, 3], both new.
+            New root rotation [..., 3] and pose [..., P, 3].
         """
         turns = Rotation.from_matrix(rotations.reshape(-1, 3, 3))
         vectors = turns.as_rotvec().reshape(rotations.shape[:-1])
         changed = pose.copy()
         changed[..., self.joints, :] = vectors[..., 1:, :]
-        tilt, _ = split_heading(vectors[..., 0, :])  # what is decoded may have a little of a heading in it
+        tilt, _ = split_heading(vectors[..., 0, :])  # a decoded tilt may contain a little heading
         turned = _turns(heading) * _turns(tilt)
         return turned.as_rotvec().reshape(heading.shape), changed
 
     def blocks(self, roles: list[str]) -> Array:
-        """Indices of the features of some of `roles`."""
+        """Return the indices of the features of some of `roles`."""
         return np.concatenate([np.arange(6 * k, 6 * k + 6) for k in map(self.roles.index, roles)])
 
 
 def split_heading(root_rotation: Array) -> tuple[Array, Array]:
-    """A rotation [..., 3] as a heading after a tilt: tilt and heading, rotation vectors [..., 3]; the heading is about
-    the vertical, the tilt about a level axis."""
+    """Split rotations [..., 3] into tilt and heading, rotation vectors [..., 3] in that order of application.
+
+    The heading is about the vertical, the tilt about a level axis.
+    """
     turn = _turns(root_rotation)
     quaternion = turn.as_quat()
     upright = np.hypot(quaternion[:, 2], quaternion[:, 3]) > _UPSIDE_DOWN
@@ -100,23 +102,23 @@ def split_heading(root_rotation: Array) -> tuple[Array, Array]:
 
 
 def to_features(rotations: Array) -> Array:
-    """Rotation matrices [..., K, 3, 3] as [..., 6 K]: the first column of each, then its second."""
+    """Convert rotation matrices [..., K, 3, 3] to features [..., 6 K]: each one's first column, then its second."""
     return rotations[..., :2].swapaxes(-1, -2).reshape(*rotations.shape[:-3], -1)
 
 
 def to_rotations(features: Array) -> Array:
-    """[..., 6 K] to the rotation matrices [..., K, 3, 3] whose columns these are most nearly (Gram-Schmidt)."""
+    """Convert features [..., 6 K] to the nearest rotation matrices [..., K, 3, 3] (Gram-Schmidt)."""
     columns = features.reshape(*features.shape[:-1], -1, 2, 3)
     x, second = columns[..., 0, :], columns[..., 1, :]
     x = x / np.sqrt(np.square(x).sum(-1, keepdims=True))
     y = second - (x * second).sum(-1, keepdims=True) * x
     y = y / np.sqrt(np.square(y).sum(-1, keepdims=True))
-    z = x[..., _NEXT] * y[..., _AFTER] - x[..., _AFTER] * y[..., _NEXT]  # their cross product
+    z = x[..., _NEXT] * y[..., _AFTER] - x[..., _AFTER] * y[..., _NEXT]  # cross product
     return np.stack([x, y, z], -1)
 
 
 def angles_between(a: Array, b: Array) -> Array:
-    """[..., K] degrees between the rotations that two features tell of."""
+    """Return the angles [..., K] in degrees between the rotations of two sets of features."""
     cosine = (np.einsum("...kij,...kij->...k", to_rotations(a), to_rotations(b)) - 1) / 2
     return np.degrees(np.arccos(cosine.clip(-1, 1)))
 
@@ -124,7 +126,7 @@ def angles_between(a: Array, b: Array) -> Array:
 def _hierarchy(template: BodyTemplate, names: list[str]) -> tuple[Array, list[Array]]:
     rows = {name: k for k, name in enumerate(names)}
     parents, depth = np.zeros(len(names), int), np.zeros(len(names), int)
-    nearest: list[int] = []  # for every joint of the skeleton: the named joint that it is or hangs on
+    nearest: list[int] = []  # for every joint of the skeleton: the named joint that it is, or follows
     for name, parent in zip(template.joint_names, template.joint_parents, strict=True):
         above = nearest[parent] if parent >= 0 else 0
         k = rows.get(name)

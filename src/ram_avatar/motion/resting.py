@@ -1,9 +1,10 @@
-"""How a body rests: arms hang, legs stand or sit. What is not seen of a driver or of a tracked person does this.
+"""Resting poses: arms hang, legs stand or sit. Unseen limbs of drivers and tracked people take these.
 
-Limbs rest in the room and not on the trunk: legs that nobody sees stand still while the hips sway.
+Limbs rest relative to the room rather than the trunk: unseen legs stand still while the hips sway.
 """
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,16 @@ from .motion import LIMBS
 from .pose_features import split_heading
 
 Array = NDArray[np.float64]
+Number = TypeVar("Number", float, Array)
 _ROLES = {
     "arm": ("upper_arm", "upper_arm_twist", "forearm", "forearm_twist", "hand"),
     "leg": ("thigh", "thigh_twist", "shin", "foot", "toes"),
 }
-# Directions of hanging arms, the left one's; world axes of the reference pose.
+# Directions of a hanging left arm, in world axes of the reference pose.
 _HANGING = {"upper_arm": (0.27, 0.03, -1.0), "forearm": (0.14, -0.30, -1.0)}
-_SEATED = math.radians(85.0)  # how far a seated person's thighs are lifted
-_LIFTED = (math.radians(35.0), math.radians(60.0))  # thighs that are seen below this stand, above it they sit
-_UPRIGHT, _LYING = math.radians(45.0), math.radians(70.0)  # lean of the hips: from standing to lying down
+_SEATED = math.radians(85.0)  # elevation of a seated person's thighs
+_LIFTED = (math.radians(35.0), math.radians(60.0))  # thighs below the first angle stand, above the second they sit
+_UPRIGHT, _LYING = math.radians(45.0), math.radians(70.0)  # lean of the hips, from standing to lying
 
 
 def limb_roles(limb: str) -> list[str]:
@@ -41,7 +43,7 @@ def limb_rows(template: BodyTemplate) -> list[list[int]]:
 
 
 def at_ease(template: BodyTemplate, kinematics: Kinematics) -> Array:
-    """Return the pose [P, 3] (rotation vectors) of somebody who stands upright, arms hanging, hands relaxed."""
+    """Return the pose [P, 3] (rotation vectors) of a person standing upright, arms hanging, hands relaxed."""
     anatomy = anatomy_of(template)
     pose = anatomy.to_pose(anatomy.relaxed).double().numpy()
     at = lambda role, side: kinematics.reference[kinematics.index(template.roles[f"{role}.{side}"])]
@@ -57,7 +59,7 @@ def at_ease(template: BodyTemplate, kinematics: Kinematics) -> Array:
 
 
 def seat(pose: Array, template: BodyTemplate, share: float) -> Array:
-    """Return a standing pose [P, 3] with its legs sitting; `share` is 0 for standing, 1 for sitting, or between."""
+    """Return a standing pose [P, 3] with its legs seated by a fraction: 0 for standing, 1 for sitting."""
     pose = pose.copy()
     for side in SIDES:
         for role, sign in (("thigh", -1.0), ("shin", 1.0)):
@@ -66,7 +68,7 @@ def seat(pose: Array, template: BodyTemplate, share: float) -> Array:
 
 
 def seated(thighs: Array) -> Array:
-    """Return how far each thigh [...] sits, 0 (stands) to 1.
+    """Return how far each thigh [...] is seated, 0 (standing) to 1.
 
     Args:
         thighs: [..., 3] unit vectors from hip to knee, in the axes of `standing_axes`.
@@ -77,7 +79,7 @@ def seated(thighs: Array) -> Array:
 
 
 def lift(thigh: Array, share: Array | float) -> Array:
-    """Return the direction [..., 3] of a standing person's thigh [3] or [..., 3] when they sit by a share [...]."""
+    """Return the direction [..., 3] of a standing person's thigh [3] or [..., 3] once seated by a fraction [...]."""
     angle = -np.asarray(share) * _SEATED
     x, y, z = np.moveaxis(np.asarray(thigh), -1, 0)
     sine, cosine = np.sin(angle), np.cos(angle)
@@ -85,19 +87,19 @@ def lift(thigh: Array, share: Array | float) -> Array:
 
 
 def standing_axes(root_rotation: Array) -> Rotation:
-    """Return the axes in which limbs rest: those of the room, turned to where the hips face.
+    """Return the axes that limbs rest in: the room's, turned to the heading of the hips.
 
-    Somebody who lies down has no such axes; their limbs rest along the trunk.
+    For a person lying down they blend into the root's own axes, so that limbs rest along the trunk.
 
     Args:
-        root_rotation: [3] or [N, 3] rotation vector of the root in the world, radians.
+        root_rotation: [3] or [N, 3] rotation vectors of the root in the world, radians.
     """
     tilt, heading = split_heading(root_rotation)
     return Rotation.from_rotvec(heading) * Rotation.from_rotvec(_lying(tilt)[..., None] * tilt)
 
 
 def lying(root_rotation: Array) -> Array:
-    """Return how far somebody lies [...], 0 (stands, sits or bows) to 1, from the root's rotation vector [..., 3]."""
+    """Return how far a person is lying [...], 0 (standing, sitting, bowing) to 1, from root rotations [..., 3]."""
     return _lying(split_heading(root_rotation)[0])
 
 
@@ -106,6 +108,6 @@ def _lying(tilt: Array) -> Array:
     return eased(np.clip((lean - _UPRIGHT) / (_LYING - _UPRIGHT), 0.0, 1.0))
 
 
-def eased(fraction):
-    """Return a fraction from 0 to 1 that sets in and ends softly; a number or an array."""
+def eased(fraction: Number) -> Number:
+    """Ease a fraction from 0 to 1 in and out (smoothstep)."""
     return fraction * fraction * (3.0 - 2.0 * fraction)

@@ -1,4 +1,4 @@
-"""A skeleton that moves: what every motion file is read into, and written from, whatever its format."""
+"""A moving skeleton: what files of other programs are read into and written from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .interpolation import neighbours, sample_times, slerp
 
-_INTERPOLATED_AT_ONCE = 4096  # frames; bounds the memory that resampling takes beside its result
+_INTERPOLATED_AT_ONCE = 4096  # frames; bounds the extra memory of resampling
 _ORTHONORMAL = 1e-3
 
 
@@ -17,23 +17,23 @@ _ORTHONORMAL = 1e-3
 class SkeletalClip:
     """N frames of a skeleton of J joints, at a constant rate.
 
-    World axes are those of this package (`body.template`): x to the person's left, y to their back, z up, in
-    metres; a person at rest faces -y. Tensors are float32.
+    World axes are the package's (`body.template`): x to the person's left, y to their back, z up, in metres; a person
+    at rest faces -y. Tensors are float32.
 
     Raises:
-        ValueError: shapes that do not agree, parents that do not come before their children, no or several
-            roots, names that occur twice, numbers that are not finite, or rotations that are none.
+        ValueError: inconsistent shapes, parents after their children, no or several roots, duplicate names, numbers
+            that are not finite, or matrices that are not rotations.
     """
 
-    names: list[str]  # J, each once
+    names: list[str]  # J, unique
     parents: list[int]  # J, -1 for the root, which comes first; parents before children
-    offsets: Tensor  # [J, 3] from the parent to the joint in the file's rest pose; the root's own is not used
-    rotations: Tensor  # [N, J, 3, 3] relative to the rest pose and the parent; the root's are in the world
+    offsets: Tensor  # [J, 3] from the parent to the joint in the file's rest pose; the root's is unused
+    rotations: Tensor  # [N, J, 3, 3] from the rest pose, relative to the parent; the root's are relative to the world
     root: Tensor  # [N, 3] position of the root in the world
     fps: float
-    translations: Tensor | None = None  # [N, J, 3] in the place of `offsets`, of files whose bones change length
+    translations: Tensor | None = None  # [N, J, 3] instead of `offsets`, if bones change length
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         frames, joints = len(self.rotations), len(self.names)
         shapes = {"offsets": (joints, 3), "rotations": (frames, joints, 3, 3), "root": (frames, 3)}
         if self.translations is not None:
@@ -49,11 +49,11 @@ class SkeletalClip:
         if not 0 < self.fps < float("inf"):
             raise ValueError(f"fps must be positive, got {self.fps}")
         if len(set(self.names)) < joints:
-            raise ValueError("names of joints must differ")
+            raise ValueError("joint names must be unique")
         if len(self.parents) != joints or self.parents[0] != -1:
-            raise ValueError("the first joint must be the root, and every joint have a parent")
+            raise ValueError("the first joint must be the root, and every joint must have a parent")
         if any(not 0 <= parent < joint for joint, parent in enumerate(self.parents) if joint):
-            raise ValueError("parents must come before their children, and there is one root")
+            raise ValueError("parents must come before their children, and there must be one root")
         for part in self.rotations.split(_INTERPOLATED_AT_ONCE):
             first, second, third = part.unbind(-2)
             mirrored = (torch.linalg.cross(first, second) * third).sum(-1) < 0
@@ -64,21 +64,21 @@ class SkeletalClip:
         return len(self.rotations)
 
     def __getitem__(self, frames: slice | Tensor | list[int]) -> "SkeletalClip":
-        """The chosen frames; a slice or indices, not a single int, so that the result is a clip."""
+        """Return some frames, given by a slice or indices (not a single int), as a clip."""
         translations = None if self.translations is None else self.translations[frames]
         return replace(self, rotations=self.rotations[frames], root=self.root[frames], translations=translations)
 
     def batches(self, size: int) -> Iterator["SkeletalClip"]:
-        """The frames in order, `size` at a time."""
+        """Yield the frames in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
 
     def joint(self, name: str) -> int:
-        """The index of a joint; ValueError where there is none of this name."""
+        """Return the index of a joint by its name. Raises ValueError if there is none."""
         return self.names.index(name)
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Forward kinematics: rotations [N, J, 3, 3] of the joints from the rest pose, and positions [N, J, 3]."""
+        """Compute rotations from the rest pose [N, J, 3, 3] and positions [N, J, 3] of the joints."""
         turns, positions = [self.rotations[:, 0]], [self.root]
         for joint, parent in enumerate(self.parents[1:], start=1):
             bone = self.offsets[joint] if self.translations is None else self.translations[:, joint]
@@ -87,7 +87,7 @@ class SkeletalClip:
         return torch.stack(turns, 1), torch.stack(positions, 1)
 
     def resampled(self, fps: float) -> "SkeletalClip":
-        """The clip at another rate, from its first to its last frame: rotations by slerp, positions linearly."""
+        """Resample to another rate, from the first frame to the last: rotations by slerp, positions linearly."""
         if abs(self.fps - fps) < 1e-6 * fps:
             return self
         times = sample_times(len(self), self.fps, fps)
@@ -97,7 +97,7 @@ class SkeletalClip:
         return replace(self, rotations=torch.cat(rotations), root=torch.cat(root), translations=moved, fps=fps)
 
     def _at(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Rotations, root and translations at times [M] in frames."""
+        """Interpolate rotations, root and translations at times [M], in frames."""
         before, after, share = neighbours(times, len(self))
         start, end = (roma.rotmat_to_unitquat(self.rotations[frames]) for frames in (before, after))
         blend = lambda values: values[before].lerp(values[after], share.view(-1, *[1] * (values.ndim - 1)))

@@ -58,7 +58,7 @@ def alignment(own, template, prior) -> Alignment:
 
 @pytest.fixture(scope="module")
 def stranger(template) -> Motion:
-    """Motion that the avatar's own has nothing of: wide steps, lifted legs, deep bows."""
+    """Motion unlike any of the avatar's own: wide steps, lifted legs, deep bows."""
     return perform(improvised(77), template, 150, 25.0, seed=77)
 
 
@@ -85,7 +85,7 @@ def _aligned(alignment, template, motion: Motion, **options) -> Motion:
 # The paper's structure ------------------------------------------------------------------------------------------
 
 
-def test_the_networks_are_the_papers(prior, alignment):
+def test_the_networks_match_the_paper(prior, alignment):
     """Supplement, section 2: an encoder of three fully connected layers between two batch normalizations, decoders of
     two; decoder B takes the latent and the previous four poses."""
     kinds = [type(m) for m in prior.encoder.modules() if isinstance(m, nn.Linear | nn.BatchNorm1d)]
@@ -107,7 +107,7 @@ def test_the_networks_are_the_papers(prior, alignment):
 def test_the_encoder_is_frozen_while_decoder_b_trains(own, template, prior):
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     made = fit_alignment(own[:40], own[40:60], template, prior, Silent(), AlignmentTraining(epochs=2))
-    for name, value in prior.state_dict().items():  # statistics of the batch normalizations among them
+    for name, value in prior.state_dict().items():  # including the statistics of batch normalization
         assert torch.equal(value, before[name]), name
     again = fit_alignment(own[:40], own[40:60], template, prior, Silent(), AlignmentTraining(epochs=2))
     for name, value in made.decoder.state_dict().items():
@@ -117,8 +117,8 @@ def test_the_encoder_is_frozen_while_decoder_b_trains(own, template, prior):
 # Running --------------------------------------------------------------------------------------------------------
 
 
-def test_numpy_runs_what_torch_would(alignment, template, stranger):
-    """Encoder and decoder B as modules, with their own last four outputs, against the folded matrices."""
+def test_numpy_agrees_with_torch(alignment, template, stranger):
+    """Encoder and decoder B as modules, fed their own last four outputs, compared with the folded matrices."""
     features = _features(stranger[:40], template)
     aligner = Aligner(alignment, template, 25.0)
     got = np.stack([to_features(aligner.decode(pose)) for pose in features])
@@ -133,8 +133,8 @@ def test_numpy_runs_what_torch_would(alignment, template, stranger):
         assert np.abs(decoded[0].numpy() - found).max() < 2e-4
 
 
-def test_it_does_not_see_the_future(alignment, template, stranger):
-    """The first frames come out the same, whatever comes after them; and what an aligner has seen matters."""
+def test_alignment_is_causal(alignment, template, stranger):
+    """The first frames do not depend on later ones; later frames depend on earlier ones."""
     whole = _aligned(alignment, template, stranger)
     half = _aligned(alignment, template, stranger[:60])
     assert torch.equal(whole.pose[:60], half.pose)
@@ -142,7 +142,7 @@ def test_it_does_not_see_the_future(alignment, template, stranger):
     assert not torch.equal(late.pose[:5], whole.pose[30:35])
 
 
-def test_it_changes_nothing_but_the_body(alignment, template, stranger):
+def test_alignment_changes_only_the_body(alignment, template, stranger):
     features = PoseFeatures(template)
     frame = stranger.frame(70)
     given = {name: value.copy() for name, value in vars(frame).items()}
@@ -162,7 +162,7 @@ def test_without_strength_nothing_changes(alignment, template, stranger, mode):
     assert torch.equal(aligned.pose, stranger.pose) and torch.equal(aligned.root_rotation, stranger.root_rotation)
 
 
-def test_strength_is_a_share_of_the_way(alignment, template, stranger):
+def test_strength_is_a_fraction_of_the_way(alignment, template, stranger):
     given = _features(stranger, template)
     whole, half = (
         angles_between(_features(_aligned(alignment, template, stranger, mode="on", strength=s), template), given)
@@ -174,10 +174,10 @@ def test_strength_is_a_share_of_the_way(alignment, template, stranger):
 def test_the_threshold_lets_nineteen_of_twenty_held_out_frames_in(scores, own):
     held_out = scores(own[SPLIT:])
     assert 0 < (held_out > 1).mean() <= 0.05 + 1 / len(held_out)
-    assert scores(own[:SPLIT]).max() < 0.05  # what was trained on is known
+    assert scores(own[:SPLIT]).max() < 0.05  # training frames are known
 
 
-def test_known_motion_is_left_alone_and_strange_motion_comes_inside(alignment, template, own, stranger, scores):
+def test_known_motion_is_unchanged_and_strange_motion_moves_inside(alignment, template, own, stranger, scores):
     held_out = own[SPLIT:]
     changed = angles_between(
         _features(_aligned(alignment, template, held_out), template), _features(held_out, template)
@@ -193,21 +193,21 @@ def test_known_motion_is_left_alone_and_strange_motion_comes_inside(alignment, t
 
 
 def _bones(template, motion: Motion) -> np.ndarray:
-    """[N, K, 3, 3] orientations of every joint that bones hang on, in the world."""
+    """Return world orientations [N, K, 3, 3] of every joint that carries a bone."""
     kinematics = Kinematics(template, template.default_identity())
     return np.stack([kinematics.pose(f.root_rotation, f.root_translation, f.pose).turns for f in motion.frames()])
 
 
 def _turned(template, one: Motion, other: Motion) -> np.ndarray:
-    """[N, K] degrees between the orientations of two motions' bones."""
+    """Return angles [N, K] in degrees between the bone orientations of two motions."""
     a, b = _bones(template, one), _bones(template, other)
     cosine = (np.einsum("nkij,nkij->nk", a, b) - 1) / 2
     return np.degrees(np.arccos(cosine.clip(-1, 1)))
 
 
 @pytest.mark.parametrize("seed", [77, 78])
-def test_auto_turns_no_bone_by_more_than_ten_degrees(alignment, template, seed):
-    """Of motions far outside, after feet and hands are put in place; "on" does turn them."""
+def test_auto_rotates_no_bone_by_more_than_ten_degrees(alignment, template, seed):
+    """For motions far outside, after feet and hands are placed; "on" does exceed the bound."""
     far = perform(improvised(seed), template, 100, 25.0, seed=seed)
     identity = performer_identity(template)
     driver = avatar = Person.of(far, template, identity)
@@ -220,17 +220,17 @@ def test_auto_turns_no_bone_by_more_than_ten_degrees(alignment, template, seed):
     assert (auto > 5).mean() > 0.1 and on.max() > 60
     limbs = [template.roles[f"{role}.{side}"] for role in ("upper_arm", "forearm", "thigh", "shin") for side in SIDES]
     columns = [Kinematics(template, identity).index(name) for name in limbs]
-    assert (auto[:, columns].max(0) > 3).all()  # every limb was tried
+    assert (auto[:, columns].max(0) > 3).all()  # every limb was affected
 
 
-def test_the_bound_holds_where_nothing_is_put_in_place(alignment, template, stranger):
+def test_the_bound_holds_without_placement(alignment, template, stranger):
     for degrees in (10.0, 4.0):
         turned = _turned(template, _aligned(alignment, template, stranger, max_turn=degrees), stranger)
         assert 0.9 * degrees < turned.max() < degrees + 0.01
 
 
-def test_a_turn_limit_against_one_bone_at_a_time(template):
-    """The bound on whole arrays, and a loop over bones with SciPy's slerp; poses a little and far apart."""
+def test_turn_limit_agrees_with_a_loop_over_bones(template):
+    """Compared with a loop over bones that uses SciPy's slerp, for poses close together and far apart."""
     features = PoseFeatures(template)
     rng = np.random.default_rng(0)
     limit, count = TurnLimit(features, 10.0), len(features.roles)
@@ -238,25 +238,25 @@ def test_a_turn_limit_against_one_bone_at_a_time(template):
         original, changed = (Rotation.from_rotvec(rng.normal(0, size, (count, 3))).as_matrix() for _ in range(2))
         for pose in (original, changed):
             pose[0] = Rotation.from_rotvec([*rng.normal(0, size, 2), 0]).as_matrix()
-        got = features.oriented(limit(original, changed))
-        before, wanted = features.oriented(original), features.oriented(changed)
+        got = features.orientations(limit(original, changed))
+        before, wanted = features.orientations(original), features.orientations(changed)
         for k in range(1, count):
             both = Rotation.from_matrix(np.stack([before[k], wanted[k]]))
             apart = np.degrees((both[0].inv() * both[1]).magnitude())
             share = min(1.0, 10.0 / apart) if apart < 135 else 10.0 / apart * (180 - apart) / 45
             assert np.allclose(got[k], Slerp([0, 1], both)(share).as_matrix(), atol=1e-6)
-        kept = features.put(limit(original, changed), np.zeros(3), np.zeros((len(template.pose_joints), 3)))[0]
+        kept = features.with_body(limit(original, changed), np.zeros(3), np.zeros((len(template.pose_joints), 3)))[0]
         assert abs(kept[2]) < 1e-9
 
 
-def test_it_sets_in_without_a_jump(alignment, template, own, stranger):
-    """From the avatar's own pose to a strange one in small steps: small steps come out."""
+def test_alignment_sets_in_without_a_jump(alignment, template, own, stranger):
+    """Small steps from the avatar's own pose to a strange one give small steps."""
     features = PoseFeatures(template)
     start, end = (features.rotations(*_arrays(m[[i]]))[0] for m, i in ((own, 10), (stranger, 70)))
     aligner, steps = Aligner(alignment, template, 25.0), []
     frame = own.frame(10)
     for share in np.linspace(0, 1, 80):
-        root, pose = features.put(between(start, end, share), np.zeros(3), frame.pose)
+        root, pose = features.with_body(between(start, end, share), np.zeros(3), frame.pose)
         steps.append(aligner(replace(frame, root_rotation=root, pose=pose)))
     out = Motion.of_frames(template.name, 25.0, steps)
     moved = angles_between(_features(out[1:], template), _features(out[:-1], template)).max(1)
@@ -279,11 +279,11 @@ def test_impossible_options(alignment, template):
         Aligner(alignment, template, 25.0, mode="maybe")
 
 
-# What it is learned from ----------------------------------------------------------------------------------------
+# Training data --------------------------------------------------------------------------------------------------
 
 
 def test_frames_without_a_body_do_not_count(own, template, prior):
-    """A stretch in which the body was not seen is neither learned, nor known, nor crossed by a history."""
+    """A stretch without a visible body is not learned, not known, and not part of any history."""
     hidden = own.map(torch.clone)
     hidden.confidence[100:140, 0] = 0.2
     hidden.pose[100:140] = 2.0
@@ -301,7 +301,7 @@ def test_frames_without_a_body_do_not_count(own, template, prior):
 # The file -------------------------------------------------------------------------------------------------------
 
 
-def test_it_comes_back_from_its_file(alignment, template, stranger, tmp_path):
+def test_an_alignment_survives_its_file(alignment, template, stranger, tmp_path):
     path = tmp_path / "motion_prior.safetensors"
     alignment.save(path, template)
     again = Alignment.load(path, template)
@@ -324,7 +324,7 @@ def test_it_comes_back_from_its_file(alignment, template, stranger, tmp_path):
         ({"tensor": ("encoder.layers.0.weight", torch.zeros(()))}, "damaged"),
     ],
 )
-def test_a_file_from_a_stranger(alignment, template, tmp_path, change, cause):
+def test_untrusted_files_are_refused(alignment, template, tmp_path, change, cause):
     path = tmp_path / "motion_prior.safetensors"
     alignment.save(path, template)
     with safe_open(path, "pt") as file:

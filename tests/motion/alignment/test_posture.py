@@ -7,7 +7,7 @@ from ram_avatar.motion.pose_features import PoseFeatures, split_heading
 
 
 def test_markers_are_where_the_posed_template_has_them(template, random_motion):
-    """The chain of turns in NumPy against the template's own posing."""
+    """NumPy's kinematics compared with the template's own posing."""
     motion = random_motion(6, turn=0.6)
     features = PoseFeatures(template)
     posture = Posture(template, features)
@@ -26,14 +26,14 @@ def test_markers_are_where_the_posed_template_has_them(template, random_motion):
     assert np.allclose(posture.markers(features.rotations(root[2], pose[2])), markers[2], atol=1e-12)
 
 
-def test_hands_feet_and_head_have_markers_that_show_how_they_turn(template):
+def test_markers_show_rotations_of_hands_feet_and_head(template):
     names = Posture(template, PoseFeatures(template)).names
     for side in "LR":
         for part in ("wrist", "finger2-1", "finger5-1", "foot", "toe1-1", "toe5-1", "eye"):
             assert f"{part}.{side}" in names
 
 
-def test_the_nearest_posture_by_looking_at_all():
+def test_distance_agrees_with_a_search_over_all_postures():
     random = np.random.default_rng(0)
     known, asked = random.normal(size=(70, 5, 3)), random.normal(size=(20, 5, 3))
     slow = cdist(asked.reshape(20, -1), known.reshape(70, -1)).min(1) / np.sqrt(5)

@@ -41,7 +41,7 @@ def features(template):
 
 @pytest.fixture(scope="module")
 def motions(template, tmp_path_factory) -> Path:
-    """A folder with a motion, a .zip with a .bvh file and something else in it, and a broken file."""
+    """A folder with a motion, a .zip with a .bvh file and another file, and a broken file."""
     folder = tmp_path_factory.mktemp("motions")
     (folder / "deep").mkdir()
     motion = perform(improvised(5), template, 200, 25.0, seed=5)
@@ -55,7 +55,7 @@ def motions(template, tmp_path_factory) -> Path:
     return folder
 
 
-def test_sources_are_found_wherever_they_are(motions):
+def test_sources_are_found_in_files_folders_and_archives(motions):
     assert [str(s).removeprefix(f"{motions}/") for s in find_sources([motions])] == [
         "c.zip/../somewhere/b.bvh",
         "d.bvh",
@@ -68,7 +68,7 @@ def test_sources_are_found_wherever_they_are(motions):
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_poses_are_collected_on_disk_and_broken_files_left_out(motions, features, template, workers):
+def test_poses_are_collected_on_disk_without_broken_files(motions, features, template, workers):
     kept, held_out, notes = PoseCollection(features.width), PoseCollection(features.width), Notes()
     assert collect_poses(find_sources([motions]), kept, held_out, 0.25, notes, workers) == 2
     assert (len(kept), len(held_out)) == (90 + 150, 30 + 50)
@@ -82,8 +82,8 @@ def test_poses_are_collected_on_disk_and_broken_files_left_out(motions, features
         collect_poses(find_sources([motions / "d.bvh"]), kept, held_out, 0.25, Silent())
 
 
-def test_augmented_poses_are_made_of_whole_limbs(features):
-    """Each limb of a batch is some pose's limb of that batch, or its mirror image; what is seen has noise."""
+def test_augmentation_exchanges_whole_limbs(features):
+    """Each limb is some pose's limb of that batch, or its mirror image; the encoder's input has noise."""
     generator = torch.Generator().manual_seed(0)
     poses = torch.randn(40, features.width, generator=generator).round(decimals=3)
     augment = Augmentation(features, PriorTraining(exchange=0.5, noise=0.1), generator)
@@ -103,8 +103,8 @@ def _are_among(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return (rows[:, None] == others[None]).all(-1).any(1)
 
 
-def test_the_divergence_is_that_of_gaussians():
-    """Against torch's own."""
+def test_divergence_agrees_with_torch():
+    """Compared with torch's own."""
     from torch.distributions import Normal, kl_divergence
 
     mean, log_variance = torch.randn(7, 4), torch.randn(7, 4)
@@ -112,7 +112,7 @@ def test_the_divergence_is_that_of_gaussians():
     assert torch.allclose(divergence(mean, log_variance), slow)
 
 
-def test_training_brings_poses_back_and_is_the_same_every_time(features, template):
+def test_training_reconstructs_poses_and_is_reproducible(features, template):
     motion = perform(improvised(6), template, 600, 25.0, seed=6)
     poses = features.of(motion.root_rotation.double().numpy(), motion.pose.double().numpy()).astype(np.float32)
     few, _ = train_prior(poses, features, PriorTraining(epochs=1, batch_size=64), Silent())
@@ -124,7 +124,7 @@ def test_training_brings_poses_back_and_is_the_same_every_time(features, templat
     assert told["divergence"] > 0 and not more.training
 
 
-def test_the_command_leaves_a_prior_with_its_card(motions, template, features, tmp_path):
+def test_the_command_writes_a_prior_with_its_card(motions, template, features, tmp_path):
     out = tmp_path / "prior.safetensors"
     cli.MOTION_COMMANDS["prior"]([motions, out], epochs=1, licence="mine")
     _, card = load_prior(out, template.name, features.names)
@@ -139,8 +139,8 @@ def test_the_command_leaves_a_prior_with_its_card(motions, template, features, t
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
 
 
-def test_the_shipped_prior_knows_poses_that_it_never_saw(template, features):
-    """The performances of the demo are not in it. Its licence lets anyone use it."""
+def test_the_shipped_prior_generalizes(template, features):
+    """The demo's performances are not in its training set. Its licence allows any use."""
     prior, card = load_prior(None, template.name, features.names)
     assert SHIPPED.stat().st_size < 5_000_000
     assert card["licence"].startswith("Free for all uses") and card["training"]["epochs"] == 50
@@ -160,7 +160,7 @@ def test_the_shipped_prior_knows_poses_that_it_never_saw(template, features):
         ({"tensor": "encoder.layers.1.weight"}, "damaged"),
     ],
 )
-def test_a_prior_from_a_stranger(template, features, tmp_path, change, cause):
+def test_untrusted_priors_are_refused(template, features, tmp_path, change, cause):
     with safe_open(SHIPPED, "pt") as file:
         described = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys() if name != change.get("tensor")}  # noqa: SIM118

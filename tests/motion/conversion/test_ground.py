@@ -16,7 +16,7 @@ def reference(template) -> Reference:
 
 @pytest.fixture()
 def standing(template):
-    """A function that makes a motion of somebody who stands still, the lowest vertex at a height."""
+    """A function that makes a motion of a person standing still, the lowest vertex at a given height."""
     lowest = float(template.body(template.default_identity()).reference_vertices()[:, 2].min())
 
     def make(frames: int = 20, height: float = 0.0) -> Motion:
@@ -34,14 +34,14 @@ def standing(template):
 
 
 def _soles(template, motion: Motion) -> tuple[torch.Tensor, torch.Tensor]:
-    """[N] height of the lowest vertex of the left and of the right foot, from the mesh itself."""
+    """Return heights [N] of the lowest vertices of the left and the right foot, from the mesh."""
     vertices = template.body(template.default_identity()).pose(*motion.parameters()).vertices
     feet = [template.role_weight(f"foot.{side}", f"toes.{side}") > 0.99 for side in "LR"]
     return tuple(vertices[:, foot, 2].amin(1) for foot in feet)
 
 
 @pytest.mark.parametrize("height", [-1.02, 0.0, 2.5])
-def test_who_stands_stands_on_the_floor(reference, standing, height):
+def test_the_floor_is_found_under_a_standing_person(reference, standing, height):
     assert abs(find_floor(standing(height=height), reference) - height) < 1e-4
     assert abs(find_floor(standing(1, height=height), reference) - height) < 1e-4
 
@@ -54,8 +54,8 @@ def test_jumps_and_kicks_do_not_move_the_floor(template, reference, standing):
     assert abs(find_floor(motion, reference)) < 0.005
 
 
-def test_no_toe_goes_through_the_floor(template, reference, standing):
-    """A heel that lifts by up to 50 degrees: with rigid feet the tips of the toes go down by centimetres."""
+def test_no_toe_sinks_into_the_floor(template, reference, standing):
+    """A heel lifts by up to 50 degrees; the toes of a rigid foot would sink by centimetres."""
     motion = standing(8)
     foot = template.pose_joints.index("foot.L")
     pitch = torch.linspace(0, 0.9, 8)
@@ -63,12 +63,12 @@ def test_no_toe_goes_through_the_floor(template, reference, standing):
     motion.root_translation[:, 2] += 0.06 * torch.sin(pitch)
     before, after = _soles(template, motion), _soles(template, lift_toes(motion, reference))
     assert before[0].min() < -0.05
-    assert after[0].min() > -0.002 and after[0][1:].max() < 0.02  # it touches, no more
+    assert after[0].min() > -0.002 and after[0][1:].max() < 0.02  # touches the floor, no more
     assert torch.allclose(after[1], before[1], atol=1e-5)
 
 
-def test_as_little_as_is_needed(template, reference, standing):
-    """Against trying many angles: the least that brings the front of the foot onto the floor."""
+def test_feet_are_lifted_no_more_than_needed(template, reference, standing):
+    """Compared with a search over angles for the smallest that brings the front of the foot to the floor."""
     motion = standing(1)
     motion.root_translation[:, 2] += 0.05
     foot = template.pose_joints.index("foot.L")
@@ -88,14 +88,14 @@ def test_as_little_as_is_needed(template, reference, standing):
     assert roma.rotmat_geodesic_distance(lifted, tried) < 0.004
 
 
-def test_feet_above_the_floor_stay(reference, standing, template):
+def test_feet_above_the_floor_are_unchanged(reference, standing, template):
     motion = standing(4, height=0.5)
     motion.pose[:, template.pose_joints.index("foot.L"), 0] = 0.8
     assert torch.allclose(lift_toes(motion, reference).pose, motion.pose, atol=1e-5)
 
 
-def test_feet_far_below_stay_too(reference, standing, template):
-    """On no floor that is known: stairs that lead down."""
+def test_feet_far_below_the_floor_are_unchanged(reference, standing, template):
+    """They stand on unknown ground, such as stairs that lead down."""
     motion = standing(4, height=-0.5)
     motion.pose[:, template.pose_joints.index("foot.L"), 0] = 0.8
     assert torch.allclose(lift_toes(motion, reference).pose, motion.pose, atol=1e-5)

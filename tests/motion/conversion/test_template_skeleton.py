@@ -35,7 +35,7 @@ def test_its_ends_are_on_the_mesh(template, skeleton, random_motion):
         assert (end - tip).norm() < 0.005
 
 
-def test_out_and_in_again_is_exact(skeleton, random_motion):
+def test_conversion_to_a_clip_and_back_is_exact(skeleton, random_motion):
     motion = random_motion(6, turn=0.6)
     again = skeleton.motion(skeleton.clip(motion))
     assert torch.allclose(again.root_translation, motion.root_translation)
@@ -45,8 +45,8 @@ def test_out_and_in_again_is_exact(skeleton, random_motion):
     assert again.confidence[0].tolist() == [1, 1, 1, 0, 1, 1, 1, 1] and (again.facial_actions == 0).all()
 
 
-def test_real_motion_through_a_file(template, skeleton, tmp_path):
-    """Under 0.1 degree and 1 mm, for a body that is not the default one, too."""
+def test_real_motion_survives_a_file(template, skeleton, tmp_path):
+    """Within 0.1 degrees and 1 mm, on a body other than the default, too."""
     from ram_avatar.synthetic.performances import performance, performer_identity
 
     motion = performance("driving", template, 40, 12.5)
@@ -61,7 +61,7 @@ def test_real_motion_through_a_file(template, skeleton, tmp_path):
     assert (places[0] - places[1]).norm(dim=-1).max() < 1e-3
 
 
-def test_another_skeleton_is_not_taken_for_it(skeleton, random_motion):
+def test_other_skeletons_are_not_recognized(skeleton, random_motion):
     clip = skeleton.clip(random_motion(2))
     renamed = replace(clip, names=[name.replace("wrist", "hand") for name in clip.names])
     assert skeleton.motion(renamed) is None

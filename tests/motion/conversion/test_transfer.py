@@ -1,4 +1,4 @@
-"""A made-up person whose bones point where we say, with joints as strange as files have them, onto the template."""
+"""A synthetic person with given bone directions and odd joint axes, as files have them, transferred to the template."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ram_avatar.motion.conversion.transfer import to_template
 from ram_avatar.motion.joint_map import JointMap
 from ram_avatar.motion.skeleton import SkeletalClip
 
-# Joint, parent, and where it is from its parent in a T-pose (left, back, up; centimetres), by Mixamo's names.
+# Joint, parent, and position from its parent in a T-pose (left, back, up; centimetres), with Mixamo's names.
 _MIDDLE = [
     ("Hips", "", (0, 0, 0)),
     ("Spine", "Hips", (0, 1, 10)),
@@ -34,7 +34,7 @@ _LEFT = [
     ("Foot", "Leg", (0, 1, -42)),
     ("ToeBase", "Foot", (0, -13, -7)),
 ]
-_FINGERS = {"Thumb": -4.0, "Index": -2.5, "Middle": 0.0, "Ring": 2.0, "Pinky": 4.0}  # how far back each begins
+_FINGERS = {"Thumb": -4.0, "Index": -2.5, "Middle": 0.0, "Ring": 2.0, "Pinky": 4.0}  # offsets to the back
 FRAMES = 12
 
 
@@ -62,7 +62,7 @@ def _about(axis: tuple[float, float, float], degrees: Tensor | float) -> Tensor:
 
 
 def person() -> SkeletalClip:
-    """Somebody who stands, turns and bends, moves arms and legs about, and makes fists."""
+    """A person who stands, turns and bends, moves arms and legs, and makes fists."""
     joints = _joints()
     names = [name for name, _, _ in joints]
     clip = SkeletalClip(
@@ -79,7 +79,7 @@ def person() -> SkeletalClip:
     turn("Spine1", (1, 0, 0), 15 * wave)
     turn("Head", (0, 0, 1), 30 * wave)
     for side, sign in (("Left", 1), ("Right", -1)):
-        turn(f"{side}Arm", (0.2, sign * 1.0, 0), 60 + 25 * wave)  # hanging, more or less
+        turn(f"{side}Arm", (0.2, sign * 1.0, 0), 60 + 25 * wave)  # roughly hanging
         turn(f"{side}ForeArm", (0, 0, -sign), 60 + 40 * wave)
         turn(f"{side}Hand", (0, 1, 0.3), 20 * wave)
         turn(f"{side}UpLeg", (1, 0, 0), sign * 30 * wave)
@@ -91,7 +91,7 @@ def person() -> SkeletalClip:
 
 
 def with_rest(clip: SkeletalClip, axes: Tensor) -> SkeletalClip:
-    """The same motion of a skeleton whose joints have other axes [J, 3, 3] at rest: there it lies all about."""
+    """Return the same motion of a skeleton whose joints have other axes [J, 3, 3] at rest, in an arbitrary pose."""
     above = axes[[max(parent, 0) for parent in clip.parents]]
     rotations = above.mT @ clip.rotations @ axes
     rotations[:, 0] = clip.rotations[:, 0] @ axes[0]
@@ -103,7 +103,7 @@ def _t_pose(clip: SkeletalClip) -> Tensor:
 
 
 def _all_along_x(clip: SkeletalClip) -> Tensor:
-    """As Bandai-Namco's files: every bone along one axis."""
+    """Return axes as in Bandai-Namco's files: all bones along one axis."""
     axes = _t_pose(clip)
     for joint in range(len(axes)):
         if joint in clip.parents:
@@ -126,7 +126,7 @@ def reference(template):
 
 
 def _joint_places(template, motion) -> dict[str, Tensor]:
-    """Where `Body.pose` puts the joints, by name."""
+    """Return the joint positions that `Body.pose` gives, by name."""
     posed = template.body(template.default_identity()).pose(*motion.parameters())
     return dict(zip(template.joint_names, posed.joints[..., :3, 3].unbind(1), strict=True))
 
@@ -136,7 +136,7 @@ def _degrees(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _bones(mapping: JointMap) -> list[tuple[str, str, str, str]]:
-    """Bones by the names of their ends: in the source, in the template."""
+    """Return bones by the names of their end joints, in the source and in the template."""
     limbs = [
         ("upper_arm", "forearm", "upperarm01", "lowerarm01"),
         ("forearm", "hand", "lowerarm01", "wrist"),
@@ -159,7 +159,7 @@ def _bones(mapping: JointMap) -> list[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize("rest", RESTS)
-def test_bones_point_where_the_sources_do(template, reference, rest):
+def test_bones_point_where_the_source_bones_do(template, reference, rest):
     clip = person()
     truth = dict(zip(clip.names, clip.forward()[1].unbind(1), strict=True))
     strange = with_rest(clip, RESTS[rest](clip))
@@ -178,7 +178,7 @@ def test_bones_point_where_the_sources_do(template, reference, rest):
 
 @pytest.mark.parametrize("rest", ["all along x", "anyhow"])
 def test_the_rest_pose_does_not_matter(template, reference, rest):
-    """Turns that positions do not show, of trunk, head and feet, are those that the T-pose tells."""
+    """Rotations of trunk, head and feet, which positions do not show, are those relative to the T-pose."""
     clip = person()
     mapping = JointMap.find(clip.names)
     body = template.body(template.default_identity())
@@ -192,8 +192,8 @@ def test_the_rest_pose_does_not_matter(template, reference, rest):
         assert away.max() < 4.0, name
 
 
-def test_lengths_and_places_are_the_templates(template, reference):
-    """The way is scaled by the legs; a skeleton of twice the size does the same."""
+def test_lengths_and_positions_are_scaled_to_the_template(template, reference):
+    """The path is scaled by the legs; a skeleton of twice the size gives the same motion."""
     clip = person()
     clip.root[:, 1] = torch.linspace(0, -1.7, FRAMES)
     mapping = JointMap.find(clip.names)
@@ -222,7 +222,7 @@ def test_a_hand_without_fingers_is_at_rest(reference):
     motion = to_template(bare, JointMap.find(bare.names), reference)
     assert motion.confidence[0].tolist() == [1, 1, 0, 0, 1, 1, 1, 1]
     names = reference.template.pose_joints
-    for finger in ("finger2-2.R", "finger4-1.L"):  # a right hand that has none, a left one without the ring finger
+    for finger in ("finger2-2.R", "finger4-1.L"):  # a right hand without fingers, a left hand without ring finger
         joint = names.index(finger)
         assert torch.equal(motion.pose[:, joint], reference.at_rest[joint].expand(FRAMES, 3))
     assert (
@@ -230,8 +230,8 @@ def test_a_hand_without_fingers_is_at_rest(reference):
     ).abs().max() > 0.1
 
 
-def test_an_arm_through_straight_does_not_flip(reference):
-    """An elbow that opens, is straight, and opens again: what no plane tells goes on as it was."""
+def test_a_straightening_arm_does_not_flip(reference):
+    """An elbow straightens and opens again: where no plane is defined, the last one is kept."""
     clip = person()
     frames = 60
     clip = clip[torch.zeros(frames, dtype=torch.long)]
@@ -259,8 +259,8 @@ def test_a_bone_without_length_is_named(reference, bone):
         to_template(clip, JointMap.find(clip.names), reference)
 
 
-def test_the_templates_own_skeleton_does_as_it_did(template, reference, random_motion):
-    """Through the general way too, not only by its names: the mesh's joints stay."""
+def test_the_templates_own_skeleton_keeps_its_motion(template, reference, random_motion):
+    """Through the general transfer, too, not only when recognized by names: the mesh's joints stay in place."""
     motion = random_motion(8, turn=0.1)
     clip = TemplateSkeleton(reference).clip(motion)
     again = to_template(clip, JointMap.find(clip.names), reference)

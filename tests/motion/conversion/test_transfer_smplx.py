@@ -1,4 +1,4 @@
-"""Motions onto a template that lacks twist joints and the second joint of the neck."""
+"""Transfer to a template without twist joints and without a second neck joint."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ BONES = [
 
 
 def _moving(template, frames: int = 40) -> Motion:
-    """Limbs swing about all axes, slowly enough for a person."""
+    """Limbs swing about all axes at a human pace."""
     generator, time = torch.Generator().manual_seed(3), torch.linspace(0, 3, frames)[:, None, None]
     phase, reach = (6.3 * torch.rand(len(template.pose_joints), 3, generator=generator) for _ in range(2))
     return Motion(
@@ -54,11 +54,11 @@ def test_bones_point_where_annys_do(template, smplx):
     assert apart.max() < 2.0
 
 
-def test_there_and_back(smplx):
-    """Its own skeleton carries a motion to other programs and back."""
+def test_conversion_of_smplx_to_a_clip_and_back_is_exact(smplx):
+    """The template's own skeleton carries a motion to other programs and back."""
     motion = _moving(smplx)
     clip = TemplateSkeleton(Reference(smplx)).clip(motion)
-    assert len(clip.names) == 1 + 53 + 1 + 10  # with the ends of head and fingers; a foot ends in its toes
+    assert len(clip.names) == 1 + 53 + 1 + 10  # including the ends of head and fingers; feet end in toe joints
     back = to_template(clip, JointMap.find(clip.names), Reference(smplx))
     assert _apart(_directions(smplx, motion), _directions(smplx, back)).max() < 1.0
     own = TemplateSkeleton(Reference(smplx)).motion(clip)

@@ -8,8 +8,8 @@ from ram_avatar.motion.conversion.vrm import BONES, FromHumanoid, Humanoid
 from ram_avatar.motion.motion import Motion
 
 TURN = math.sqrt(0.5)  # sine and cosine of 45 degrees: quaternions of quarter turns
-LEFT_ARM_DOWN = (0.0, 0.0, TURN, TURN)  # a quarter about Unity's z takes -x, where a left arm points, to -y
-RIGHT_ARM_FORWARD = (0.0, -TURN, 0.0, TURN)  # and about y, backwards, +x, where a right arm points, to +z
+LEFT_ARM_DOWN = (0.0, 0.0, TURN, TURN)  # a quarter turn about Unity's z takes -x, the left arm's direction, to -y
+RIGHT_ARM_FORWARD = (0.0, -TURN, 0.0, TURN)  # a backward quarter turn about y takes +x, the right arm's, to +z
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def convert(template):
 
 @pytest.fixture(scope="module")
 def joints_of(template, convert):
-    """A function: positions by role of what the template does for rotations of bones in Unity."""
+    """A function that returns the template's joint positions by role, for bone rotations in Unity."""
 
     def pose(rotations=None, **others):
         everything = {bone: (0.0, 0.0, 0.0, 1.0) for bone in BONES} | (rotations or {})
@@ -38,7 +38,7 @@ def _direction(joints, start: str, end: str) -> np.ndarray:
     return along / np.linalg.norm(along)
 
 
-def test_no_rotation_is_a_t_pose(joints_of):
+def test_zero_rotations_are_a_t_pose(joints_of):
     joints = joints_of()
     for side, out in (("L", 1.0), ("R", -1.0)):
         for start, end in (("upper_arm", "forearm"), ("forearm", "hand"), ("hand", "middle1"), ("index1", "index3")):
@@ -56,7 +56,7 @@ def test_no_rotation_is_a_t_pose(joints_of):
     assert _direction(joints, "hips", "neck1")[2] > 0.9
 
 
-def test_bones_turn_as_unity_turns_them(joints_of):
+def test_bones_rotate_as_in_unity(joints_of):
     joints = joints_of({"leftupperarm": LEFT_ARM_DOWN, "rightupperarm": RIGHT_ARM_FORWARD})
     assert _direction(joints, "upper_arm.L", "hand.L") @ [0, 0, -1] > 0.995
     assert _direction(joints, "upper_arm.R", "hand.R") @ [0, -1, 0] > 0.995
@@ -65,16 +65,16 @@ def test_bones_turn_as_unity_turns_them(joints_of):
     assert _direction(joints, "forearm.R", "hand.R") @ [0, -1, 0] > 0.995
     assert _direction(joints, "index1.L", "index3.L") @ [0, 0, -1] > 0.97
     assert _direction(joints, "middle1.L", "middle3.L") @ [1, 0, 0] > 0.97
-    # A quarter about y turns whoever looks along z to their right, which is -x here.
+    # A quarter turn about y takes a person who looks along z to their right, which is -x here.
     joints = joints_of({"hips": (0.0, TURN, 0.0, TURN)})
     assert _direction(joints, "foot.L", "toes.L")[0] < -0.9
-    # The head nods: a turn about x takes z to -y.
+    # The head nods: a rotation about x takes z to -y.
     joints = joints_of({"head": (0.3, 0.0, 0.0, math.sqrt(1 - 0.09))})
     assert joints["eye.L"][2] < joints_of()["eye.L"][2] - 0.02
 
 
 def test_the_forearm_takes_the_twist_of_the_hand(template, convert):
-    """A hand turned by 60 degrees about the arm: the wrist itself bends by nothing."""
+    """The hand is rotated by 60 degrees about the arm: the wrist itself does not bend."""
     twisted = Humanoid(rotations={"lefthand": (0.5, 0.0, 0.0, math.sqrt(0.75))})
     still = convert.frame(Humanoid(rotations={"lefthand": (0.0, 0.0, 0.0, 1.0)}))
     frame = convert.frame(twisted)
@@ -83,8 +83,8 @@ def test_the_forearm_takes_the_twist_of_the_hand(template, convert):
     assert abs(change[0] - math.radians(60)) < 0.1 and change[1] < 0.15
 
 
-def test_places_are_scaled_by_the_legs(template, convert):
-    """A humanoid with legs half as long stands half as far away, and twice as near it is at the template's height."""
+def test_positions_are_scaled_by_the_legs(template, convert):
+    """A humanoid with legs half as long stands half as far away; doubled distances put it at the template's height."""
     legs = {"leftlowerleg": (0.0, -0.2, 0.0), "leftfoot": (0.0, -0.2, 0.0)}
     here, there = (
         convert.frame(Humanoid({"hips": (x, 0.5, z)} | legs, {"hips": (0.0, 0.0, 0.0, 1.0)}))
@@ -103,7 +103,7 @@ def test_faces(template, convert):
         frame = convert.frame(Humanoid(rotations={"hips": (0, 0, 0, 1)}, blends=blends))
         return dict(zip(template.action_names, frame.facial_actions, strict=True)), frame.confidence[3]
 
-    actions, seen = face(jawopen=0.4, eyeblinkleft=1.0, a=1.0)  # perfect sync: presets beside it are not added
+    actions, seen = face(jawopen=0.4, eyeblinkleft=1.0, a=1.0)  # perfect sync: presets are not added to it
     assert actions["jawOpen"] == 0.4 and actions["eyeBlinkLeft"] == 1.0 and seen == 1
     actions, _ = face(blink=1.0, aa=0.5, joy=1.0)
     assert actions["eyeBlinkLeft"] == actions["eyeBlinkRight"] == 1.0
@@ -112,8 +112,8 @@ def test_faces(template, convert):
     assert max(actions.values()) == 0 and seen == 0
 
 
-def test_values_decide_whose_face_it_is(template, convert):
-    """A perfect-sync model driven by lip sync sends all of ARKit's names at 0 and moves the vowels alone."""
+def test_values_decide_which_blend_shapes_count(template, convert):
+    """A perfect-sync model with lip sync sends all of ARKit's names at 0 and moves only the vowels."""
 
     def face(**blends):
         silent = {name.lower(): 0.0 for name in template.action_names}
@@ -124,13 +124,13 @@ def test_values_decide_whose_face_it_is(template, convert):
     assert face(o=1.0)["mouthFunnel"] == pytest.approx(0.6)
     assert face(blink=1.0)["eyeBlinkRight"] == 1.0
     assert face(a=1.0, jawopen=0.2)["jawOpen"] == pytest.approx(0.2)  # ARKit's own values win
-    eyes_by_camera = face(a=1.0, eyeblinkleft=0.5, blink=1.0)  # and the mouth by lip sync
+    eyes_by_camera = face(a=1.0, eyeblinkleft=0.5, blink=1.0)  # the mouth is driven by lip sync
     assert eyes_by_camera["eyeBlinkLeft"] == 0.5 and eyes_by_camera["eyeBlinkRight"] == 0
     assert eyes_by_camera["jawOpen"] == pytest.approx(0.6)
     assert max(face().values()) == 0
 
 
-def test_what_is_not_told_has_no_confidence_and_rests(template, convert):
+def test_parts_without_data_rest_without_confidence(template, convert):
     frame = convert.frame(Humanoid(rotations={"hips": (0.0, 0.0, 0.0, 1.0), "leftthumbproximal": (0.0, 0.0, 0.0, 1.0)}))
     assert frame.confidence.tolist() == [1, 1, 0, 0, 1, 1, 1, 1]
     row = template.pose_roles.index("index1.R")

@@ -14,12 +14,12 @@ from ram_avatar.motion.formats.amass import (
     read_amass,
 )
 
-UPRIGHT = (math.pi / 2, 0.0, 0.0)  # of a z-up world: who has it faces -y
+UPRIGHT = (math.pi / 2, 0.0, 0.0)  # root rotation of a person facing -y in a z-up world
 
 
 @pytest.fixture()
 def write(tmp_path):
-    """A function that writes an archive of an upright person, with other arrays added, changed or left out (None)."""
+    """A function that writes an archive of an upright person, with arrays added, changed or left out (None)."""
 
     def make(frames: int = 2, width: int = 156, root=UPRIGHT, **changes):
         poses = np.zeros((frames, width))
@@ -41,7 +41,7 @@ def bent(joints: dict[str, str], name: str, rotvec) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("joints", "fingers"), [(SMPL, 0), (SMPLH, 30), (SMPLX, 30)])
-def test_a_person_stands_upright_and_faces_the_front(write, joints, fingers):
+def test_a_person_stands_upright_and_faces_forward(write, joints, fingers):
     clip = read_amass(write(3, 3 * len(joints)))
     assert (len(clip), clip.fps, clip.names) == (3, 120.0, list(joints))
     assert sum(name[-1] in "123" and "spine" not in name for name in clip.names) == fingers
@@ -77,7 +77,7 @@ def test_lengths_are_shares_of_the_height(write):
         ("right_middle1", (0, 0, math.pi / 2), "right_middle2", (0, 0, -1)),  # the finger to the palm
     ],
 )
-def test_one_joint_turned(write, turned, rotvec, child, direction):
+def test_one_rotated_joint(write, turned, rotvec, child, direction):
     clip = read_amass(write(1, poses=bent(SMPLH, turned, rotvec)))
     _, positions = clip.forward()
     bone = positions[0, clip.joint(child)] - positions[0, clip.joint(turned)]
@@ -95,8 +95,8 @@ def test_a_person_turns_about_the_vertical(write):
     ("up", "root", "place"),
     [("z", UPRIGHT, (0.5, 1.0, 0.9)), ("y", (0, 0, 0), (0.5, -0.9, 1.0)), ("-y", (math.pi, 0, 0), (0.5, 0.9, -1.0))],
 )
-def test_which_way_is_up(write, up, root, place):
-    """Told, or seen from an upright person; in AMASS's own files it is z, even for people who lie."""
+def test_up_axis(write, up, root, place):
+    """Given, or detected from an upright person; AMASS's own files have z up, even for people who lie."""
     for clip in (read_amass(write(root=root)), read_amass(write(root=root), up=up)):
         assert torch.allclose(clip.rotations, torch.eye(3).expand_as(clip.rotations), atol=1e-5)
         assert torch.allclose(clip.root[0], torch.tensor(place))
@@ -104,7 +104,7 @@ def test_which_way_is_up(write, up, root, place):
     assert torch.allclose(clip.root[0], torch.tensor([0.5, 1.0, 0.9]))
 
 
-def test_parts_are_put_together(write):
+def test_parts_are_joined(write):
     """The order of the joints in a file: body, jaw, eyes, left hand, right hand."""
     poses = 0.3 * np.random.default_rng(0).standard_normal((4, 165))
     poses[:, :3] = UPRIGHT
@@ -123,7 +123,7 @@ def test_parts_are_put_together(write):
 
 
 def test_the_parts_of_amass(write):
-    """Its own names for them; SMPL+H has no jaw and no eyes."""
+    """AMASS's own part names; SMPL+H has no jaw and no eyes."""
     poses = 0.3 * np.random.default_rng(0).standard_normal((4, 165))
     poses[:, :3] = UPRIGHT
     names = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
@@ -150,7 +150,7 @@ def test_frame_rates(write):
     assert read_amass(write(mocap_framerate=None, mocap_frame_rate=np.array(30))).fps == 30
     assert read_amass(write(mocap_framerate=None, fps=np.array([25.0]))).fps == 25
     assert read_amass(write(mocap_framerate=None), fps=59.94).fps == 59.94
-    assert read_amass(write(), fps=59.94).fps == 120  # a file's own rate counts
+    assert read_amass(write(), fps=59.94).fps == 120  # the file's own rate takes precedence
     with pytest.raises(UserError, match=r"m\.npz: has no frame rate \(mocap_framerate.*--fps"):
         read_amass(write(mocap_framerate=None))
 
@@ -174,12 +174,12 @@ def test_frame_rates(write):
         ({"mocap_framerate": np.array([1.0, 2.0])}, "mocap_framerate must be one positive number"),
     ],
 )
-def test_what_is_wrong_is_said(write, changes, cause):
+def test_errors_name_the_cause(write, changes, cause):
     with pytest.raises(UserError, match=rf"m\.npz: .*{cause}"):
         read_amass(write(**changes))
 
 
-def test_parts_that_do_not_fit(write):
+def test_inconsistent_parts_are_refused(write):
     parts = {"poses": None, "global_orient": np.zeros((2, 3)), "body_pose": np.zeros((2, 63))}
     with pytest.raises(UserError, match="has 5 frames of jaw_pose, but 2 of body_pose"):
         read_amass(write(**parts, jaw_pose=np.zeros((5, 3))))
@@ -201,7 +201,7 @@ def test_other_files_are_refused(write, tmp_path, monkeypatch):
     path.write_bytes(damaged)
     with pytest.raises(UserError, match=r"m\.npz: .*damaged"):
         read_amass(path)
-    for field in (6, 42):  # of the first entry in the table of contents: the version that it needs, its place
+    for field in (6, 42):  # of the first directory entry: required version, and offset
         table = bytearray(whole)
         start = whole.index(b"PK\x01\x02") + field
         table[start : start + 2] = b"\xff\xff"

@@ -8,7 +8,7 @@ import torch
 from ram_avatar.core.errors import UserError
 from ram_avatar.motion.formats.amc import read_amc
 
-# A leg. Units of one metre; the shin's own x axis points along the file's -z.
+# A leg. The unit is one metre; the shin's own x axis points along the file's -z.
 ASF = """# a comment
 :version 1.10
 :units
@@ -86,7 +86,7 @@ tibia 0
 
 @pytest.fixture()
 def leg(tmp_path):
-    """A function that writes the leg's two files, changed by replacing text, and returns the motion's path."""
+    """A function that writes the leg's two files, edited by replacing text, and returns the motion's path."""
 
     def write(old: str = "", new: str = ""):
         (tmp_path / "07.asf").write_text(ASF.replace(old, new) if old else ASF)
@@ -98,7 +98,7 @@ def leg(tmp_path):
 
 @pytest.fixture(scope="module")
 def cmu(shared, tmp_path_factory):
-    """A function that gives the path of a clip of CMU's database."""
+    """A function that returns the path of a clip of CMU's database."""
     archive = shared / "motions" / "cmu_asf_amc_subset.tgz"
     if not archive.is_file():
         pytest.skip(f"no {archive}")
@@ -115,7 +115,7 @@ def cmu(shared, tmp_path_factory):
     return lambda clip: folder / f"{clip}.amc"
 
 
-def test_joints_are_where_the_angles_put_them(leg):
+def test_joint_positions_follow_from_the_angles(leg):
     clip = read_amc(leg())
     assert clip.names == ["root", "hip", "femur", "tibia", "tibia_end"]
     assert clip.parents == [-1, 0, 1, 2, 3] and clip.fps == 120 and len(clip) == 5
@@ -147,7 +147,7 @@ def test_units_of_length_and_angle(leg):
     assert torch.allclose(radians, metres, atol=1e-5)
 
 
-def test_where_the_skeleton_is_found(leg, tmp_path):
+def test_the_skeleton_is_found(leg, tmp_path):
     path = leg()
     other = tmp_path / "elsewhere" / "walk.amc"
     other.parent.mkdir()
@@ -172,7 +172,7 @@ def test_where_the_skeleton_is_found(leg, tmp_path):
         ("02_01", ["03", "04"], None),
     ],
 )
-def test_the_skeleton_among_several(leg, tmp_path, motion, skeletons, taken):
+def test_the_skeleton_is_chosen_among_several(leg, tmp_path, motion, skeletons, taken):
     text = leg().read_text()
     (tmp_path / "07.asf").unlink()
     for name in skeletons:
@@ -186,7 +186,7 @@ def test_the_skeleton_among_several(leg, tmp_path, motion, skeletons, taken):
         assert torch.allclose(read_amc(path).offsets[-1], torch.tensor([0, 0, -0.3]))
 
 
-def test_byte_order_marks_are_passed_over(leg, tmp_path):
+def test_byte_order_marks_are_ignored(leg, tmp_path):
     whole = read_amc(leg())
     for path in tmp_path.iterdir():
         path.write_text(path.read_text(), encoding="utf-8-sig")
@@ -204,10 +204,10 @@ def test_byte_order_marks_are_passed_over(leg, tmp_path):
         ("length 0.0254", "length 0", r"07\.asf: line 5: length must be positive"),
         ("axis 0 90 0 XYZ", "axis 0 90 0 ABC", r"07\.asf: "),
         ("dof rx\n", "dof rx ru\n", r"07\.asf: 'rx ru' are not the degrees of freedom"),
-        ("dof rx\n", "dof rx tx\n", r"07\.asf: line 39: bones that move apart are not supported"),
+        ("dof rx\n", "dof rx tx\n", r"07\.asf: line 39: bones that translate are not supported"),
         ("hip femur", "hip thigh", r"07\.asf: line 45: there is no bone thigh"),
         ("femur tibia", "femur tibia hip", r"07\.asf: the bone hip has two parents"),
-        ("    femur tibia\n", "", r"07\.asf: the bone tibia hangs on nothing"),
+        ("    femur tibia\n", "", r"07\.asf: the bone tibia is not in the hierarchy"),
         ("3\nroot", "7\nroot", r"07_01\.amc: line 12: frame 7, but 3 comes next"),
         ("tibia 90", "shin 90", r"07_01\.amc: line 15: there is no bone shin in the skeleton"),
         ("tibia 90", "tibia 90 3", r"07_01\.amc: line 15: needs 1 finite numbers"),
@@ -216,7 +216,7 @@ def test_byte_order_marks_are_passed_over(leg, tmp_path):
         (AMC, ":DEGREES\n", r"07_01\.amc: not an Acclaim motion, it has no frames"),
     ],
 )
-def test_what_is_wrong_is_said(leg, old, new, cause):
+def test_errors_name_the_cause(leg, old, new, cause):
     with pytest.raises(UserError, match=cause):
         read_amc(leg(old, new))
 
@@ -236,12 +236,12 @@ def test_files_that_cannot_be_read(leg, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("clip", ["03_01", "02_01"])
-def test_people_of_cmu_walk_upright_where_they_face(cmu, clip):
+def test_cmu_people_walk_upright_and_forward(cmu, clip):
     clip = read_amc(cmu(clip))
     turns, positions = clip[::20].forward()
     at = lambda name: positions[:, clip.joint(name)]
     tall = positions[..., 2].amax(1) - positions[..., 2].amin(1)
-    assert 1.45 < tall.median() < 1.9  # from the toes to the top of the skull's bone
+    assert 1.45 < tall.median() < 1.9  # from the toes to the top of the head bone
     for side in "lr":
         assert (at(f"{side}femur")[:, 2] - at(f"{side}foot")[:, 2] > 0.4).all()
     assert (at("head_end")[:, 2] > at("lfemur")[:, 2] + 0.4).all()
@@ -252,8 +252,8 @@ def test_people_of_cmu_walk_upright_where_they_face(cmu, clip):
     assert way.norm() > 2 and (front @ (way / way.norm()) > 0.8).all()
 
 
-def test_a_frame_of_cmu_is_that_of_the_definition(cmu):
-    """A plain twin: every bone ends at its parent's end plus its own vector, turned by C M C^-1 of all above it."""
+def test_a_cmu_frame_agrees_with_the_definition(cmu):
+    """A plain twin: each bone ends at its parent's end plus its own vector, rotated by C M C^-1 of all bones above."""
     path, frame = cmu("03_01"), 200
     skeleton = path.with_name("03.asf").read_text()
     motion = re.search(rf"^{frame}\n(.*?)^{frame + 1}\n", path.read_text(), re.M | re.S)[1]

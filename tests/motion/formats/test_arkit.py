@@ -14,7 +14,7 @@ def recording(tmp_path, *rows: str, header: str = HEADER):
 
 
 def ramp(clocks: list[str]) -> list[str]:
-    """Rows whose jaw opens by a hundredth each."""
+    """Return rows in which the jaw opens by a hundredth each."""
     return [f"{clock},61,0.5,{index / 100},0,-0.3" for index, clock in enumerate(clocks)]
 
 
@@ -30,12 +30,12 @@ def test_round_trip(tmp_path, fps):
 def test_columns_are_found_by_name(tmp_path):
     path = recording(tmp_path, "01:00:00:58.0,61,0.25,0.5,1.5,9", "01:00:01:00.0,61,0.25,0.5,-0.1,9")
     actions, fps = read_live_link(path, NAMES)
-    assert fps == 30.0  # of a clock that counts 60
+    assert fps == 30.0  # with a clock of 60
     assert torch.allclose(actions, torch.tensor([[0.5, 0.25, 1.0], [0.5, 0.25, 0.0]]))
 
 
 @pytest.mark.parametrize("count", [10, 12, 15, 17, 20, 24, 25, 30, 60])
-def test_the_clock_is_read_off_its_frames(tmp_path, count):
+def test_the_clock_rate_is_inferred_from_frame_numbers(tmp_path, count):
     clocks = [f"23:59:{58 + i // count}:{i % count:02d}" for i in range(2 * count)]
     clocks += [f"00:00:00:{i:02d}.000" for i in range(count)]  # over midnight
     actions, fps = read_live_link(recording(tmp_path, *ramp(clocks)), NAMES)
@@ -45,7 +45,7 @@ def test_the_clock_is_read_off_its_frames(tmp_path, count):
 
 @pytest.mark.parametrize(("camera", "clock"), [(10, 60), (15, 30), (15, 60), (12, 24), (6, 24), (20, 60), (25, 50)])
 def test_a_camera_slower_than_its_clock(tmp_path, camera, clock):
-    """It leaves frame numbers out: 0, 4, 8 to 56 of a clock that counts 60."""
+    """Such a camera skips frame numbers: 0, 4, 8 to 56 of a clock of 60."""
     step = clock // camera
     clocks = [f"10:00:0{i // camera}:{i % camera * step:02d}" for i in range(4 * camera)]
     actions, fps = read_live_link(recording(tmp_path, *ramp(clocks)), NAMES)
@@ -53,8 +53,8 @@ def test_a_camera_slower_than_its_clock(tmp_path, camera, clock):
     assert torch.allclose(actions[:, 0], torch.arange(4 * camera).div(100).clamp(max=1), atol=1e-4)
 
 
-def test_fractions_that_creep(tmp_path):
-    """The app counts up thousandths of a frame; 14.985 is no rate of a camera, 29.97 is."""
+def test_creeping_fractions(tmp_path):
+    """The app adds thousandths of a frame; 14.985 is not a camera's rate, 29.97 is."""
     for clock, rate in ((15, 15.0), (30, 29.97)):
         clocks = [f"10:00:0{i // clock}:{i % clock + i / 1000:06.3f}" for i in range(4 * clock)]
         actions, fps = read_live_link(recording(tmp_path, *ramp(clocks)), NAMES)
@@ -62,13 +62,13 @@ def test_fractions_that_creep(tmp_path):
         assert torch.allclose(actions[:, 0], torch.arange(4 * clock).div(100).clamp(max=1), atol=1e-4)
 
 
-def test_frames_dropped_at_every_turn_of_a_short_clip(tmp_path):
+def test_dropped_frames_in_a_short_clip(tmp_path):
     clocks = [*(f"10:00:00:{i:02d}" for i in range(10, 28)), *(f"10:00:01:{i:02d}" for i in range(12))]
     assert read_live_link(recording(tmp_path, *ramp(clocks)), NAMES)[1] == 30.0
 
 
-def test_a_rate_that_the_file_does_not_tell(tmp_path):
-    """All frames within a second, or no times at all: the user's rate is the file's."""
+def test_a_rate_that_the_file_does_not_state(tmp_path):
+    """All frames within a second, or no times at all: the given rate is used."""
     within = ramp([f"10:00:01:{i:02d}" for i in range(12)])
     without = [row.split(",", 1)[1] for row in within]
     for path in (recording(tmp_path, *within), recording(tmp_path, *without, header=HEADER.split(",", 1)[1])):
@@ -78,7 +78,7 @@ def test_a_rate_that_the_file_does_not_tell(tmp_path):
         assert fps == 15.0 and torch.allclose(actions[:, 0], torch.arange(12).div(100), atol=1e-5)
 
 
-def test_seconds_in_the_place_of_timecodes(tmp_path):
+def test_seconds_instead_of_timecodes(tmp_path):
     """Audio2Face's columns: a number, timeCode in rounded seconds, blendShapes.NAME."""
     header = ",timeCode,blendShapes.EyeBlinkLeft,blendShapes.JawOpen,blendShapes.TongueOut\n"
     rows = [f"{i},{i / 30:.4f},0.25,{i / 100},0" for i in range(90) if i not in (20, 21, 50)]
@@ -119,7 +119,7 @@ def test_a_name_within_another_is_not_its_column(tmp_path):
 
 
 def test_gaps_are_bridged(tmp_path):
-    """Frames that were dropped, that have no face, or the time of the one before."""
+    """Frames that were dropped, that show no face, or that repeat the time of the one before."""
     rows = ramp([f"10:00:0{i // 30}:{i % 30:02d}" for i in range(90)])
     broken = [*rows[:10], *rows[13:20], rows[20].split(",")[0] + ",0", rows[21].split(",")[0] + ",0,,,,", *rows[22:]]
     broken.insert(30, broken[29].replace("0.5", "0.9"))
@@ -128,7 +128,7 @@ def test_gaps_are_bridged(tmp_path):
     assert fps == 30 and torch.allclose(bridged, whole, atol=1e-5)
 
 
-def test_absent_actions_are_told(tmp_path, listener):
+def test_missing_actions_are_noted(tmp_path, listener):
     rows = ramp(["10:00:00:59", "10:00:01:00", "10:00:01:01"])
     actions, _ = read_live_link(recording(tmp_path, *rows), ["jawOpen", "cheekPuff"], listener)
     assert (actions[:, 1] == 0).all() and actions[2, 0] > 0
@@ -157,7 +157,7 @@ GOOD = ramp(["10:00:00:59", "10:00:01:00", "10:00:01:01"])
         (["0,61,0,0,0,0", "0.001,61,0,0,0,0", "99999,61,0,0,0,0"], "too far apart"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, rows, cause):
+def test_errors_name_the_cause(tmp_path, rows, cause):
     with pytest.raises(UserError, match=rf"take\.csv: .*{cause}"):
         read_live_link(recording(tmp_path, *rows), NAMES)
 

@@ -48,7 +48,7 @@ Frame Time: 0.0333333
 
 @pytest.fixture()
 def read(tmp_path):
-    """A function that reads a text as a file."""
+    """A function that reads text as a file."""
 
     def read(text: str | bytes, **options) -> SkeletalClip:
         path = tmp_path / "clip.bvh"
@@ -70,13 +70,13 @@ def random_clip(frames: int, moving: bool) -> SkeletalClip:
     return SkeletalClip(names, [-1, 0, 0, 1, 2, 3], offsets, rotations, torch.randn(frames, 3), 25.0, translations)
 
 
-def test_joints_are_where_the_file_says(read):
+def test_joint_positions_follow_from_the_file(read):
     clip = read(GOOD)
     assert clip.names == ["Hips", "Arm", "Arm_end", "Leg", "Foot"] and clip.fps == 30.0
     _, positions = clip.forward()
     at_rest = torch.tensor([[0, 0, 1.0], [0, 0, 1.5], [0.6, 0, 1.5], [0.1, 0, 1.0], [0.1, 0, 0.1]])
     assert torch.allclose(positions[0], at_rest, atol=1e-6)
-    # 90 degrees about the vertical turns the left to the back; the arm's own turn then lifts its end.
+    # 90 degrees about the vertical rotate left to back; the arm's own rotation then lifts its end.
     turned = torch.tensor([[0.1, -0.2, 1.0], [0.1, -0.2, 1.5], [0.1, -0.2, 2.1], [0.1, -0.1, 1.0], [0.1, -0.1, 0.1]])
     assert torch.allclose(positions[1], turned, atol=1e-6)
 
@@ -87,7 +87,7 @@ def test_any_order_of_channels(read, order):
     angles = {"X": 20.0, "Y": -50.0, "Z": 110.0}
     text = GOOD.replace("Yrotation Xrotation Zrotation", channels)
     text = text.replace("0 0 90 0 0 90", "0 0 0 " + " ".join(str(angles[axis]) for axis in order))
-    axes = {"X": [1.0, 0, 0], "Y": [0, 0, 1.0], "Z": [0, -1.0, 0]}  # of the file, in our world
+    axes = {"X": [1.0, 0, 0], "Y": [0, 0, 1.0], "Z": [0, -1.0, 0]}  # the file's, in world axes
     expected = torch.eye(3)
     for axis in order:
         expected = expected @ roma.rotvec_to_rotmat(torch.tensor(axes[axis]) * np.radians(angles[axis]).item())
@@ -106,7 +106,7 @@ def test_positions_of_a_joint_replace_its_offset(read):
 
 @pytest.mark.parametrize("scale", [0.01, 1 / 2.54, 1.0, 10.0, 0.45 / 2.54, 37.0])
 def test_units_are_guessed(read, scale):
-    """Metres, inches, centimetres, millimetres, CMU's, and one that nobody has."""
+    """Metres, inches, centimetres, millimetres, CMU's unit, and an unknown one."""
     scaled = []
     for line in GOOD.splitlines():
         words = line.split()
@@ -116,7 +116,7 @@ def test_units_are_guessed(read, scale):
     assert abs(float(read("\n".join(scaled), metres_per_unit=0.01).offsets[4].norm()) - 0.9 * scale) < 1e-4
 
 
-def test_fast_and_odd_but_right(read):
+def test_unusual_but_valid_files(read):
     assert read(GOOD.replace("\n", "\r\n")).names[1] == "Arm"
     assert read(b"\xef\xbb\xbf" + GOOD.replace("Frames: ", "Frames:\t").encode()).fps == 30.0
     assert abs(read(GOOD.replace("0.0333333", "0.0416")).fps - 1 / 0.0416) < 1e-9
@@ -132,8 +132,8 @@ def test_fast_and_odd_but_right(read):
         ("JOINT Leg", "ROOT Leg", "line 14: a second ROOT"),
         ("JOINT Leg", "JOINT Arm", "line 14: a second joint with the name 'Arm'"),
         ("}\nMOTION", "MOTION", "line 27: the hierarchy ends before 'Hips' is closed"),
-        ("}\nMOTION", "}\n}\nMOTION", "line 29: '}' is not expected"),
-        ("CHANNELS 6", "CHANNELS 5", "line 5: says 5 channels and names 6"),
+        ("}\nMOTION", "}\n}\nMOTION", "line 29: unexpected '}'"),
+        ("CHANNELS 6", "CHANNELS 5", "line 5: states 5 channels, but names 6"),
         ("Yrotation Xrotation Zrotation", "Yrotation Wrotation Zrotation", "line 8: channels must be"),
         ("Yrotation Xrotation Zrotation", "Yrotation Yrotation Zrotation", "line 8: channels must be"),
         ("OFFSET 0 50 0", "OFFSET 0 50", "line 7: OFFSET needs three numbers"),
@@ -141,8 +141,8 @@ def test_fast_and_odd_but_right(read):
         ("    OFFSET 0 50 0\n", "", "line 12: 'Arm' has no OFFSET"),
         ("Frames: 2", "Frames: 0", "line 30: expected 'Frames:'"),
         ("Frames: 2", "Frames: -1", "line 30: expected 'Frames:'"),
-        ("Frames: 2", "Frames: 3", "says 3 frames, but 2 follow"),
-        ("Frames: 2", "Frames: 1", "says 1 frames, but 2 follow"),
+        ("Frames: 2", "Frames: 3", "states 3 frames, but 2 follow"),
+        ("Frames: 2", "Frames: 1", "states 1 frames, but 2 follow"),
         ("Frames: 2", "Frames: 999999999", "but 2 follow"),
         ("Frame Time: 0.0333333", "Frame Time: 0", "line 31: expected 'Frame Time:'"),
         ("Frame Time: 0.0333333", "Frame Rate: 30", "line 31: expected 'Frame Time:'"),
@@ -152,14 +152,14 @@ def test_fast_and_odd_but_right(read):
         ("10 100 20", "100 20", "line 33: has 14 numbers, but the hierarchy has 15"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(read, old, new, cause):
+def test_errors_name_the_line(read, old, new, cause):
     assert old in GOOD
     with pytest.raises(UserError, match=r"clip\.bvh.*" + cause.replace("(", r"\(")) as error:
         read(GOOD.replace(old, new, 1))
     assert "\n" not in str(error.value)
 
 
-def test_bones_without_lengths(read):
+def test_bones_without_length_are_refused(read):
     flat = "\n".join("OFFSET 0 0 0" if "OFFSET" in line else line for line in GOOD.splitlines())
     with pytest.raises(UserError, match="none of its bones"):
         read(flat)
@@ -173,7 +173,7 @@ def test_junk_is_refused(read, content):
         read(content)
 
 
-def test_cut_off_anywhere_is_refused(read):
+def test_truncated_files_are_refused(read):
     for length in range(0, len(GOOD) - 3, 7):
         with pytest.raises(UserError, match=r"clip\.bvh"):
             read(GOOD[:length])
@@ -189,7 +189,7 @@ def test_absent_and_too_large(tmp_path):
 
 
 @pytest.mark.parametrize("moving", [False, True])
-def test_out_and_in_again(tmp_path, moving):
+def test_written_files_read_back(tmp_path, moving):
     clip = random_clip(50, moving)
     write_bvh(tmp_path / "a.bvh", clip)
     again = read_bvh(tmp_path / "a.bvh")
@@ -201,7 +201,7 @@ def test_out_and_in_again(tmp_path, moving):
     assert list(tmp_path.iterdir()) == [tmp_path / "a.bvh"]
 
 
-def test_writing_into_no_folder(tmp_path):
+def test_writing_to_a_missing_folder(tmp_path):
     with pytest.raises(UserError, match=r"a\.bvh|nowhere"):
         write_bvh(tmp_path / "nowhere" / "a.bvh", random_clip(2, False))
 
@@ -232,4 +232,4 @@ def test_all_real_files(archive, read):
         positions = clip.forward()[1]
         legs = positions[:, clip.joint("UpperLeg_L")] - positions[:, clip.joint("LowerLeg_L")]
         assert 0.3 < legs.norm(dim=-1).median() < 0.5, name
-    assert longest < 0.5  # seconds of the processor
+    assert longest < 0.5  # seconds of processor time

@@ -1,4 +1,4 @@
-"""Files that somebody damaged, by accident or on purpose: they are read, or refused in a line."""
+"""Damaged or malicious files: they are read, or refused in one line."""
 
 import io
 import random
@@ -40,7 +40,7 @@ SHAPES = [(), (0,), (3,), (10, 0), (10, 3), (0, 63), (10, 69), (10, 23, 3), (10,
 
 
 def of_text(text: str, chance: random.Random) -> bytes:
-    """A few mutations of a text: numbers and words, lines, bytes, its end."""
+    """Mutate a text: numbers and words, lines, bytes, its end."""
     for _ in range(chance.choice([1, 1, 2, 5])):
         lines = text.split("\n")
         at = chance.randrange(len(lines))
@@ -49,7 +49,7 @@ def of_text(text: str, chance: random.Random) -> bytes:
             lines[at] = re.sub(r"(?<=[\s,;])-?\d+\.\d+", chance.choice(NUMBERS), lines[at], count=1)
         elif kind <= 2:
             words = re.split(r"([\s,;]+)", lines[at])
-            words[chance.randrange(0, len(words), 2)] = chance.choice(WORDS)  # between them is white space
+            words[chance.randrange(0, len(words), 2)] = chance.choice(WORDS)  # the odd ones are white space
             lines[at] = "".join(words)
         elif kind == 3:
             del lines[at]
@@ -65,7 +65,7 @@ def of_text(text: str, chance: random.Random) -> bytes:
 
 
 def of_arrays(arrays: dict, chance: random.Random) -> bytes:
-    """An archive with arrays of other values, shapes and types, others missing, or bytes changed."""
+    """Return an archive with arrays of other values, shapes and types, missing arrays, or changed bytes."""
     arrays = dict(arrays)
     for _ in range(chance.choice([1, 1, 2])):
         key = chance.choice(list(arrays))
@@ -100,7 +100,7 @@ def of_arrays(arrays: dict, chance: random.Random) -> bytes:
 
 @pytest.fixture()
 def check(template, monkeypatch, tmp_path):
-    """A function that reads a hundred mutations, each a dictionary of contents by file name, the first to be read."""
+    """A function that reads a hundred mutations, each a dictionary of contents by file name; the first one is read."""
     reference = Reference(template)
     monkeypatch.setattr(skeletal, "Reference", lambda *_: reference)
 
@@ -116,7 +116,7 @@ def check(template, monkeypatch, tmp_path):
             except UserError as error:
                 assert "\n" not in str(error), number
                 refused += 1
-        assert 0.2 < refused / MUTATIONS < 0.95  # some of both, or nothing was tried
+        assert 0.2 < refused / MUTATIONS < 0.95  # both outcomes occur, or the test shows nothing
 
     return check
 
@@ -155,7 +155,7 @@ def test_our_own_files(template, check, random_motion, tmp_path):
     check(lambda chance: {"m.npz": of_arrays(arrays, chance)})
 
 
-# A person in CMU's names: bone, its parent, its direction (left, up, front), its length.
+# A person with CMU's names: bone, parent, direction (left, up, front), length.
 BONES = [
     *((bone, parent, (0, 1, 0), 2.0) for bone, parent in (("lowerback", "root"), ("upperback", "lowerback"))),
     *((bone, parent, (0, 1, 0), 2.0) for bone, parent in (("thorax", "upperback"), ("lowerneck", "thorax"))),
@@ -187,7 +187,7 @@ def test_acclaim(check, tmp_path):
         turns = (f"{name} {' '.join(f'{v:.3f}' for v in generator.normal(0, 10, 3))}" for name, *_ in BONES)
         rows += [str(frame), "root 0 16 0 0 0 0", *turns]
     motion = "\n".join(rows)
-    (tmp_path / "other.asf").write_text(skeleton)  # two in the folder: the name decides
+    (tmp_path / "other.asf").write_text(skeleton)  # of two in the folder, the name decides
 
     def mutate(chance):
         first = chance.random() < 0.5

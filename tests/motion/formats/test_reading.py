@@ -31,7 +31,7 @@ def test_our_own_file_is_exact(template, random_motion, tmp_path):
 
 
 def test_amass_walks_upright_and_faces_the_camera(template, tmp_path):
-    """A T-pose that stands with its back to the camera is turned about."""
+    """A T-pose that stands with its back to the camera is turned around."""
     poses = np.zeros((20, 165))
     upright, away = np.pi / 2, np.pi
     from scipy.spatial.transform import Rotation
@@ -48,7 +48,7 @@ def test_amass_walks_upright_and_faces_the_camera(template, tmp_path):
     assert abs(height["wrist.L"] - height["upperarm01.L"]) < 0.1  # arms stretched out
 
 
-def test_a_face_moves_alone(template, tmp_path):
+def test_a_facial_recording_moves_only_the_face(template, tmp_path):
     actions = torch.rand(90, len(template.action_names))
     write_live_link(tmp_path / "f.csv", actions, template.action_names, 30.0)
     motion = read_motion(tmp_path / "f.csv", template)
@@ -56,8 +56,8 @@ def test_a_face_moves_alone(template, tmp_path):
     assert motion.confidence[0].tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
 
 
-def test_facing_camera_keeps_what_happens(random_motion):
-    """A turn about the vertical: distances walked and heights stay, and doing it twice changes nothing."""
+def test_facing_camera_only_rotates_about_the_vertical(random_motion):
+    """A rotation about the vertical: distances and heights stay, and applying it twice changes nothing."""
     motion = random_motion(7, turn=0.8)
     turned = facing_camera(motion)
     assert abs(float(_forward(turned)[3, 0])) < 1e-4 and _forward(turned)[3, 1] < 0
@@ -86,7 +86,7 @@ def test_very_short_clips(template, stranger, tmp_path, frames):
         assert len(motion) == frames and all(torch.isfinite(values).all() for values in motion.parameters()), name
 
 
-def test_a_rate_is_made(template, stranger, tmp_path):
+def test_clips_are_resampled(template, stranger, tmp_path):
     clip = stranger(41)
     write_bvh(tmp_path / "a.bvh", clip)
     assert len(read_motion(tmp_path / "a.bvh", template, options=ReadOptions(fps=50.0))) == 81
@@ -101,7 +101,7 @@ def test_a_rate_is_made(template, stranger, tmp_path):
 
 
 @pytest.mark.parametrize("fps", [0.0, -1.0, 1001.0, float("nan"), float("inf")])
-def test_rates_that_cannot_be(fps):
+def test_impossible_rates_are_refused(fps):
     with pytest.raises(UserError, match="frames a second are not possible"):
         ReadOptions(fps=fps)
 
@@ -117,7 +117,7 @@ def test_options_without_a_use_are_refused(template, random_motion, tmp_path):
 
 
 def test_the_rate_of_a_file_without_one(template, tmp_path):
-    """It is told, and not resampled: as many frames come as there are."""
+    """It is given, and nothing is resampled: the number of frames stays."""
     poses = np.zeros((10, 72))
     poses[:, 0] = np.pi / 2
     np.savez(tmp_path / "a.npz", poses=poses, trans=np.tile([0, 0, 0.95], (10, 1)))
@@ -128,7 +128,7 @@ def test_the_rate_of_a_file_without_one(template, tmp_path):
         assert (len(motion), motion.fps) == (10, fps)
 
 
-def test_a_strange_skeleton_is_told_with_its_file(template, stranger, tmp_path):
+def test_errors_about_skeletons_name_the_file(template, stranger, tmp_path):
     clip = stranger()
     clip.names[clip.joint("LeftForeArm")] = "Tentacle"
     write_bvh(tmp_path / "odd.bvh", clip)
@@ -137,7 +137,7 @@ def test_a_strange_skeleton_is_told_with_its_file(template, stranger, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_a_bone_without_length_is_told_with_its_file(template, stranger, tmp_path):
+def test_errors_about_bones_name_the_file(template, stranger, tmp_path):
     clip = stranger()
     for name in ("lowerleg02.R", "RightFoot"):  # between knee and ankle
         if name in clip.names:
@@ -172,7 +172,7 @@ print(len(read_motion(sys.argv[2], template)), (peak() - before) // 1024)
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".bvh", ".npz"])
 def test_long_clips_take_bounded_memory(stranger, tmp_path, suffix):
-    """Under 20 kB a frame, so under 2 GB for 100,000 frames, an hour: BVH with 59 joints, AMASS with 52."""
+    """Under 20 kB per frame, so under 2 GB for 100,000 frames, an hour: BVH with 59 joints, AMASS with 52."""
     for name, frames in (("short", 20), ("long", _FRAMES)):
         if suffix == ".npz":
             poses = np.zeros((frames, 156))

@@ -8,7 +8,7 @@ from ram_avatar.motion.formats.writing import write_motion
 
 
 class Notes(Silent):
-    """Somebody who reads what is said."""
+    """Collects notes."""
 
     def __init__(self):
         self.said = []
@@ -25,7 +25,7 @@ def test_our_own_format_is_exact(template, random_motion, tmp_path):
     assert notes.said == []
 
 
-def test_bvh_takes_the_body_and_says_so(template, random_motion, tmp_path):
+def test_bvh_holds_the_body_and_notes_the_loss(template, random_motion, tmp_path):
     motion, notes = random_motion(5), Notes()
     write_motion(tmp_path / "m.BVH", motion, template, progress=notes)
     again = read_motion(tmp_path / "m.BVH", template)
@@ -34,7 +34,7 @@ def test_bvh_takes_the_body_and_says_so(template, random_motion, tmp_path):
     assert len(notes.said) == 1 and "m.BVH: left out the face" in notes.said[0]
 
 
-def test_csv_takes_the_face_and_says_so(template, random_motion, tmp_path):
+def test_csv_holds_the_face_and_notes_the_loss(template, random_motion, tmp_path):
     motion, notes = random_motion(30), Notes()
     write_motion(tmp_path / "m.csv", motion, template, progress=notes)
     again = read_motion(tmp_path / "m.csv", template)
@@ -50,7 +50,7 @@ def test_csv_takes_the_face_and_says_so(template, random_motion, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "cause"), [("m.fbx", "written as one of"), ("short.csv", "longer than 1 second")])
-def test_what_cannot_be_written(template, random_motion, tmp_path, name, cause):
+def test_unwritable_motions_are_refused(template, random_motion, tmp_path, name, cause):
     with pytest.raises(UserError, match=f"{name}: .*{cause}"):
         write_motion(tmp_path / name, random_motion(25), template)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What a driver does of which a part is lost."""
+"""A driver with lost parts."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ def standing(template, kinematics):
 
 @pytest.fixture()
 def through(template, kinematics):
-    """A function that sends frames through one fallback."""
+    """A function that sends frames through one `Fallback`."""
 
     def run(frames):
         fallback = Fallback(template, kinematics)
@@ -45,7 +45,7 @@ def through(template, kinematics):
 
 @pytest.fixture()
 def bone(template, kinematics):
-    """A function that tells where a bone points in the world, [N, 3]."""
+    """A function that returns the world directions [N, 3] of a bone."""
 
     def along(frames, role: str, end: str) -> np.ndarray:
         rows = [kinematics.index(template.roles[each]) for each in (role, end)]
@@ -72,23 +72,23 @@ def _lift(template, frame: Frame, role: str, angle: float) -> Frame:
     return replace(frame, pose=pose)
 
 
-def test_a_leg_that_is_lost_stays_then_stands_and_comes_back_without_a_jump(template, standing, through, bone):
-    """Lifted when it is lost; what the tracker then says of it is noise."""
+def test_a_lost_leg_is_held_then_stands_and_returns_without_a_jump(template, standing, through, bone):
+    """It is lifted when it is lost; from then on the tracker's output is noise."""
     draw = np.random.default_rng(0)
     lifted = _lift(template, standing, "thigh.L", 1.0)
     noise = [_lose(_lift(template, standing, "thigh.L", draw.normal(0, 1)), LEFT_LEG) for _ in range(125)]
     made = through([lifted] * 10 + noise + [lifted] * 30)
     thigh, upright = bone(made, "thigh.L", "shin.L"), bone([standing], "thigh.L", "shin.L")[0]
     held = _angles(thigh, bone([lifted], "thigh.L", "shin.L")[0])
-    assert held[:30].max() < 0.01  # for a second
+    assert held[:30].max() < 0.01  # held for a second
     assert _angles(thigh[134], upright) < 2 and held[-15:].max() < 0.01
-    assert _angles(thigh[1:], thigh[:-1]).max() < 10  # degrees a frame, of 57 in all
+    assert _angles(thigh[1:], thigh[:-1]).max() < 10  # degrees per frame, of 57 in total
     other = template.pose_joints.index(template.roles["thigh.R"])
     assert all(np.array_equal(f.pose[other], standing.pose[other]) for f in made)
 
 
 def test_a_limb_is_lost_on_its_own(template, standing, through, bone):
-    """The other three, and the trunk, go on."""
+    """The other three limbs and the trunk keep moving."""
     frames = []
     for k in range(50):
         frame = replace(standing, root_rotation=np.array([0.2 * math.sin(k / 4), 0.0, 0.0]))
@@ -101,7 +101,7 @@ def test_a_limb_is_lost_on_its_own(template, standing, through, bone):
         assert np.array_equal(frame.root_rotation, shown.root_rotation)
 
 
-def test_legs_that_are_never_seen_stand_still_under_swaying_hips(template, standing, through, bone):
+def test_unseen_legs_stand_still_under_swaying_hips(template, standing, through, bone):
     def swaying(k: int) -> Frame:
         turn = Rotation.from_rotvec([0.3 * math.sin(k / 3), 0.15 * math.sin(k / 5), 0.0])
         return replace(standing, root_rotation=turn.as_rotvec())
@@ -121,7 +121,7 @@ def test_legs_turn_with_the_driver(template, standing, through, bone):
     assert np.allclose([turn.as_rotvec() for turn in toes], [f.root_rotation for f in made], atol=1e-6)
 
 
-def test_who_was_seen_sitting_still_sits(template, standing, through, bone):
+def test_unseen_legs_stay_seated(template, standing, through, bone):
     sitting = replace(standing, pose=seat(standing.pose, template, 1.0))
     made = through([sitting] * 25 + [_lose(sitting, LEFT_LEG)] * 25 + [_lose(sitting, LEFT_LEG, RIGHT_LEG)] * 100)
     for side in "LR":
@@ -129,7 +129,7 @@ def test_who_was_seen_sitting_still_sits(template, standing, through, bone):
         assert (-thigh[:, 1]).min() > 0.95 and _angles(thigh[:, None], thigh).max() < 3
 
 
-def test_limbs_go_with_a_lost_body(template, standing, through):
+def test_limbs_are_lost_with_the_body(template, standing, through):
     arm = template.pose_joints.index(template.roles["upper_arm.L"])
     raised = _lift(template, standing, "upper_arm.L", 2.0)
     made = through([raised] * 5 + [_lose(raised, PARTS.index("body"))] * 150)
@@ -137,7 +137,7 @@ def test_limbs_go_with_a_lost_body(template, standing, through):
     assert np.abs(made[-1].pose[arm] - standing.pose[arm]).max() < 0.05
 
 
-def test_what_is_seen_is_left_as_it_is(template, standing, kinematics):
+def test_visible_parts_are_unchanged(template, standing, kinematics):
     fallback = Fallback(template, kinematics)
     frame = replace(standing, confidence=np.full(len(PARTS), 0.9))
     assert fallback.step(frame, SECONDS, None) is frame

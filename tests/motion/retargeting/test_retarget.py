@@ -27,7 +27,7 @@ def _other(template, **changes: float) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def child(template) -> Person:
-    """Who stands two metres and a half off, to the left, on a floor of their own."""
+    """A child, 2.5 metres away, to the left, on another floor."""
     identity = _other(template, age=0.33)
     place = Placement.of(_still(template, 1), template, identity)
     return Person(identity, replace(place, x=0.4, y=2.5, floor=-0.7))
@@ -39,7 +39,7 @@ def performer(template) -> Person:
 
 
 def _still(template, frames: int) -> Motion:
-    """The performer at ease."""
+    """The performer, standing at ease."""
     return performance("training", template, 1, FPS)[[0] * frames]
 
 
@@ -48,12 +48,12 @@ def _posed(template, person: Person, motion: Motion):
 
 
 def _soles(template, person: Person, motion: Motion) -> torch.Tensor:
-    """[N] height of the lowest vertex over the person's floor."""
+    """Return the height [N] of the lowest vertex above the person's floor."""
     return _posed(template, person, motion).vertices[..., 2].amin(1) - person.placement.floor
 
 
 def _turned(motion: Motion, template, role: str, frames: slice, vector) -> Motion:
-    """With a joint turned by so much more in some frames."""
+    """Rotate a joint further in some frames."""
     pose = motion.pose.clone()
     pose[frames, template.pose_joints.index(template.roles[role])] += torch.tensor(vector)
     return replace(motion, pose=pose)
@@ -62,7 +62,7 @@ def _turned(motion: Motion, template, role: str, frames: slice, vector) -> Motio
 # Pose -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_motion_on_its_own_body_stays_as_it_is(template, performer):
+def test_retargeting_to_the_same_body_changes_nothing(template, performer):
     motion = performance("driving", template, 60, FPS)
     driven = retarget(motion, template, performer, performer)
     assert (driven.root_translation - motion.root_translation).norm(dim=1).max() < 0.012  # the slack of a foot
@@ -72,8 +72,8 @@ def test_a_motion_on_its_own_body_stays_as_it_is(template, performer):
     assert torch.equal(driven.root_rotation, motion.root_rotation)
 
 
-def test_frame_by_frame_is_the_same_as_the_clip(template, performer, child):
-    """Nothing of the future is seen: a clip that is cut off has the same beginning."""
+def test_retargeting_is_causal(template, performer, child):
+    """No frame depends on future ones: a shortened clip has the same beginning."""
     motion = performance("training", template, 40, FPS)
     whole = retarget(motion, template, performer, child)
     live = Retargeter(template, performer, child, FPS)
@@ -83,8 +83,8 @@ def test_frame_by_frame_is_the_same_as_the_clip(template, performer, child):
         assert np.allclose(made.root_translation, whole.root_translation[index], atol=1e-6)
 
 
-def test_bones_point_where_the_drivers_do(template, performer):
-    """On a broad body, whose bones point elsewhere in the reference pose by up to three degrees."""
+def test_bones_point_where_the_drivers_bones_do(template, performer):
+    """On a broad body, whose bones differ in direction by up to three degrees in the reference pose."""
     broad = Person(_other(template, weight=0.95, gender=0.9), performer.placement)
     motion = performance("driving", template, 50, FPS)
     driven = retarget(motion, template, performer, broad)
@@ -103,8 +103,8 @@ def test_bones_point_where_the_drivers_do(template, performer):
     assert worst["retargeted"] < 1.0 < 2.0 < worst["plain"]
 
 
-def test_align_changes_the_pose_before_the_place_is_found(template, performer, child):
-    """An alignment that bends the knees: the avatar still stands on its floor."""
+def test_alignment_comes_before_placement(template, performer, child):
+    """An alignment bends the knees: the avatar still stands on its floor."""
 
     def crouch(frame):
         pose = frame.pose.copy()
@@ -124,8 +124,8 @@ def test_align_changes_the_pose_before_the_place_is_found(template, performer, c
 # The face -------------------------------------------------------------------------------------------------------
 
 
-def test_a_face_at_rest_is_the_avatars_at_rest(template, performer, child):
-    """The driver smiles a little at rest, the avatar does not: a full smile of the one is one of the other."""
+def test_a_resting_face_maps_to_the_avatars_resting_face(template, performer, child):
+    """The driver smiles slightly at rest, the avatar does not: a full smile stays a full smile."""
     smile = template.action_names.index("mouthSmileLeft")
     blink = template.action_names.index("eyeBlinkLeft")
     motion = _still(template, 3 * 25 + 10)
@@ -140,13 +140,13 @@ def test_a_face_at_rest_is_the_avatars_at_rest(template, performer, child):
     driven = retarget(motion, template, source, target).facial_actions
     assert driven[:60, smile].max() < 1e-3 and driven[60:, smile].min() > 0.99
     assert driven[:70, blink].sub(0.2).abs().max() < 1e-3 and driven[70:, blink].min() > 0.99
-    # An avatar of which this is not known takes faces as they are.
+    # An avatar with an unknown resting face takes faces as they are.
     unknown = Person(child.identity, replace(child.placement, neutral_face=None))
     assert torch.equal(retarget(motion, template, source, unknown).facial_actions, motion.facial_actions)
 
 
-def test_a_face_at_rest_is_learned_while_it_is_seen(template, performer, child):
-    """A driver of whom nothing is known, live: the smile that never ends comes off, slowly."""
+def test_a_resting_face_is_learned_while_it_is_visible(template, performer, child):
+    """An unknown driver, live: a permanent smile is slowly taken for rest."""
     smile = template.action_names.index("mouthSmileLeft")
     motion = _still(template, 20 * 25)
     motion.facial_actions[:] = 0.0
@@ -160,8 +160,8 @@ def test_a_face_at_rest_is_learned_while_it_is_seen(template, performer, child):
 # Parts that are not seen ----------------------------------------------------------------------------------------
 
 
-def test_a_lost_hand_relaxes_and_comes_back_without_a_jump(template, performer, child):
-    """While it is lost the tracker guesses wildly."""
+def test_a_lost_hand_relaxes_and_returns_without_a_jump(template, performer, child):
+    """While it is lost, the tracker's output is noise."""
     motion = _still(template, 150)
     fist = [i for i, role in enumerate(template.pose_roles) if role.startswith(("index", "middle")) and role[-1] == "L"]
     motion.pose[:, fist] = torch.tensor([0.0, 0.9, 0.0])
@@ -169,7 +169,7 @@ def test_a_lost_hand_relaxes_and_comes_back_without_a_jump(template, performer, 
     motion.pose[40:100, fist] += torch.randn(60, len(fist), 3, generator=torch.Generator().manual_seed(0))
     driven = retarget(motion, template, performer, child)
     rest = retarget(motion, template, performer, performer).pose[99, fist]
-    assert (driven.pose[39, fist] - driven.pose[45, fist]).abs().max() < 1e-5  # first it stays as it is
+    assert (driven.pose[39, fist] - driven.pose[45, fist]).abs().max() < 1e-5  # first it is held
     assert (driven.pose[99, fist] - driven.pose[39, fist]).norm(dim=-1).min() > 0.3  # then it relaxes
     assert (rest - driven.pose[99, fist]).norm(dim=-1).max() < 0.05
     assert driven.pose[:, fist].diff(dim=0).norm(dim=-1).max() < 0.2
@@ -188,7 +188,7 @@ def test_a_lost_face_goes_to_rest(template, performer, child):
     assert driven[:25].min() > 0.79 and driven[-1] < 0.02 and driven.diff().abs().max() < 0.08
 
 
-def test_a_lost_driver_stays_and_then_stands_at_ease(template, performer, child):
+def test_a_lost_driver_is_held_then_stands_at_ease(template, performer, child):
     motion = performance("training", template, 25 + 125, FPS)  # arms go up in the first second
     motion.confidence[25:, 0] = 0.0
     motion.root_translation[25:] += torch.randn(125, 3, generator=torch.Generator().manual_seed(0))
@@ -203,7 +203,7 @@ def test_a_lost_driver_stays_and_then_stands_at_ease(template, performer, child)
 
 
 @pytest.mark.parametrize("fps", [12.5, 50.0])
-def test_times_are_seconds_at_any_rate(template, performer, child, fps):
+def test_timing_does_not_depend_on_the_rate(template, performer, child, fps):
     jaw = template.action_names.index("jawOpen")
     motion = replace(_still(template, round(3 * fps)), fps=fps)
     motion.facial_actions[:, jaw] = 0.8
@@ -229,7 +229,7 @@ def test_a_jump_stays_a_jump_and_a_drift_does_not(template, performer, child):
     flight = torch.zeros(200)
     time = torch.arange(11) / 10
     flight[40:51] = 0.3 * 4 * time * (1 - time)  # 0.4 seconds, 30 cm
-    flight[100:] = torch.linspace(0, 0.15, 100)  # what a tracker makes of somebody who comes nearer
+    flight[100:] = torch.linspace(0, 0.15, 100)  # a tracker's error for a person coming closer
     motion.root_translation[:, 2] += flight
     height = _soles(template, child, retarget(motion, template, performer, child))
     scale = child.placement.leg_length / performer.placement.leg_length
@@ -238,8 +238,8 @@ def test_a_jump_stays_a_jump_and_a_drift_does_not(template, performer, child):
     assert height[:40].max() < 0.003 and height[56:].max() < 0.01
 
 
-def test_feet_that_stand_do_not_slide(template, performer):
-    """A driver who bows and sways over planted feet, on far longer legs."""
+def test_planted_feet_do_not_slide(template, performer):
+    """The driver bows and sways over planted feet, on much longer legs."""
     motion = performance("training", template, 335, FPS)[300:]
     tall = _other(template, height=0.95, proportions=0.9, gender=0.0)
     target = Person(tall, Placement.of(_still(template, 1), template, tall))
@@ -255,8 +255,8 @@ def test_feet_that_stand_do_not_slide(template, performer):
     assert slid(here) < 0.002 < 0.05 < slid(_posed(template, target, unheld).joints[:, ankles, :2, 3])
 
 
-def test_a_step_goes_on_by_the_avatars_scale(template, performer, child):
-    """A foot that is lifted and put down elsewhere is let go, without a jump."""
+def test_steps_follow_the_avatars_scale(template, performer, child):
+    """A foot that is lifted and put down elsewhere is released without a jump."""
     motion = performance("training", template, 450, FPS)[380:]  # a step aside and back
     driven = retarget(motion, template, performer, child)
     ankle, scale = template.joint_of("foot.L"), child.placement.leg_length / performer.placement.leg_length
@@ -269,7 +269,7 @@ def test_a_step_goes_on_by_the_avatars_scale(template, performer, child):
 
 
 def _upper_body(template, frames: int, way: torch.Tensor) -> Motion:
-    """A driver who waves, leans and goes along `way` [N] to the side, and whose legs are imagined anew every frame."""
+    """A driver who waves, leans and moves sideways along `way` [N], with legs imagined anew in every frame."""
     motion = performance("training", template, frames, FPS)
     legs = [i for i, role in enumerate(template.pose_roles) if role.startswith(("thigh", "shin", "foot"))]
     motion.pose[:, legs] += 0.4 * torch.randn(frames, len(legs), 3, generator=torch.Generator().manual_seed(0))
@@ -279,7 +279,7 @@ def _upper_body(template, frames: int, way: torch.Tensor) -> Motion:
     return motion
 
 
-def test_legs_stand_still_under_a_driver_whose_legs_are_not_seen(template, performer, child):
+def test_legs_stand_still_while_the_drivers_legs_are_unseen(template, performer, child):
     motion = _upper_body(template, 75, 0.12 * torch.sin(torch.linspace(0, 12, 75)))
     driven = retarget(motion, template, performer, child)
     joints = _posed(template, child, driven).joints[..., :3, 3]
@@ -293,10 +293,10 @@ def test_legs_stand_still_under_a_driver_whose_legs_are_not_seen(template, perfo
         assert (feet - feet[:1]).norm(dim=1).max() < 0.03
     assert _soles(template, child, driven)[10:].abs().max() < 0.01
     arms = [template.pose_joints.index(template.roles[f"upper_arm.{side}"]) for side in "LR"]
-    assert (driven.pose[:, arms] - driven.pose[:1, arms]).abs().max() > 0.5  # they wave as ever
+    assert (driven.pose[:, arms] - driven.pose[:1, arms]).abs().max() > 0.5  # the arms still wave
 
 
-def test_a_driver_who_goes_away_takes_the_avatar_along_and_nothing_jumps(template, performer, child):
+def test_the_avatar_follows_a_driver_who_walks_away_without_jumps(template, performer, child):
     """Legs unseen for two seconds, a metre and a half to the side, then seen again."""
     way = torch.cat([torch.zeros(25), torch.linspace(0, 1.5, 50), torch.full((50,), 1.5)])
     motion = _still(template, 125)
@@ -311,7 +311,7 @@ def test_a_driver_who_goes_away_takes_the_avatar_along_and_nothing_jumps(templat
     assert joints.diff(dim=0).norm(dim=-1).max() < 1.5 * pace
 
 
-def test_the_place_can_be_kept(template, performer, child):
+def test_keep_place(template, performer, child):
     motion = performance("training", template, 30, FPS)
     motion.root_translation[:, 0] += torch.linspace(0, 1, 30)
     driven = retarget(motion, template, performer, child, keep_place=True)
@@ -319,8 +319,8 @@ def test_the_place_can_be_kept(template, performer, child):
     assert _soles(template, child, driven).abs().max() < 0.005
 
 
-def test_bodies_of_another_template_are_retargeted_too(smplx):
-    """An SMPL-X driver on a shorter person of SMPL-X: on their floor, bones as the driver's."""
+def test_retargeting_works_with_another_template(smplx):
+    """An SMPL-X driver on a shorter SMPL-X person: on their floor, bones pointing as the driver's."""
     generator = torch.Generator().manual_seed(0)
     sway = (
         0.1 * torch.randn(1, len(smplx.pose_joints), 3, generator=generator) * torch.linspace(0, 1, 20)[:, None, None]
@@ -352,7 +352,7 @@ def test_bodies_of_another_template_are_retargeted_too(smplx):
 
 
 def _reaching(template, performer: Person, toward) -> Motion:
-    """Arms that come up from rest: hands meet `toward(side)` (a function of the kinematics) at the end."""
+    """Arms rise from rest until the hands meet `toward(side)` (a function of the kinematics)."""
     from ram_avatar.motion.limbs import ARM, Limb
 
     kinematics = Kinematics(template, performer.identity)
@@ -370,14 +370,14 @@ def _reaching(template, performer: Person, toward) -> Motion:
 
 
 def _gap(template, person: Person, motion: Motion, one: str, other: str) -> torch.Tensor:
-    """[N] the least distance of two parts of the body."""
+    """Return the smallest distance [N] between two parts of the body."""
     vertices = _posed(template, person, motion).vertices
     parts = [(template.role_weight(role) > 0.5).nonzero().flatten()[::4] for role in (one, other)]
     return torch.cdist(vertices[:, parts[0]], vertices[:, parts[1]]).amin((1, 2))
 
 
 @pytest.mark.parametrize("what", ["head", "hand"])
-def test_hands_that_touch_still_touch(template, performer, what):
+def test_touching_hands_keep_touching(template, performer, what):
     """Hands at the cheeks, and palms together, on a body with long arms and broad shoulders."""
 
     def cheeks(kinematics, joints, side):
@@ -402,7 +402,7 @@ def test_hands_that_touch_still_touch(template, performer, what):
         _posed(template, *who).joints[:, hands, :3, 3].diff(dim=0).norm(dim=-1).max()
         for who in ((performer, motion), (target, driven))
     ]
-    assert steps[1] < 2 * steps[0]  # it comes and goes without a jump
+    assert steps[1] < 2 * steps[0]  # it sets in and ends without a jump
     assert torch.allclose(driven.pose[0], retarget(motion[:1], template, performer, target).pose[0])
 
 
@@ -410,7 +410,7 @@ def test_hands_that_touch_still_touch(template, performer, what):
 
 
 def test_steps_are_scaled_by_the_legs(template, performer, child):
-    """Floating, so that no foot has a say."""
+    """A floating driver, so that feet have no influence."""
     motion = _still(template, 12)
     motion.root_translation[:, 0] += torch.linspace(0, 6, 12)
     driven = retarget(motion, template, performer, child)

@@ -1,1 +1,1 @@
-"""Motion distribution alignment: poses moved towards those that an avatar's video showed."""
+"""Motion distribution alignment: moves poses towards those that the avatar's video shows."""

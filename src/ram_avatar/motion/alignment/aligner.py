@@ -1,11 +1,12 @@
-"""Motion distribution alignment: a driver's poses, brought to those that an avatar's own video showed.
+"""Motion distribution alignment: moves a driver's poses towards those in the avatar's own video.
 
-An avatar's network breaks on poses that it never saw. The avatar's `Alignment` knows what it saw: the encoder of a
+An avatar's network fails on poses that it never saw. The avatar's `Alignment` describes what it saw: the encoder of a
 motion prior, decoder B, which was trained on the avatar's own motion, and the postures of that motion. An `Aligner`
-runs it on a stream of frames, in NumPy: its matrices are small, and torch's calls would take longer than its sums.
+runs it on a stream of frames, in NumPy: the matrices are so small that torch's overhead would dominate.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,13 +42,13 @@ from .prior_file import (
 ALIGNMENT_FILE = "motion_prior.safetensors"
 KIND = "avatar's motion prior"
 MODES = ("off", "auto", "on")
-MAX_TURN = 10.0  # degrees that "auto" turns a bone at most: a raised arm stays raised
-# Scores as shares of the threshold: up to `_FREE` a posture stays as it is, and none is left beyond `_INSIDE`.
+MAX_TURN = 10.0  # degrees; largest rotation of a bone by "auto", so that a raised arm stays raised
+# Scores relative to the threshold: postures below `_FREE` are unchanged, and none stays above `_INSIDE`.
 _FREE, _INSIDE = 0.85, 0.98
-_LEAST_GAIN = 0.1  # of the threshold: what aligning must gain in score to count in full
+_LEAST_GAIN = 0.1  # of the threshold: reduction of the score from which alignment applies in full
 _STEPS = 2
-_FALL = 0.4  # seconds in which the alignment goes again
-_FOLLOW = 0.1  # seconds in which its target follows decoder B: haste is the driver's, who moves the rest of the pose
+_FALL = 0.4  # seconds in which the alignment fades out
+_FOLLOW = 0.1  # seconds in which its target follows decoder B; fast motion is left to the driver
 _NOTHING = 1e-4
 
 
@@ -58,10 +59,11 @@ class Alignment:
     encoder: PoseEncoder
     decoder: PoseDecoder  # decoder B
     known: Tensor  # [N, M, 3] markers of the training frames (`posture.Posture`), metres
-    outside: float  # a posture farther than this from all known ones is outside of the avatar's distribution, metres
+    outside: float  # metres; postures farther than this from all known ones are outside the avatar's distribution
     card: dict  # how it was made
 
     def save(self, path: Path, template: BodyTemplate) -> None:
+        """Write an avatar's `motion_prior.safetensors`."""
         tensors = {"known": self.known}
         for name in ("encoder", "decoder"):
             tensors |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
@@ -73,7 +75,7 @@ class Alignment:
         """Read an avatar's `motion_prior.safetensors`.
 
         Raises:
-            UserError: see `prior_file.read_tensors` and `prior_file.check_joints`; or tensors of the wrong shapes.
+            UserError: see `prior_file.read_tensors` and `prior_file.check_joints`; or wrong tensor shapes.
         """
         tensors, facts = read_tensors(path, KIND)
         features = PoseFeatures(template)
@@ -86,17 +88,16 @@ class Alignment:
                 module.load_state_dict(own)
             known, outside = tensors["known"], float(facts["outside"])
             if known.shape[1:] != (len(Posture(template, features).names), 3) or not len(known) or not outside > 0:
-                raise ValueError("known postures of the wrong shape, or no threshold")
+                raise ValueError("known postures have the wrong shape, or there is no threshold")
             return cls(encoder.eval(), decoder.eval(), known, outside, dict(facts["card"]))
         except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
             raise UserError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
 
 
 class Score:
-    """How far outside of the avatar's distribution a pose is: 1 is the threshold, which 5 % of the avatar's own
-    held-out frames pass.
+    """How far a pose is outside the avatar's distribution, relative to the threshold that 5 % of held-out frames pass.
 
-    It is a distance between postures, not what any network says: neither encoder nor decoder has a part in it.
+    A distance between postures that involves no network.
     """
 
     def __init__(self, alignment: Alignment, posture: Posture):
@@ -104,21 +105,21 @@ class Score:
         self._posture, self._outside = posture, alignment.outside
 
     def __call__(self, rotations: Array) -> Array:
-        """[...] of rotations [..., K, 3, 3] (`PoseFeatures.rotations`)."""
+        """Return scores [...] of rotations [..., K, 3, 3] (`PoseFeatures.rotations`); 1 is the threshold."""
         return self._distance(self._posture.markers(rotations)) / self._outside
 
 
 class Aligner:
-    """Align a stream of frames, each one from itself and those before it.
+    """Aligns a stream of frames, each from itself and those before it.
 
-    With "auto" a pose within the avatar's distribution stays as it is. One outside is moved towards what decoder B
-    makes of it, as far as brings its score below the threshold but never so far that a bone turns by more than
-    `max_turn`: the driver's gestures come first. Score, decoder, limiter and turn limit are continuous, so nothing
-    jumps. With "on" every pose becomes what decoder B makes of it, however far that is: the paper's alignment.
+    With "auto", a pose within the avatar's distribution is unchanged. One outside is moved towards decoder B's output,
+    just far enough to bring its score below the threshold, and never so far that a bone rotates by more than
+    `max_turn`: the driver's gestures take precedence. Score, decoder, limiter and turn limit are continuous, so nothing
+    jumps. With "on", every pose becomes decoder B's output, however far away: the paper's alignment.
 
     Attributes:
-        strength: share of the way, 0 to 1; may be changed at any time.
-        max_turn: the bound that applies, degrees; infinite with "on".
+        strength: fraction of the way, 0 to 1; may be changed at any time.
+        max_turn: the bound in effect, degrees; infinite with "on".
     """
 
     def __init__(
@@ -131,18 +132,19 @@ class Aligner:
         *,
         max_turn: float = MAX_TURN,
     ):
-        """
+        """Prepare the alignment of an avatar.
+
         Args:
             mode: "auto" or "on".
-            strength: share of the way, 0 to 1.
-            max_turn: degrees that "auto" turns a bone away from the driver's at most; `math.inf` for no bound.
+            strength: fraction of the way, 0 to 1.
+            max_turn: largest rotation of a bone by "auto", degrees; `math.inf` for no bound.
         """
         if mode not in MODES[1:] or not 0 <= strength <= 1:
-            raise ValueError(f"mode is 'auto' or 'on' and strength between 0 and 1, not '{mode}' and {strength}")
+            raise ValueError(f"mode is 'auto' or 'on' and strength from 0 to 1, not '{mode}' and {strength}")
         self._features = PoseFeatures(template)
         self._score = Score(alignment, Posture(template, self._features))
         self._encode, self._decode = _encoder_layers(alignment.encoder), _decoder_layers(alignment.decoder)
-        # As before its first frame: the avatar in its mean pose.
+        # History before the first frame: the avatar's mean pose.
         mean = to_features(to_rotations(alignment.decoder.mean.double().numpy()))
         self._history = np.tile(mean.astype(np.float32), HISTORY)
         self._mode, self.strength = mode, strength
@@ -154,7 +156,7 @@ class Aligner:
         self._target: Array | None = None
 
     def __call__(self, frame: Frame) -> Frame:
-        """The frame with its body aligned: root rotation and pose change, but neither heading, fingers nor eyes."""
+        """Align a frame's body. Root rotation and pose change, except for heading, fingers and eyes."""
         if self.strength == 0:
             return frame
         tilt, heading = split_heading(frame.root_rotation)
@@ -169,11 +171,11 @@ class Aligner:
         made = between(pose, aligned, measure)
         if self._limit is not None:
             made = self._limit(pose, made)
-        root_rotation, changed = self._features.put(made, heading, frame.pose)
+        root_rotation, changed = self._features.with_body(made, heading, frame.pose)
         return Frame(root_rotation, frame.root_translation, changed, frame.facial_actions, frame.confidence)
 
     def decode(self, features: Array) -> Array:
-        """What decoder B makes of a pose's features [W], after its own last four outputs: rotations [K, 3, 3]."""
+        """Decode a pose's features [W] with decoder B, given its last four outputs, to rotations [K, 3, 3]."""
         latent = self._encode(features.astype(np.float32))
         decoded = self._decode(np.concatenate([latent, self._history]))
         aligned = to_rotations(decoded.astype(float))
@@ -182,10 +184,10 @@ class Aligner:
         return aligned
 
     def _needed(self, pose: Array, aligned: Array) -> float:
-        """Share of the way from a pose to the aligned one at which the score is what the limiter lets through."""
+        """Return the fraction of the way to the aligned pose at which the score is what the limiter allows."""
         score, best = self._score(np.stack([pose, aligned])).tolist()
         allowed, share = limited(score), 0.0
-        for step in range(_STEPS):  # of a secant method: the score is nearly linear along the way
+        for step in range(_STEPS):  # secant method: the score is nearly linear along the way
             if score <= allowed:
                 break
             share += (1 - share) * min(1.0, (score - allowed) / max(score - best, _LEAST_GAIN))
@@ -194,7 +196,7 @@ class Aligner:
         return share
 
     def _steady(self, aligned: Array) -> Array:
-        """What decoder B made in the last fraction of a second, weighted by how long ago it was."""
+        """Smooth decoder B's output over time, exponentially."""
         self._target = aligned if self._target is None else between(self._target, aligned, self._follow)
         return self._target
 
@@ -204,22 +206,21 @@ class Aligner:
 
 
 def limited(score: float) -> float:
-    """What the limiter makes of a score: itself up to `_FREE`, and smoothly never more than `_INSIDE`."""
+    """Limit a score: unchanged up to `_FREE`, then smoothly saturating at `_INSIDE`."""
     room = _INSIDE - _FREE
     return score if score <= _FREE else _FREE + room * float(np.tanh((score - _FREE) / room))
 
 
 def between(start: Array, end: Array, share: float) -> Array:
-    """The rotations [..., 3, 3] nearest to a share of the straight way between the matrices of two.
+    """Interpolate between rotations [..., 3, 3] linearly, and project to the nearest rotations.
 
-    They lie about the shortest turn from one to the other, and are many times faster to find than those at constant
-    speed along it.
+    The results lie close to the shortest rotation between the two, and are many times faster to compute than slerp.
     """
     return to_rotations(to_features(start + share * (end - start)))
 
 
-def _encoder_layers(encoder: PoseEncoder):
-    """The encoder's mean as a function of features [W], its normalizations folded into its layers."""
+def _encoder_layers(encoder: PoseEncoder) -> Callable[[Array], Array]:
+    """Return the encoder's mean as a function of features [W], with normalizations folded into the layers."""
     (first, start), second, (last, end) = map(_matrix, encoder.layers)
     scale, shift = _affine(encoder.entry)
     start, first = start + first @ shift, first * scale
@@ -228,8 +229,8 @@ def _encoder_layers(encoder: PoseEncoder):
     return partial(_run, _single([(first, start), second, (last, end)]))
 
 
-def _decoder_layers(decoder: PoseDecoder):
-    """Decoder B as a function of latent and flat history in one vector."""
+def _decoder_layers(decoder: PoseDecoder) -> Callable[[Array], Array]:
+    """Return decoder B as a function of the concatenated latent and flattened history."""
     (first, start), (last, end) = map(_matrix, decoder.layers)
     mean, deviation = decoder.mean.double().numpy(), decoder.deviation.double().numpy()
     history = slice(first.shape[1] - HISTORY * len(mean), None)
@@ -240,7 +241,7 @@ def _decoder_layers(decoder: PoseDecoder):
 
 
 def _run(layers: list[tuple[Array, Array]], values: Array) -> Array:
-    """Fully connected layers with LeakyReLU between them."""
+    """Apply fully connected layers with LeakyReLU between them."""
     *hidden, (matrix, bias) = layers
     for weight, offset in hidden:
         values = weight @ values + offset
@@ -252,12 +253,15 @@ def _single(layers: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
     return [(matrix.astype(np.float32), bias.astype(np.float32)) for matrix, bias in layers]
 
 
-def _matrix(layer: nn.Linear) -> tuple[Array, Array]:
+def _matrix(layer: nn.Module) -> tuple[Array, Array]:
+    """Return weight and bias of a fully connected layer."""
+    assert isinstance(layer, nn.Linear)
     return layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
 
 
 def _affine(norm: nn.BatchNorm1d) -> tuple[Array, Array]:
-    """Scale and shift that a batch normalization is outside of training."""
+    """Return scale and shift of a batch normalization in inference."""
+    assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     shift = norm.bias - scale * norm.running_mean
     return scale.detach().double().numpy(), shift.detach().double().numpy()

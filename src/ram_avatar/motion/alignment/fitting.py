@@ -1,4 +1,4 @@
-"""Fitting an avatar's alignment: decoder B on the avatar's own motion, and the threshold of its score."""
+"""Fitting an avatar's alignment: decoder B, to the avatar's own motion, and the threshold of its score."""
 
 from dataclasses import asdict, dataclass
 
@@ -21,31 +21,31 @@ from .networks import (
 )
 from .posture import Distance, Posture
 
-OUTSIDE = 0.05  # share of the avatar's own held-out frames that count as outside
-MIN_CONFIDENCE = 0.5  # of a body: frames below tell nothing of how it moves
+OUTSIDE = 0.05  # fraction of the avatar's held-out frames that count as outside
+MIN_CONFIDENCE = 0.5  # of a body; frames below say nothing about how it moves
 KNOWN_AT_MOST = 2000  # postures that are kept
 _LEAST_DEVIATION = 0.02  # of a feature, in decoding
-_LEAST_OUTSIDE = 1e-3  # metres, for a person who does not move at all
+_LEAST_OUTSIDE = 1e-3  # metres, for a motionless person
 _MIN_WINDOWS = 8
 
 
 @dataclass(frozen=True)
 class AlignmentTraining:
-    """How decoder B is trained. The epochs are the supplement's; the rest it does not say."""
+    """Training of decoder B. The epochs are from the paper's supplement, which does not state the rest."""
 
     epochs: int = 200
     batch_size: int = 32
     learning_rate: float = 1e-3
-    """Adam's; decays to 0 by half a cosine."""
+    """Of Adam; decays to 0 along half a cosine."""
     latent_noise: float = 1.0
-    """Largest deviation of noise on the latents, each pose with its own: what comes from far outside is to be decoded
-    as the avatar's poses next to it. A prior's latents are about 1 wide."""
+    """Largest standard deviation of noise on the latents, drawn per pose, so that poses far outside are decoded as the
+    avatar's nearest poses. A prior's latents have a deviation of about 1."""
     history_noise: float = 0.1
-    """Largest deviation of noise on the poses before, in deviations of the avatar's own features."""
+    """Largest standard deviation of noise on the previous poses, in deviations of the avatar's own features."""
     wrong_history: float = 0.15
-    """Chance that the poses before are those of another moment, so that the latent leads and not the habit."""
+    """Probability that the previous poses are from another moment, so that the latent decides rather than habit."""
     own_history: float = 0.5
-    """Chance that the pose just before is the decoder's own output (scheduled sampling), as it is in use."""
+    """Probability that the last pose is the decoder's own output (scheduled sampling), as in inference."""
     seed: int = 0
 
 
@@ -57,21 +57,21 @@ def fit_alignment(
     progress: Progress,
     training: AlignmentTraining | None = None,
 ) -> Alignment:
-    """An avatar's alignment.
+    """Fit an avatar's alignment.
 
     Args:
-        motion: that the avatar is trained on, in order.
+        motion: that the avatar was trained on, in order.
         held_out: the avatar's own motion that it was not trained on, for the threshold.
 
     Raises:
-        UserError: too few frames with a body.
+        UserError: too few frames show a body.
     """
     training, features = training or AlignmentTraining(), PoseFeatures(template)
     posture = Posture(template, features)
     seen, seen_held_out = _seen(motion), _seen(held_out)
     windows = _windows(seen)
     if len(windows) < _MIN_WINDOWS or not seen_held_out.any():
-        raise UserError(f"only {int(seen.sum())} frames show the body: too few to learn what its motion is like")
+        raise UserError(f"only {int(seen.sum())} frames show the body: too few to learn how it moves")
     poses = _features_of(motion, features)
     own = poses[seen]
     decoder, loss = _train_decoder(torch.from_numpy(poses).float(), windows, own, prior, training, progress)
@@ -90,9 +90,14 @@ def fit_alignment(
 
 
 def _train_decoder(
-    poses: Tensor, windows: np.ndarray, own: np.ndarray, prior: MotionPrior, training: AlignmentTraining, progress
+    poses: Tensor,
+    windows: np.ndarray,
+    own: np.ndarray,
+    prior: MotionPrior,
+    training: AlignmentTraining,
+    progress: Progress,
 ) -> tuple[PoseDecoder, float]:
-    """Decoder B, and its mean loss in the last epoch; the encoder does not change."""
+    """Train decoder B with the encoder frozen; return it and its mean loss in the last epoch."""
     generator = torch.Generator().manual_seed(training.seed)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
@@ -116,7 +121,7 @@ def _train_decoder(
 
 
 class _Batches:
-    """What decoder B sees: noisy latents, and poses before that are noisy, its own, or of another moment."""
+    """Inputs of decoder B: noisy latents, and previous poses that are noisy, its own, or from another moment."""
 
     def __init__(
         self, poses: Tensor, latents: Tensor, windows: Tensor, training: AlignmentTraining, generator: torch.Generator
@@ -129,20 +134,20 @@ class _Batches:
         return -(-len(self.windows) // self.training.batch_size)
 
     def frames(self) -> tuple[Tensor, ...]:
-        """Indices of every frame that has its poses before, in random order."""
+        """Return the indices of all frames that have previous poses, in random order, by batch."""
         order = torch.randperm(len(self.windows), generator=self.generator)
         return self.windows[order].split(self.training.batch_size)
 
     @torch.no_grad()
     def seen(self, frames: Tensor, decoder: PoseDecoder) -> tuple[Tensor, Tensor]:
-        """Latents [B, Z] and poses before [B, `HISTORY`, W]."""
+        """Return latents [B, Z] and previous poses [B, `HISTORY`, W]."""
         training, rows = self.training, len(frames)
         others = self.windows[torch.randint(len(self.windows), (rows,), generator=self.generator)]
         moments = torch.where(self._chance(rows, training.wrong_history), others, frames)
         before = self.poses[moments[:, None] + self._before]
         size = training.history_noise * self._uniform(rows, 1, 1) * decoder.deviation
         before = before + size * torch.randn(before.shape, generator=self.generator)
-        # The pose just before as the decoder makes it, from a history that is a frame older.
+        # The last pose as the decoder would output it, from a history one frame older.
         older = torch.cat([before[:, :1], before[:, :-1]], 1)
         decoded = decoder(self.latents[moments - 1], older)
         last = torch.where(self._chance(rows, training.own_history)[:, None], decoded, before[:, -1])
@@ -159,12 +164,12 @@ class _Batches:
 
 @torch.no_grad()
 def latents_of(encoder: PoseEncoder, poses: Tensor) -> Tensor:
-    """[N, Z] of poses [N, W]: the means of their Gaussians, from an encoder that is not in training."""
+    """Encode poses [N, W] to the means [N, Z] of their Gaussians, with an encoder in evaluation mode."""
     return encoder(poses)[0]
 
 
 def _windows(seen: np.ndarray) -> np.ndarray:
-    """Indices of the frames that are seen, and so are those before them."""
+    """Return the indices of the frames that are seen, along with all frames of their history."""
     run = np.convolve(seen, np.ones(HISTORY + 1), "valid") == HISTORY + 1
     return np.flatnonzero(run) + HISTORY
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-HISTORY = 4  # poses that decoder B goes on from
-SLOPE = 0.1  # of LeakyReLU below zero: with 0, units that no pose of a short clip wakes stay asleep
+HISTORY = 4  # previous poses that decoder B sees
+SLOPE = 0.1  # of LeakyReLU below zero; with 0, units that no pose of a short clip activates would stay dead
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class PriorConfig:
     """Sizes of the networks."""
 
     width: int = 162
-    """Features of a pose."""
+    """Number of features of a pose."""
     hidden: int = 512
-    """Units of a hidden layer of encoder and decoder A, which know anybody's poses."""
+    """Hidden units of the encoder and of decoder A, which model anybody's poses."""
     latent: int = 48
     """Dimensions of the latent."""
     own_hidden: int = 256
-    """Units of the hidden layer of decoder B, which knows one avatar's."""
+    """Hidden units of decoder B, which models one avatar's poses."""
 
 
 class PoseEncoder(nn.Module):
-    """Three fully connected layers between two batch normalizations: pose to a Gaussian over the latent."""
+    """Three fully connected layers between two batch normalizations, from a pose to a Gaussian over the latent."""
 
     def __init__(self, config: PriorConfig):
         super().__init__()
@@ -47,7 +47,7 @@ class PoseEncoder(nn.Module):
         self.exit = nn.BatchNorm1d(2 * config.latent)
 
     def forward(self, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Poses [B, W] to mean and log variance, [B, Z] each."""
+        """Encode poses [B, W] to mean and log variance, [B, Z] each."""
         first, second, third = self.layers
         hidden = F.leaky_relu(first(self.entry(pose)), SLOPE)
         hidden = F.leaky_relu(second(hidden), SLOPE)
@@ -55,11 +55,14 @@ class PoseEncoder(nn.Module):
 
 
 class PoseDecoder(nn.Module):
-    """Two fully connected layers from the latent, and from what else is given, to a pose.
+    """Two fully connected layers from the latent, and optionally previous poses, to a pose.
 
-    Decoder A is given nothing else, decoder B the last `HISTORY` poses. What comes out is scaled by the deviation of
-    each feature and set off by its mean, so that the layers themselves work with numbers of order one.
+    Decoder A sees only the latent, decoder B also the last `HISTORY` poses. Inputs and outputs are normalized by each
+    feature's mean and deviation.
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, config: PriorConfig, history: int):
         super().__init__()
@@ -72,15 +75,15 @@ class PoseDecoder(nn.Module):
         self.register_buffer("deviation", torch.ones(config.width))
 
     def forward(self, latent: Tensor, before: Tensor | None = None) -> Tensor:
-        """Latents [B, Z] and the poses before [B, `history`, W], the last one last, to poses [B, W]."""
+        """Decode latents [B, Z], given the previous poses [B, `history`, W], oldest first, to poses [B, W]."""
         known = [latent]
-        if self.history:
+        if before is not None:
             known.append(((before - self.mean) / self.deviation).flatten(1))
         first, second = self.layers
         return second(F.leaky_relu(first(torch.cat(known, 1)), SLOPE)) * self.deviation + self.mean
 
     def normalize_by(self, poses: Tensor, least: float) -> None:
-        """Take mean and deviation from poses [N, W]; a feature that hardly varies counts as varying by `least`."""
+        """Take mean and deviation from poses [N, W], with deviations of at least `least`."""
         self.mean.copy_(poses.mean(0))
         self.deviation.copy_(poses.std(0).clamp(min=least))
 
@@ -95,19 +98,19 @@ class MotionPrior(nn.Module):
         self.decoder = PoseDecoder(config, history=0)
 
     def forward(self, pose: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Poses [B, W] to what is decoded from a sample of their latents [B, W], and mean and log variance [B, Z]."""
+        """Encode poses [B, W], sample and decode. Returns poses [B, W], and mean and log variance [B, Z]."""
         mean, log_variance = self.encoder(pose)
         noise = torch.randn(mean.shape, generator=generator)
         return self.decoder(mean + noise * (0.5 * log_variance).exp()), mean, log_variance
 
 
 def rotation_error(predicted: Tensor, pose: Tensor) -> Tensor:
-    """Mean squared distance of rotation matrices, per pose and joint: features [B, W] against those of rotations."""
+    """Return the mean squared distance between rotation matrices of features [B, W], per pose and joint."""
     return (gram_schmidt(predicted) - gram_schmidt(pose)).square().sum((-1, -2)).mean()
 
 
 def gram_schmidt(features: Tensor) -> Tensor:
-    """`pose_features.to_rotations` for tensors: [..., 6 K] to [..., K, 3, 3]."""
+    """Convert features [..., 6 K] to rotations [..., K, 3, 3]: `pose_features.to_rotations` for tensors."""
     first, second = features.unflatten(-1, (-1, 2, 3)).unbind(-2)
     first = F.normalize(first, dim=-1)
     second = F.normalize(second - (first * second).sum(-1, keepdim=True) * first, dim=-1)
@@ -115,5 +118,5 @@ def gram_schmidt(features: Tensor) -> Tensor:
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Of the latents' Gaussians [B, Z] from the standard one (Kullback and Leibler), mean over the poses."""
+    """Return the Kullback-Leibler divergence of Gaussians [B, Z] from the standard normal, averaged over poses."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()

@@ -1,4 +1,4 @@
-"""Poses of many motion files, as features on disk: what a motion prior is trained on."""
+"""Poses of many motion files, stored on disk as features: the training set of a motion prior."""
 
 import os
 import tempfile
@@ -23,13 +23,13 @@ from ..pose_features import PoseFeatures
 
 _IN_ARCHIVES = ".bvh"
 _MAX_ENTRY = 1 << 28  # bytes of a motion in an archive, unpacked
-_TOLD = 3  # broken files that are named
-_WORTH_A_PROCESS = 8  # motions: so many are read while another process starts
+_NAMED = 3  # unreadable files that are named
+_WORTH_A_PROCESS = 8  # motions that are read in the time in which another process starts
 
 
 @dataclass(frozen=True)
 class Source:
-    """A motion file, or one in a .zip."""
+    """A motion file, or an entry of a .zip."""
 
     path: Path
     entry: str | None = None
@@ -39,10 +39,10 @@ class Source:
 
 
 def find_sources(paths: list[Path]) -> list[Source]:
-    """Every motion file that is meant by files, folders (searched to their depths) and .zip archives of .bvh files.
+    """Find all motion files in files, folders (searched recursively) and .zip archives of .bvh files.
 
     Raises:
-        UserError: there is no such path, an archive is damaged, or nothing is found.
+        UserError: no such path, a damaged archive, or nothing found.
     """
     found = [source for path in paths for source in _found(Path(path))]
     if not found:
@@ -70,20 +70,21 @@ def _found(path: Path) -> Iterator[Source]:
 
 
 class PoseCollection:
-    """Features [N, W] float32 in a file without a name, which goes when this does: memory does not grow with N."""
+    """Features [N, W] float32 in an unnamed temporary file, so that memory does not grow with N."""
 
     def __init__(self, width: int):
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the collection
         self.width = width
 
     def add(self, features: np.ndarray) -> None:
+        """Append features [N, W]."""
         self._file.write(np.ascontiguousarray(features, np.float32).tobytes())
 
     def __len__(self) -> int:
         return self._file.tell() // (4 * self.width)
 
     def array(self) -> np.ndarray:
-        """[N, W], read from disk where it is looked at."""
+        """Return the features [N, W], mapped from disk."""
         self._file.flush()
         if not len(self):
             return np.empty((0, self.width), np.float32)
@@ -101,12 +102,11 @@ def collect_poses(
     """Read motions on all cores, and append their poses in the order of the sources.
 
     Args:
-        share: of each motion's frames, at its end, that go to `held_out`.
-        workers: processes that read; by default one for every core, or none beside this one where there is little to
-            read.
+        share: fraction of each motion's frames, at its end, that goes to `held_out`.
+        workers: processes that read; None for one per core, or only this one where there is little to read.
 
     Returns:
-        how many of the sources were read. Those that cannot be are told of and left out.
+        The number of sources that were read. Unreadable ones are noted and left out.
 
     Raises:
         UserError: none could be read.
@@ -129,17 +129,17 @@ def collect_poses(
             kept.add(poses[:last])
             held_out.add(poses[last:])
             read += 1
-    for problem in broken[:_TOLD]:
+    for problem in broken[:_NAMED]:
         progress.note(f"Left out: {problem}")
-    if len(broken) > _TOLD:
-        progress.note(f"Left out: {len(broken) - _TOLD} more files that cannot be read")
+    if len(broken) > _NAMED:
+        progress.note(f"Left out: {len(broken) - _NAMED} more files that cannot be read")
     if not read:
         raise UserError(f"none of {len(sources)} motion files can be read; the first: {broken[0]}")
     return read
 
 
 def _prepare_process() -> None:
-    torch.set_num_threads(1)  # there is a process for every core
+    torch.set_num_threads(1)  # there is one process per core
     _prepare()
 
 
@@ -148,11 +148,11 @@ def _prepare() -> None:
     _worker["features"] = PoseFeatures(_worker["template"])
 
 
-_worker: dict = {}  # of a reading process: what takes long to make
+_worker: dict = {}  # of a reading process: objects that take long to build
 
 
 def _read(source: Source) -> tuple[np.ndarray | None, str]:
-    """Features [N, W], or what is wrong with the source."""
+    """Return features [N, W] and no message, or none and what is wrong with the source."""
     try:
         with tempfile.TemporaryDirectory() as scratch:
             motion = read_motion(_unpacked(source, Path(scratch)), _worker["template"])
@@ -172,6 +172,6 @@ def _unpacked(source: Source, scratch: Path) -> Path:
     with open_archive(source.path) as archive:
         if archive.getinfo(source.entry).file_size > _MAX_ENTRY:
             raise UserError(f"{source}: larger than {_MAX_ENTRY >> 20} MB")
-        unpacked = scratch / Path(source.entry).name  # whatever folders the archive would like
+        unpacked = scratch / Path(source.entry).name  # ignore folders in the entry's name
         unpacked.write_bytes(archive.read(source.entry))
     return unpacked

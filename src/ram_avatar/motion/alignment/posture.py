@@ -1,28 +1,28 @@
-"""How a body looks in a pose: markers on it, and how far its posture is from known ones."""
+"""Postures: markers on a body in a pose, and their distance from known ones."""
 
 import numpy as np
 
 from ...body.template import SIDES, BodyTemplate
 from ..pose_features import Array, PoseFeatures
 
-# Where each bone ends, and what shows how hands and the head are turned about their bones.
+# The ends of bones, and points that show how hands and the head are rotated about their bones.
 _MARKED = ("spine3", "neck1", "head")
 _MARKED_TWICE = ("eye", "upper_arm", "forearm", "hand", "index1", "middle1", "little1", "shin", "foot")
 
 
 class Posture:
-    """Markers of a template's default body in a pose, relative to its root and heading.
+    """Markers on a template's default body in a pose, relative to its root and heading.
 
-    They follow from where a pose's turns leave the body, however its joints share them: a twist of the upper arm may be
-    in its first half or in its second. NumPy; leading dimensions are free.
+    Markers depend on where the body is, not on how its joints share a rotation: a twist of the upper arm may be in its
+    first half or in its second. NumPy, with any leading dimensions.
     """
 
     def __init__(self, template: BodyTemplate, features: PoseFeatures):
         at = template.body(template.default_identity()).at_reference().joints[0, :, :3, 3].double().numpy()
         turning = {name: k for k, name in enumerate(features.names)}
         marked = _marked(template)
-        carrier: list[int] = []  # of every joint of the skeleton: the turning joint that moves what hangs on it
-        place = np.zeros((len(features.names), 3))  # of the turning joints, at the reference pose
+        carrier: list[int] = []  # for every joint of the skeleton: the rotating joint that moves its children
+        place = np.zeros((len(features.names), 3))  # positions of the rotating joints in the reference pose
         markers: dict[str, tuple[int, Array]] = {}
         for joint, (name, parent) in enumerate(zip(template.joint_names, template.joint_parents, strict=True)):
             hung = carrier[parent] if parent >= 0 else 0
@@ -41,7 +41,7 @@ class Posture:
         ]
 
     def markers(self, rotations: Array) -> Array:
-        """[..., M, 3] metres, of rotations [..., K, 3, 3] (`PoseFeatures.rotations`)."""
+        """Return the markers [..., M, 3] (metres) of rotations [..., K, 3, 3] (`PoseFeatures.rotations`)."""
         turns, places = rotations.copy(), np.zeros(rotations.shape[:-1] + (1,))
         for joints, parents, ways in self._levels:
             hung = turns[..., parents, :, :]
@@ -51,7 +51,7 @@ class Posture:
 
 
 def _marked(template: BodyTemplate) -> set[int]:
-    """Joints of a template that are markers; the outermost of those that hang on a foot show how it is turned."""
+    """Return the joints that serve as markers. The outermost children of a foot show how it is rotated."""
     marked = {template.joint_of(role) for role in _MARKED}
     for side in SIDES:
         marked |= {template.joint_of(f"{role}.{side}") for role in _MARKED_TWICE}
@@ -62,16 +62,16 @@ def _marked(template: BodyTemplate) -> set[int]:
 
 
 class Distance:
-    """How far postures are from the nearest of the known ones: root mean square over the markers, metres."""
+    """Distance of postures from the nearest known one: root mean square over the markers, metres."""
 
     def __init__(self, known: Array):
-        """known: [N, M, 3] markers."""
+        """Take the markers [N, M, 3] of the known postures."""
         self._known = known.reshape(len(known), -1).astype(np.float32)
         self._squares = np.square(self._known).sum(1)
         self._markers = known.shape[1]
 
     def __call__(self, markers: Array) -> Array:
-        """[...] of markers [..., M, 3]."""
+        """Return the distances [...] of markers [..., M, 3]."""
         points = markers.reshape(*markers.shape[:-2], -1).astype(np.float32)
         square = np.square(points).sum(-1) + (self._squares - 2 * points @ self._known.T).min(-1)
         return np.sqrt(square.clip(min=0) / self._markers)

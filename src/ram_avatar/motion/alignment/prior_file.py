@@ -1,4 +1,4 @@
-"""Motion priors and alignments in safetensors: networks, and what goes with them as JSON."""
+"""Files of motion priors and alignments: networks in safetensors, with metadata as JSON."""
 
 import json
 from pathlib import Path
@@ -19,17 +19,17 @@ SHIPPED = Path(__file__).parent / "data" / "motion_prior.safetensors"
 
 
 def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], facts: dict) -> None:
-    """Write a file whole, or not at all. `facts` is JSON."""
+    """Write a file, completely or not at all. `facts` must be serializable as JSON."""
     described = {"format_version": str(FORMAT_VERSION), "kind": kind, "facts": json.dumps(facts)}
     with atomic_file(path) as partial:
         partial.write_bytes(save({name: t.detach().contiguous() for name, t in tensors.items()}, described))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
-    """What `write_tensors` wrote.
+    """Read tensors and facts of a file from `write_tensors`.
 
     Raises:
-        UserError: absent, too large, damaged, of another kind or format version, or with numbers that are not finite.
+        UserError: no such file, too large, damaged, of another kind or format version, or numbers that are not finite.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -53,7 +53,11 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
 
 
 def check_joints(path: Path, facts: dict, template: str, joints: list[str]) -> None:
-    """Raises UserError where a file was made for another template, or for other joints of it."""
+    """Check that a file was made for a template and for these joints of it.
+
+    Raises:
+        UserError: it was not.
+    """
     if facts.get("template") != template:
         raise UserError(f"{path}: made for body template '{facts.get('template')}', not '{template}'")
     if facts.get("joints") != joints:
@@ -61,14 +65,18 @@ def check_joints(path: Path, facts: dict, template: str, joints: list[str]) -> N
 
 
 def save_prior(path: Path, prior: MotionPrior, joints: list[str], template: str, card: dict) -> None:
+    """Write a motion prior with its card."""
     write_tensors(path, PRIOR, prior.state_dict(), {"template": template, "joints": joints, "card": card})
 
 
 def load_prior(path: str | Path | None, template: str, joints: list[str]) -> tuple[MotionPrior, dict]:
-    """A prior and its card; the one that ships with the package without a path.
+    """Load a prior and its card.
+
+    Args:
+        path: None for the prior that ships with the package.
 
     Raises:
-        UserError: see `read_tensors` and `check_joints`; or tensors of the wrong shapes.
+        UserError: see `read_tensors` and `check_joints`; or wrong tensor shapes.
     """
     path = Path(path or SHIPPED)
     tensors, facts = read_tensors(path, PRIOR)
@@ -82,11 +90,11 @@ def load_prior(path: str | Path | None, template: str, joints: list[str]) -> tup
 
 
 def config_of(tensors: dict[str, Tensor], encoder: str, decoder: str | None = None) -> PriorConfig:
-    """Sizes of the networks, read off their own tensors, so that a file cannot ask for more than it holds.
+    """Infer the sizes of the networks from their tensors, so that a file cannot request more than it holds.
 
     Args:
-        encoder: name under which the encoder's tensors are.
-        decoder: that of decoder B's.
+        encoder: name prefix of the encoder's tensors.
+        decoder: name prefix of decoder B's tensors, if there is one.
     """
     hidden, width = tensors[f"{encoder}.layers.0.weight"].shape
     sizes = {"own_hidden": len(tensors[f"{decoder}.layers.0.bias"])} if decoder else {}

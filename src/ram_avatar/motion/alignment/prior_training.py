@@ -1,4 +1,4 @@
-"""Fitting a motion prior: the VAE of motion distribution alignment, on a large set of motions."""
+"""Training a motion prior: the VAE of motion distribution alignment, on a large set of motions."""
 
 import time
 from collections.abc import Iterator
@@ -24,32 +24,33 @@ from .pose_collection import PoseCollection, collect_poses, find_sources
 from .prior_file import save_prior
 
 LEAST_DEVIATION = 0.05  # of a feature, in decoding
-_JUDGED = 4096  # held-out poses at most
+_EVALUATED = 4096  # held-out poses at most
 _MIN_POSES = 256
 _LEG = ("thigh", "shin", "foot", "toes")
 
 
 @dataclass(frozen=True)
 class PriorTraining:
-    """How the VAE is trained. The epochs are the supplement's; the rest it does not say."""
+    """Training of the VAE. The epochs are from the paper's supplement, which does not state the rest."""
 
     epochs: int = 50
     batch_size: int = 256
     learning_rate: float = 1e-3
-    """Adam's; decays to 0 by half a cosine."""
+    """Of Adam; decays to 0 along half a cosine."""
     divergence_weight: float = 3e-4
-    """Of the Kullback-Leibler divergence, beside the squared distance of rotation matrices."""
+    """Weight of the Kullback-Leibler divergence; that of the squared distance of rotation matrices is 1."""
     exchange: float = 0.4
-    """Chance that a limb, or trunk and head, is another pose's: no set of motions has every arm with every leg."""
+    """Probability that a limb, or trunk and head, is taken from another pose: no set of motions combines all poses of
+    arms and legs."""
     noise: float = 0.03
-    """Deviation of what is added to the features that the encoder sees."""
+    """Standard deviation of noise on the features that the encoder sees."""
     held_out: float = 0.05
-    """Share of every motion, at its end, that is not trained on and told of in the card."""
+    """Fraction of each motion, at its end, that is held out and evaluated in the card."""
     seed: int = 0
 
 
 class Augmentation:
-    """Batches of poses that are mirrored, put together from several, and noisy."""
+    """Augments batches of poses: mirrors them, recombines their parts, and adds noise."""
 
     def __init__(self, features: PoseFeatures, config: PriorTraining, generator: torch.Generator):
         self.config, self.generator = config, generator
@@ -64,7 +65,7 @@ class Augmentation:
         self.groups = [torch.from_numpy(features.blocks(group)) for group in groups]
 
     def __call__(self, poses: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, W] to what the encoder is to see, and what is to be decoded from it."""
+        """Return the encoder's input and the target of decoding, for features [B, W]."""
         rows = len(poses)
         poses = torch.where(self._chance(rows, 0.5), poses[:, self.mirror] * self.signs, poses)
         mixed = poses.clone()
@@ -90,7 +91,7 @@ def fit_prior(
     overwrite: bool = False,
     progress: Progress,
 ) -> dict:
-    """Fit a motion prior to motion files and write it to `out`, with a card on how it was made, which is returned.
+    """Fit a motion prior to motion files, write it to `out`, and return the card that states how it was made.
 
     Args:
         motions: files, folders and .zip archives (`pose_collection.find_sources`).
@@ -126,12 +127,12 @@ def fit_prior(
 def train_prior(
     poses: np.ndarray, features: PoseFeatures, training: PriorTraining, progress: Progress
 ) -> tuple[MotionPrior, dict[str, float]]:
-    """The VAE, trained on features [N, W], and the mean losses of its last epoch."""
+    """Train the VAE on features [N, W]; return it and the mean losses of its last epoch."""
     generator = torch.Generator().manual_seed(training.seed)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         prior = MotionPrior(PriorConfig(width=features.width))
-    prior.decoder.normalize_by(torch.from_numpy(poses[:: max(1, len(poses) // _JUDGED)].copy()), LEAST_DEVIATION)
+    prior.decoder.normalize_by(torch.from_numpy(poses[:: max(1, len(poses) // _EVALUATED)].copy()), LEAST_DEVIATION)
     augment = Augmentation(features, training, generator)
     optimizer = torch.optim.Adam(prior.parameters(), training.learning_rate)
     batches = -(-len(poses) // training.batch_size)
@@ -155,14 +156,14 @@ def train_prior(
 
 @torch.no_grad()
 def reconstruction_error(prior: MotionPrior, poses: np.ndarray) -> float:
-    """Mean angle, degrees, between the joints' turns in poses [N, W] and in what comes back from their latents."""
-    poses = torch.from_numpy(poses[:: max(1, len(poses) // _JUDGED)].copy())
-    mean, _ = prior.encoder(poses)
-    return float(angles_between(prior.decoder(mean).double().numpy(), poses.double().numpy()).mean())
+    """Return the mean angle in degrees between joint rotations of poses [N, W] and of their reconstructions."""
+    sampled = torch.from_numpy(poses[:: max(1, len(poses) // _EVALUATED)].copy())
+    mean, _ = prior.encoder(sampled)
+    return float(angles_between(prior.decoder(mean).double().numpy(), sampled.double().numpy()).mean())
 
 
 def _batches(poses: np.ndarray, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """All poses once, in random order; a batch is read from disk in the order in which it lies there."""
+    """Yield all poses once, in random order; within a batch they are read in the order on disk."""
     order = torch.randperm(len(poses), generator=generator).numpy()
-    for start in range(0, len(order) - 1, size):  # batch normalization cannot do with a batch of one
+    for start in range(0, len(order) - 1, size):  # batch normalization needs more than one pose
         yield torch.from_numpy(poses[np.sort(order[start : start + size])])

@@ -1,1 +1,1 @@
-"""A skeleton's clip to a motion of the template, and back."""
+"""Conversion between a skeleton's clips and motions of the template."""

@@ -1,13 +1,13 @@
-"""What is constant of a skeleton over a clip, for `transfer`: where its joints' axes lie in the body.
+"""Calibration of a clip's skeleton for `transfer`: how its joint axes lie in the body.
 
-A joint's rotation in the file, times a constant, is the turn of that part of the body from the template's
-reference pose. The constant is known where the skeleton is once seen upright with its rest pose known: the rest pose
-itself, if it is that of somebody who stands; or the first frame, if it is a T-pose. Else it is read off the clip:
-pelvis and chest by the lines of hips and shoulders and the spine above; neck, head and collarbones are straight
-on the average; feet are level where they stand; a hand without fingers has its palm, on the average, in the plane
-in which the elbow bends.
+A joint's rotation in the file, times a constant, is that body part's rotation from the template's reference pose. The
+constants are known if the skeleton is upright in a known pose: the rest pose, if it is a standing one, or the first
+frame, if it is a T-pose. Otherwise they are estimated from the clip: pelvis and chest from the lines of hips and
+shoulders and the spine above; neck, head and collarbones are straight on average; standing feet are level; a hand
+without fingers has its palm, on average, in the plane in which the elbow bends.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,11 +22,11 @@ from ...core.errors import UserError
 from ..joint_map import FINGERS, JointMap
 from ..skeleton import SkeletalClip
 
-_SAMPLED = 1000  # frames of a clip that its constants are read off
-_UPRIGHT = 0.9  # cosine of how far legs and trunk may be from the vertical in a pose that is known
-_BENT = 0.35  # sine of the bend (20 degrees) from which a limb's plane is trusted
-_LEAST_LENGTH = 0.01  # of the leg: a shorter bone points nowhere
-_FOOT_ALONE = 0.99  # weight of the foot's joints at vertices that move with it
+_SAMPLED = 1000  # frames of a clip that the constants are estimated from
+_UPRIGHT = 0.9  # cosine; legs and trunk of a known pose are at least this close to the vertical
+_BENT = 0.35  # sine (20 degrees) of the flexion from which a limb's plane is trusted
+_LEAST_LENGTH = 0.01  # of the leg; shorter bones have no reliable direction
+_FOOT_ALONE = 0.99  # weight of the foot's joints from which a vertex counts as rigid with the foot
 _SOLE = 0.03  # metres from the lowest vertex of a foot
 _UP = torch.tensor([0.0, 0.0, 1.0])
 _LEFT = torch.tensor([1.0, 0.0, 0.0])
@@ -36,65 +36,67 @@ _SIGN = {"L": 1.0, "R": -1.0}
 
 @dataclass(frozen=True)
 class Limb:
-    """Unit vectors [3] of the template's reference pose."""
+    """Unit vectors [3] of a limb in the template's reference pose."""
 
     upper: Tensor
     lower: Tensor
-    hinge: Tensor  # it bends about this: upper x lower where it is bent
+    hinge: Tensor  # the bending axis: upper x lower where it is bent
 
 
 class Reference:
-    """The template's joints in the reference pose, the root at the origin, by their roles.
+    """The template's joints in the reference pose, by role; the root at the origin.
 
     Args:
-        identity: [I] whose body it is; `template.default_identity()` without.
+        identity: [I] of the body; None for `template.default_identity()`.
     """
 
     def __init__(self, template: BodyTemplate, identity: Tensor | None = None):
         self.template = template
         anatomy = anatomy_of(template)
-        self.at_rest = anatomy.to_pose(anatomy.relaxed)  # [P, 3] the pose of a person who stands at ease
+        self.at_rest = anatomy.to_pose(anatomy.relaxed)  # [P, 3] pose of a relaxed standing person
         posed = template.body(template.default_identity() if identity is None else identity).at_reference()
         self.at = {role: posed.joints[0, template.joint_of(role), :3, 3] for role in template.roles}
         tips = posed.vertices[0][template.fingertips].mean(1)  # [10, 3]
         self.ends = {f"foot.{side}": self.at[f"toes.{side}"] for side in "LR"}
         self.ends["head"] = torch.tensor([*self.at["head"][:2], posed.vertices[0, :, 2].max()])
         self.ends |= {f"{FINGERS[k % 5]}3.{'LR'[k // 5]}": tip for k, tip in enumerate(tips)}
-        # [K, 3] points of each sole, from the ankle; they move with the foot.
+        # [K, 3] points of each sole, from the ankle, rigid with the foot.
         self.soles = [_sole(template, posed.vertices[0], side) - self.at[f"foot.{side}"] for side in "LR"]
         self.limbs = {}
         for side in "LR":
             for parts in _LIMBS:
                 first, second, third = (self.at[f"{part}.{side}"] for part in parts)
                 upper, lower = unit(second - first), unit(third - second)
-                # The arm is bent in the reference pose; a leg that is straight bends about the line of the hips.
+                # The arm is bent in the reference pose; the straight leg bends about the line between the hips.
                 hinge = torch.linalg.cross(upper, lower) if parts[0] == "upper_arm" else _LEFT
                 self.limbs[f"{parts[0]}.{side}"] = Limb(upper, lower, unit(hinge))
 
     def direction(self, start: str, end: str) -> Tensor:
+        """Return the unit vector [3] from one joint to another."""
         return unit(self.at[end] - self.at[start])
 
     def bone(self, finger: str) -> Tensor:
-        """Where a bone of a finger points, "index1.L"."""
+        """Return the direction of a finger's bone, such as "index1.L"."""
         k = int(finger[-3])
         after = self.at[f"{finger[:-3]}{k + 1}{finger[-2:]}"] if k < 3 else self.ends[finger]
         return unit(after - self.at[finger])
 
     def middle(self, joint: str) -> Tensor:
+        """Return the midpoint [3] of the left and the right joint."""
         return 0.5 * (self.at[f"{joint}.L"] + self.at[f"{joint}.R"])
 
     def knuckles(self, side: str) -> tuple[Tensor, Tensor]:
-        """Along the hand, and from the index to the little finger."""
+        """Return the directions along the hand, and from the index to the little finger."""
         at = lambda joint: self.at[f"{joint}.{side}"]
         return unit(at("middle1") - at("hand")), unit(at("little1") - at("index1"))
 
     def hand(self, side: str) -> tuple[Tensor, Tensor]:
-        """Along the hand, and out of the palm."""
+        """Return the directions along the hand, and out of the palm."""
         along, across = self.knuckles(side)
         return along, unit(torch.linalg.cross(across, along)) * _SIGN[side]
 
-    def ancestor(self, joint: str, among) -> str:
-        """The role of the nearest joint above that has one of `among`."""
+    def ancestor(self, joint: str, among: Collection[str]) -> str:
+        """Return the role, one of `among`, of the nearest joint above."""
         template = self.template
         role_of = {template.joint_of(role): role for role in among if role in template.roles}
         above = template.joint_parents[template.joint_of(joint)]
@@ -103,7 +105,7 @@ class Reference:
         return role_of[above]
 
     def on_spine(self, below: float) -> Tensor:
-        """[3] the point of the spine that is this share of the trunk's length from the neck; 1 is between the hips."""
+        """Return the point of the spine [3] at a fraction of the trunk's length below the neck; 1 is the hips."""
         joints = [self.at[role] for role in ("neck1", "spine3", "spine2", "spine1")]
         points = torch.stack([*joints, self.middle("thigh")])
         away = (points - points[0]).norm(dim=-1)
@@ -112,16 +114,16 @@ class Reference:
         return points[where - 1].lerp(points[where], share)
 
     def leg_length(self) -> float:
-        """Hip to ankle; the shorter side's."""
+        """Return the length of the shorter leg, hip to ankle."""
         length = lambda *joints: min((self.at[joints[1] + s] - self.at[joints[0] + s]).norm() for s in (".L", ".R"))
         return float(length("thigh", "shin") + length("shin", "foot"))
 
 
 class Source:
-    """A clip with the meaning of its joints.
+    """A clip whose joints are mapped to body parts.
 
     Raises:
-        UserError: a bone that is needed has no length.
+        UserError: a required bone has no length.
     """
 
     def __init__(self, clip: SkeletalClip, mapping: JointMap):
@@ -137,19 +139,21 @@ class Source:
                 chain = self.joints.get(f"{finger}.{side}", [])
                 if len(chain) == 3 and chain[-1] in clip.parents:
                     chain.append(clip.parents.index(chain[-1]))
-        # Rotations that take the axes of the rest pose to those of the pose that is known, and that pose.
+        # Rotations from the axes of the rest pose to those of the known pose, and that pose's joint positions.
         self.axes = torch.eye(3).repeat(len(clip.names), 1, 1)
         self.rest = _at_rest(clip)
         self.upright = self._find_upright()
 
     def has_fingers(self, side: str) -> bool:
+        """Return whether a hand has fingers."""
         return all(f"{finger}.{side}" in self.mapping for finger in ("index", "middle", "little"))
 
     def pose(self, clip: SkeletalClip) -> "Pose":
+        """Pose the joints in the frames of a clip of this skeleton."""
         return Pose(self, *clip.forward())
 
     def _find_upright(self) -> bool:
-        """Whether the rest pose or the first frame is one that is known; if so, rotations count from it."""
+        """Return whether the rest pose or the first frame is a known pose; if so, make rotations relative to it."""
         turns, positions = self.clip[:1].forward()
         identity = self.axes
         for turn, position, wanted in ((identity, self.rest, ()), (turns[0], positions[0], ("arms",))):
@@ -164,7 +168,7 @@ class Source:
 
 @dataclass
 class Pose:
-    """N frames of a source, posed."""
+    """N posed frames of a source."""
 
     source: Source
     turns: Tensor  # [N, J, 3, 3] from the rest pose
@@ -174,29 +178,32 @@ class Pose:
         return len(self.turns)
 
     def turn(self, part: str) -> Tensor:
-        """[N, 3, 3] from the pose that is known, where there is one."""
+        """Return a part's rotations [N, 3, 3], from the known pose if there is one."""
         joint = self.source.joints[part][0]
         return self.turns[:, joint] @ self.source.axes[joint]
 
     def at(self, part: str) -> Tensor:
+        """Return a part's positions [N, 3]."""
         return self.positions[:, self.source.joints[part][0]]
 
     def direction(self, start: str, end: str) -> Tensor:
+        """Return the unit vectors [N, 3] from one part to another."""
         return unit(self.at(end) - self.at(start))
 
     def middle(self, part: str) -> Tensor:
+        """Return the midpoints [N, 3] of the left and the right part."""
         return 0.5 * (self.at(f"{part}.L") + self.at(f"{part}.R"))
 
     def across(self, part: str) -> Tensor:
-        """From the right to the left one."""
+        """Return the vectors [N, 3] from the right part to the left one."""
         return self.at(f"{part}.L") - self.at(f"{part}.R")
 
     def knuckles(self, side: str) -> tuple[Tensor, Tensor]:
-        """Along the hand, and from the index to the little finger."""
+        """Return the directions along the hand, and from the index to the little finger."""
         return self.direction(f"hand.{side}", f"middle.{side}"), self.direction(f"index.{side}", f"little.{side}")
 
     def finger(self, part: str) -> list[Tensor]:
-        """Where its three bones point; the last goes on as the one before where it has no end."""
+        """Return the directions of a finger's three bones; without a fingertip, the last one continues straight."""
         joints = self.source.joints[part]
         directions = [unit(self.positions[:, b] - self.positions[:, a]) for a, b in pairwise(joints)]
         if len(joints) == 3:
@@ -205,7 +212,7 @@ class Pose:
         return directions[:3]
 
     def heading(self) -> Tensor | None:
-        """[3, 3] the turn about the vertical of somebody who stands upright in the only frame; None if not so."""
+        """Return the rotation [3, 3] about the vertical of the only frame; None if the person is not upright."""
         left = unit(self.across("thigh")[0])
         legs = [self.direction(f"foot.{side}", f"thigh.{side}")[0, 2] for side in "LR"]
         trunk = self.direction("hips", "head")[0, 2]
@@ -214,21 +221,23 @@ class Pose:
         return turn_between((_UP, _LEFT), (_UP[None], left[None]))[0]
 
     def has_spread_arms(self) -> bool:
+        """Return whether the arms of the only frame are spread, as in a T-pose."""
         left = unit(self.across("thigh")[0])
         spread = [self.direction(f"upper_arm.{side}", f"hand.{side}")[0] @ left * _SIGN[side] for side in "LR"]
-        return min(spread) > _UPRIGHT
+        return bool(min(spread) > _UPRIGHT)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Constants of one clip on one body."""
+    """Constants of one clip, on one body."""
 
-    constants: dict[str, Tensor]  # [3, 3] by part: a joint's turn times this is that of the template's joint
-    hinges: dict[str, Tensor]  # [3] by the upper bone of a limb: the axis of its elbow or knee, in its axes
-    scale: float  # lengths of the template by those of the source
+    constants: dict[str, Tensor]  # [3, 3] by part: a joint's rotation times this is the template joint's
+    hinges: dict[str, Tensor]  # [3] by a limb's upper bone: axis of its elbow or knee, in the bone's axes
+    scale: float  # template lengths per source length
 
     @classmethod
     def of(cls, source: Source, reference: Reference) -> "Calibration":
+        """Calibrate a clip for a body."""
         clip = source.clip
         frames = torch.linspace(0, len(clip) - 1, min(len(clip), _SAMPLED)).round().long()
         pose = source.pose(clip[frames])
@@ -252,41 +261,42 @@ class Calibration:
 
 
 def _sole(template: BodyTemplate, vertices: Tensor, side: str) -> Tensor:
-    """[K, 3] the vertices of a foot near the floor in the reference pose [V, 3]; of them, those that can touch one."""
+    """Return the vertices [K, 3] of a sole in the reference pose [V, 3]: those that can touch a floor."""
     foot = vertices[template.role_weight(f"foot.{side}", f"toes.{side}") > _FOOT_ALONE]
     sole = foot[foot[:, 2] < foot[:, 2].min() + _SOLE]
     return sole[torch.from_numpy(ConvexHull(sole.numpy()).vertices).long()]
 
 
 def unit(vectors: Tensor) -> Tensor:
+    """Normalize vectors [..., 3]."""
     return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-9)
 
 
 def turn_between(start: tuple[Tensor, Tensor], end: tuple[Tensor, Tensor]) -> Tensor:
-    """[N, 3, 3] rotations that take the first vector to the first one, and the second as near as it goes."""
+    """Return rotations [N, 3, 3] that take the first vector to the first, and the second as near as possible."""
     return _frame(*end) @ _frame(*start).mT
 
 
 def swing(start: Tensor, end: Tensor) -> Tensor:
-    """[N, 3, 3] the shortest rotations of unit vectors [N, 3] to others."""
+    """Return the shortest rotations [N, 3, 3] between unit vectors [N, 3]."""
     quaternion = torch.cat([torch.linalg.cross(start, end), 1 + (start * end).sum(-1, keepdim=True)], -1)
     return roma.unitquat_to_rotmat(unit(quaternion + torch.tensor([1e-6, 0.0, 0.0, 0.0])))
 
 
 def _frame(first: Tensor, second: Tensor) -> Tensor:
-    """[..., 3, 3] with orthonormal columns, the first along `first`, the second nearest to `second`."""
+    """Return orthonormal columns [..., 3, 3]: the first along `first`, the second nearest to `second`."""
     first = unit(first)
     second = unit(second - (second * first).sum(-1, keepdim=True) * first)
     return torch.stack([first, second, torch.linalg.cross(first, second)], -1)
 
 
 def _mean(turns: Tensor) -> Tensor:
-    """[3, 3] the rotation nearest to rotations [N, 3, 3]."""
+    """Return the rotation [3, 3] nearest to rotations [N, 3, 3]."""
     return roma.special_procrustes(turns.mean(0))
 
 
 def _usual(turns: Tensor) -> Tensor:
-    """[3, 3] the rotation that most of [N, 3, 3] are near to: a foot that is down also rolls, and that is no mean."""
+    """Return the rotation [3, 3] that most of [N, 3, 3] are near to: grounded feet also roll, which biases a mean."""
     usual = _mean(turns)
     for _ in range(3):
         away = roma.rotmat_geodesic_distance(turns, usual.expand_as(turns))
@@ -295,7 +305,7 @@ def _usual(turns: Tensor) -> Tensor:
 
 
 def _at_rest(clip: SkeletalClip) -> Tensor:
-    """[J, 3] positions in the rest pose, the root at the origin."""
+    """Return joint positions [J, 3] in the rest pose, the root at the origin."""
     positions = [torch.zeros(3)]
     for joint, parent in enumerate(clip.parents[1:], start=1):
         positions.append(positions[parent] + clip.offsets[joint])
@@ -303,7 +313,7 @@ def _at_rest(clip: SkeletalClip) -> Tensor:
 
 
 def _lengths(pose: Pose, part: str) -> Tensor:
-    """Length of a bone, over the clip; the shorter side's."""
+    """Return a bone's median length; the shorter side's."""
     after = {start: end for parts in _LIMBS for start, end in pairwise(parts)}[part]
     sides = [(pose.at(f"{after}.{side}") - pose.at(f"{part}.{side}")).norm(dim=-1).median() for side in "LR"]
     return torch.stack(sides).amin()
@@ -315,12 +325,12 @@ def _turned_by_file(source: Source) -> list[str]:
 
 
 def _trunk(pose: Pose, reference: Reference) -> dict[str, Tensor]:
-    """Constants of pelvis, chest, neck, head and collarbones of a skeleton that is never seen upright."""
+    """Return constants of pelvis, chest, neck, head and collarbones of a skeleton that is never upright."""
     source = pose.source
     top = "neck" if "neck" in source.joints else "head"
     shoulders = pose.across("clavicle") if "clavicle.L" in source.joints else pose.across("upper_arm")
     if shoulders.norm(dim=-1).median() < 0.1 * pose.across("upper_arm").norm(dim=-1).median():
-        shoulders = pose.across("upper_arm")  # collarbones that begin in one point
+        shoulders = pose.across("upper_arm")  # both collarbones begin at one point
     spine = "spine" if source.joints.get("spine", source.joints["hips"]) != source.joints["hips"] else top
     if (pose.at(spine) - pose.at("hips")).norm(dim=-1).median() < 1e-3:
         spine = top
@@ -336,13 +346,13 @@ def _trunk(pose: Pose, reference: Reference) -> dict[str, Tensor]:
 
 
 def _below(pose: Pose, part: str, top: str) -> float:
-    """How far a joint is from the top of the trunk, as a share of the trunk's length."""
+    """Return a joint's distance from the top of the trunk, as a fraction of the trunk's length."""
     trunk = (pose.at(top) - pose.middle("thigh")).norm(dim=-1).median()
     return float((pose.at(top) - pose.at(part)).norm(dim=-1).median() / trunk)
 
 
 def _foot(pose: Pose, side: str, reference: Reference) -> Tensor:
-    """So that the sole is usually level in the fifth of the frames in which this foot is lowest."""
+    """Return the constant that makes the sole level in the fifth of the frames in which this foot is lowest."""
     key = f"foot.{side}"
     height = pose.at(key)[:, 2]
     down = height <= height.quantile(0.2)
@@ -359,10 +369,10 @@ def _foot(pose: Pose, side: str, reference: Reference) -> Tensor:
 def _hinge(
     pose: Pose, side: str, parts: tuple[str, str, str], reference: Reference, constants: dict[str, Tensor]
 ) -> Tensor:
-    """The axis of an elbow or knee in the axes of the bone above: the mean over frames in which it is bent.
+    """Return the axis of an elbow or knee, in the axes of the bone above: the mean over frames in which it is bent.
 
-    A limb that never bends has it where the template has it when swung the shortest way from the chest or the
-    pelvis to where the limb points; a leg, where its foot says.
+    A limb that never bends takes the template's axis, swung the shortest way from chest or pelvis to the limb's
+    direction; a leg takes it from the direction of its foot.
     """
     first, second, third = (f"{part}.{side}" for part in parts)
     upper, lower = pose.direction(first, second), pose.direction(second, third)
@@ -378,7 +388,7 @@ def _hinge(
 
 
 def _hand(pose: Pose, side: str, reference: Reference, hinges: dict[str, Tensor]) -> Tensor:
-    """A hand at rest is straight; its palm faces down in a T-pose, else along the elbow's axis on the average."""
+    """Return a hand's constant: straight at rest; palm down in a T-pose, else along the elbow's axis on average."""
     source, key, sign = pose.source, f"hand.{side}", _SIGN[side]
     rest = source.rest
     along = unit(rest[source.joints[key][0]] - rest[source.joints[f"forearm.{side}"][0]])

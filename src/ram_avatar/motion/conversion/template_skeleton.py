@@ -1,4 +1,4 @@
-"""The template's own skeleton: what other programs see of it."""
+"""The template's own skeleton, as other programs see it."""
 
 import roma
 import torch
@@ -7,14 +7,14 @@ from ..motion import Motion, confidence_of
 from ..skeleton import SkeletalClip
 from .calibration import Reference
 
-_SAME_POSE = 0.97  # cosine (15 degrees): bodies of other proportions have bones that point otherwise by up to 12
+_SAME_POSE = 0.97  # cosine (15 degrees); bones of bodies with other proportions differ in direction by up to 12
 _COMPARED = ("upper_arm", "forearm", "hand", "thigh", "shin", "foot", "middle1")
 
 
 class TemplateSkeleton:
-    """The root, the joints that a motion turns, and the ends of feet, head and fingers (`NAME_end`).
+    """The root, the joints that a motion rotates, and the ends of feet, head and fingers (`NAME_end`).
 
-    Its rest pose is the template's reference pose, so that a joint's rotation is that of the motion.
+    Its rest pose is the template's reference pose, so joint rotations are those of the motion.
     """
 
     def __init__(self, reference: Reference):
@@ -33,11 +33,11 @@ class TemplateSkeleton:
         self._compared = [kept.index(f"{role}.{side}") for role in _COMPARED for side in "LR"]
 
     def joint_of(self, role: str) -> int:
-        """The index of the joint that has a role (`body.template`) among `names`."""
+        """Return the index among `names` of the joint with a role (`body.template`)."""
         return self.names.index(self.template.roles[role])
 
     def clip(self, motion: Motion) -> SkeletalClip:
-        """A motion for other programs; the face stays behind."""
+        """Convert a motion to a clip for other programs. The face is left out."""
         rotations = torch.eye(3).repeat(len(motion), len(self.names), 1, 1)
         rotations[:, 0] = roma.rotvec_to_rotmat(motion.root_rotation)
         rotations[:, self._turned] = roma.rotvec_to_rotmat(motion.pose)
@@ -46,9 +46,9 @@ class TemplateSkeleton:
         )
 
     def motion(self, clip: SkeletalClip) -> Motion | None:
-        """The motion of which this is the clip; None if it is another skeleton, or one at rest in another pose.
+        """Convert a clip back to a motion. Returns None if it is another skeleton, or has another rest pose.
 
-        Bones may be of other lengths, and joints at the ends be absent. The face is neutral, without confidence.
+        Bone lengths may differ, and end joints may be missing. The face is neutral, without confidence.
         """
         joints = {name: clip.names.index(name) for name in self.names if name in clip.names}
         if not all(name in joints for name in (self.names[0], *self.template.pose_joints)):

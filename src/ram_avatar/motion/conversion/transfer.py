@@ -1,9 +1,9 @@
-"""Anybody's skeleton onto the body template.
+"""Transfer of any skeleton's motion to the body template.
 
-Rest poses of files mean little: arms hang or are spread, and in some data sets every bone lies along one axis.
-So limbs, hands and fingers are matched by where their bones point in the posed skeleton, and roll about a limb by
-the plane in which its elbow or knee bends. What positions do not show (the turn of the head, of the feet, of a hand
-without fingers) is the file's own rotation of the joint, times a constant of the clip (`calibration`).
+Rest poses of files mean little: arms hang or are spread, and in some data sets all bones lie along one axis. So limbs,
+hands and fingers are matched by the directions of their bones in the posed skeleton, and roll about a limb by the plane
+in which its elbow or knee bends. What positions do not show (rotations of the head, the feet, and hands without
+fingers) is the file's own joint rotation, times a constant of the clip (`calibration`).
 """
 
 from dataclasses import dataclass, field
@@ -28,24 +28,24 @@ from .calibration import (
 from .ground import find_floor, lift_toes
 
 _FRAMES_AT_ONCE = 2048
-_STRAIGHT, _BENT = np.radians([8.0, 30.0])  # between these a limb's own plane takes over from the clip's
-_SPINE = {"spine1": 1 / 3, "spine2": 2 / 3, "spine3": 1.0}  # how far from the pelvis' turn to the chest's
+_STRAIGHT, _BENT = np.radians([8.0, 30.0])  # flexion over which a limb's own plane takes over from the clip's
+_SPINE = {"spine1": 1 / 3, "spine2": 2 / 3, "spine3": 1.0}  # fraction of the rotation from pelvis to chest
 
 
 @torch.no_grad()
 def to_template(clip: SkeletalClip, mapping: JointMap, reference: Reference) -> Motion:
-    """The motion that makes the template do what the skeleton does.
+    """Convert a clip to a motion of the template.
 
-    Upper arms, forearms, thighs, shins and fingers point where the skeleton's point. The pelvis and the chest turn
-    with theirs, and the spine between them bends evenly. Positions are scaled by the length of the legs, and the
-    soles are at height 0 when the person stands. The face is neutral; fingers that the skeleton does not
-    have are those of a hand at rest, and the confidence of such hands and of the face is 0.
+    Upper arms, forearms, thighs, shins and fingers point where the skeleton's do. Pelvis and chest rotate with theirs,
+    and the spine between them bends evenly. Positions are scaled by the leg length, and the soles of a standing person
+    are at height 0. The face is neutral; missing fingers are relaxed; the confidence of such hands and of the face
+    is 0.
 
     Args:
-        reference: of the body that is moved.
+        reference: the body that is moved.
 
     Raises:
-        UserError: bones that are needed have no length.
+        UserError: a required bone has no length.
     """
     template, source = reference.template, Source(clip, mapping)
     calibration = Calibration.of(source, reference)
@@ -68,14 +68,14 @@ def to_template(clip: SkeletalClip, mapping: JointMap, reference: Reference) -> 
 
 @dataclass
 class _Transfer:
-    """Frames of a source to the template's parameters, batch after batch."""
+    """Converts a source's frames to the template's parameters, batch after batch."""
 
     reference: Reference
     calibration: Calibration
-    twists: dict[str, float] = field(default_factory=dict)  # of the last frame before: none jumps by a whole turn
+    twists: dict[str, float] = field(default_factory=dict)  # of the previous frame, to avoid jumps by a whole turn
 
     def __call__(self, pose: Pose) -> tuple[Tensor, Tensor, Tensor]:
-        """Root rotation [N, 3], root translation [N, 3] and pose [N, P, 3]."""
+        """Return root rotation [N, 3], root translation [N, 3] and pose [N, P, 3]."""
         constant = self.calibration.constants
         pelvis, chest = (pose.turn(part) @ constant[part] for part in ("hips", "chest"))
         head = pose.turn("head") @ constant["head"]
@@ -94,7 +94,7 @@ class _Transfer:
         return roma.rotmat_to_rotvec(pelvis), translation, rotations
 
     def _spine(self, pose: Pose, pelvis: Tensor, chest: Tensor) -> dict[str, Tensor]:
-        """Bent evenly, then leant below the chest so that the neck is in the source's direction from the hips."""
+        """Bend the spine evenly, then lean it below the chest so that the neck lies in the source's direction."""
         turns = {joint: between(pelvis, chest, share) for joint, share in _SPINE.items()}
         if "neck" not in pose.source.joints:
             return turns
@@ -104,7 +104,7 @@ class _Transfer:
         trunk = unit(pose.at("neck") - pose.middle("thigh"))
         along = (trunk * fixed).sum(-1, keepdim=True)
         square = along**2 - fixed.square().sum(-1, keepdim=True) + lean.square().sum(-1, keepdim=True)
-        length = along + square.clamp(min=0).sqrt()  # of the trunk: `lean` keeps its own
+        length = along + square.clamp(min=0).sqrt()  # of the trunk, such that `lean` keeps its length
         correction = swing(unit(lean), unit(length * trunk - fixed))
         return turns | {joint: correction @ turns[joint] for joint in ("spine1", "spine2")}
 
@@ -126,7 +126,7 @@ class _Transfer:
         return turns
 
     def _limb(self, pose: Pose, side: str, parts: tuple[str, str, str]) -> tuple[Tensor, Tensor]:
-        """Turns of an arm's or leg's two bones: they point as the source's, and bend in its plane."""
+        """Return the rotations of a limb's two bones: they point as the source's do, and bend in its plane."""
         first, second, third = (f"{part}.{side}" for part in parts)
         upper, lower = pose.direction(first, second), pose.direction(second, third)
         normal = torch.linalg.cross(upper, lower)
@@ -142,9 +142,10 @@ class _Transfer:
         )
 
     def _spread(self, bone: str, after: str, side: str, parent: Tensor, turn: Tensor) -> dict[str, Tensor]:
-        """A limb's twist, half at its root and half at the joint within the bone; its end stays where it is.
+        """Split a limb's twist evenly between its root and the twist joint within the bone; its end is unaffected.
 
-        A template without such a joint turns the bone as one."""
+        A template without such a joint rotates the bone as one.
+        """
         first, second, end = f"{bone}.{side}", f"{bone}_twist.{side}", f"{after}.{side}"
         if second not in self.reference.at:
             return {first: turn}
@@ -154,7 +155,7 @@ class _Transfer:
         return {first: begun, second: begun @ _about(self.reference.direction(second, end), half)}
 
     def _pronate(self, side: str, lower: Tensor, hand: Tensor) -> dict[str, Tensor]:
-        """The hand's twist at the joint within the forearm; without one, half of it at the elbow."""
+        """Put the hand's twist on the joint within the forearm, or half of it on the elbow if there is none."""
         elbow, twist = f"forearm.{side}", f"forearm_twist.{side}"
         has_twist = twist in self.reference.at
         axis = self.reference.direction(twist if has_twist else elbow, f"hand.{side}")
@@ -164,7 +165,7 @@ class _Transfer:
         return {elbow: lower @ _about(axis, 0.5 * angle)}
 
     def _twist(self, name: str, turn: Tensor, axis: Tensor) -> Tensor:
-        """[N] angle of the part of a turn that is about an axis, without jumps over time."""
+        """Return the angle [N] of a rotation's twist about an axis, continuous over time."""
         quaternion = roma.rotmat_to_unitquat(turn)
         angle = 2 * torch.atan2(quaternion[:, :3] @ axis, quaternion[:, 3])
         before = self.twists.get(name, 0.0)
@@ -179,7 +180,7 @@ class _Transfer:
         return pose.turn(key) @ self.calibration.constants[key]
 
     def _finger(self, pose: Pose, side: str, finger: str, hand: Tensor) -> dict[str, Tensor]:
-        """Each bone turned the shortest way from where the one before would carry it."""
+        """Rotate each bone the shortest way from where the one before carries it."""
         if not pose.source.has_fingers(side) or f"{finger}.{side}" not in pose.source.mapping:
             return {}
         turns, turn = {}, hand
@@ -191,10 +192,10 @@ class _Transfer:
 
 
 def between(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """A share of the way from one rotation [N, 3, 3] to another."""
+    """Interpolate between rotations [N, 3, 3] by a fraction."""
     return start @ roma.rotvec_to_rotmat(share * roma.rotmat_to_rotvec(start.mT @ end))
 
 
 def _about(axis: Tensor, angle: Tensor) -> Tensor:
-    """[N, 3, 3] turns by angles [N] about an axis [3]."""
+    """Return rotations [N, 3, 3] by angles [N] about an axis [3]."""
     return roma.rotvec_to_rotmat(angle[:, None] * axis)

@@ -1,12 +1,12 @@
-"""Humanoids of VRM, as Unity has them, onto the body template.
+"""VRM humanoids, as Unity has them, onto the body template.
 
-Unity's axes are left-handed: x to the humanoid's right, y up, z where it looks. Ours are x to its left, y to its back,
-z up, so that a point (x, y, z) of Unity's is (-x, -z, y) here. A mirror is in that: a turn with the quaternion
-(x, y, z, w) is (x, z, -y, w).
+Unity's axes are left-handed: x to the humanoid's right, y up, z forward. Ours are x to its left, y to its back, z up,
+so Unity's point (x, y, z) is (-x, -z, y) here. The change mirrors, so the quaternion (x, y, z, w) becomes
+(x, z, -y, w).
 
-A humanoid at rest stands in a T: arms out, palms down, thumbs half forward, legs straight, feet level; every bone's
-rotation is none there, about axes of the world. The template's reference pose is another. With C the turn of a bone
-from the reference pose to the T, a humanoid's bone that has turned by G is a template's that has turned by G C.
+A humanoid rests in a T-pose: arms out, palms down, thumbs halfway forward, legs straight, feet level; all bone
+rotations are zero there, about world axes. The template has another reference pose. With C a bone's rotation from the
+reference pose to the T-pose, a rotation G of the humanoid's bone is G C of the template's.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ _LIMBS = (
     ("shoulder", "upperchest"), ("upperarm", "shoulder"), ("lowerarm", "upperarm"), ("hand", "lowerarm"),
     ("upperleg", "hips"), ("lowerleg", "upperleg"), ("foot", "lowerleg"), ("toes", "foot"), ("eye", "head"),
 )  # fmt: skip
-_CARRIES = 0.01  # a blend shape above this is more than noise
+_CARRIES = 0.01  # blend shapes above this are more than noise
 _PHALANGES = ("proximal", "intermediate", "distal")
 
 
 def _parents() -> dict[str, str | None]:
-    """Of every humanoid bone, in lower case, parents before children."""
+    """Return the parents of all humanoid bones, in lower case, parents before children."""
     parents: dict[str, str | None] = dict(zip(_SPINE, (None, *_SPINE[:-1]), strict=True))
     for side in _SIDE_NAMES.values():
         parents |= {side + bone: above if above in _SPINE else side + above for bone, above in _LIMBS}
@@ -45,7 +45,7 @@ def _parents() -> dict[str, str | None]:
 
 
 BONES = _parents()
-# What the template's roles go by. Twist joints and the second of the neck go with the bone that they are in.
+# Humanoid bones of the template's roles. Twist joints and the second neck joint follow the bone that they are in.
 _ROLES = {"hips": "hips", "spine1": "spine", "spine2": "chest", "spine3": "upperchest"}
 _ROLES |= {"neck1": "neck", "neck2": "neck", "head": "head"}
 for _side, _name in _SIDE_NAMES.items():
@@ -59,7 +59,7 @@ for _side, _name in _SIDE_NAMES.items():
             **{f"{finger}{k}": finger + _PHALANGES[k - 1] for finger in FINGERS for k in (1, 2, 3)},
         }.items()
     }  # fmt: skip
-# Blend shapes of VRM, in lower case, by ARKit's actions.
+# VRM's blend shapes, in lower case, as ARKit's actions.
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "a": {"jawOpen": 0.6},
     "i": {"jawOpen": 0.15, "mouthStretchLeft": 0.5, "mouthStretchRight": 0.5},
@@ -75,7 +75,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     "fun": {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5, "eyeSquintLeft": 0.3, "eyeSquintRight": 0.3},
     "surprised": {"browOuterUpLeft": 0.8, "browOuterUpRight": 0.8, "eyeWideLeft": 0.6, "eyeWideRight": 0.6},
 }
-# Of VRM 1.0, and how programs write them.
+# Names of VRM 1.0, and as programs write them.
 _ALIASES = {
     "aa": "a", "ih": "i", "ou": "u", "ee": "e", "oh": "o", "blinkleft": "blink_l", "blinkright": "blink_r",
     "happy": "joy", "sad": "sorrow", "relaxed": "fun",
@@ -84,16 +84,16 @@ _ALIASES = {
 
 @dataclass
 class Humanoid:
-    """A VRM humanoid at one moment, in Unity's axes; bones and blend shapes by their names in lower case."""
+    """A VRM humanoid at one moment, in Unity's axes; names of bones and blend shapes in lower case."""
 
-    positions: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # metres, from the bone above
-    rotations: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)  # x, y, z, w, likewise
+    positions: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # metres, from the parent bone
+    rotations: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)  # x, y, z, w, from the parent
     blends: dict[str, float] = field(default_factory=dict)
     root: tuple[tuple[float, float, float], tuple[float, float, float, float]] = ((0, 0, 0), (0, 0, 0, 1))
 
 
 class FromHumanoid:
-    """What makes the template do what humanoids do.
+    """Converts humanoids to frames of the template.
 
     Args:
         identity: [I] of the body that is moved.
@@ -117,32 +117,32 @@ class FromHumanoid:
         self._eyes = np.array([name.startswith(("eye", "brow")) for name in self._actions], bool)
 
     def frame(self, humanoid: Humanoid) -> Frame:
-        """The template's frame, at the height of the template's legs above the ground of Unity's scene.
+        """Convert a humanoid, at the height of the template's legs above the ground of Unity's scene.
 
-        Fingers and faces that nobody told of have no confidence.
+        Fingers and faces without data have no confidence.
         """
         turns, middle = self._pose(humanoid)
         turns = {role: turns[bone] @ self._constants[role] for role, bone in _ROLES.items() if role in self._constants}
-        for side, axis in self._forearms.items():  # a hand's twist is the forearm's
+        for side, axis in self._forearms.items():  # a hand's twist belongs to the forearm
             turn = turns[f"forearm.{side}"].T @ turns[f"hand.{side}"]
             turns[f"forearm_twist.{side}"] = turns[f"forearm.{side}"] @ _twist(turn, axis)
         pose = self._rest.copy()
         for row, role in enumerate(self._roles):
-            if role in self._above and _told(role, humanoid):
+            if role in self._above and _has_data(role, humanoid):
                 pose[row] = Rotation.from_matrix(turns[self._above[role]].T @ turns[role]).as_rotvec()
-        hands = [
+        left, right = (
             float(any(b.startswith(s + f) for b in humanoid.rotations for f in FINGERS)) for s in ("left", "right")
-        ]
+        )
         return Frame(
             root_rotation=Rotation.from_matrix(turns["hips"]).as_rotvec(),
             root_translation=middle * self._scale(humanoid) - turns["hips"] @ self._thighs,
             pose=pose,
             facial_actions=self._face(humanoid.blends),
-            confidence=confidence_of(1.0, *hands, float(bool(humanoid.blends))),
+            confidence=confidence_of(1.0, left, right, float(bool(humanoid.blends))),
         )
 
     def _pose(self, humanoid: Humanoid) -> tuple[dict[str, Array], Array]:
-        """Turns [3, 3] of all bones in the world, and the middle [3] between the thighs; our axes."""
+        """Return world rotations [3, 3] of all bones, and the midpoint [3] of the thighs, in the package's axes."""
         turns: dict[str, Array] = {}
         place, turn = _point(humanoid.root[0]), _turn(humanoid.root[1])
         for bone, parent in BONES.items():
@@ -153,17 +153,17 @@ class FromHumanoid:
         return turns, hips + turns["hips"] @ np.mean(thighs, 0)
 
     def _scale(self, humanoid: Humanoid) -> float:
-        """Of the template's legs to the humanoid's, where those are told."""
+        """Return the ratio of the template's leg length to the humanoid's, where that is known."""
         bones = [humanoid.positions.get(f"left{bone}") for bone in ("lowerleg", "foot")]
         length = sum(float(np.linalg.norm(bone)) for bone in bones if bone is not None)
         return self._leg / length if None not in bones and length > 0.05 else 1.0
 
     def _face(self, blends: Mapping[str, float]) -> Array:
-        """[A] facial actions.
+        """Return the facial actions [A].
 
         A model with ARKit's 52 shapes ("perfect sync") always sends all of their names, at 0 where something else
-        moves the face, such as vowels from lip sync. So values decide, not names: where ARKit's shapes of the eyes
-        or of the mouth carry any, they alone move it; elsewhere VRM's expressions do.
+        moves the face, such as vowels from lip sync. So values decide, not names: where ARKit's shapes of the eyes or
+        of the mouth are nonzero, they alone count; elsewhere VRM's expressions do.
         """
         actions = np.zeros(len(self._actions))
         for name, value in blends.items():
@@ -178,13 +178,13 @@ class FromHumanoid:
         return actions.clip(0, 1)
 
 
-def _told(role: str, humanoid: Humanoid) -> bool:
-    """Whether the humanoid says anything of a finger; other bones that it does not tell of go with the one above."""
+def _has_data(role: str, humanoid: Humanoid) -> bool:
+    """Return whether a finger has data. Other bones without data follow the bone above."""
     return not role.startswith(FINGERS) or _ROLES[role] in humanoid.rotations
 
 
 def _to_t_pose(reference: Reference) -> dict[str, Tensor]:
-    """[3, 3] by role: turns of the template from its reference pose to the T."""
+    """Return rotations [3, 3] of the template by role, from its reference pose to the T-pose."""
     names = {*reference.template.pose_roles, "hips"} & set(_ROLES)
     constants = {role: torch.eye(3) for role in names}
     down, left, up = torch.tensor([0.0, 0.0, -1.0]), torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
@@ -210,18 +210,18 @@ def _to_t_pose(reference: Reference) -> dict[str, Tensor]:
 
 
 def _twist(turn: Array, axis: Array) -> Array:
-    """[3, 3] the part of a turn that is about an axis."""
+    """Return the part [3, 3] of a rotation that is about an axis."""
     x, y, z, w = Rotation.from_matrix(turn).as_quat()
     return Rotation.from_rotvec(2 * np.arctan2(np.array([x, y, z]) @ axis, w) * axis).as_matrix()
 
 
 def _point(unity: tuple[float, float, float]) -> Array:
-    """[3] in our axes of a point in Unity's."""
+    """Convert a point in Unity's axes."""
     x, y, z = unity
     return np.array([-x, -z, y], float)
 
 
 def _turn(unity: tuple[float, float, float, float]) -> Array:
-    """[3, 3] in our axes of a quaternion x, y, z, w in Unity's."""
+    """Convert a quaternion x, y, z, w in Unity's axes to a rotation matrix [3, 3]."""
     x, y, z, w = unity
     return Rotation.from_quat([x, z, -y, w]).as_matrix()

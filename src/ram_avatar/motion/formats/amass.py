@@ -1,7 +1,7 @@
-"""Motions of the SMPL family: AMASS archives and parameters of SMPL-X as fitters save them, both `.npz`.
+"""Motions of the SMPL family: AMASS archives, and SMPL-X parameters as fitters save them, both `.npz`.
 
-The bodies themselves are licensed and not here, so the skeleton has plain proportions of its own (`_REST`). Shape
-(`betas`), soft tissue (`dmpls`) and expression are of the licensed bodies too, and are not read.
+The bodies are licensed and not included, so the skeleton has generic proportions (`_REST`). Shape (`betas`), soft
+tissue (`dmpls`) and expression belong to the licensed bodies, too, and are not read.
 """
 
 import zipfile
@@ -19,7 +19,7 @@ from ...core.errors import UserError
 from ...core.files import disk_errors
 from ...core.progress import Progress
 from ..axes import AXES
-from ..conversion.upright import find_up, stand_up, tell_up
+from ..conversion.upright import find_up, note_up, stand_up
 from ..joint_map import JointMap
 from ..motion import Motion
 from ..skeleton import SkeletalClip
@@ -27,14 +27,14 @@ from .options import ReadOptions
 from .skeletal import SkeletonReader
 
 HEIGHT = 1.70  # metres, of the skeleton
-_MAX_BYTES = 1 << 29  # of one array, unpacked: an hour at 120 frames per second takes 540 MB
+_MAX_BYTES = 1 << 29  # per array, unpacked; an hour at 120 frames per second takes 540 MB
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
 _AMASS_ONLY = ("dmpls", "surface_model_type", "markers_latent")
 
 _MODELS = {3 * len(joints): joints for joints in (SMPL, SMPLH, SMPLX)}
 
-# The parts of SMPL-X in files that keep them apart, by the names of fitters and of AMASS, in the order of the joints:
-# how many joints each has. Those not required may be absent.
+# Joint counts of the parts of SMPL-X, in the order of the joints, for files that store the parts separately, with the
+# names of fitters and of AMASS. Parts that are not required may be missing.
 _FITTERS = {
     "global_orient": 1,
     "body_pose": 21,
@@ -46,13 +46,13 @@ _FITTERS = {
 }
 _AMASS = {"root_orient": 1, "pose_body": 21, "pose_jaw": 1, "pose_eye": 2, "pose_hand": 30}
 _REQUIRED = 2  # the first parts: the root and the body
-_SMPL_BODY = 23  # joints of SMPL's own body part, which has hands but no fingers
+_SMPL_BODY = 23  # joints of SMPL's body part, which includes hands without fingers
 
-# Where joints of a T-pose are, in shares of the body height: to the left, to the front, above the soles. Heights of
-# hip, knee, ankle, shoulder, chin and eyes, half the width of the shoulders, lengths of upper arm, forearm and foot:
+# Joint positions in a T-pose, as shares of the body height: to the left, to the front, above the soles. Heights of
+# hip, knee, ankle, shoulder, chin and eyes, half the shoulder width, lengths of upper arm, forearm and foot:
 # R. Drillis and R. Contini, Body Segment Parameters, 1966, as in D. A. Winter, Biomechanics and Motor Control of Human
-# Movement, fig. 4.1. Distance of the hips: A. L. Bell et al., J. Biomechanics 23(6), 1990, for an average pelvis. The
-# spine is divided evenly, and the rest set between these.
+# Movement, fig. 4.1. Distance between the hips: A. L. Bell et al., J. Biomechanics 23(6), 1990, for an average pelvis.
+# The spine is divided evenly; the rest is interpolated.
 _REST = {
     "pelvis": (0, 0, 0.575),
     "left_hip": (0.05, 0, 0.530),
@@ -71,9 +71,9 @@ _REST = {
     "jaw": (0, 0.02, 0.905),
     "left_eye_smplhf": (0.018, 0.055, 0.936),
 }
-_HAND = 0.108  # length of the hand in shares of the body height, ibid.
-# Shares of the hand's length: from the wrist to the first joint, and on to the second and the third (B. Buchholz et
-# al., Ergonomics 35(3), 1992); and how far to the thumb's side the first is, of our own.
+_HAND = 0.108  # length of the hand as a share of the body height, ibid.
+# Shares of the hand's length: from the wrist to the first joint, from there to the second, to the third (B. Buchholz et
+# al., Ergonomics 35(3), 1992), and the offset of the first joint toward the thumb (our estimate).
 _FINGER_LENGTHS = {
     "index": (0.463, 0.245, 0.143, 0.12),
     "middle": (0.446, 0.266, 0.170, 0.0),
@@ -81,16 +81,20 @@ _FINGER_LENGTHS = {
     "pinky": (0.414, 0.204, 0.117, -0.19),
     "thumb": (0.118, 0.251, 0.196, 0.08),
 }
-_THUMB = np.sqrt([0.5, 0.5])  # the thumb points between outwards and the front, other fingers outwards
+_THUMB = np.sqrt([0.5, 0.5])  # the thumb points halfway between outward and forward, other fingers outward
 
 _FROM_MODEL = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # the model at rest: y up, facing z
-_PELVIS = 0.35  # metres that `trans` is above the pelvis in a world with y up: 0.22 for SMPL, 0.35 for SMPL-X
+_PELVIS = 0.35  # metres of `trans` above the pelvis in a y-up world: 0.22 for SMPL, 0.35 for SMPL-X
 
 
 def read(
     path: Path, template: BodyTemplate, identity: Tensor | None, options: ReadOptions, progress: Progress
 ) -> Motion:
-    """Read a motion of SMPL, SMPL+H or SMPL-X as a motion of the template. Raises UserError: see `read_amass`."""
+    """Read a motion of SMPL, SMPL+H or SMPL-X as a motion of the template.
+
+    Raises:
+        UserError: see `read_amass`.
+    """
     reader = SkeletonReader(path, template, identity, options, progress)
     clip = read_amass(path, options.fps, options.up, progress)
     return reader.motion(clip, reader.joint_map(clip))
@@ -103,19 +107,19 @@ def read_amass(
 
     The pose is one array `poses` [N, 72], [N, 156] or [N, 165] as in AMASS (N. Mahmood et al., ICCV 2019), or parts:
     `global_orient`, `body_pose` ([N, 63], or SMPL's [N, 69]) and so on, or AMASS's `root_orient`, `pose_body`,
-    `pose_hand`, .... The place is `trans` or `transl` [N, 3]. Hands are rotations of every joint from the flat hand.
-    The skeleton is `HEIGHT` tall, whatever the person's shape, and its root is at `trans`, which is off the model's
-    pelvis by a constant that only the licensed model tells.
+    `pose_hand`, .... The position is `trans` or `transl` [N, 3]. Hands are joint rotations from the flat hand. The
+    skeleton is `HEIGHT` tall, whatever the person's shape. Its root is at `trans`, which is off the model's pelvis by
+    a constant that only the licensed model holds.
 
     Args:
-        fps: the rate of a file that does not tell its own (`mocap_framerate`, `mocap_frame_rate` or `fps`).
-        up: the axis of the file's world that points up, a key of `upright.AXES`. AMASS itself has z; for others it
-            is found from the motion (`upright.find_up`).
-        progress: told which axis was taken for up where that is not z.
+        fps: frame rate, if the file states none (`mocap_framerate`, `mocap_frame_rate` or `fps`).
+        up: the up axis of the file's world, a key of `axes.AXES`. AMASS itself has z; for other files it is found
+            from the motion (`upright.find_up`).
+        progress: receives a note on the up axis if that is not z.
 
     Raises:
-        UserError: no such file, damaged, no frame rate, an array too large, missing, of another shape or not finite,
-            which the message names.
+        UserError: no such file, damaged, no frame rate; or an array, named in the message, is too large, missing, of
+            the wrong shape or not finite.
     """
     if up is not None and up not in AXES:
         raise ValueError(f"up must be one of {list(AXES)}, got {up}")
@@ -133,13 +137,13 @@ def read_amass(
         up = "z"
     elif up is None:
         found = find_up(clip, mapping, usual=None, sunk=_PELVIS)
-        tell_up(path, found, "z", progress)
+        note_up(path, found, "z", progress)
         up = found.axis
     return stand_up(clip, mapping, up)
 
 
 def _clip(arrays: Arrays, fps: float | None) -> SkeletalClip:
-    """The clip as if y were up."""
+    """Build the clip as if y were up."""
     poses = _frames(arrays, "poses", *_MODELS) if "poses" in arrays else _joined(arrays)
     joints = _MODELS[poses.shape[1]]
     trans = _frames(arrays, arrays.first(("transl", "trans")) or "trans", 3)
@@ -160,7 +164,7 @@ def _clip(arrays: Arrays, fps: float | None) -> SkeletalClip:
 
 
 def _frames(arrays: Arrays, key: str, *widths: int) -> Tensor:
-    """[N, W] with W one of the widths, for arrays that may be [N, W / 3, 3]."""
+    """Return an array as [N, W], with W one of the widths; the file may hold [N, W / 3, 3]."""
     tensor = arrays.numbers(key)
     if tensor.ndim not in (2, 3) or tensor.shape[1:].numel() not in widths:
         raise ValueError(f"{key} must be [frames, {' or '.join(map(str, widths))}], got {list(tensor.shape)}")
@@ -168,14 +172,14 @@ def _frames(arrays: Arrays, key: str, *widths: int) -> Tensor:
 
 
 def _joined(arrays: Arrays) -> Tensor:
-    """[N, 165] of the parts of SMPL-X, or [N, 72] of those of SMPL; parts that are absent stay at rest."""
+    """Join the parts: [N, 165] for SMPL-X, [N, 72] for SMPL. Missing parts stay at rest."""
     for parts in (_FITTERS, _AMASS):
         required = tuple(parts)[:_REQUIRED]
         if all(key in arrays for key in required):
             break
     else:
         names = " nor ".join(" and ".join(tuple(parts)[:_REQUIRED]) for parts in (_FITTERS, _AMASS))
-        raise ValueError(f"not a motion of SMPL: it has neither poses nor {names}")
+        raise ValueError(f"not an SMPL motion: it has neither poses nor {names}")
     root, body = required
     widths = {key: (3 * count,) for key, count in parts.items()} | {body: (3 * parts[body], 3 * _SMPL_BODY)}
     found = {key: _frames(arrays, key, *widths[key]) for key in parts if key in arrays}
@@ -185,18 +189,18 @@ def _joined(arrays: Arrays) -> Tensor:
             raise ValueError(f"has {len(part)} frames of {key}, but {frames} of {body}")
     if found[body].shape[1] == 3 * _SMPL_BODY:
         if others := [key for key in found if key not in required]:
-            raise ValueError(f"{body} is SMPL's, with {3 * _SMPL_BODY} numbers a frame, which has no {others[0]}")
+            raise ValueError(f"{body} is SMPL's, with {3 * _SMPL_BODY} numbers per frame, which has no {others[0]}")
         return torch.cat([found[root], found[body]], 1)
     return torch.cat([found.get(key, torch.zeros(frames, 3 * count)) for key, count in parts.items()], 1)
 
 
-def _frame_rate(arrays: Arrays, told: float | None) -> float:
-    """The file's own rate, or the one that was told where it has none."""
+def _frame_rate(arrays: Arrays, given: float | None) -> float:
+    """Return the file's own rate, or the given one if it states none."""
     key = arrays.first(_FRAME_RATES)
     if key is None:
-        if told is None:
-            raise ValueError(f"has no frame rate ({', '.join(_FRAME_RATES)}); tell it with --fps")
-        return told
+        if given is None:
+            raise ValueError(f"has no frame rate ({', '.join(_FRAME_RATES)}); set it with --fps")
+        return given
     rate = arrays.numbers(key)
     if rate.numel() != 1 or not float(rate) > 0:
         raise ValueError(f"{key} must be one positive number")
@@ -204,7 +208,7 @@ def _frame_rate(arrays: Arrays, told: float | None) -> float:
 
 
 def _offsets(joints: dict[str, str]) -> Tensor:
-    """[J, 3] metres from each joint's parent in the T-pose, palms down, in our axes."""
+    """Return the offsets [J, 3] from each joint's parent in the T-pose, palms down: metres, the package's axes."""
     places = {name: np.array(place) for name, place in _REST.items()}
     wrist = places["left_wrist"]
     for finger, (first, *lengths, aside) in _FINGER_LENGTHS.items():

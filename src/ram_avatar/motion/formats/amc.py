@@ -28,7 +28,7 @@ CMU_FPS = 120.0
 _INCH = 0.0254  # metres
 _MAX_NUMBER = 1e7
 _MAX_SKELETON, _MAX_MOTION = 1 << 20, 1 << 28  # bytes; CMU's largest are 8 kB and 20 MB
-# Columns: where the file's x (left), y (up) and z (front) point in our axes.
+# Columns: directions of the file's x (left), y (up) and z (front) in the package's axes.
 _TO_WORLD = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
@@ -39,12 +39,12 @@ class _Line(NamedTuple):
 
 @dataclass
 class _Bone:
-    """What one joint angle turns: from the end of its parent to its own end. In the file's axes."""
+    """A bone, which rotates about its start (its parent's end). In the file's axes."""
 
     name: str
     vector: np.ndarray  # [3] metres, at rest
-    axes: np.ndarray  # [3, 3] columns: the axes of its angles, at rest
-    channels: list[str]  # tx ... rz, in the order of the motion file
+    axes: np.ndarray  # [3, 3] columns: axes of its joint angles, at rest
+    channels: list[str]  # tx ... rz, in the motion file's order
 
 
 @dataclass
@@ -52,12 +52,12 @@ class _Skeleton:
     bones: list[_Bone]  # the root first, parents before children
     parents: list[int]
     position: np.ndarray  # [3] metres, of the root
-    unit: float  # metres of one unit of length
+    unit: float  # metres per unit of length
     degrees: bool
 
 
 @dataclass
-class _Motion:
+class _JointAngles:
     channels: dict[str, np.ndarray]  # [N, C] of every bone, in the file's units
     degrees: bool
 
@@ -65,7 +65,13 @@ class _Motion:
 def read(
     path: Path, template: BodyTemplate, identity: Tensor | None, options: ReadOptions, progress: Progress
 ) -> Motion:
-    """Read an Acclaim motion as a motion of the template. Raises UserError: see `read_amc`."""
+    """Read an Acclaim motion as a motion of the template.
+
+    The format has no frame rate: CMU's 120 is assumed, and `options.fps` resamples.
+
+    Raises:
+        UserError: see `read_amc`; or a skeleton that cannot be mapped.
+    """
     reader = SkeletonReader(path, template, identity, options, progress)
     clip = read_amc(path)
     mapping = reader.joint_map(clip)
@@ -75,13 +81,13 @@ def read(
 def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = CMU_FPS) -> SkeletalClip:
     """Read an Acclaim motion.
 
-    Every bone becomes a joint at its start, where it turns; joints at the ends of the last bones are called
-    `<bone>_end`. Lengths are inches times the skeleton's `length` (0.45 at CMU), y is up and z the front.
+    Every bone becomes a joint at its start, where it rotates; joints at the ends of the last bones are named
+    `<bone>_end`. Lengths are inches divided by the skeleton's `length` (0.45 at CMU), y is up and z is the front.
 
     Args:
-        skeleton: the `.asf` file. By default the one beside the motion whose name is the longest that the motion's
-            begins with, for `03_01.amc` that is `03.asf`; or the only one in its folder.
-        fps: frame rate, which the format has no field for.
+        skeleton: the `.asf` file. By default the one in the motion's folder with the longest name that the motion's
+            name begins with (`03.asf` for `03_01.amc`), or the only one there.
+        fps: frame rate, which the format does not store.
 
     Raises:
         UserError: no such file, no skeleton, too large, or damaged; the message names the line or the frame.
@@ -107,7 +113,7 @@ def _find_skeleton(path: Path) -> Path:
 
 
 def _cuts_number(stem: str, length: int) -> bool:
-    """Whether a name's first characters end within a number: `1.asf` is not the skeleton of `10_02.amc`."""
+    """Return whether a prefix ends within a number: `1.asf` is not the skeleton of `10_02.amc`."""
     return stem[length - 1 : length + 1].isdecimal() and len(stem) > length
 
 
@@ -121,7 +127,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def _lines(path: Path, largest: int) -> Iterator[_Line]:
-    """The lines that are neither empty nor comments, one at a time."""
+    """Yield the lines that are neither empty nor comments."""
     if path.stat().st_size > largest:
         raise ValueError(f"larger than {largest >> 20} MB")
     with path.open(encoding="utf-8-sig", errors="replace") as file:
@@ -185,7 +191,7 @@ def _parse_bones(lines: list[_Line], unit: float, degrees: bool) -> dict[str, _B
         if key == "begin":
             fields = {}
         elif key != "end":
-            fields[key] = line  # further lines of `limits` land under names that nobody asks for
+            fields[key] = line  # further lines of `limits` get names that are never looked up
         else:
             absent = [k for k in ("name", "direction", "length", "axis") if k not in fields]
             if absent:
@@ -197,13 +203,13 @@ def _parse_bones(lines: list[_Line], unit: float, degrees: bool) -> dict[str, _B
             axes = _euler(axis.words[-1], _numbers(axis, axis.words[1:-1], 3), degrees)
             channels = _channels(fields["dof"].words[1:]) if "dof" in fields else []
             if any(c[0] != "r" for c in channels):
-                raise ValueError(f"line {fields['dof'].number}: bones that move apart are not supported")
+                raise ValueError(f"line {fields['dof'].number}: bones that translate are not supported")
             bones[name] = _Bone(name, direction * length * unit, axes, channels)
     return bones
 
 
 def _parse_hierarchy(lines: list[_Line], bones: dict[str, _Bone]) -> dict[str, str | None]:
-    """The bones, parents before children, each with its parent."""
+    """Return the bones, parents before children, each with its parent."""
     children: dict[str, list[str]] = {}
     for line in lines:
         if line.words[0] not in ("begin", "end"):
@@ -220,7 +226,7 @@ def _parse_hierarchy(lines: list[_Line], bones: dict[str, _Bone]) -> dict[str, s
         order[name] = parent
         stack += [(child, name) for child in reversed(children.get(name, []))]
     if len(order) < len(bones):
-        raise ValueError(f"the bone {next(name for name in bones if name not in order)} hangs on nothing")
+        raise ValueError(f"the bone {next(name for name in bones if name not in order)} is not in the hierarchy")
     return order
 
 
@@ -231,8 +237,8 @@ def _channels(words: list[str]) -> list[str]:
     return channels
 
 
-def _parse_motion(lines: Iterator[_Line], skeleton: _Skeleton) -> _Motion:
-    degrees = skeleton.degrees  # unless the motion says otherwise
+def _parse_motion(lines: Iterator[_Line], skeleton: _Skeleton) -> _JointAngles:
+    degrees = skeleton.degrees  # unless the motion states otherwise
     columns, width = {}, 0
     for bone in skeleton.bones:
         columns[bone.name] = slice(width, width + len(bone.channels))
@@ -261,10 +267,10 @@ def _parse_motion(lines: Iterator[_Line], skeleton: _Skeleton) -> _Motion:
         frame, channel = np.argwhere(np.isnan(table))[0]
         name = next(name for name, column in columns.items() if column.start <= channel < column.stop)
         raise ValueError(f"frame {first + frame} has no angles of {name}")
-    return _Motion({name: table[:, column] for name, column in columns.items()}, degrees)
+    return _JointAngles({name: table[:, column] for name, column in columns.items()}, degrees)
 
 
-def _clip(skeleton: _Skeleton, motion: _Motion, fps: float) -> SkeletalClip:
+def _clip(skeleton: _Skeleton, motion: _JointAngles, fps: float) -> SkeletalClip:
     bones = skeleton.bones
     names, parents = [bone.name for bone in bones], list(skeleton.parents)
     offsets = [np.zeros(3)] + [bones[parent].vector for parent in parents[1:]]
@@ -291,7 +297,7 @@ def _clip(skeleton: _Skeleton, motion: _Motion, fps: float) -> SkeletalClip:
 
 
 def _turns(bone: _Bone, motion: np.ndarray, degrees: bool) -> Tensor:
-    """[N, 3, 3] rotations from rest in our axes: C M C^-1, with the bone's axes C and its angles' rotation M."""
+    """Return rotations [N, 3, 3] from rest in the package's axes: C M C^-1, with the bone's axes C and rotation M."""
     angles = [(channel[1], motion[:, i]) for i, channel in enumerate(bone.channels) if channel[0] == "r"]
     to_world = _TO_WORLD @ bone.axes
     if not angles:
@@ -301,5 +307,5 @@ def _turns(bone: _Bone, motion: np.ndarray, degrees: bool) -> Tensor:
 
 
 def _euler(order: str, angles: np.ndarray, degrees: bool) -> np.ndarray:
-    """[..., 3, 3]: the first angle of the order turns first, all about axes that stay."""
+    """Convert angles to rotations [..., 3, 3]: extrinsic, the first angle of the order applied first."""
     return Rotation.from_euler(order.lower(), angles, degrees=degrees).as_matrix()

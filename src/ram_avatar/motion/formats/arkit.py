@@ -1,7 +1,7 @@
 """Facial recordings with ARKit's blend shapes: CSV files of Epic's Live Link Face app, and others with its names.
 
-NVIDIA's Audio2Face writes `timeCode` in seconds and `blendShapes.JawOpen`; curves of a MetaHuman are called
-`CTRL_expressions_jawOpen`. Spreadsheets save such files again with semicolons or tabs, and commas in their numbers.
+NVIDIA's Audio2Face writes `timeCode` in seconds and `blendShapes.JawOpen`; a MetaHuman's curves are named
+`CTRL_expressions_jawOpen`. Spreadsheets resave such files with semicolons or tabs, and with decimal commas.
 """
 
 import csv
@@ -26,28 +26,28 @@ _MAX_BYTES = 1 << 29  # an hour at 60 frames per second takes 180 MB
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d*)?)")  # the last: frames, with a fraction
 _TIME_COLUMNS = ("timecode", "time", "timestamp", "seconds")
 _COUNT_COLUMN = "blendshapecount"  # 0 where no face was seen
-_CLOCK_RATES = (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)  # that clocks count by
-_SPARSE = 1.25  # a clip without a whole second may have missed so large a share of its highest frames
+_CLOCK_RATES = (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)  # usual frame rates of timecodes
+_SPARSE = 1.25  # a clip without a whole second may lack up to this factor of its highest frame numbers
 _NTSC, _DRIFT = (24, 30, 48, 60, 120, 240), 2e-3  # cameras may be slower than these by a thousandth: 29.97
-_ROUNDED = 2e-4  # a rate this near to a whole number is that number: 29.97 is not
-_MAX_FRAMES = 1_000_000  # of the even result
-_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # byte-order marks of what is not UTF-8
+_ROUNDED = 2e-4  # a rate this close to a whole number is rounded; 29.97 is not
+_MAX_FRAMES = 1_000_000  # in the resampled result
+_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # byte-order marks other than UTF-8's
 _SEPARATORS = ",;\t"
-_LARGEST = 1e6  # of a weight, which is cut to 0 to 1
+_LARGEST = 1e6  # of a weight, before it is clamped to 0 to 1
 _DAY = 24 * 3600
-_SHORTEST = 1.0  # seconds of a recording that is written: within one second of its clock, its rate is unknown
+_SHORTEST = 1.0  # seconds that a written recording must exceed: within one second of its clock, its rate is ambiguous
 
 
 @dataclass
 class _Recording:
-    """The frames with a face."""
+    """The frames that show a face."""
 
-    found: list[bool]  # A, which of the actions have a column
+    found: list[bool]  # [A] whether each action has a column
     lines: list[int] = field(default_factory=list)
-    # Of every frame: the seconds, since midnight in a timecode, and the frames of this second, None where the file
-    # has seconds with a fraction.
+    # For every frame: seconds (since midnight, for a timecode), and the frame number within that second, or None if
+    # the file has fractional seconds.
     clock: list[tuple[float, float | None]] = field(default_factory=list)
-    weights: list[np.ndarray] = field(default_factory=list)  # of the found actions
+    weights: list[np.ndarray] = field(default_factory=list)  # of the actions that were found
 
 
 def read(
@@ -73,7 +73,7 @@ def read(
 
 
 def write(path: Path, motion: Motion, template: BodyTemplate, identity: Tensor | None, progress: Progress) -> None:
-    """Write the face of a motion as a Live Link Face recording; `progress` is told if a body is lost.
+    """Write the face of a motion as a Live Link Face recording. `progress` receives a note if a body is left out.
 
     Raises:
         UserError: the motion is too short.
@@ -90,22 +90,22 @@ def read_live_link(
 ) -> tuple[Tensor, float]:
     """Read the facial actions of a recording.
 
-    Columns are found by ARKit's names, whatever their capitals and what stands before them; the angles of head and
-    eyes are not read. Time is a timecode (HH:MM:SS:FF), whose rate is read off the frames that whole seconds hold, or
-    seconds. The result is at an even rate, that of most frames; where frames were dropped or no face was seen,
-    weights are interpolated. Of frames with the same time the first counts.
+    Columns are found by ARKit's names, ignoring case and prefixes; angles of head and eyes are not read. Time is in
+    seconds or a timecode (HH:MM:SS:FF), whose rate is inferred from the frame numbers within whole seconds. The result
+    has a constant rate, that of most frames; weights are interpolated where frames were dropped or no face was seen.
+    Of frames with equal time the first one counts.
 
     Args:
-        action_names: A, ARKit names. Those without a column stay 0, which `progress` is told.
-        progress: told, too, how many frames a second timecodes count.
-        fps: the rate of a file that does not tell its own: without times, or all within one second of a timecode.
+        action_names: A ARKit names. Those without a column stay 0, and are noted.
+        progress: receives notes on missing columns and on the rate of timecodes.
+        fps: the rate of a file that has no times, or whose timecodes span less than a second.
 
     Returns:
-        weights [N, A] in [0, 1], and frames per second.
+        Weights [N, A] in [0, 1], and frames per second.
 
     Raises:
-        UserError: no such file, too large, no such recording, fewer than two frames, no rate, or a broken row, by its
-            line.
+        UserError: no such file, too large, not such a recording, fewer than two frames, no rate, or a broken row,
+            named by its line.
     """
     path, progress = Path(path), progress or Silent()
     try:
@@ -129,7 +129,7 @@ def read_live_link(
     missing = [name for name, found in zip(action_names, recording.found, strict=True) if not found]
     if missing:
         progress.note(f"{path}: has no {', '.join(missing)}; they stay 0")
-    even = times[0] + np.arange(1 + int((times[-1] - times[0]) * rate + 0.1)) / rate  # 0.1: times are rounded
+    even = times[0] + np.arange(1 + int((times[-1] - times[0]) * rate + 0.1)) / rate  # 0.1 allows for rounded times
     actions = np.zeros((len(even), len(action_names)), np.float32)
     for column, values in zip(np.flatnonzero(recording.found), weights.T, strict=True):
         actions[:, column] = np.interp(even, times, values).clip(0, 1)
@@ -137,7 +137,7 @@ def read_live_link(
 
 
 def write_live_link(path: str | Path, actions: Tensor, action_names: list[str], fps: float) -> None:
-    """Write weights [N, A] as a Live Link Face recording that starts at midnight; its clock counts 60 a second."""
+    """Write weights [N, A] as a Live Link Face recording that starts at midnight, at 60 frames per timecode second."""
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in action_names)])
@@ -179,7 +179,7 @@ def _parse(path: Path, action_names: list[str]) -> _Recording:
 
 
 def _column(names: list[str], action: str) -> int | None:
-    """The column of an action: of its name, or the first that ends in it after something that is no letter or digit."""
+    """Return the column of an action: its exact name, or the first that ends in it after a non-alphanumeric."""
     action = action.lower()
     if action in names:
         return names.index(action)
@@ -212,12 +212,12 @@ def _weights(cells: list[str], line: int) -> np.ndarray:
 
 
 def _seconds(recording: _Recording, fps: float | None) -> tuple[np.ndarray, float | None]:
-    """[N] times, not falling, and the frames a second that timecodes were found to count."""
+    """Return non-decreasing times [N] in seconds, and the rate of the timecodes if that was inferred."""
     if len(recording.weights) < 2:
         raise ValueError("holds fewer than two frames with a face")
     if not recording.clock:
         if fps is None:
-            raise ValueError("has no column with times (Timecode); tell the frame rate with --fps")
+            raise ValueError("has no column with times (Timecode); set the frame rate with --fps")
         return np.arange(len(recording.weights)) / fps, None
     if len({frames is None for _, frames in recording.clock}) > 1:
         raise ValueError("its times are timecodes in some lines and seconds in others")
@@ -230,8 +230,8 @@ def _seconds(recording: _Recording, fps: float | None) -> tuple[np.ndarray, floa
             rate = _clock_rate(seconds, frames)
         elif fps is None:
             raise ValueError(
-                "ends within one second of its clock, which does not tell the frame rate; "
-                "record for longer, or tell it with --fps"
+                "ends within one second of its timecode, so that its frame rate is ambiguous; "
+                "record for longer, or set it with --fps"
             )
         times = seconds + frames / (rate or fps * max(np.median(np.diff(frames)), 1e-3))
         times += _DAY * np.cumsum(np.diff(times, prepend=times[0]) < -_DAY / 2)  # over midnight
@@ -242,28 +242,28 @@ def _seconds(recording: _Recording, fps: float | None) -> tuple[np.ndarray, floa
 
 
 def _clock_rate(seconds: np.ndarray, frames: np.ndarray) -> float:
-    """How many frames the seconds of a timecode have: more than the highest, at most a step more.
+    """Infer how many frames a timecode's seconds have: more than the highest number, by at most one step.
 
-    A camera slower than its clock leaves numbers out (0, 4, ... 56 of 60), so that the step counts. Between the two,
-    rates that clocks have go first.
+    A camera slower than its clock skips numbers (0, 4, ... 56 of 60), hence the step. Usual rates in that range take
+    precedence.
     """
     least = np.floor(frames.max()) + 1
     steps = np.diff(frames)[np.diff(seconds) == 0]
     most = frames.max() + (np.median(steps) if len(steps) else 1.0)
-    if len(np.unique(seconds)) < 3:  # the first and the last may be parts of seconds
+    if len(np.unique(seconds)) < 3:  # the first and the last second may be incomplete
         most *= _SPARSE
     return next((float(rate) for rate in _CLOCK_RATES if least <= rate <= max(most, least) + 0.5), float(least))
 
 
 def _measured_rate(times: np.ndarray) -> float:
-    """Frames a second of rising times, some of which may be missing."""
+    """Estimate the frame rate from increasing times, some of which may be missing."""
     steps = np.diff(times)
     counts = np.round(steps / np.median(steps))
     return float(counts.sum() / steps[counts > 0].sum())
 
 
 def _camera_rate(measured: float, clock_rate: float | None) -> float:
-    """The rate of a camera: that of its clock or a whole number, where these are within what times are off by."""
+    """Snap a measured rate to the clock's, or to a whole number, if it is within the error of the times."""
     if clock_rate and clock_rate not in _NTSC and abs(measured / clock_rate - 1) < _DRIFT:
         return clock_rate
     whole = round(measured)

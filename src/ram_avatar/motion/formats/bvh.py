@@ -1,12 +1,13 @@
 """Biovision hierarchies (BVH): the motion capture format that every tool reads and writes.
 
-A file has a HIERARCHY of joints, each with its OFFSET from its parent and the CHANNELS that move it, and a
-MOTION block with a line of numbers for every frame. Its axes are y up; a person at rest faces +z, their left
-at +x. A joint's rotation channels are multiplied in the order in which the file names them.
+A file has a HIERARCHY of joints, each with its OFFSET from its parent and its animated CHANNELS, and a MOTION block
+with a line of numbers per frame. Axes are y up; a person at rest faces +z, their left is +x. A joint's rotations are
+multiplied in the order in which the file names their channels.
 """
 
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,42 +30,45 @@ from .rates import resampled
 from .skeletal import USUAL_UP, SkeletonReader
 
 Array = NDArray[np.float64]
+Fail = Callable[[int, str], UserError]
+"""Makes the error of a line."""
 
 _MAX_BYTES = 2**29
 _MAX_JOINTS = 1000
 _MAX_NUMBER = 1e7
 _CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
-# An axis of the file as one of ours (x left, y back, z up), and its sign: (x, y, z) becomes (x, -z, y).
+# The file's axes as the package's (x left, y back, z up), with signs: (x, y, z) becomes (x, -z, y).
 _AXES = {"X": (0, 1.0), "Y": (2, 1.0), "Z": (1, -1.0)}
 _WRITTEN_ORDER = "ZXY"
 _CM_PER_METRE = 100.0
-# Metres, inches, centimetres and millimetres; the Graphics Lab at CMU scales its skeletons by 0.45 inches.
+# Metres, inches, centimetres, millimetres, and the unit of CMU's Graphics Lab, 1 / 0.45 inches.
 _METRES_PER_UNIT = (1.0, 0.0254, 0.01, 0.001, 0.0254 / 0.45)
-_REACH = 1.2  # metres of the longest chain of bones from an adult's hips, to the toes or the fingertips
+_REACH = 1.2  # metres of an adult's longest chain of bones from the hips, to the toes or the fingertips
 _PLAUSIBLE_REACH = (0.5, 2.5)
-_MOVED = 1e-3  # of the reach: a bone whose length or direction changes by less than this is rigid
+_MOVED = 1e-3  # of the reach: a bone that changes by less, in length or direction, is rigid
 
 
 @dataclass
 class _Joint:
     name: str
     parent: int
-    offset: Array | None = None  # [3] in the file's units, our axes
+    offset: Array = field(default_factory=lambda: np.zeros(3))  # [3] in the file's units, the package's axes
+    has_offset: bool = False
     channels: list[str] = field(default_factory=list)  # such as "Xposition"
     first: int = 0  # column of its first channel
 
     def columns(self, kind: str) -> list[tuple[str, int]]:
-        """Axes ("X") and columns of the channels of a kind, in the file's order."""
+        """Return axes ("X") and columns of the channels of a kind, in the file's order."""
         return [(c[0].upper(), self.first + k) for k, c in enumerate(self.channels) if c[1:].lower() == kind]
 
 
 def read(
     path: Path, template: BodyTemplate, identity: torch.Tensor | None, options: ReadOptions, progress: Progress
 ) -> Motion:
-    """Read a BVH file as a motion of the template; the template's own skeleton comes back as it was written.
+    """Read a BVH file as a motion of the template. The template's own skeleton comes back as it was written.
 
     Raises:
-        UserError: see `read_bvh`; or a skeleton that is not understood.
+        UserError: see `read_bvh`; or a skeleton that cannot be mapped.
     """
     reader = SkeletonReader(path, template, identity, options, progress)
     own, clip = TemplateSkeleton(reader.reference), read_bvh(path)
@@ -81,7 +85,7 @@ def read(
 def write(
     path: Path, motion: Motion, template: BodyTemplate, identity: torch.Tensor | None, progress: Progress
 ) -> None:
-    """Write the body of a motion as the template's skeleton; `progress` is told if a face is lost.
+    """Write the body of a motion as the template's skeleton. `progress` receives a note if a face is left out.
 
     Raises:
         UserError: only the face moves.
@@ -97,17 +101,17 @@ def write(
 def read_bvh(path: str | Path, metres_per_unit: float | None = None) -> SkeletalClip:
     """Read a `.bvh` file.
 
-    Position channels of a joint take the place of its OFFSET in their frame; where they make no difference the
-    clip keeps none (`SkeletalClip.translations`). An End Site is kept as a joint `NAME_end`, unless it has no
-    length. A frame time of which the inverse is nearly a whole number is taken for that rate.
+    Position channels replace a joint's OFFSET in each frame; the clip has `translations` only where that makes a
+    difference. An End Site becomes a joint `NAME_end`, unless it has no length. A frame time whose inverse is nearly a
+    whole number is taken for that rate.
 
     Args:
-        metres_per_unit: the file's unit. Without it that one of metres, inches, centimetres, millimetres and CMU's
-            which makes the longest chain of bones from the hips most like an adult's 1.2 m; if none makes it
-            0.5 to 2.5 m long, the skeleton is scaled to 1.2 m.
+        metres_per_unit: the file's unit. If None, the one of metres, inches, centimetres, millimetres and CMU's unit
+            that brings the longest chain of bones from the hips closest to an adult's 1.2 m; if none brings it within
+            0.5 to 2.5 m, the skeleton is scaled to 1.2 m.
 
     Raises:
-        UserError: absent, too large, no BVH file, or damaged; with the line at fault.
+        UserError: no such file, too large, not BVH, or damaged; the message names the line.
     """
     path = Path(path)
     fail = partial(_fail, path)
@@ -145,16 +149,17 @@ def read_bvh(path: str | Path, metres_per_unit: float | None = None) -> Skeletal
 def write_bvh(path: str | Path, clip: SkeletalClip) -> None:
     """Write a `.bvh` file: y up, in centimetres, rotations in the order ZXY.
 
-    A joint without children whose name is its parent's with `_end` becomes an End Site.
+    A joint without children that is named like its parent plus `_end` becomes an End Site.
     """
     clip = _depth_first(clip)
     ends = _end_sites(clip)
     moving = [joint for joint in range(len(clip.names)) if joint not in ends]
-    columns = []
+    columns: list[Array] = []
     for joint in moving:
-        if joint == 0 or clip.translations is not None:
-            place = clip.root if joint == 0 else clip.translations[:, joint]
-            columns.append(_to_file_axes(place.numpy().astype(np.float64)) * _CM_PER_METRE)
+        if joint == 0:
+            columns.append(_to_file_axes(clip.root.numpy().astype(np.float64)) * _CM_PER_METRE)
+        elif clip.translations is not None:
+            columns.append(_to_file_axes(clip.translations[:, joint].numpy().astype(np.float64)) * _CM_PER_METRE)
         columns.append(_angles(clip.rotations[:, joint].numpy()))
     with atomic_file(path) as temporary, temporary.open("w") as file:
         file.write("\n".join(["HIERARCHY", *_hierarchy(clip, ends), "MOTION", f"Frames: {len(clip)}", ""]))
@@ -169,10 +174,12 @@ def _fail(path: Path, line: int, what: str) -> UserError:
     return UserError(f"{path}: line {line}: {what}")
 
 
-def _read_hierarchy(text: str, fail) -> list[_Joint]:
-    joints, open_joints, begun, line = [], [], None, 0
+def _read_hierarchy(text: str, fail: Fail) -> list[_Joint]:
+    joints: list[_Joint] = []
+    open_joints: list[int] = []
+    begun, line = None, 0
     for line, content in enumerate(text.splitlines(), start=1):
-        for statement in re.split(r"([{}])", content):  # a bracket may share its line
+        for statement in re.split(r"([{}])", content):  # a brace may share its line
             words = statement.split()
             match words:
                 case [] | ["HIERARCHY"] | ["\ufeffHIERARCHY"]:
@@ -197,21 +204,22 @@ def _read_hierarchy(text: str, fail) -> list[_Joint]:
                     begun = None
                 case ["}"] if open_joints and begun is None:
                     closed = joints[open_joints.pop()]
-                    if closed.offset is None:
+                    if not closed.has_offset:
                         raise fail(line, f"'{closed.name}' has no OFFSET")
                 case ["OFFSET", *numbers] if open_joints and begun is None:
-                    joints[open_joints[-1]].offset = _offset(numbers, line, fail)
+                    joint = joints[open_joints[-1]]
+                    joint.offset, joint.has_offset = _offset(numbers, line, fail), True
                 case ["CHANNELS", count, *channels] if open_joints and begun is None:
                     if count != str(len(channels)):
-                        raise fail(line, f"says {count} channels and names {len(channels)}")
+                        raise fail(line, f"states {count} channels, but names {len(channels)}")
                     if not all(map(_CHANNEL.fullmatch, channels)) or len(set(channels)) < len(channels):
                         raise fail(
                             line,
-                            f"channels must be different ones of X, Y, Zposition and rotation: '{content.strip()}'",
+                            f"channels must be distinct, and X, Y or Z position or rotation: '{content.strip()}'",
                         )
                     joints[open_joints[-1]].channels = channels
                 case _:
-                    raise fail(line, f"'{statement.strip()[:60]}' is not expected here")
+                    raise fail(line, f"unexpected '{statement.strip()[:60]}'")
     if open_joints or begun is not None:
         name = joints[begun if begun is not None else open_joints[-1]].name
         raise fail(line, f"the hierarchy ends before '{name}' is closed")
@@ -229,7 +237,7 @@ def _free(name: str, taken: list[str]) -> str:
     return name if name not in taken else _free(f"{name}_end", taken)
 
 
-def _offset(words: list[str], line: int, fail) -> Array:
+def _offset(words: list[str], line: int, fail: Fail) -> Array:
     try:
         numbers = np.array([float(word) for word in words])
     except ValueError:
@@ -239,22 +247,22 @@ def _offset(words: list[str], line: int, fail) -> Array:
     return numbers[[0, 2, 1]] * [1.0, -1.0, 1.0]
 
 
-def _read_motion(content: bytes, start: int, channels: int, fail) -> tuple[Array, float]:
-    """The numbers [N, channels] and the rate."""
+def _read_motion(content: bytes, start: int, channels: int, fail: Fail) -> tuple[Array, float]:
+    """Return the numbers [N, channels] and the frame rate."""
     line = lambda position: 1 + content.count(b"\n", 0, position)
     frames = re.compile(rb"\s*Frames:\s*(\d{1,9})\s").match(content, start)
     if not frames or not int(frames[1]):
-        raise fail(line(start) + 1, "expected 'Frames:' and how many there are, one at least")
+        raise fail(line(start) + 1, "expected 'Frames:' and a number of at least 1")
     rate = re.compile(rb"\s*Frame\s+Time:\s*([-+.\deE]+)").match(content, frames.end() - 1)
     try:
         seconds = float(rate[1]) if rate else 0.0
     except ValueError:
         seconds = 0.0
-    if not 1e-4 < seconds < 100:
-        raise fail(line(frames.end()), "expected 'Frame Time:' and the seconds that a frame takes")
+    if rate is None or not 1e-4 < seconds < 100:
+        raise fail(line(frames.end()), "expected 'Frame Time:' and the seconds per frame")
     count, block = int(frames[1]), content[rate.end() :]
     try:
-        with warnings.catch_warnings():  # numpy warns of what it cannot read; told below, with the line
+        with warnings.catch_warnings():  # NumPy warns of what it cannot parse; reported below, with the line
             warnings.simplefilter("ignore", DeprecationWarning)
             numbers = np.fromstring(block, sep=" ")
     except ValueError:
@@ -265,8 +273,8 @@ def _read_motion(content: bytes, start: int, channels: int, fail) -> tuple[Array
     return numbers.reshape(count, channels), float(round(fps)) if abs(fps / max(1, round(fps)) - 1) < 1e-4 else fps
 
 
-def _find_fault(block: bytes, line: int, frames: int, channels: int, fail) -> UserError:
-    """What is wrong with a motion block, found line by line."""
+def _find_fault(block: bytes, line: int, frames: int, channels: int, fail: Fail) -> UserError:
+    """Return the error of a damaged motion block, found line by line."""
     found = 0
     for here, content in enumerate(block.split(b"\n"), start=line):
         words = content.decode("utf-8", "replace").split()
@@ -280,11 +288,11 @@ def _find_fault(block: bytes, line: int, frames: int, channels: int, fail) -> Us
         if words and len(words) != channels:
             return fail(here, f"has {len(words)} numbers, but the hierarchy has {channels} channels")
         found += bool(words)
-    return fail(line - 1, f"says {frames} frames, but {found} follow")
+    return fail(line - 1, f"states {frames} frames, but {found} follow")
 
 
 def _convert(joints: list[_Joint], numbers: Array) -> tuple[list[_Joint], NDArray[np.float32], Array]:
-    """Joints without empty End Sites, rotations [N, J, 3, 3] and positions [N, J, 3] relative to the parents."""
+    """Return joints without empty End Sites, rotations [N, J, 3, 3], and positions [N, J, 3] from the parents."""
     childless = set(range(len(joints))) - {joint.parent for joint in joints}
     drop = {j for j in childless if j and not joints[j].channels and not joints[j].offset.any()}
     kept = [j for j in range(len(joints)) if j not in drop]
@@ -309,7 +317,7 @@ def _convert(joints: list[_Joint], numbers: Array) -> tuple[list[_Joint], NDArra
 
 
 def _reach(parents: list[int], lengths: Array) -> float:
-    """Length of the longest chain of bones from the hips: the first joint with several children."""
+    """Return the length of the longest chain of bones from the hips: the first joint with several children."""
     children = [parents.count(joint) for joint in range(len(parents))]
     hips = next((joint for joint, count in enumerate(children) if count > 1), 0)
     away = np.full(len(parents), -np.inf)
@@ -320,7 +328,7 @@ def _reach(parents: list[int], lengths: Array) -> float:
 
 
 def _unit(reach: float) -> float:
-    """Metres per unit of a skeleton of this reach."""
+    """Guess the metres per unit of a skeleton with this reach."""
     unit = min(_METRES_PER_UNIT, key=lambda unit: abs(np.log(reach * unit / _REACH)))
     return unit if _PLAUSIBLE_REACH[0] < reach * unit < _PLAUSIBLE_REACH[1] else _REACH / reach
 
@@ -338,7 +346,7 @@ def _end_sites(clip: SkeletalClip) -> set[int]:
 
 
 def _depth_first(clip: SkeletalClip) -> SkeletalClip:
-    """The joints in the order in which a file names them."""
+    """Reorder the joints as a file lists them."""
     order, waiting = [], [0]
     while waiting:
         joint = waiting.pop()
@@ -356,8 +364,9 @@ def _depth_first(clip: SkeletalClip) -> SkeletalClip:
 
 
 def _hierarchy(clip: SkeletalClip, ends: set[int]) -> list[str]:
-    """Lines of the hierarchy of a clip whose joints are in depth-first order."""
-    lines, path = [], []
+    """Return the lines of the hierarchy of a clip with joints in depth-first order."""
+    lines: list[str] = []
+    path: list[int] = []
     for joint, (name, parent) in enumerate(zip(clip.names, clip.parents, strict=True)):
         while path and path[-1] != parent:
             lines.append("\t" * (len(path) - 1) + "}")
@@ -385,9 +394,9 @@ def _to_file_axes(vectors: Array) -> Array:
 
 
 def _angles(rotations: NDArray[np.float32]) -> Array:
-    """Degrees [N, 3] about the axes of `_WRITTEN_ORDER`."""
+    """Return angles [N, 3] in degrees about the axes of `_WRITTEN_ORDER`."""
     order = "".join("XYZ"[_AXES[axis][0]] for axis in _WRITTEN_ORDER)
-    with warnings.catch_warnings():  # at gimbal lock one of many answers is as good as the others
+    with warnings.catch_warnings():  # at gimbal lock any of the solutions will do
         warnings.simplefilter("ignore", UserWarning)
         angles = Rotation.from_matrix(rotations).as_euler(order, degrees=True)
     return angles * [_AXES[axis][1] for axis in _WRITTEN_ORDER]

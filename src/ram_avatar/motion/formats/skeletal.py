@@ -14,7 +14,7 @@ from ...core.errors import UserError
 from ...core.progress import Progress
 from ..conversion.calibration import Reference
 from ..conversion.transfer import to_template
-from ..conversion.upright import find_up, stand_up, tell_up
+from ..conversion.upright import find_up, note_up, stand_up
 from ..joint_map import JointMap
 from ..motion import Motion
 from ..skeleton import SkeletalClip
@@ -53,7 +53,7 @@ class SkeletonReader:
         axis = self._options.up
         if axis is None:
             up = find_up(clip, mapping, USUAL_UP)
-            tell_up(self._path, up, USUAL_UP, self._progress)
+            note_up(self._path, up, USUAL_UP, self._progress)
             axis = up.axis
         return stand_up(clip, mapping, axis), axis
 

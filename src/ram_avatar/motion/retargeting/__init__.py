@@ -1,1 +1,1 @@
-"""A motion from one body to another, frame by frame."""
+"""Retargeting: a motion from one body to another, frame by frame."""

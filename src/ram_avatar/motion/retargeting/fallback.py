@@ -1,7 +1,6 @@
-"""What the avatar does while the driver is not seen: it stays as it was, then comes to rest, and never jumps.
+"""What the avatar does while parts of the driver are unseen: holds still, then rests, without jumps.
 
-Parts of a driver come and go: hands leave the picture, faces turn away, legs are behind a desk. What a tracker says of
-a lost part is a guess.
+Hands leave the frame, faces turn away, legs are behind a desk. A tracker's output for such parts is a guess.
 """
 
 import math
@@ -25,24 +24,24 @@ from ..resting import (
 
 Array = NDArray[np.float64]
 _LOST, _FOUND = 0.1, 0.3  # confidence below which a part is lost, and above which it is found again
-# Seconds for which a lost part stays as it was; part by part.
+# Seconds for which each lost part is held.
 _PATIENCE = (1.0, 0.3, 0.3, 0.3, *[1.0] * len(LIMBS))
-_REST = 0.5  # seconds: time constant of coming to rest
-_RETURN = 0.4  # seconds in which a part that is found again goes to where the driver has it
-_FORGET = 0.2  # seconds after which one that was lost has to be gone back to in full time
-_SITS_WITHIN = 1.0  # seconds: time constant of taking a driver whose legs are seen for seated
+_REST = 0.5  # seconds: time constant of moving to rest
+_RETURN = 0.4  # seconds of the transition back to the driver
+_FORGET = 0.2  # seconds of loss after which the transition back takes its full time
+_SITS_WITHIN = 1.0  # seconds: time constant of detecting whether visible legs are seated
 _BODY, _FACE = PARTS.index("body"), PARTS.index("face")
 _LEGS = ("left_leg", "right_leg")
 
 
 class Fallback:
-    """Frames of a driver with what is lost held, then at rest.
+    """Replaces the lost parts of a driver's frames: holds them, then brings them to rest.
 
-    A limb is lost with the body or on its own. It is held and rests in the room rather than on the trunk: a leg that
-    is not seen stands still while the hips sway. It stands, unless the legs that were seen sit.
+    A limb is lost with the body or on its own. It is held, and rests, relative to the room rather than the trunk: an
+    unseen leg stands still while the hips sway. It stands, unless the legs that were last seen were seated.
 
     Args:
-        kinematics: of the driver's body.
+        kinematics: the driver's body.
     """
 
     def __init__(self, template: BodyTemplate, kinematics: Kinematics):
@@ -55,60 +54,59 @@ class Fallback:
         body = sorted(set(range(len(roles))) - {*hands[0], *hands[1], *eyes, *(row for limb in limbs for row in limb)})
         self._template, self._kinematics = template, kinematics
         self._standing = at_ease(template, kinematics)  # [P, 3]
-        self._joints = [np.array(each) for each in (body, *hands, eyes)]  # of the parts that are no limbs
+        self._joints = [np.array(each) for each in (body, *hands, eyes)]  # of the parts that are not limbs
         self._limbs = {name: _Limb(kinematics, rows) for name, rows in zip(LIMBS, limbs, strict=True)}
         thighs = [template.roles[f"thigh.{side}"] for side in SIDES], [template.roles[f"shin.{side}"] for side in SIDES]
         starts, ends = (kinematics.reference[[kinematics.index(joint) for joint in joints]] for joints in thighs)
         self._thighs = (ends - starts) / np.linalg.norm(ends - starts, axis=1, keepdims=True)  # [2, 3]
         self._presence = {part: _Presence(patience) for part, patience in zip(PARTS, _PATIENCE, strict=True)}
-        self._sits: float | None = None  # how far, 0 to 1; None before any leg is seen
+        self._sits: float | None = None  # how far the legs are seated, 0 to 1; None before any leg is seen
         self._last: Frame | None = None
 
     @property
     def legs_seen(self) -> tuple[bool, bool]:
         """Whether the driver's left and right leg were seen in the last frame."""
-        return tuple(self._presence[leg].present for leg in _LEGS)
+        left, right = (self._presence[leg].present for leg in _LEGS)
+        return left, right
 
     def step(self, frame: Frame, seconds: float, face_at_rest: Array | None) -> Frame:
-        """Return the driver's next frame, with what is lost replaced.
+        """Return the driver's next frame, with lost parts replaced.
 
         Args:
             seconds: since the last frame.
-            face_at_rest: [A]; zeros without.
+            face_at_rest: [A]; None for zeros.
         """
-        first = self._last is None
-        gains = self._look(frame, seconds, first)
+        gains = self._look(frame, seconds, first=self._last is None)
         self._watch_legs(frame, seconds)
-        if first:
-            self._last = self._at_rest(frame, frame, face_at_rest)
+        last = self._at_rest(frame, frame, face_at_rest) if self._last is None else self._last
         followed = {part for part, presence in self._presence.items() if presence.present and gains[part] == 1.0}
         if len(followed) == len(PARTS):
             self._last = frame
             return frame
-        rest = self._at_rest(self._last, frame, face_at_rest)
+        rest = self._at_rest(last, frame, face_at_rest)
         made = replace(frame, pose=frame.pose.copy())
         for part, joints in zip(PARTS, self._joints, strict=False):
             if part not in followed:
-                goal = frame.pose if self._presence[part].present else rest.pose
-                made.pose[joints] = toward(self._last.pose[joints], goal[joints], gains[part])
+                goal = frame if self._presence[part].present else rest
+                made.pose[joints] = toward(last.pose[joints], goal.pose[joints], gains[part])
         for part, names in ((PARTS[_BODY], ("root_rotation", "root_translation")), (PARTS[_FACE], ("facial_actions",))):
             if part not in followed:
                 goal = frame if self._presence[part].present else rest
                 for name in names:
                     mix = toward if name == "root_rotation" else mixed
-                    setattr(made, name, mix(getattr(self._last, name), getattr(goal, name), gains[part]))
+                    setattr(made, name, mix(getattr(last, name), getattr(goal, name), gains[part]))
         for name, limb in self._limbs.items():
             if self._presence[name].present:
                 limb.found()
                 if name not in followed:
-                    limb.follow(self._last, made, gains[name])
+                    limb.follow(last, made, gains[name])
             else:
-                limb.rest(self._last, made, rest.pose, gains[name])
+                limb.rest(last, made, rest.pose, gains[name])
         self._last = made
         return made
 
     def _look(self, frame: Frame, seconds: float, first: bool) -> dict[str, float]:
-        """Find out which parts are there; return the share of the way that each goes now."""
+        """Update which parts are present; return the fraction of the way that each moves in this frame."""
         gains = {}
         for part, confidence in zip(PARTS, frame.confidence.tolist(), strict=True):
             presence = self._presence[part]
@@ -120,7 +118,7 @@ class Fallback:
         return gains
 
     def _watch_legs(self, frame: Frame, seconds: float) -> None:
-        """Remember whether legs that are seen sit."""
+        """Track whether visible legs are seated."""
         seen = np.array(self.legs_seen)
         if not seen.any():
             return
@@ -132,7 +130,7 @@ class Fallback:
         self._sits = told if self._sits is None else self._sits + share * (told - self._sits)
 
     def _at_rest(self, last: Frame, frame: Frame, face: Array | None) -> Frame:
-        """Return the driver standing or sitting where they were last, turned as before, arms and fingers relaxed."""
+        """Return the driver at rest: standing or sitting at the last place, same heading, arms and fingers relaxed."""
         forward = Rotation.from_rotvec(last.root_rotation).apply([0.0, -1.0, 0.0])
         yaw = math.atan2(forward[0], -forward[1])
         return Frame(
@@ -145,29 +143,30 @@ class Fallback:
 
 
 class _Limb:
-    """An arm or a leg, which is held in the room while it is lost.
+    """An arm or a leg, held relative to the room while it is lost.
 
     Args:
-        rows: of its joints among the pose joints, from the trunk outward.
+        rows: its joints among the pose joints, from the trunk outward.
     """
 
     def __init__(self, kinematics: Kinematics, rows: list[int]):
         self._kinematics, self.rows = kinematics, np.array(rows)
         self._parent = kinematics.parents[kinematics.pose_indices[rows[0]]]
-        self._held: Rotation | None = None  # its first bone's turn in the axes in which limbs rest, while it is lost
+        self._held: Rotation | None = None  # while lost: rotation of its first bone in the axes that limbs rest in
 
     def found(self) -> None:
+        """Note that the limb is seen."""
         self._held = None
 
     def follow(self, last: Frame, made: Frame, gain: float) -> None:
-        """Go a share of the way from the last frame to what `made` has of the driver; `made` is changed."""
+        """Move a fraction of the way from the last frame to the driver's limb in `made`, which is changed."""
         made.pose[self.rows] = toward(last.pose[self.rows], made.pose[self.rows], gain)
 
     def rest(self, last: Frame, made: Frame, rest: Array, gain: float) -> None:
-        """Go a share of the way from the last frame to rest; `made`, whose trunk is done, is changed.
+        """Move a fraction of the way from the last frame to rest. `made`, whose trunk is final, is changed.
 
         Args:
-            rest: [P, 3] the pose at rest, of somebody upright.
+            rest: [P, 3] pose at rest of an upright person.
         """
         first, others = self.rows[0], self.rows[1:]
         if self._held is None:
@@ -180,32 +179,32 @@ class _Limb:
         made.pose[others] = toward(last.pose[others], rest[others], gain)
 
     def _carried(self, frame: Frame) -> Rotation:
-        """The turn in the world of what the limb hangs on."""
+        """Return the world rotation of the joint that the limb hangs on."""
         joints = self._kinematics.pose(frame.root_rotation, frame.root_translation, frame.pose)
         return Rotation.from_matrix(joints.turns[self._parent])
 
 
 class _Presence:
-    """Whether a part is seen, and how far to go to where it should be, frame by frame."""
+    """Tracks whether a part is seen, and how far to move to its goal in each frame."""
 
     def __init__(self, patience: float):
         self._patience = patience
         self.present = True
-        self._follow = 1.0  # how far it is back with the driver, 0 to 1
-        self._gone = 0.0  # seconds
+        self._follow = 1.0  # progress of the transition back to the driver, 0 to 1
+        self._gone = 0.0  # seconds for which it has been lost
 
     def begin(self, confidence: float) -> None:
-        """The first frame: what is not there has been gone for long."""
+        """Start with the first frame: a part that is not seen counts as long lost."""
         self.present = confidence > _LOST
         self._follow, self._gone = (1.0, 0.0) if self.present else (0.0, math.inf)
 
     def advance(self, confidence: float, seconds: float) -> float:
-        """The share of the way to go now: to the driver's if `present`, else to rest."""
+        """Return the fraction of the way to move now: to the driver's part if `present`, else to rest."""
         self.present = confidence > (_LOST if self.present else _FOUND)
         if not self.present:
             self._follow = max(0.0, self._follow - seconds / _FORGET)
             self._gone += seconds
-            # Sets in softly, over as long again as it held still.
+            # Sets in softly, over as long as it was held.
             onset = eased(min(max(self._gone / self._patience - 1.0, 0.0), 1.0))
             return onset * (1.0 - math.exp(-seconds / _REST))
         self._gone = 0.0
@@ -215,7 +214,7 @@ class _Presence:
 
 
 def toward(start: Array, end: Array, share: float) -> Array:
-    """Rotation vectors [..., 3], a share of the way from one turn to another."""
+    """Return rotation vectors [..., 3] a fraction of the way from `start` to `end`."""
     if share == 0.0:
         return start
     first = Rotation.from_rotvec(start)
@@ -224,4 +223,5 @@ def toward(start: Array, end: Array, share: float) -> Array:
 
 
 def mixed(start: Array, end: Array, share: float) -> Array:
+    """Interpolate linearly."""
     return start + share * (end - start)

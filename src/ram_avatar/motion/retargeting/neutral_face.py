@@ -1,7 +1,7 @@
-"""Faces relative to their own rest: what a driver's face does, on a face that rests otherwise.
+"""Facial actions relative to the resting face: transfers a driver's expressions to a face that rests differently.
 
-Trackers read a little smile or half-closed lids off a face at rest, each person's and each tracker's own. It is the
-way from there that is carried over.
+Trackers report a slight smile or half-closed lids for a resting face, differently for each person and tracker. What is
+transferred is the change from there.
 """
 
 import numpy as np
@@ -11,16 +11,16 @@ from torch import Tensor
 from ..motion import PARTS, Motion
 
 Array = NDArray[np.float64]
-_SHARE = 0.25  # of the time a face does less than at rest: its expressions come on top of that
-_HIGHEST = 0.5  # of 1: a face at rest does not do more
-_SECONDS = 3.0  # a face is known from this on
-_SEEN = 0.3  # confidence
-_STEEPEST = 2.0  # by how much a change of the driver's face may grow
-_PACE = 0.2  # of 1, a second: how fast a running estimate goes
+_SHARE = 0.25  # quantile of each action that counts as rest: expressions come on top of it
+_HIGHEST = 0.5  # upper limit of an action at rest
+_SECONDS = 3.0  # of a visible face that are needed to estimate its rest
+_SEEN = 0.3  # confidence from which a face counts as visible
+_STEEPEST = 2.0  # largest amplification of the driver's changes
+_PACE = 0.2  # change per second of the running estimate
 
 
 def neutral_face(motion: Motion) -> tuple[float, ...] | None:
-    """[A] the facial actions of a face at rest, or None where it is seen too shortly to tell."""
+    """Estimate the resting facial actions [A] of a motion; None if the face is visible too briefly."""
     seen = motion.confidence[:, PARTS.index("face")] > _SEEN
     if int(seen.sum()) < _SECONDS * motion.fps:
         return None
@@ -28,18 +28,17 @@ def neutral_face(motion: Motion) -> tuple[float, ...] | None:
 
 
 def at_rest(actions: Tensor) -> tuple[float, ...]:
-    """[A] what a face does at rest, of what it did in some frames [N, A]."""
+    """Estimate the resting facial actions [A] from frames [N, A]."""
     neutral = actions.quantile(_SHARE, dim=0).clamp(0, _HIGHEST)
     return tuple(round(value, 4) for value in neutral.tolist())
 
 
 class NeutralFace:
-    """Facial actions of a driver on the avatar's face: rest goes to rest, 0 to 0, 1 to 1 (or as near as `_STEEPEST`
-    allows).
+    """Transfers a driver's facial actions to the avatar: rest to rest, 0 to 0, 1 to 1 (as far as `_STEEPEST` allows).
 
     Args:
-        source: [A] the driver's face at rest; None: estimated as it is seen, from the avatar's on.
-        target: [A] the avatar's; None: not known, then faces are carried over as they are.
+        source: [A] the driver's face at rest; None to estimate it while running, starting from the avatar's.
+        target: [A] the avatar's face at rest; None if unknown: facial actions are then passed through.
     """
 
     def __init__(self, source: tuple[float, ...] | None, target: tuple[float, ...] | None):
@@ -48,11 +47,11 @@ class NeutralFace:
         self._source = np.array(source if source is not None else target or ())
 
     def carry(self, actions: Array, seen: bool, seconds: float) -> Array:
-        """[A] what the avatar's face does.
+        """Return the avatar's facial actions [A].
 
         Args:
-            actions: [A] of the driver, in [0, 1].
-            seen: whether the driver's face is.
+            actions: [A] the driver's, in [0, 1].
+            seen: whether the driver's face is visible.
             seconds: since the last frame.
         """
         if self._target is None:
@@ -67,5 +66,5 @@ class NeutralFace:
 
     @property
     def driver_at_rest(self) -> Array | None:
-        """[A] the driver's face at rest, where one is known or estimated."""
+        """The driver's face at rest [A], if known or estimated."""
         return self._source if self._target is not None or self._known else None

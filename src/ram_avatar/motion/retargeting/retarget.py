@@ -1,4 +1,4 @@
-"""A driver's motion on somebody else's body and place, frame by frame, without seeing the future."""
+"""Retargeting a driver's motion to another body and place, frame by frame, without access to future frames."""
 
 import math
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ from .proportions import Proportions
 from .turn_limit import limit_frame
 
 _POSED_AT_ONCE = 32
-_SAMPLED = 1000  # frames of a clip that its floor is read off
-_SHORTEST = 1e-3  # seconds between two frames that a clock may say
-_FACE_SEEN = 0.3  # confidence
+_SAMPLED = 1000  # frames of a clip that its floor is estimated from
+_SHORTEST = 1e-3  # seconds between frames; guards against clocks that stand still
+_FACE_SEEN = 0.3  # confidence from which the face counts as visible
 
 
 class Align(Protocol):
-    """Maps a pose on the avatar's body to another one; changes `root_rotation` and `pose` only.
+    """Maps a pose of the avatar's body to another one; changes only `root_rotation` and `pose`.
 
     Attributes:
-        max_turn: degrees that no bone of the retargeted result turns beyond because of it; may be infinite.
+        max_turn: largest rotation, in degrees, of any bone of the retargeted result by it; may be infinite.
     """
 
     max_turn: float
@@ -39,26 +39,26 @@ class Align(Protocol):
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a person stands in their video, how tall they are, and how they look at rest; metres, world axes."""
+    """Where a person stands in their video, how tall they are, and their face at rest; metres, world axes."""
 
     x: float
     y: float
-    floor: float  # height (z) of the soles when they stand: most of the time
+    floor: float  # height (z) of the soles when standing, as in most frames
     leg_length: float  # hip to ankle, at the reference pose
-    neutral_face: tuple[float, ...] | None = None  # [A] facial actions of the face at rest, where it is known
+    neutral_face: tuple[float, ...] | None = None  # [A] facial actions at rest, if known
 
     @property
     def hips(self) -> np.ndarray:
-        """[3] about where the hips are of somebody who stands there."""
+        """The approximate position [3] of the hips of a person standing there."""
         return np.array([self.x, self.y, self.floor + 1.15 * self.leg_length])
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.neutral_face is not None:
             object.__setattr__(self, "neutral_face", tuple(float(value) for value in self.neutral_face))
 
     @classmethod
     def of(cls, motion: Motion, template: BodyTemplate, identity: Tensor) -> "Placement":
-        """Read off a motion that was tracked with this identity."""
+        """Estimate the placement from a motion that was tracked with this identity."""
         body = template.body(identity)
         middle = motion.root_translation.median(0).values
         lowest = _lowest(body, motion[:: max(1, len(motion) // _SAMPLED)])
@@ -73,32 +73,32 @@ class Placement:
 
 @dataclass(frozen=True)
 class Person:
-    """A body and its place: whose motion it is, or who is to move."""
+    """A body and its placement: the driver or the avatar."""
 
     identity: Tensor  # [I]
     placement: Placement
 
     @classmethod
     def of(cls, motion: Motion, template: BodyTemplate, identity: Tensor) -> "Person":
-        """Who was tracked with this identity in this motion."""
+        """Build the person who was tracked with this identity in this motion."""
         return cls(identity, Placement.of(motion, template, identity))
 
 
 class Retargeter:
-    """The driver's pose, hands, face and way through the room, at the avatar's scale and place.
+    """Transfers the driver's pose, hands, face and path to the avatar's body, scale and place.
 
-    In two stages. Of the pose: what of the driver is not seen comes to rest (`fallback`), the face goes from rest to
-    rest (`neutral_face`), bones point where the driver's do (`proportions`), and `align` may change the pose. Of the
-    place: the way is scaled by the legs, so that a step stays a step, and measured from where each of the two stands;
-    feet stand on the avatar's floor (`footing`); hands touch what the driver's touch (`contact`).
+    Works in two stages. The pose: unseen parts come to rest (`fallback`), the face is transferred relative to its rest
+    (`neutral_face`), bones point where the driver's do (`proportions`), and `align` may change the pose. The place: the
+    path is scaled by leg length, so that a step stays a step, and measured from where each of the two stands; feet
+    stand on the avatar's floor (`footing`); hands touch what the driver's touch (`contact`).
 
     Args:
         template: of both bodies.
         source: the driver.
         target: the avatar.
-        fps: frames a second; `step` can be told otherwise.
-        keep_place: stay where the target stands: the height changes, but there is no walking, and feet slide.
-        align: see `Align`. Its bound holds for the result, though feet and hands are put in place afterwards.
+        fps: frames per second, unless `step` gets the time.
+        keep_place: stay where the target stands: height changes, but there is no walking, and feet slide.
+        align: see `Align`. Its bound holds for the result, after feet and hands are placed.
     """
 
     def __init__(
@@ -127,14 +127,14 @@ class Retargeter:
             return Footing(template, driver, avatar, self._scale, (there.floor, here.floor), lock=not keep_place)
 
         self._footing = footing()
-        # A bound is kept to where the driver alone would have the body, feet on the floor: a second footing follows it.
+        # The bound is relative to the driver's unaligned pose, placed on the floor, which needs a footing of its own.
         self._unaligned = footing() if align is not None and math.isfinite(align.max_turn) else None
 
     def step(self, frame: Frame, seconds: float | None = None) -> Frame:
-        """The avatar's next frame, of the driver's.
+        """Return the avatar's frame for the driver's next frame.
 
         Args:
-            seconds: since the last frame, where they do not come at a constant rate.
+            seconds: since the last frame; None for a constant rate.
         """
         seconds = self._seconds if seconds is None else max(seconds, _SHORTEST)
         driven = self._fallback.step(frame, seconds, self._face.driver_at_rest)
@@ -145,15 +145,15 @@ class Retargeter:
             facial_actions=self._face.carry(driven.facial_actions, seen, seconds),
         )
         if self._align is None:
-            return self._put(driven, posed, self._footing, seconds)
-        placed = self._put(driven, self._align(posed), self._footing, seconds)
+            return self._placed(driven, posed, self._footing, seconds)
+        placed = self._placed(driven, self._align(posed), self._footing, seconds)
         if self._unaligned is None:
             return placed
-        unaligned = self._put(driven, posed, self._unaligned, seconds)
+        unaligned = self._placed(driven, posed, self._unaligned, seconds)
         return limit_frame(self._target, unaligned, placed, self._align.max_turn)
 
-    def _put(self, driven: Frame, posed: Frame, footing: Footing, seconds: float) -> Frame:
-        """The avatar in a pose, in its room."""
+    def _placed(self, driven: Frame, posed: Frame, footing: Footing, seconds: float) -> Frame:
+        """Place the avatar in a pose in its room."""
         driver = self._source.pose(driven.root_rotation, driven.root_translation, driven.pose)
         local = self._target.turns(posed.root_rotation, posed.pose)
         before = local.copy()
@@ -174,7 +174,7 @@ def retarget(
     align: Align | None = None,
     progress: Progress | None = None,
 ) -> Motion:
-    """A whole clip through a `Retargeter`, which says what the arguments are."""
+    """Retarget a whole clip. Arguments: see `Retargeter`."""
     retargeter = Retargeter(template, source, target, driver.fps, keep_place=keep_place, align=align)
     frames = follow(map(retargeter.step, driver.frames()), progress or Silent(), "Retargeting", len(driver))
     return Motion.of_frames(driver.template, driver.fps, frames)
@@ -182,7 +182,7 @@ def retarget(
 
 @torch.no_grad()
 def _lowest(body: Body, motion: Motion) -> Tensor:
-    """[N] height of the lowest vertex."""
+    """Return the height [N] of the lowest vertex."""
     posed = (body.pose(*part.parameters()) for part in motion.batches(_POSED_AT_ONCE))
     return torch.cat([each.vertices[..., 2].amin(1) for each in posed])
 

@@ -1,4 +1,4 @@
-"""Keep a changed pose within an angle of the original."""
+"""Limits on how far a pose may deviate from the original."""
 
 from dataclasses import replace
 
@@ -9,17 +9,17 @@ from ...body.kinematics import Kinematics
 from ..motion import Frame
 from ..pose_features import Array, PoseFeatures, split_heading
 
-_FADE = 45.0  # degrees: turns this close to a half turn shrink, since beyond it the shortest way flips sides
+_FADE = 45.0  # degrees: rotations this close to a half turn shrink, since the shortest way flips sides beyond it
 
 
 class TurnLimit:
-    """Limit, bone by bone, how far a pose turns the body away from the original.
+    """Limits, bone by bone, how far a pose rotates the body away from the original.
 
-    Works on orientations in the world rather than on joint angles: small turns of the spine, shoulder and elbow in a
-    row add up to a large turn of the forearm, and what a viewer sees is the forearm.
+    Works on orientations in the world rather than on joint angles: small rotations of spine, shoulder and elbow add up
+    to a large rotation of the forearm, and what a viewer sees is the forearm.
 
     Args:
-        degrees: the largest turn of a bone.
+        degrees: the largest rotation of a bone.
     """
 
     def __init__(self, features: PoseFeatures, degrees: float):
@@ -28,7 +28,7 @@ class TurnLimit:
     def __call__(self, original: Array, changed: Array) -> Array:
         """Return `changed` with every bone at most the limit away from `original`.
 
-        Continuous in both poses. The root keeps a tilt without heading, as `PoseFeatures.put` needs it.
+        Continuous in both poses. The root keeps a tilt without heading, as `PoseFeatures.with_body` requires.
 
         Args:
             original: [K, 3, 3] of `PoseFeatures.rotations`.
@@ -40,7 +40,7 @@ class TurnLimit:
         changed = changed.copy()
         start, end = (split_heading(Rotation.from_matrix(pose[0]).as_rotvec())[0] for pose in (original, changed))
         changed[0] = Rotation.from_rotvec(end).as_matrix()
-        world, wanted = self._features.oriented(original), self._features.oriented(changed)
+        world, wanted = self._features.orientations(original), self._features.orientations(changed)
         limited = np.empty_like(world)
         limited[0] = self._tilt(start, end)
         turns = Rotation.from_matrix(world[1:].swapaxes(-1, -2) @ wanted[1:]).as_rotvec()
@@ -53,9 +53,9 @@ class TurnLimit:
         return local
 
     def _tilt(self, start: Array, end: Array) -> Array:
-        """[3, 3] between two rotation vectors with level axes; every one between has a level axis, too.
+        """Limit the rotation [3, 3] between two rotation vectors with level axes.
 
-        Two rotations are never farther apart than their rotation vectors.
+        All vectors between them have level axes, too, and rotations are never farther apart than their vectors.
         """
         step = end - start
         step *= min(1.0, self._limit / max(float(np.linalg.norm(step)), 1e-12))
@@ -63,10 +63,10 @@ class TurnLimit:
 
 
 def limit_frame(kinematics: Kinematics, original: Frame, changed: Frame, degrees: float) -> Frame:
-    """Move a placed body from `original` towards `changed` until some bone has turned by `degrees`.
+    """Move a placed body from `original` towards `changed` until some bone has rotated by `degrees`.
 
-    All bones and the root go the same share of the way, so feet and hands that both frames hold in one place stay
-    there but for millimetres, which a limit on each bone alone would not keep.
+    All bones and the root move by the same fraction, so feet and hands that are in one place in both frames stay there
+    to within millimetres, which separate limits on each bone would not ensure.
     """
     before = kinematics.turns(original.root_rotation, original.pose)
     after = kinematics.turns(changed.root_rotation, changed.pose)
