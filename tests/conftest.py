@@ -157,3 +157,22 @@ def avatar_folder(capture, tiny, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("avatar") / "a"
     train(capture, folder, preset=tiny, accelerator="cpu")
     return folder
+
+
+@pytest.fixture(scope="session")
+def avatars(template, tiny, tmp_path_factory) -> Path:
+    """A folder with two untrained avatars, "ada" and "bob", and a folder that is none."""
+    from untrained_avatar import save_untrained
+
+    folder = tmp_path_factory.mktemp("avatars")
+    for name, tone in (("ada", 0.6), ("bob", -0.3)):
+        save_untrained(folder / name, template, tiny.network, tone)
+    (folder / "notes").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def avatar(avatars):
+    from ram_avatar.avatar import Avatar
+
+    return Avatar.load(avatars / "ada")

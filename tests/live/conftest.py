@@ -1,5 +1,4 @@
 import asyncio
-import dataclasses
 import http.client
 import threading
 import time
@@ -8,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,52 +15,11 @@ pytest.importorskip("starlette", reason="the extra [live] is not installed")
 import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
-from ram_avatar.avatar import Avatar
-from ram_avatar.core.camera import Camera
 from ram_avatar.live.protocol import MAX_FRAME, Answer, CameraFrame
 from ram_avatar.live.studio import Studio
 from ram_avatar.live.web.access import Access
 from ram_avatar.live.web.server import create_app
 from ram_avatar.live.web.serving import Address, listen
-from ram_avatar.motion.retargeting.retarget import Placement
-from ram_avatar.networks.avatar_network import AvatarNetwork
-from ram_avatar.rendering.framing import Framing
-
-SIZE = 128
-
-
-def save_untrained(folder: Path, template, network, tone: float = 0.6) -> None:
-    """Save an avatar that draws a textured mesh."""
-    torch.manual_seed(0)
-    folder.mkdir()
-    Avatar(
-        name=folder.name,
-        preset="tiny",
-        framing=Framing.of(Camera.default(SIZE, SIZE), template, template.default_identity()),
-        identity=template.default_identity(),
-        template=template,
-        network=AvatarNetwork(dataclasses.replace(network, image_size=SIZE)),
-        texture=tone + 0.3 * torch.rand(3, 64, 64) - 0.15,
-        background=np.full((SIZE, SIZE, 3), 40, np.uint8),
-        placement=Placement(x=0.0, y=3.2, floor=-0.85, leg_length=0.8),
-        fps=25.0,
-        training={"step": 0, "steps": 0, "seconds": 0.0},
-    ).save(folder)
-
-
-@pytest.fixture(scope="session")
-def avatars(template, tiny, tmp_path_factory) -> Path:
-    """A folder with two avatars that draw a textured mesh, "ada" and "bob", and a folder that is none."""
-    folder = tmp_path_factory.mktemp("avatars")
-    for name, tone in (("ada", 0.6), ("bob", -0.3)):
-        save_untrained(folder / name, template, tiny.network, tone)
-    (folder / "notes").mkdir()
-    return folder
-
-
-@pytest.fixture(scope="session")
-def avatar(avatars) -> Avatar:
-    return Avatar.load(avatars / "ada")
 
 
 @pytest.fixture()

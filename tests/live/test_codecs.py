@@ -11,7 +11,6 @@ from ram_avatar.live.session.codecs import (
     FrameDecoder,
     NeedsKey,
     PictureEncoder,
-    fit,
     jpeg,
     jpeg_size,
     opacity_below,
@@ -105,8 +104,3 @@ def test_opacity_goes_below():
     stacked = opacity_below(rgba)
     assert stacked.shape == (192, 96, 3)
     assert np.array_equal(stacked[:96], rgba[..., :3]) and np.array_equal(stacked[96:, :, 1], rgba[..., 3])
-
-
-def test_fit_never_enlarges():
-    assert fit(_scene(), 72).shape == (48, 72, 3) and fit(_scene(), 500) is not None
-    assert fit(_scene(), 500).shape == (96, 144, 3)

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
-from conftest import SIZE, running, until
+from conftest import running, until
+from untrained_avatar import SIZE
 from wiretap import LISTEN, PICTURES, exchanged
 
+from ram_avatar.drivers.driver import Driven
 from ram_avatar.drivers.played_motion import standing
 from ram_avatar.live.protocol import (
     STAGES,
@@ -20,7 +22,6 @@ from ram_avatar.live.protocol import (
     Status,
 )
 from ram_avatar.live.session.codecs import FrameDecoder
-from ram_avatar.live.session.pipeline import Driven
 from ram_avatar.live.studio import Studio
 from ram_avatar.live.web import host as hosting
 from ram_avatar.video import read_frames

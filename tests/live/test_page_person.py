@@ -11,8 +11,8 @@ from wiretap import LISTEN, PICTURES, exchanged
 from ram_avatar.core.progress import Silent
 from ram_avatar.creation.train import train
 from ram_avatar.drivers.camera import tracker_maker
+from ram_avatar.drivers.driver import Status
 from ram_avatar.evaluation.control import detect_frames
-from ram_avatar.live.protocol import Status
 from ram_avatar.live.session.codecs import FrameDecoder
 from ram_avatar.live.studio import Studio
 from ram_avatar.video import read_frames

@@ -2,15 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.drivers.mirroring import Mirror
-from ram_avatar.drivers.played_motion import PlayedMotion, Standing, standing
+from ram_avatar.drivers.driver import Driven, Status
+from ram_avatar.drivers.played_motion import Standing, standing
+from ram_avatar.drivers.settings import FINGERS, Settings
 from ram_avatar.live.manual import ManualControl
-from ram_avatar.live.protocol import Status
 from ram_avatar.live.session.backdrop import Backdrop
-from ram_avatar.live.session.pipeline import AvatarPipeline, Driven
-from ram_avatar.live.settings import FINGERS, Settings
+from ram_avatar.live.session.pipeline import AvatarPipeline
 from ram_avatar.motion.motion import PARTS, Frame, Motion
-from ram_avatar.motion.retargeting.retarget import Person
 from ram_avatar.rendering.visible_mark import mark
 
 
@@ -27,28 +25,6 @@ def _pose(avatar, frame: Frame):
 @pytest.fixture()
 def frames(random_motion) -> list[Frame]:
     return list(random_motion(4).frames())
-
-
-def test_a_mirror_shows_the_body_on_the_other_side(avatar, frames):
-    """Joints of the mirrored frame are where the mirror images of their partners were."""
-    mirror, names = Mirror(avatar.template, 0.4), avatar.template.joint_names
-    before, after = (_pose(avatar, f).joints[0, :, :3, 3] for f in (frames[1], mirror(frames[1])))
-    partner = [names.index(n.translate(str.maketrans("LR", "RL")) if n[-2:] in (".L", ".R") else n) for n in names]
-    expected = before[partner] * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([0.8, 0.0, 0.0])
-    assert (after - expected).norm(dim=-1).max() < 0.004  # metres; the template is symmetric to this
-    assert (after - before).norm(dim=-1).max() > 0.1
-
-
-def test_a_mirror_twice_is_nothing(avatar, frames):
-    mirror = Mirror(avatar.template, -0.3)
-    frames[0].confidence[:] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    once, twice = mirror(frames[0]), mirror(mirror(frames[0]))
-    for name, value in vars(frames[0]).items():
-        assert np.allclose(getattr(twice, name), value)
-    assert once.confidence.tolist() == [0.1, 0.3, 0.2, 0.4, 0.6, 0.5, 0.8, 0.7]
-    names = avatar.template.action_names
-    left, right = names.index("eyeBlinkLeft"), names.index("eyeBlinkRight")
-    assert once.facial_actions[left] == frames[0].facial_actions[right]
 
 
 @pytest.mark.parametrize("body", ["template", "smplx"])
@@ -85,12 +61,6 @@ def test_sliders_hold_a_facial_action_and_leave_the_rest(avatar, frames):
     assert np.array_equal(held.pose, frames[0].pose)
 
 
-def test_at_rest_it_stands_on_its_floor_in_its_place(avatar):
-    vertices = _pose(avatar, standing(avatar)).vertices[0]
-    assert float(vertices[:, 2].min()) == pytest.approx(avatar.placement.floor, abs=1e-4)
-    assert float(vertices[:, 1].mean()) == pytest.approx(avatar.placement.y, abs=0.2)
-
-
 def test_backgrounds():
     plate, rgba = np.full((4, 4, 3), 100, np.uint8), np.zeros((4, 4, 4), np.uint8)
     rgba[0, 0] = 10, 20, 30, 255
@@ -116,26 +86,6 @@ def test_the_mark_is_small_opaque_and_on_a_copy(size):
     assert (marked[changed][:, 3] == 255).all() and marked[..., 0].max() > 200
     ys, xs = np.nonzero(changed)
     assert ys.min() > 0.7 * size and xs.min() > 0.3 * size
-
-
-def test_a_motion_plays_at_its_own_pace_over_and_over(avatar, random_motion):
-    motion = random_motion(10)  # 25 frames a second
-    played = PlayedMotion(motion, Person.of(motion, avatar.template, avatar.identity), avatar)
-    assert [played.index(100 + t) for t in (0.0, 0.041, 0.2, 0.399, 0.4, 0.85)] == [0, 1, 5, 9, 0, 1]
-    played.reset()
-    assert played.index(7.0) == 0
-
-
-def test_a_played_motion_is_mirrored_where_the_page_says_so(avatar, random_motion):
-    motion = random_motion(4, turn=0.05)
-    played = PlayedMotion(motion, Person.of(motion, avatar.template, avatar.identity), avatar)
-    mirror = Mirror(avatar.template, 0.0)
-    plain, mirrored = (
-        (played.adjust(Settings(mirror=on)), played.reset(), played.drive(None, 0.0))[2].frame for on in (False, True)
-    )
-    arms = [avatar.template.pose_joints.index(f"upperarm01.{side}") for side in "LR"]
-    assert np.allclose(mirrored.pose[arms], mirror(plain).pose[arms], atol=0.02)
-    assert not np.allclose(mirrored.pose[arms], plain.pose[arms], atol=0.02)
 
 
 class Scripted:

@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import answer, ask, event, running, save_untrained, tick, until
+from conftest import answer, ask, event, running, tick, until
+from untrained_avatar import save_untrained
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from ram_avatar.drivers.driver import Driven
 from ram_avatar.live.protocol import (
     MAX_FRAME,
     CameraFrame,
@@ -23,7 +25,6 @@ from ram_avatar.live.protocol import (
     Status,
 )
 from ram_avatar.live.session.codecs import FrameDecoder, jpeg
-from ram_avatar.live.session.pipeline import Driven
 from ram_avatar.live.studio import Studio
 from ram_avatar.live.web import host as hosting
 from ram_avatar.live.web import server as serving

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from ram_avatar.core.errors import UserError
+from ram_avatar.drivers.driver import Driven
+from ram_avatar.drivers.settings import Settings
 from ram_avatar.live.protocol import (
     Answer,
     CameraFrame,
@@ -12,10 +14,9 @@ from ram_avatar.live.protocol import (
     Status,
 )
 from ram_avatar.live.session.codecs import PictureEncoder
-from ram_avatar.live.session.pipeline import Driven, Shown
+from ram_avatar.live.session.pipeline import Shown
 from ram_avatar.live.session.session import Session, Slot
 from ram_avatar.live.session.sinks import Mailbox, PageOutlet, ViewOutlet
-from ram_avatar.live.settings import Settings
 
 
 class Gated:

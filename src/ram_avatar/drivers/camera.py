@@ -10,9 +10,6 @@ from ..avatar import Avatar
 from ..core.camera import Camera
 from ..core.errors import UserError
 from ..core.progress import Progress
-from ..live.protocol import Status
-from ..live.session.pipeline import Driven, timed
-from ..live.settings import Settings
 from ..motion.motion import Frame, Motion
 from ..motion.resting import eased
 from ..motion.retargeting.fallback import mixed, toward
@@ -21,10 +18,12 @@ from ..tracking.detection.expressions import ExpressionNet, find_model
 from ..tracking.detection.landmarks import HolisticDetector, LandmarkDetector, Landmarks
 from ..tracking.online.smoothing import MotionFilter
 from ..tracking.online.solver import LiveSolver
+from .driver import Driven, Status, timed
 from .identity_learning import BuildLearner
 from .live_retargeting import Carrier
 from .overlay import overlay
 from .profiles import Profile
+from .settings import Settings
 
 _FPS = 25.0  # nominal: every step is told how long it took
 _SHORTEST, _LONGEST = 1e-3, 0.5  # seconds between two frames, as motion counts them
@@ -34,7 +33,7 @@ _NET_EVERY = 2  # frames: lids, smile and pucker cost a quarter of what the dete
 
 
 class LiveTracker:
-    """Drives an avatar by what a camera shows. See `pipeline.Driver` for the methods.
+    """Drives an avatar by what a camera shows. See `driver.Driver` for the methods.
 
     The person's build is that of their profile, or else an average adult's for the first seconds, until it is learned
     in the background (`learning`). Their place is where they stand when they are first seen.

@@ -10,14 +10,15 @@ import numpy as np
 from ..core.errors import UserError
 from ..core.progress import Progress, follow
 from ..video import probe, read_frames
+from ..video.sandbox import SIDE
+from ..video.scaling import fit_within
 from .protocol import (
     STAGES,
     Answer,
     CameraFrame,
     Coding,
 )
-from .session.codecs import fit, jpeg
-from .session.decoding import SIDE
+from .session.codecs import jpeg
 from .session.pipeline import Pipeline
 from .session.session import Session
 from .session.sinks import Mailbox, PageOutlet
@@ -94,7 +95,7 @@ def _camera(studio: Studio, seconds: float) -> tuple[float, list[bytes] | None]:
     info = probe(studio.source, studio.rotate)
     frames = read_frames(studio.source, rotate=studio.rotate)
     stop = max(1, round(info.fps * seconds))
-    return info.fps, [jpeg(fit(frame, SIDE["film"])) for frame in _first(frames, stop)]
+    return info.fps, [jpeg(fit_within(frame, SIDE["film"])) for frame in _first(frames, stop)]
 
 
 def _first(frames: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:

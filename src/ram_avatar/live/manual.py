@@ -7,8 +7,8 @@ import numpy as np
 from ..body.anatomy import anatomy_of
 from ..body.template import FINGERS as ROLES
 from ..body.template import SIDES, BodyTemplate
+from ..drivers.settings import FINGERS, Settings
 from ..motion.motion import Frame
-from .settings import FINGERS, Settings
 
 _BENT = (1.2, 1.6, 1.0)  # radians of flexion of a bent finger's three joints
 _BENT_THUMB = (0.4, 0.7, 0.9)

@@ -40,6 +40,7 @@ from enum import IntEnum
 import numpy as np
 
 from ..core.errors import UserError
+from ..drivers.driver import Status
 
 FRAME, ANSWER = 1, 2
 STAGES = ("wait", "decode", "detect", "solve", "align", "render", "encode")
@@ -59,16 +60,6 @@ class Coding(IntEnum):
     JPEG = 1
     H264_KEY = 2
     H264_DELTA = 3
-
-
-class Status(IntEnum):
-    """How the driver sees the person."""
-
-    WAITING = 0  # nobody was seen so far
-    SEEN = 1
-    LOST = 2  # the avatar stands still until the person is back
-    CALIBRATING = 3
-    PLAYING = 4  # a motion file drives, or the sliders alone
 
 
 @dataclass(frozen=True)

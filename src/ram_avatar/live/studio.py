@@ -11,6 +11,7 @@ from ..core.device import choose_device
 from ..core.errors import UserError
 from ..core.images import shrunk
 from ..core.progress import Progress
+from ..drivers.driver import Driver
 from ..drivers.film import Film, FilmDriver
 from ..drivers.played_motion import PlayedMotion, Standing, standing
 from ..drivers.vmc import (
@@ -24,7 +25,7 @@ from ..motion.formats.reading import SUFFIXES, ReadOptions, read_motion
 from ..motion.retargeting.retarget import Person
 from .manual import ManualControl
 from .session.backdrop import Backdrop
-from .session.pipeline import AvatarPipeline, Driver
+from .session.pipeline import AvatarPipeline
 
 _LARGEST = 2.0  # sides of the close-up that the scene's longer side has
 MakeDriver = Callable[[Avatar], Driver]

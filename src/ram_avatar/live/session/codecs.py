@@ -24,15 +24,6 @@ def jpeg(rgb: np.ndarray, quality: int = _QUALITY) -> bytes:
     return cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
-def fit(rgb: np.ndarray, side: int) -> np.ndarray:
-    """The picture, its longer side at most `side` pixels."""
-    height, width = rgb.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return rgb
-    return cv2.resize(rgb, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
-
-
 def opacity_below(rgba: np.ndarray) -> np.ndarray:
     """[H, W, 4] to [2S, S, 3]: the colours, and under them the opacity as grey, for codings that know no opacity."""
     return np.concatenate([rgba[..., :3], np.repeat(rgba[..., 3:], 3, -1)])

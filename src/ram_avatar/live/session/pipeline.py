@@ -1,62 +1,18 @@
 """From a camera frame to a picture of the avatar, in two halves: what a session calls, once per frame."""
 
 import os
-import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from ...drivers.driver import Driven, Driver, Status, timed
+from ...drivers.settings import Settings
 from ...motion.motion import Frame
 from ...rendering.visible_mark import mark
 from ..manual import ManualControl
-from ..protocol import Status
-from ..settings import Settings
 from .backdrop import Backdrop
-
-
-@dataclass
-class Driven:
-    """What a driver makes of one moment."""
-
-    frame: Frame | None  # on the avatar's own scale and place; None where there is nothing new to do
-    status: Status
-    landmarks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # see `Shown`
-    timings: dict[str, float] = field(default_factory=dict)  # milliseconds, by `protocol.STAGES`
-    picture: np.ndarray | None = None  # [H, W, 3] uint8: what drives, where it is not the camera's picture
-
-
-class Driver(Protocol):
-    """Says how the avatar shall stand, moment by moment: a tracker, a motion file, nobody.
-
-    Attributes:
-        takes_long: about as long as painting does, so that it is worth following one frame while another is painted.
-    """
-
-    takes_long: bool
-
-    def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
-        """The frame for a camera picture [H, W, 3] uint8, taken at `seconds` of a clock that only goes forward.
-
-        `rgb` is None where no camera runs. A picture in which nobody is seen gives no frame and says LOST.
-        """
-        ...
-
-    def adjust(self, settings: Settings) -> None:
-        """What the controls say of mirroring, smoothing and alignment, from the next frame on."""
-        ...
-
-    def calibrate(self) -> None:
-        """Learn the person's build from the next frames, in which they stand still."""
-        ...
-
-    def reset(self) -> None:
-        """Forget the person: somebody else, or another video, comes."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Renderer(Protocol):
@@ -189,11 +145,3 @@ def _with_opacity(picture: np.ndarray) -> np.ndarray:
     if picture.shape[2] == 4:
         return picture
     return np.concatenate([picture, np.full_like(picture[..., :1], 255)], 2)
-
-
-@contextmanager
-def timed(timings: dict[str, float], stage: str):
-    """Add the milliseconds that its block takes to those of a stage."""
-    started = time.perf_counter()
-    yield
-    timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)

@@ -11,16 +11,16 @@ import numpy as np
 
 from ...core.errors import UserError
 from ...core.files import disk_errors
+from ...drivers.driver import Status
 from ...video import VideoWriter
+from ...video.scaling import fit_within
 from ..protocol import (
     Answer,
     CameraFrame,
     Coding,
-    Status,
 )
 from .codecs import (
     PictureEncoder,
-    fit,
     jpeg,
     opacity_below,
 )
@@ -94,7 +94,7 @@ class PageOutlet:
         if self.mailbox.free:
             answer.opacity_below = self.transparent
             if shown.driving is not None:
-                answer.driving = jpeg(fit(shown.driving, DRIVING_SIDE), 75)
+                answer.driving = jpeg(fit_within(shown.driving, DRIVING_SIDE), 75)
             answer.coding, answer.picture = self._encoder(opacity_below(shown.rgba) if self.transparent else shown.rgb)
         else:
             answer.dropped = True

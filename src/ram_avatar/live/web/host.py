@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ...avatar import Avatar, generated_by
 from ...core.errors import UserError
-from ...drivers.film import Decoder, read_untrusted_picture
+from ...drivers.settings import Settings
+from ...video.untrusted import Decoder, read_untrusted_picture
 from ..protocol import CameraFrame
 from ..session.pipeline import Pipeline
 from ..session.session import Outlet, Session
@@ -23,7 +24,6 @@ from ..session.sinks import (
     ViewOutlet,
     VirtualCamera,
 )
-from ..settings import Settings
 from ..studio import Facts, Studio
 
 MOST_VIEWS = 8

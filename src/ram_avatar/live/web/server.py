@@ -16,8 +16,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...core.errors import UserError
+from ...video.sandbox import MAX_FILM_BYTES, MAX_PICTURE_BYTES
 from ..protocol import STAGES, CameraFrame, parse_request
-from ..session.decoding import MAX_FILM_BYTES, MAX_PICTURE_BYTES
 from ..session.sinks import Mailbox, ViewOutlet
 from ..studio import Studio
 from .access import Access, RateLimit

@@ -10,10 +10,10 @@ from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detec
 from ram_avatar.core.camera import Camera
 from ram_avatar.drivers import live_retargeting as carrying
 from ram_avatar.drivers.camera import Handover, LiveTracker
+from ram_avatar.drivers.driver import Status
 from ram_avatar.drivers.overlay import FACE
 from ram_avatar.drivers.profiles import Profile
-from ram_avatar.live.protocol import Status
-from ram_avatar.live.settings import Settings
+from ram_avatar.drivers.settings import Settings
 from ram_avatar.motion.motion import Motion
 from ram_avatar.tracking.detection.landmarks import HolisticDetector
 from ram_avatar.video import read_frames

@@ -1,7 +1,7 @@
 import pytest
 
 from ram_avatar.core.errors import UserError
-from ram_avatar.live.settings import Settings
+from ram_avatar.drivers.settings import Settings
 
 ACTIONS = ("jawOpen", "mouthPucker")
 

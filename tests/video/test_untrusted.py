@@ -5,36 +5,19 @@ import sys
 import time
 import zlib
 
-import av
 import cv2
 import numpy as np
 import pytest
+from stepped_film import number_of, write_steps
 
 from ram_avatar.core.errors import UserError
-from ram_avatar.drivers import film as films
-from ram_avatar.drivers.film import (
-    Decoder,
-    Film,
-    FilmDriver,
-    read_untrusted_picture,
-)
-from ram_avatar.live.protocol import Status
-from ram_avatar.live.session.pipeline import Driven
-from ram_avatar.video import VideoWriter
+from ram_avatar.video import VideoWriter, untrusted
+from ram_avatar.video.untrusted import Decoder, read_untrusted_picture
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    """Ten frames at 10 a second, each brighter than the one before."""
-    path = tmp_path_factory.mktemp("film") / "steps.mp4"
-    with VideoWriter(path, 64, 48, 10) as video:
-        for k in range(10):
-            video.write(np.full((48, 64, 3), 20 * k + 10, np.uint8))
-    return path
-
-
-def _level(picture: np.ndarray) -> int:
-    return round((picture.mean() - 10) / 20)
+    return write_steps(tmp_path_factory.mktemp("film") / "steps.mp4")
 
 
 def test_pictures_come_with_their_times(film):
@@ -43,7 +26,7 @@ def test_pictures_come_with_their_times(film):
     while (each := decoder.next()) is not None:
         got.append(each)
     decoder.close()
-    assert [_level(picture) for _, picture in got] == list(range(10))
+    assert [number_of(picture) for _, picture in got] == list(range(10))
     assert [seconds for seconds, _ in got] == pytest.approx([k / 10 for k in range(10)])
     assert got[0][1].shape == (48, 64, 3)
 
@@ -53,42 +36,6 @@ def test_a_film_can_be_turned(film):
     _, picture = decoder.next()
     decoder.close()
     assert picture.shape == (64, 48, 3)
-
-
-def test_a_raw_stream_is_a_film(tmp_path):
-    path = tmp_path / "steps.h264"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for k in range(10):
-            picture = np.full((48, 64, 3), 20 * k + 10, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    shown = Film(path, path.name)
-    assert [_level(shown.at(t)) for t in (0.0, 0.31, 0.79, 0.95)] == [0, 3, 7, 9]
-    shown.close()
-
-
-def test_a_film_shows_what_is_due_and_begins_again(film):
-    shown = Film(film, "steps.mp4")
-    assert [_level(shown.at(50 + t)) for t in (0.0, 0.05, 0.31, 0.79)] == [0, 0, 3, 7]
-    assert _level(shown.at(50.95)) == 9
-    assert _level(shown.at(51.0)) == 0  # again from the start
-    shown.close()
-
-
-def test_a_film_drives_in_the_place_of_the_camera(film):
-    class Brightness:
-        def drive(self, rgb, seconds):
-            return Driven(None, Status.SEEN, np.array([[_level(rgb), 0.0]]))
-
-        def close(self): ...
-
-    driver = FilmDriver(Film(film, "steps.mp4"), Brightness())
-    assert driver.drive(None, 1.0).landmarks[0, 0] == 0
-    then = driver.drive(None, 1.5)
-    assert then.landmarks[0, 0] == 5 and _level(then.picture) == 5
-    driver.close()
 
 
 def test_a_decoder_that_is_closed_leaves_no_process(film):
@@ -108,9 +55,7 @@ def test_a_picture(tmp_path):
 
 def _bomb(path, side: int) -> None:
     """A PNG of side x side pixels that is small as a file."""
-    chunk = lambda kind, data: (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    )
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
     head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
@@ -147,7 +92,7 @@ def test_a_film_that_is_too_large_is_refused(tmp_path):
 def test_decoding_that_hangs_is_given_up(tmp_path, monkeypatch):
     """A pipe that nobody writes to stands for a file whose decoder never ends."""
     os.mkfifo(tmp_path / "endless")
-    monkeypatch.setattr(films, "_PATIENCE", 1.0)
+    monkeypatch.setattr(untrusted, "_PATIENCE", 1.0)
     started = time.monotonic()
     with pytest.raises(UserError, match="too long"):
         read_untrusted_picture(tmp_path / "endless", "endless")
@@ -155,7 +100,7 @@ def test_decoding_that_hangs_is_given_up(tmp_path, monkeypatch):
 
 
 def _confined(code: str) -> subprocess.CompletedProcess:
-    script = f"from ram_avatar.live.session.session.decoding import confine\nconfine('picture')\n{code}"
+    script = f"from ram_avatar.video.sandbox import confine\nconfine('picture')\n{code}"
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
 
 

@@ -12,6 +12,8 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from ram_avatar.core.errors import UserError
 from ram_avatar.drivers import vmc
+from ram_avatar.drivers.driver import Status
+from ram_avatar.drivers.settings import Settings
 from ram_avatar.drivers.vmc import (
     MAX_BLENDS,
     MAX_PACKET,
@@ -19,8 +21,6 @@ from ram_avatar.drivers.vmc import (
     VmcDriver,
     VmcReceiver,
 )
-from ram_avatar.live.protocol import Status
-from ram_avatar.live.settings import Settings
 from ram_avatar.live.studio import Studio, source_of
 
 STILL = (0.0, 0.0, 0.0, 1.0)

@@ -1,8 +1,8 @@
-"""Unpacks one file of a stranger's, in a process that may do little: `python -m ram_avatar.live.session.decoding`.
+"""Decodes one untrusted file in a confined process: `python -m ram_avatar.video.sandbox`.
 
-The process has limits on memory, processor time and open files, cannot write into files, and puts pictures on its
-standard output, a pipe: 16 bytes of head (seconds f64, width u32, height u32), then RGB. What is wrong with the file
-is one line on its standard error, another pipe, and exit code 2.
+The process has limits on memory, CPU time and open files, and cannot write files. It writes images to its standard
+output, a pipe: a header of 16 bytes (seconds f64, width u32, height u32), then RGB. An error in the file is one line on
+standard error, another pipe, and exit code 2.
 """
 
 import os
@@ -39,7 +39,7 @@ def confine(kind: str) -> None:
 def main(kind: str, path: str, rotate: str = "0") -> None:
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_SIDE * MAX_SIDE)
     confine(kind)
-    from ...core.errors import UserError
+    from ..core.errors import UserError
 
     try:
         _film(Path(path), int(rotate)) if kind == "film" else _picture(Path(path))
@@ -50,8 +50,8 @@ def main(kind: str, path: str, rotate: str = "0") -> None:
 
 
 def _film(path: Path, rotate: int) -> None:
-    from ...core.errors import UserError
-    from ...video import probe, read_frames
+    from ..core.errors import UserError
+    from . import probe, read_frames
 
     info = probe(path, rotate)
     if max(info.width, info.height) > MAX_SIDE or info.duration > MAX_FILM_SECONDS:
@@ -66,7 +66,7 @@ def _film(path: Path, rotate: int) -> None:
 def _picture(path: Path) -> None:
     import cv2
 
-    from ...core.errors import UserError
+    from ..core.errors import UserError
 
     try:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -78,9 +78,9 @@ def _picture(path: Path) -> None:
 
 
 def _give(rgb, seconds: float, side: int) -> None:
-    from .codecs import fit
+    from .scaling import fit_within
 
-    rgb = fit(rgb, side)
+    rgb = fit_within(rgb, side)
     try:
         sys.stdout.buffer.write(HEAD.pack(seconds, rgb.shape[1], rgb.shape[0]) + rgb.tobytes())
         sys.stdout.buffer.flush()
