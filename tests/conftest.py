@@ -83,15 +83,20 @@ def stranger(template, random_motion):
 
 @pytest.fixture()
 def listener():
-    """A progress that keeps its notes."""
+    """A progress that keeps its notes, and what it was asked to wait for."""
     from ram_avatar.core.progress import Silent
 
     class Listener(Silent):
         def __init__(self):
             self.notes: list[str] = []
+            self.waits: list[str] = []
 
         def note(self, text: str) -> None:
             self.notes.append(text)
+
+        def wait(self, text: str):
+            self.waits.append(text)
+            return super().wait(text)
 
     return Listener()
 

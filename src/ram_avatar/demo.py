@@ -1,6 +1,5 @@
 """`ram-avatar demo`: what a user would do, on a performer who ships with the package."""
 
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -42,7 +41,7 @@ def run_demo(
         raise UserError("--rotate is for a --video of your own")
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    template = load_template(status=progress.wait)
+    template = load_template(progress=progress)
     driver = _film("driving", out, template, overwrite, progress)
     trained_on = video or _film("training", out, template, overwrite, progress)
     avatar = out / "avatar"
@@ -68,8 +67,7 @@ def _film(name: str, out: Path, template: BodyTemplate, overwrite: bool, progres
     path = out / f"{name}.mp4"
     if overwrite or not path.is_file():
         performer = Performer(template)
-        step = partial(progress.step, f"Filming the {name} performance")
-        write_performance(path, performer, name, FRAMES[name], FPS, SIZE, step)
+        write_performance(path, performer, name, FRAMES[name], FPS, SIZE, progress)
     return path
 
 

@@ -8,7 +8,7 @@ from .body import BodyTemplate, load_template
 from .capture.capture import Capture, is_capture
 from .core.errors import UserError
 from .core.files import check_output
-from .core.progress import Progress, Silent, follow
+from .core.progress import SILENT, Progress, follow
 from .motion.formats.reading import ReadOptions, read_motion
 from .motion.formats.writing import check_suffix, write_motion
 from .motion.motion import Motion
@@ -25,7 +25,7 @@ def convert(
     template: BodyTemplate | None = None,
     options: ReadOptions | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Motion:
     """Write a motion in another format (`motion.writing`), or at another rate.
 
@@ -40,7 +40,7 @@ def convert(
     Raises:
         UserError: a source that cannot be read, a format that is not written, a rate that cannot be; `out` exists.
     """
-    progress, out = progress or Silent(), check_output(out, overwrite)
+    out = check_output(out, overwrite)
     check_suffix(out)
     template, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
     write_motion(out, motion, template, identity, progress)
@@ -55,7 +55,7 @@ def show(
     template: BodyTemplate | None = None,
     options: ReadOptions | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Draw a motion as a shaded body on a floor, followed by a camera, into a square video.
 
@@ -67,7 +67,7 @@ def show(
     Raises:
         UserError: a source that cannot be read, a size that cannot be; `out` exists.
     """
-    progress, out = progress or Silent(), check_output(out, overwrite)
+    out = check_output(out, overwrite)
     if size not in _SIZES:
         raise UserError(f"--size {size} is not possible; even sizes from {_SIZES[0]} to {_SIZES[-1]} are")
     template, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
@@ -85,9 +85,9 @@ def _open(
         options.check_unused(source, rate=True)
         capture = Capture.load(source)
         motion = capture.motion if options.fps is None else capture.motion.resampled(options.fps)
-        return load_template(motion.template, progress.wait), motion, capture.identity
+        return load_template(motion.template, progress=progress), motion, capture.identity
     if source.is_dir():
         raise UserError(f"{source}: not a capture folder, and no motion file")
-    template = template or load_template(status=progress.wait)
+    template = template or load_template(progress=progress)
     motion = read_motion(source, template, options=options, progress=progress)
     return template, motion, template.default_identity()

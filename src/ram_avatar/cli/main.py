@@ -184,7 +184,7 @@ def animate(
     options = ReadOptions(joint_names, up, fps)
     _use_smplx(smplx_model)
     with _progress() as progress:
-        loaded = Avatar.load(avatar, device=choose_device(accelerator), status=progress.wait)
+        loaded = Avatar.load(avatar, device=choose_device(accelerator), progress=progress)
         run(
             loaded,
             driver,
@@ -235,7 +235,7 @@ def evaluate(
         raise UserError(f"{own}: no such folder; name the capture to evaluate on")
     out = out or avatar / (f"evaluation-{capture.name}" if capture and capture != own else "evaluation")
     with _progress() as progress:
-        loaded = Avatar.load(avatar, device=choose_device(accelerator), status=progress.wait)
+        loaded = Avatar.load(avatar, device=choose_device(accelerator), progress=progress)
         made = run(loaded, Capture.load(capture or own), out, overwrite=overwrite, progress=progress)
         progress.note(plain_words(made))
         progress.note(f"{out / REPORT_FILE}: ready")
@@ -260,7 +260,7 @@ def export(
 
     _use_smplx(smplx_model)
     with _progress() as progress:
-        loaded = Avatar.load(avatar, status=progress.wait)
+        loaded = Avatar.load(avatar, progress=progress)
         with progress.wait("Writing the graph"):
             run(loaded, out, motion=Motion.load(motion) if motion else None, overwrite=overwrite)
         progress.note(f"{out}: ready")
@@ -456,7 +456,7 @@ def prior(
         card = fit_prior(
             motions,
             out,
-            template=load_template(status=progress.wait),
+            template=load_template(progress=progress),
             training=PriorTraining(epochs=epochs, seed=seed),
             licence=licence,
             command=shlex.join(["ram-avatar", *sys.argv[1:]]),
@@ -542,7 +542,7 @@ def _template(name: str, smplx_model: Path | None, progress):
     from ..body import load_template
 
     _use_smplx(smplx_model)
-    return None if name == "anny" else load_template(name, progress.wait)
+    return None if name == "anny" else load_template(name, progress=progress)
 
 
 def _progress():

@@ -9,7 +9,7 @@ from ..config import Preset, load_preset
 from ..core.device import check_devices, choose_device, choose_precision
 from ..core.errors import UserError
 from ..core.files import atomic_folder, check_output
-from ..core.progress import Progress, Silent
+from ..core.progress import SILENT, Progress
 from ..tracking.offline.track import track
 from ..video import probe
 from .draft import draft_avatar
@@ -30,7 +30,7 @@ def create(
     face_model: str | Path | None = None,
     rotate: int = 0,
     finished_is_fine: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Avatar:
     """Track a video and learn an avatar from it: `track` and `train` in one.
 
@@ -55,7 +55,7 @@ def create(
         if (frames := probe(video, rotate).frames) < MIN_FRAMES:
             raise UserError(f"{video}: only {count_frames(frames)}; an avatar takes at least {MIN_FRAMES}")
         if not avatar.exists():
-            _draft(video, avatar, template, preset, face_model, rotate, progress or Silent())
+            _draft(video, avatar, template, preset, face_model, rotate, progress)
         track(
             video,
             kept,
@@ -99,7 +99,7 @@ def _draft(
     progress: Progress,
 ) -> None:
     """Leave a draft of the avatar, without a preview, where there is none yet."""
-    template = template or load_template(status=progress.wait)
+    template = template or load_template(progress=progress)
     made = draft_avatar(video, template, preset, progress, face_model=face_model, rotate=rotate)
     if made is None:
         return

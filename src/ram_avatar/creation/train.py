@@ -13,7 +13,7 @@ from ..config import Preset, load_preset
 from ..core.device import check_devices, choose_device, choose_precision
 from ..core.errors import UserError
 from ..core.files import atomic_folder
-from ..core.progress import Progress, Silent
+from ..core.progress import SILENT, Progress, Silent
 from ..motion.alignment.aligner import ALIGNMENT_FILE
 from ..motion.alignment.fitting import fit_alignment
 from ..motion.alignment.prior_file import load_prior
@@ -38,7 +38,7 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     precision: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Avatar:
     """Learn an avatar from a capture. A folder that holds an unfinished one of this capture is gone on with; one that
     is finished but for its motion (`learn_motion`) gets that.
@@ -55,18 +55,18 @@ def train(
         UserError: the batch cannot be shared evenly; the capture is damaged or its template unknown; the avatar's
             folder holds something else.
     """
-    progress, folder, device = progress or Silent(), Path(avatar), choose_device(accelerator)
+    folder, device = Path(avatar), choose_device(accelerator)
     preset = load_preset(preset) if isinstance(preset, str) else preset
     capture = capture if isinstance(capture, Capture) else Capture.load(capture)
     if (shown := int(capture.shown.sum())) < MIN_FRAMES:
         told = f"the person is in only {count_frames(shown)}; an avatar takes at least {MIN_FRAMES}"
         raise UserError(f"{capture.folder}: {told}")
-    template = load_template(capture.motion.template, progress.wait)
+    template = load_template(capture.motion.template, progress=progress)
     check_devices(devices, device, preset.training.batch_size)
     precision = choose_precision(precision, preset.precision, device)
     draft = is_draft(folder)  # to be replaced
     if is_avatar(folder) and not overwrite and not draft:
-        made = Avatar.load(folder, status=progress.wait)
+        made = Avatar.load(folder, progress=progress)
         if made.preset != preset.name:
             raise UserError(f"{folder}: holds an avatar of preset '{made.preset}'; train with it, or --overwrite")
         if is_finished(made, folder):

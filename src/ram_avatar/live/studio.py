@@ -10,7 +10,7 @@ from ..capture.capture import Capture, is_capture
 from ..core.device import choose_device
 from ..core.errors import UserError
 from ..core.images import shrunk
-from ..core.progress import Progress
+from ..core.progress import SILENT, Progress
 from ..drivers.film import Film, FilmDriver
 from ..drivers.played_motion import PlayedMotion, Standing, standing
 from ..drivers.vmc import (
@@ -80,7 +80,7 @@ class Studio:
         camera: MakeDriver | None = None,
         accelerator: str = "auto",
         marked: bool = False,
-        progress: Progress | None = None,
+        progress: Progress = SILENT,
     ):
         if not is_avatar(avatar):
             raise UserError(f"{avatar}: not an avatar folder (it has no avatar.json); `ram-avatar create` makes one")

@@ -26,7 +26,7 @@ from ..capture.capture import (
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.images import write_picture
-from ..core.progress import Progress, Silent, follow
+from ..core.progress import SILENT, Progress, follow
 from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person, retarget
 from ..video import VideoWriter
@@ -50,7 +50,7 @@ def synthesize(
     size: int = 512,
     seed: int = 0,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Capture:
     """Render the performer in a motion: `out/video.mp4`, and `out/truth`, a capture with the true parameters.
 
@@ -72,14 +72,13 @@ def synthesize(
         UserError: `motion` cannot be read, or is of another template; `out` exists; `frames`, `fps` or `size` make
             no video.
     """
-    progress = progress or Silent()
     if frames < 2 or not fps > 0 or size < MIN_SIZE or size % 2:
         raise UserError(
             f"{frames} frames of {size} pixels at {fps} frames a second: at least 2 frames, an even size from "
             f"{MIN_SIZE} on and a positive rate are needed"
         )
     with atomic_folder(out, overwrite, marker=f"{TRUTH}/{CAPTURE_FILE}") as folder:
-        template = load_template(status=progress.wait)
+        template = load_template(progress=progress)
         identity = performer_identity(template, seed)
         if str(motion) in PERFORMANCES:
             shown = performance(str(motion), template, frames, fps)

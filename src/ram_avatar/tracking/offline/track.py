@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,7 +25,7 @@ from ...capture.capture import (
 from ...core.errors import UserError
 from ...core.files import atomic_folder, disk_errors
 from ...core.images import write_picture
-from ...core.progress import Progress, Silent, follow
+from ...core.progress import SILENT, Progress, follow
 from ...rendering.compositing import BackgroundPlate
 from ...rendering.framing import warp
 from ...rendering.shading import shaded
@@ -69,7 +68,7 @@ def track(
     one_scene: bool = True,
     overwrite: bool = False,
     settings: FitSettings = DEFAULTS,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Capture:
     """Track the person in a video: landmarks, the template's identity and motion, mask, background.
 
@@ -85,14 +84,13 @@ def track(
         UserError: the video cannot be read, or shows nobody; nobody is found in half of the frames of its scene, with
             `one_scene`; `capture` exists.
     """
-    progress = progress or Silent()
     video = Path(video)
     info = probe(video, rotate)
     if note := rate_note(info):
         progress.note(note)
     with atomic_folder(capture, overwrite, marker=CAPTURE_FILE) as folder:
-        template = template or load_template(status=progress.wait)
-        Correspondence.load(template, progress.wait)  # what has to be measured once is, before minutes of work
+        template = template or load_template(progress=progress)
+        Correspondence.load(template, progress)  # what has to be measured once is, before minutes of work
         people, bars = _look_around(info, progress)
         footage = Footage(f"video{video.suffix.lower()}", *bars, rotate)
         with disk_errors(folder):
@@ -121,9 +119,7 @@ def track(
         )
         if path.moves:
             observations = stabilized(observations, path.to_scene)
-        fitted = fit(
-            template, observations, actions, settings, lambda done, total: progress.step("Fitting", done, total)
-        )
+        fitted = fit(template, observations, actions, settings, progress)
         made = Capture(
             folder=folder,
             source=video.name,
@@ -149,8 +145,7 @@ def track(
             )
         film, known = _film(made, template, observations, path.registered, progress)
         write_picture(folder / BACKGROUND_FILE, film.background)
-        step = partial(progress.step, "Refining")
-        fitted, offsets = refine(template, observations, actions, fitted, film, settings, step)
+        fitted, offsets = refine(template, observations, actions, fitted, film, settings, progress)
         made = replace(made, motion=fitted.motion, identity=fitted.identity)
         made.report |= {
             "fit_errors": fitted.errors,
