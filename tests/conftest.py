@@ -157,8 +157,9 @@ def tiny():
 @pytest.fixture(scope="session")
 def avatar_folder(capture, tiny, tmp_path_factory) -> Path:
     """An avatar, trained for a few steps."""
+    from ram_avatar.creation.options import TrainOptions
     from ram_avatar.creation.train import train
 
     folder = tmp_path_factory.mktemp("avatar") / "a"
-    train(capture, folder, preset=tiny, accelerator="cpu")
+    train(capture, folder, TrainOptions(preset=tiny, accelerator="cpu"))
     return folder

@@ -25,6 +25,7 @@ from .motion.retargeting.retarget import Person, retarget
 from .rendering.framing import warp
 from .rendering.viewfinder import Viewfinder
 from .rendering.visible_mark import mark
+from .tracking.offline.options import TrackOptions
 from .tracking.offline.track import track
 from .video import VideoWriter
 
@@ -191,9 +192,8 @@ def _opened(
             capture = track(
                 driver,
                 Path(scratch) / "capture",
+                TrackOptions(face_model=face_model, rotate=rotate),
                 template=template,
-                face_model=face_model,
-                rotate=rotate,
                 one_scene=False,
                 progress=progress,
             )

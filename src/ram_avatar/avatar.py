@@ -115,8 +115,18 @@ class Avatar:
                 path.write_text(json.dumps(described, indent=2) + "\n")
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: torch.device | str = "cpu", progress: Progress = SILENT) -> "Avatar":
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        smplx_model: str | Path | None = None,
+        progress: Progress = SILENT,
+    ) -> "Avatar":
         """Open an avatar folder.
+
+        Args:
+            smplx_model: see `body.load_template`; for an avatar of SMPL-X.
 
         Raises:
             UserError: not an avatar, of another format version or template, or damaged.
@@ -132,7 +142,7 @@ class Avatar:
             training = dict(described["training"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder / AVATAR_FILE}: damaged ({error!r})") from None
-        template = load_template(template_name, progress=progress)
+        template = load_template(template_name, smplx_model=smplx_model, progress=progress)
         tensors = _read_weights(folder / WEIGHTS_FILE)
         network = AvatarNetwork(config)
         try:

@@ -12,6 +12,7 @@ from .core.progress import SILENT, Progress, follow
 from .motion.formats.reading import ReadOptions, read_motion
 from .motion.formats.writing import check_suffix, write_motion
 from .motion.motion import Motion
+from .options import TemplateOptions
 from .rendering.stage import Stage
 from .video import VideoWriter
 
@@ -22,7 +23,7 @@ def convert(
     source: str | Path,
     out: str | Path,
     *,
-    template: BodyTemplate | None = None,
+    template: TemplateOptions = TemplateOptions(),
     options: ReadOptions | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
@@ -31,7 +32,7 @@ def convert(
 
     Args:
         source: any motion file (`motion.reading`), or a capture folder.
-        template: the body of a motion that is not a capture's; the default one without.
+        template: the body of a motion that is not a capture's.
         options: what the source does not say; its `fps` is the rate of the result.
 
     Returns:
@@ -52,7 +53,7 @@ def show(
     out: str | Path,
     *,
     size: int = 512,
-    template: BodyTemplate | None = None,
+    template: TemplateOptions = TemplateOptions(),
     options: ReadOptions | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
@@ -78,16 +79,17 @@ def show(
 
 
 def _open(
-    source: Path, template: BodyTemplate | None, options: ReadOptions, progress: Progress
+    source: Path, wanted: TemplateOptions, options: ReadOptions, progress: Progress
 ) -> tuple[BodyTemplate, Motion, Tensor]:
     """A motion, its template, and whose body it is on."""
     if is_capture(source):
         options.check_unused(source, rate=True)
         capture = Capture.load(source)
         motion = capture.motion if options.fps is None else capture.motion.resampled(options.fps)
-        return load_template(motion.template, progress=progress), motion, capture.identity
+        template = load_template(motion.template, smplx_model=wanted.smplx_model, progress=progress)
+        return template, motion, capture.identity
     if source.is_dir():
         raise UserError(f"{source}: not a capture folder, and no motion file")
-    template = template or load_template(progress=progress)
+    template = load_template(wanted.template, smplx_model=wanted.smplx_model, progress=progress)
     motion = read_motion(source, template, options=options, progress=progress)
     return template, motion, template.default_identity()

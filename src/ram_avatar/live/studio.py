@@ -63,6 +63,7 @@ class Studio:
         options: what a motion file at `source` does not say.
         rotate: degrees clockwise to turn a video that is the source by, see `video.probe`.
         camera: makes what drives from a camera's pictures.
+        smplx_model: see `body.load_template`.
         marked: see `AvatarPipeline`.
         progress: told what was inferred of a motion file at `source`.
 
@@ -79,6 +80,7 @@ class Studio:
         rotate: int = 0,
         camera: MakeDriver | None = None,
         accelerator: str = "auto",
+        smplx_model: Path | None = None,
         marked: bool = False,
         progress: Progress = SILENT,
     ):
@@ -96,7 +98,7 @@ class Studio:
         self.source, self.rotate = source, rotate
         self._parent = avatar.resolve().parent
         self._camera, self._marked = camera, marked
-        self._device = choose_device(accelerator)
+        self._device, self._smplx_model = choose_device(accelerator), smplx_model
 
     @property
     def avatars(self) -> list[str]:
@@ -113,7 +115,7 @@ class Studio:
         """An avatar by its folder's name; raises UserError where there is none, or it is damaged."""
         if name not in self.avatars:  # nothing else may be opened through the page
             raise UserError(f"there is no avatar '{name}' in {self._parent}")
-        avatar = Avatar.load(self._parent / name, device=self._device)
+        avatar = Avatar.load(self._parent / name, device=self._device, smplx_model=self._smplx_model)
         width, height = picture_size(avatar)
         facts = Facts(
             name=avatar.name,

@@ -10,7 +10,6 @@ The template is rendered, MediaPipe is run on the renders, and what its landmark
 Bodies are symmetric, so every measurement counts for both sides.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -35,8 +34,6 @@ from ..core.progress import SILENT, Progress
 from ..core.silence_stderr import silent_stderr
 from .detection.landmarks import FACE
 from .portrait import HEAD_DISTANCE, Points, Studio
-
-os.environ.setdefault("GLOG_minloglevel", "2")
 
 Row = tuple[np.ndarray, np.ndarray]  # vertices and weights
 
