@@ -12,9 +12,17 @@ import numpy as np
 import torch
 
 from ram_avatar.body import load_template
+from ram_avatar.core.progress import Silent
 from ram_avatar.tracking.correspondence_measuring import measure
 
 DATA = Path(__file__).parents[1] / "src/ram_avatar/tracking/data"
+
+
+class _Printed(Silent):
+    """Progress that prints its notes."""
+
+    def note(self, text: str) -> None:
+        print(text)
 
 
 def main() -> None:
@@ -23,7 +31,7 @@ def main() -> None:
     output = parser.parse_args().output
     torch.set_num_threads(1)
     template = load_template()
-    arrays = measure(template, print)
+    arrays = measure(template, _Printed())
     output = output or DATA / f"{template.name}-mediapipe.npz"
     np.savez_compressed(output, **arrays)
     print(f"wrote {output} ({output.stat().st_size / 1024:.0f} KB)")

@@ -83,15 +83,20 @@ def stranger(template, random_motion):
 
 @pytest.fixture()
 def listener():
-    """A progress that keeps its notes."""
+    """A progress that keeps its notes, and what it was asked to wait for."""
     from ram_avatar.core.progress import Silent
 
     class Listener(Silent):
         def __init__(self):
             self.notes: list[str] = []
+            self.waits: list[str] = []
 
         def note(self, text: str) -> None:
             self.notes.append(text)
+
+        def wait(self, text: str):
+            self.waits.append(text)
+            return super().wait(text)
 
     return Listener()
 
@@ -152,10 +157,11 @@ def tiny():
 @pytest.fixture(scope="session")
 def avatar_folder(capture, tiny, tmp_path_factory) -> Path:
     """An avatar, trained for a few steps."""
+    from ram_avatar.creation.options import TrainOptions
     from ram_avatar.creation.train import train
 
     folder = tmp_path_factory.mktemp("avatar") / "a"
-    train(capture, folder, preset=tiny, accelerator="cpu")
+    train(capture, folder, TrainOptions(preset=tiny, accelerator="cpu"))
     return folder
 
 

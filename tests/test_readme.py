@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ram_avatar.cli.main import COMMANDS, MOTION_COMMANDS, main
+from ram_avatar.cli.main import COMMANDS, main
+from ram_avatar.cli.motion import MOTION_COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -10,6 +10,7 @@ from ram_avatar.body.template import SIDES
 from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.progress import Silent
+from ram_avatar.creation.options import TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.control import expected_landmarks
 from ram_avatar.motion.formats.writing import write_motion
@@ -47,7 +48,7 @@ def tracked(at_hand, film, smplx, tmp_path_factory):
 @pytest.fixture(scope="module")
 def learned(tracked, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smplx-avatar") / "a"
-    train(tracked, folder, preset=tiny, accelerator="cpu")
+    train(tracked, folder, TrainOptions(preset=tiny, accelerator="cpu"))
     return folder
 
 
@@ -108,7 +109,7 @@ def test_what_is_asked_of_it_is_what_the_detector_saw(tracked, smplx):
 
 def test_without_the_model_file_one_line_says_what_is_needed(learned, tracked, tiny, tmp_path, monkeypatch, smplx):
     monkeypatch.delenv("RAM_AVATAR_SMPLX")
-    for call in (lambda: Avatar.load(learned), lambda: train(tracked, tmp_path / "a", preset=tiny)):
+    for call in (lambda: Avatar.load(learned), lambda: train(tracked, tmp_path / "a", TrainOptions(preset=tiny))):
         with pytest.raises(UserError, match=rf"{smplx.name} needs its model file: get SMPLX_NEUTRAL\.npz") as caught:
             call()
         assert "\n" not in str(caught.value)

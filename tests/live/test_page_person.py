@@ -9,6 +9,7 @@ from conftest import running
 from wiretap import LISTEN, PICTURES, exchanged
 
 from ram_avatar.core.progress import Silent
+from ram_avatar.creation.options import TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.drivers.camera import tracker_maker
 from ram_avatar.drivers.driver import Status
@@ -39,7 +40,7 @@ def person(shared, tmp_path_factory):
 def avatar(capture, tmp_path_factory):
     """The textured template of the built-in performer, 256 pixels."""
     folder = tmp_path_factory.mktemp("people") / "performer"
-    train(capture, folder, preset="lite", instant=True)
+    train(capture, folder, TrainOptions(preset="lite", instant=True))
     return folder
 
 

@@ -1,4 +1,3 @@
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -45,15 +44,10 @@ def test_shapes_and_weights(template, correspondence):
     assert c.joint_offsets.norm(dim=1).max() < 0.06
 
 
-def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch):
+def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch, listener):
     """Of a template that nothing ships for: once, said to the user, and again where the file is damaged."""
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
-    said, measured = [], []
-
-    @contextmanager
-    def status(text):
-        said.append(text)
-        yield
+    measured = []
 
     def measure(template):
         measured.append(template.name)
@@ -70,10 +64,10 @@ def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch):
         }
 
     monkeypatch.setattr(correspondence_measuring, "measure", measure)
-    first = Correspondence.load(smplx, status)
-    assert measured == [smplx.name] and "once on this machine" in said[0]
-    again = Correspondence.load(smplx, status)
-    assert len(measured) == len(said) == 1 and torch.equal(again.regressor, first.regressor)
+    first = Correspondence.load(smplx, listener)
+    assert measured == [smplx.name] and "once on this machine" in listener.waits[0]
+    again = Correspondence.load(smplx, listener)
+    assert len(measured) == len(listener.waits) == 1 and torch.equal(again.regressor, first.regressor)
     assert first.joints[0] == smplx.joint("left_shoulder")
     assert first.hand_joints["right"][-1] == smplx.joint("right_pinky3")
     (kept,) = tmp_path.iterdir()

@@ -6,6 +6,7 @@ import torch
 
 from ram_avatar.rendering.framing import Square
 from ram_avatar.synthetic.laboratory import synthesize
+from ram_avatar.synthetic.options import SynthOptions
 from ram_avatar.tracking.offline.fitting import Fit
 from ram_avatar.tracking.offline.refinement import (
     Film,
@@ -20,7 +21,7 @@ SIZE = 192
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):
-    return synthesize(tmp_path_factory.mktemp("film") / "f", frames=6, fps=5.0, size=SIZE)
+    return synthesize(tmp_path_factory.mktemp("film") / "f", SynthOptions(frames=6, fps=5.0, size=SIZE))
 
 
 def test_points_are_found_where_a_wrong_fit_does_not_put_them(truth, template):

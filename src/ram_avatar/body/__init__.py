@@ -1,6 +1,9 @@
 """Parametric bodies: what turns identity, pose and facial actions into a posed mesh."""
 
+from pathlib import Path
+
 from ..core.errors import UserError
+from ..core.progress import SILENT, Progress
 from .anny import AnnyTemplate
 from .smplx import KIND as SMPLX_KIND
 from .smplx import SmplxTemplate, find_model
@@ -9,24 +12,24 @@ from .template import Body, BodyTemplate, Posed
 __all__ = ["AnnyTemplate", "Body", "BodyTemplate", "Posed", "SmplxTemplate", "load_template"]
 
 
-def load_template(name: str = AnnyTemplate.name, status=None) -> BodyTemplate:
+def load_template(
+    name: str = AnnyTemplate.name, *, smplx_model: str | Path | None = None, progress: Progress = SILENT
+) -> BodyTemplate:
     """A template by its name, as captures and avatars tell it, or by its kind, "anny" or "smplx".
 
-    SMPL-X is read from the model file that the environment variable `RAM_AVATAR_SMPLX` names.
-
     Args:
-        status: `status(text)` is a context manager shown while something is built for the first time.
+        smplx_model: the model file of SMPL-X; if omitted, the environment variable `RAM_AVATAR_SMPLX` names it.
 
     Raises:
         UserError: no such template; the files of SMPL-X are not at hand, or are of another model.
     """
     if name in ("anny", AnnyTemplate.name):
-        return AnnyTemplate.load(status)
+        return AnnyTemplate.load(progress)
     if name.split("-")[0] != SMPLX_KIND:
         raise UserError(
             f"body template '{name}' is not known here; this version has: {AnnyTemplate.name}, {SMPLX_KIND}"
         )
-    path = find_model(name=name)
+    path = find_model(smplx_model, name)
     template = SmplxTemplate.load(path)
     if name not in (SMPLX_KIND, template.name):
         raise UserError(

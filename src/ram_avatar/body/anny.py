@@ -8,7 +8,6 @@ import json
 import os
 import tempfile
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..core.cache import cache_folder
+from ..core.progress import SILENT, Progress
 from .chain import Chain, homogeneous
 from .template import (
     FINGERS,
@@ -125,15 +125,15 @@ class AnnyTemplate(BodyTemplate):
     # Loading ------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, status=None) -> "AnnyTemplate":
-        """From the cache, where the first call builds it; `status(text)` is a context manager shown meanwhile."""
+    def load(cls, progress: Progress = SILENT) -> "AnnyTemplate":
+        """Load the template from the cache; the first call builds it."""
         path = cache_folder() / cls.file_name
         try:
             return cls._read(path)
         except (FileNotFoundError, SafetensorError):  # absent, or damaged by a killed build: make it anew
             pass
         text = "Preparing the Anny body template (once on this machine, about a minute: 700 blend shapes)"
-        with status(text) if status else nullcontext():
+        with progress.wait(text):
             cls._build(path)
         return cls._read(path)
 

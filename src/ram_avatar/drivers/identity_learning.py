@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..body.template import BodyTemplate
+from ..core.progress import Silent
 from ..motion.retargeting.neutral_face import at_rest
 from ..motion.retargeting.retarget import Person
 from ..tracking.detection.landmarks import Landmarks
@@ -87,7 +88,7 @@ class BuildLearner(Generic[Prepared]):
         try:
             seen = observe(self._looks, *self._size, fps=1 / SPACING)
             settings = _CALIBRATION if self.calibrating else _SETTINGS
-            fitted = fit(self._template, seen, settings=settings, on_step=self._check)
+            fitted = fit(self._template, seen, settings=settings, progress=_Interruption(self._ended))
             person = Person.of(fitted.motion, self._template, fitted.identity)
             if self.calibrating:
                 placement = replace(person.placement, neutral_face=at_rest(fitted.motion.facial_actions))
@@ -98,7 +99,14 @@ class BuildLearner(Generic[Prepared]):
         except Exception as error:  # told in the thread that asks
             self._error = error
 
-    def _check(self, done: int, total: int) -> None:
+
+class _Interruption(Silent):
+    """Progress that stops the work once an event is set."""
+
+    def __init__(self, ended: threading.Event):
+        self._ended = ended
+
+    def step(self, label: str, done: int, total: int) -> None:
         if self._ended.is_set():
             raise _Ended
 

@@ -10,7 +10,7 @@ from ..capture.capture import Capture, is_capture
 from ..core.device import choose_device
 from ..core.errors import UserError
 from ..core.images import shrunk
-from ..core.progress import Progress
+from ..core.progress import SILENT, Progress
 from ..drivers.driver import Driver
 from ..drivers.film import Film, FilmDriver
 from ..drivers.played_motion import PlayedMotion, Standing, standing
@@ -64,6 +64,7 @@ class Studio:
         options: what a motion file at `source` does not say.
         rotate: degrees clockwise to turn a video that is the source by, see `video.probe`.
         camera: makes what drives from a camera's pictures.
+        smplx_model: see `body.load_template`.
         marked: see `AvatarPipeline`.
         progress: told what was inferred of a motion file at `source`.
 
@@ -80,8 +81,9 @@ class Studio:
         rotate: int = 0,
         camera: MakeDriver | None = None,
         accelerator: str = "auto",
+        smplx_model: Path | None = None,
         marked: bool = False,
-        progress: Progress | None = None,
+        progress: Progress = SILENT,
     ):
         if not is_avatar(avatar):
             raise UserError(f"{avatar}: not an avatar folder (it has no avatar.json); `ram-avatar create` makes one")
@@ -97,7 +99,7 @@ class Studio:
         self.source, self.rotate = source, rotate
         self._parent = avatar.resolve().parent
         self._camera, self._marked = camera, marked
-        self._device = choose_device(accelerator)
+        self._device, self._smplx_model = choose_device(accelerator), smplx_model
 
     @property
     def avatars(self) -> list[str]:
@@ -114,7 +116,7 @@ class Studio:
         """An avatar by its folder's name; raises UserError where there is none, or it is damaged."""
         if name not in self.avatars:  # nothing else may be opened through the page
             raise UserError(f"there is no avatar '{name}' in {self._parent}")
-        avatar = Avatar.load(self._parent / name, device=self._device)
+        avatar = Avatar.load(self._parent / name, device=self._device, smplx_model=self._smplx_model)
         width, height = picture_size(avatar)
         facts = Facts(
             name=avatar.name,

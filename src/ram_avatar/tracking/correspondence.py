@@ -7,7 +7,6 @@ this package; of a template that may not be shipped it is measured on the user's
 
 import os
 import zipfile
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from ..body.template import BodyTemplate
 from ..core.cache import cache_folder
+from ..core.progress import SILENT, Progress
 
 FACE_ROWS = slice(0, 478)  # rows of the regressor, in MediaPipe's order
 TIP_ROWS = {"left": slice(478, 483), "right": slice(483, 488)}  # thumb to little finger
@@ -44,11 +44,8 @@ class Correspondence:
     hand_joints: dict[str, list[int]]  # "left", "right": wrist, then 3 joints of each finger from the thumb on
 
     @classmethod
-    def load(cls, template: BodyTemplate, status=None) -> "Correspondence":
+    def load(cls, template: BodyTemplate, progress: Progress = SILENT) -> "Correspondence":
         """The data that belongs to `template`, on its device; measured now if it never was.
-
-        Args:
-            status: `status(text)` is a context manager shown while it is measured.
 
         Raises:
             UserError: the detector does not see a person in the template.
@@ -66,7 +63,7 @@ class Correspondence:
             f"Measuring where the detector's landmarks lie on '{template.name}' "
             "(once on this machine, about a minute: it looks at 150 renders of the body)"
         )
-        with status(text) if status else nullcontext():
+        with progress.wait(text):
             cls._measure(template, kept)
         return cls._read(template, kept)
 

@@ -10,8 +10,7 @@ The template is rendered, MediaPipe is run on the renders, and what its landmark
 Bodies are symmetric, so every measurement counts for both sides.
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -31,14 +30,12 @@ from ..body.template import (
 )
 from ..core.camera import Camera
 from ..core.errors import UserError
+from ..core.progress import SILENT, Progress
 from ..core.silence_stderr import silent_stderr
 from .detection.landmarks import FACE
 from .portrait import HEAD_DISTANCE, Points, Studio
 
-os.environ.setdefault("GLOG_minloglevel", "2")
-
 Row = tuple[np.ndarray, np.ndarray]  # vertices and weights
-Report = Callable[[str], None]
 
 HEADS, BODIES = 6, 120  # people; each head is seen from five sides
 
@@ -88,7 +85,7 @@ class Heads:
         return distance * (1e3 * HEAD_DISTANCE / self.camera.focal)
 
 
-def detect_heads(studio: Studio, report: Report) -> Heads:
+def detect_heads(studio: Studio, progress: Progress) -> Heads:
     from mediapipe.python.solutions import face_mesh
 
     rng = np.random.default_rng(0)
@@ -109,7 +106,7 @@ def detect_heads(studio: Studio, report: Report) -> Heads:
             landmarks.append(pixels)
             hits.append((studio.faces[triangle], picture.barycentric[y, x]))
             on_skin.append((triangle >= 0) & studio.is_skin[triangle])
-    report(f"face: {len(hits)} of {len(views)} heads detected")
+    progress.note(f"face: {len(hits)} of {len(views)} heads detected")
     if len(hits) < len(views) / 2:
         raise UserError(f"body template '{studio.template.name}': the detector does not take its head for a face")
     points = Points(*(np.stack(arrays) for arrays in zip(*hits, strict=True)))
@@ -138,7 +135,7 @@ def thin_structures(studio: Studio, body: Body) -> list[tuple[list[int], Points]
     return [*structures, (IRISES, eyes.points(eyes.triangle >= 0, studio.faces))]
 
 
-def measure_face(studio: Studio, report: Report) -> list[Row]:
+def measure_face(studio: Studio, progress: Progress) -> list[Row]:
     """Regressor rows of the 478 landmarks.
 
     A landmark's place is the candidate that is nearest to it in all pictures together (mean distance, which
@@ -147,7 +144,7 @@ def measure_face(studio: Studio, report: Report) -> list[Row]:
     body = studio.body()
     mesh = body.reference_vertices().double().numpy()
     mirror = cKDTree(mesh).query(mesh * [-1, 1, 1])[1]  # [V] the vertex opposite each
-    heads = detect_heads(studio, report)
+    heads = detect_heads(studio, progress)
     candidates = {k: heads.hits[heads.on_skin[:, k], k] for k in range(FACE)}
     for landmarks, surface in thin_structures(studio, body):
         candidates |= dict.fromkeys(landmarks, surface)
@@ -182,12 +179,12 @@ def measure_face(studio: Studio, report: Report) -> list[Row]:
         if left != right:
             rows[right] = (mirror[place.vertices], place.weights)
 
-    report("  distance in the picture, mm   median    p90    max")
+    progress.note("  distance in the picture, mm   median    p90    max")
     groups = {"lids": UPPER_LIDS + LOWER_LIDS, "inner lips": UPPER_LIP + LOWER_LIP, "irises": IRISES}
     groups |= {"the rest": np.setdiff1d(range(FACE), np.concatenate([*groups.values()])), "all": range(FACE)}
     for name, group in groups.items():
         median, high, largest = np.percentile(errors[group], (50, 90, 100))
-        report(f"  {name:14}{len(group):4} landmarks{median:9.2f}{high:7.2f}{largest:7.2f}")
+        progress.note(f"  {name:14}{len(group):4} landmarks{median:9.2f}{high:7.2f}{largest:7.2f}")
     return [rows[k] for k in range(FACE)]
 
 
@@ -222,7 +219,7 @@ def random_pose(template: BodyTemplate, anatomy: Anatomy, rng: np.random.Generat
     return pose
 
 
-def detect_bodies(studio: Studio, camera: Camera, distance: float, report: Report) -> dict[int, list[tuple]]:
+def detect_bodies(studio: Studio, camera: Camera, distance: float, progress: Progress) -> dict[int, list[tuple]]:
     """For each left landmark, of both sides: joint position [3], rotation [3, 3] of its offset, pixel [2]."""
     from mediapipe.python.solutions import pose
 
@@ -249,19 +246,19 @@ def detect_bodies(studio: Studio, camera: Camera, distance: float, report: Repor
                     position = posed.joint_positions([template.joint_of(role)])[0, 0].numpy()
                     rotation = posed.turns[0, template.joint_of(frame)].numpy() * [x, 1, 1]
                     seen[left].append((position, rotation, [point.x * camera.width, point.y * camera.height]))
-    report(f"pose: {detected} of {BODIES} bodies detected")
+    progress.note(f"pose: {detected} of {BODIES} bodies detected")
     if min(map(len, seen.values())) < BODIES / 4:
         raise UserError(f"body template '{template.name}': the detector does not take its body for a person")
     return seen
 
 
-def measure_joints(studio: Studio, report: Report) -> np.ndarray:
+def measure_joints(studio: Studio, progress: Progress) -> np.ndarray:
     """Offsets [12, 3] of the pose landmarks from their joints, metres, world axes of the reference pose."""
     height = 640
     camera = Camera(1.6 * height, 256, height / 2, 512, height)
     upright = 0.72 * height  # pixels that a body of 1.65 m is high
-    seen = detect_bodies(studio, camera, camera.focal * 1.65 / upright, report)
-    report("  offset, mm       landmarks  outward  back    up   error, % of height: before  after")
+    seen = detect_bodies(studio, camera, camera.focal * 1.65 / upright, progress)
+    progress.note("  offset, mm       landmarks  outward  back    up   error, % of height: before  after")
     offsets = []
     for landmark, observations in seen.items():
         positions, rotations, pixels = (np.array(column) for column in zip(*observations, strict=True))
@@ -274,22 +271,22 @@ def measure_joints(studio: Studio, report: Report) -> np.ndarray:
         before, after = (100 / upright * np.median(np.hypot(*errors(x).T)) for x in (np.zeros(3), offset))
         moved = "{:9.1f}{:6.1f}{:6.1f}".format(*1e3 * offset)
         role = POSE_JOINTS[landmark][0][:-2]
-        report(f"  {role:16}{len(pixels):10}{moved}{before:28.2f}{after:7.2f}")
+        progress.note(f"  {role:16}{len(pixels):10}{moved}{before:28.2f}{after:7.2f}")
     return np.array(offsets, np.float32)
 
 
 @torch.no_grad()
-def measure(template: BodyTemplate, report: Report = lambda line: None) -> dict[str, np.ndarray]:
+def measure(template: BodyTemplate, progress: Progress = SILENT) -> dict[str, np.ndarray]:
     """The arrays that `Correspondence` is made of. Takes about a minute on one core.
 
     Args:
-        report: is given lines that tell how well landmarks fit.
+        progress: notes how well landmarks fit.
 
     Raises:
         UserError: the detector does not see a person in the template.
     """
     studio = Studio(template)
-    rows = measure_face(studio, report) + fingertip_rows(template) + surface_rows(template)
+    rows = measure_face(studio, progress) + fingertip_rows(template) + surface_rows(template)
     named = lambda roles: np.array([template.roles[role] for role in roles])
     joints, frames = zip(*POSE_JOINTS.values(), strict=True)
     return sparse_rows(rows) | {
@@ -297,7 +294,7 @@ def measure(template: BodyTemplate, report: Report = lambda line: None) -> dict[
         "joint_landmarks": np.array(list(POSE_JOINTS)),
         "joints": named(joints),
         "joint_frames": named(frames),
-        "joint_offsets": measure_joints(studio, report),
+        "joint_offsets": measure_joints(studio, progress),
         "left_hand": named(f"{role}.L" for role in HAND_ROLES),
         "right_hand": named(f"{role}.R" for role in HAND_ROLES),
     }

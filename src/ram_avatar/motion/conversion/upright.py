@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...core.progress import Progress, Silent
+from ...core.progress import Progress
 from ..joint_map import JointMap
 from ..skeleton import SkeletalClip
 
@@ -101,7 +101,7 @@ def stand_up(clip: SkeletalClip, mapping: JointMap, up: str) -> SkeletalClip:
     return replace(clip, offsets=offsets, rotations=rotations, root=root, translations=translations)
 
 
-def tell_up(path: str | Path, up: Up, usual: str, progress: Progress | None) -> None:
+def tell_up(path: str | Path, up: Up, usual: str, progress: Progress) -> None:
     """Note which axis was taken for up, where it is not the usual one or the person lies."""
     if up.axis == up.body == usual:
         return
@@ -109,7 +109,7 @@ def tell_up(path: str | Path, up: Up, usual: str, progress: Progress | None) -> 
         said = f"took {up.axis} for up; pass --up={usual} if that is wrong"
     else:
         said = f"took {up.axis} for up, so the person is not upright; pass --up={up.body} if they should be"
-    (progress or Silent()).note(f"{path}: {said}")
+    progress.note(f"{path}: {said}")
 
 
 class _Body:

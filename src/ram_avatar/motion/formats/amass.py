@@ -16,7 +16,7 @@ from ...body.smpl_joints import SMPL, SMPLH, SMPLX
 from ...core.archives import Arrays, open_archive
 from ...core.errors import UserError
 from ...core.files import disk_errors
-from ...core.progress import Progress
+from ...core.progress import SILENT, Progress
 from ..conversion.upright import (
     AXES,
     find_up,
@@ -88,7 +88,7 @@ _PELVIS = 0.35  # metres that `trans` is above the pelvis in a world with y up: 
 
 
 def read_amass(
-    path: str | Path, fps: float | None = None, up: str | None = None, progress: Progress | None = None
+    path: str | Path, fps: float | None = None, up: str | None = None, progress: Progress = SILENT
 ) -> SkeletalClip:
     """Read a motion of SMPL, SMPL+H or SMPL-X.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...core.errors import UserError
 from ...core.files import atomic_file, disk_errors
-from ...core.progress import Progress, Silent
+from ...core.progress import SILENT, Progress
 
 _MAX_BYTES = 1 << 29  # an hour at 60 frames per second takes 180 MB
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d*)?)")  # the last: frames, with a fraction
@@ -46,7 +46,7 @@ class _Recording:
 
 
 def read_live_link(
-    path: str | Path, action_names: list[str], progress: Progress | None = None, fps: float | None = None
+    path: str | Path, action_names: list[str], progress: Progress = SILENT, fps: float | None = None
 ) -> tuple[Tensor, float]:
     """Read the facial actions of a recording.
 
@@ -67,7 +67,7 @@ def read_live_link(
         UserError: no such file, too large, no such recording, fewer than two frames, no rate, or a broken row, by its
             line.
     """
-    path, progress = Path(path), progress or Silent()
+    path = Path(path)
     try:
         with disk_errors(path):
             recording = _parse(path, action_names)

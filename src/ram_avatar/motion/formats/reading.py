@@ -14,7 +14,7 @@ from torch import Tensor
 from ...body.template import BodyTemplate
 from ...core.archives import open_archive
 from ...core.errors import UserError
-from ...core.progress import Progress, Silent
+from ...core.progress import SILENT, Progress
 from ..conversion.calibration import Reference
 from ..conversion.template_skeleton import TemplateSkeleton
 from ..conversion.transfer import to_template
@@ -83,7 +83,7 @@ def read_motion(
     template: BodyTemplate,
     identity: Tensor | None = None,
     options: ReadOptions | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Motion:
     """Read a motion file: our own `.npz`, `.npz` of AMASS and of SMPL or SMPL-X parameters, `.bvh`, `.amc` (with its
     `.asf` beside it), and `.csv` of Live Link Face or Audio2Face, which moves the face alone.
@@ -100,7 +100,7 @@ def read_motion(
         UserError: no such file, an unknown suffix, damaged, of another template, or without a rate; `options.up`
             for a file that has its own axes.
     """
-    path, options, progress = Path(path), options or ReadOptions(), progress or Silent()
+    path, options = Path(path), options or ReadOptions()
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: no motion file that is known; there are {', '.join(SUFFIXES)}")

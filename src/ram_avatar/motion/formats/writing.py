@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...body.template import BodyTemplate
 from ...core.errors import UserError
-from ...core.progress import Progress, Silent
+from ...core.progress import SILENT, Progress
 from ..conversion.calibration import Reference
 from ..conversion.template_skeleton import TemplateSkeleton
 from ..motion import Motion
@@ -28,7 +28,7 @@ def write_motion(
     motion: Motion,
     template: BodyTemplate,
     identity: Tensor | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Write a motion: all of it as our own `.npz`; the template's skeleton as `.bvh`; the face as `.csv` of Live Link
     Face. `progress` is told what stays behind. A file that exists is replaced: see `files.check_output`.
@@ -40,7 +40,7 @@ def write_motion(
         UserError: an unknown suffix, a face that is too short, or a disk that refuses.
     """
     check_suffix(path)
-    progress, suffix = progress or Silent(), Path(path).suffix.lower()
+    suffix = Path(path).suffix.lower()
     moves = {"face": bool((motion.facial_actions > 0).any()), "body": bool((motion.confidence[:, :3] > 0).any())}
     if suffix == ".npz":
         motion.save(path)

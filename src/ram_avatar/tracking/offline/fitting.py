@@ -7,7 +7,6 @@ terms, and is minimized by Adam in two stages: the body, then everything. `refit
 the surface as well (`refinement`). Lengths in the picture are in units of the person's height.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import roma
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 from ...body.anatomy import MAX_FINGER_FLEXION, Anatomy, anatomy_of
 from ...body.template import BodyTemplate
 from ...core.camera import Camera
+from ...core.progress import SILENT, Progress
 from ...motion.motion import Motion
 from ..correspondence import (
     FACE_ROWS,
@@ -109,22 +109,20 @@ def fit(
     observations: Observations,
     net_actions: Tensor | None = None,
     settings: FitSettings = DEFAULTS,
-    on_step: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Fit:
     """Fit the template to a clip.
 
     Args:
         net_actions: [N, A] facial actions of the blendshape net, NaN where it says nothing.
-        on_step: called with (iterations done, iterations in all).
     """
     problem = _Problem(template, observations, net_actions, settings)
     variables = problem.start()
     first, total = settings.body_iterations, settings.body_iterations + settings.full_iterations
-    step = on_step or (lambda done, total: None)
     rates = {"angles": 0.06, "root_rotation": 0.03, "root_translation": 0.03, "identity": 0.03}
-    _descend(problem, variables, rates, first, False, lambda done: step(done, total))
+    _descend(problem, variables, rates, range(first), False, progress, total)
     rates = {"angles": 0.05, "root_rotation": 0.015, "root_translation": 0.02, "actions": 0.12, "identity": 0.02}
-    _descend(problem, variables, rates, total - first, True, lambda done: step(first + done, total))
+    _descend(problem, variables, rates, range(first, total), True, progress, total)
     return problem.result(variables)
 
 
@@ -140,7 +138,7 @@ def refit(
     problem = _Problem(template, observations, net_actions, settings, surface)
     variables = problem.go_on(start)
     rates = {"angles": 0.02, "root_rotation": 0.006, "root_translation": 0.008, "actions": 0.05, "identity": 0.01}
-    _descend(problem, variables, rates, settings.refit_iterations, True)
+    _descend(problem, variables, rates, range(settings.refit_iterations), True)
     return problem.result(variables)
 
 
@@ -148,21 +146,21 @@ def _descend(
     problem: "_Problem",
     variables: _Variables,
     rates: dict[str, float],
-    iterations: int,
+    iterations: range,
     full: bool,
-    on_step: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
+    total: int = 0,
 ) -> None:
-    """Minimize the energy over the variables that have a rate."""
+    """Minimize the energy over the variables that have a rate; `iterations` are some of `total`."""
     groups = [{"params": [getattr(variables, name)], "lr": rate} for name, rate in rates.items()]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
-    for done in range(1, iterations + 1):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(iterations))
+    for iteration in iterations:
         optimizer.zero_grad()
         problem.energy(variables, full).backward()
         optimizer.step()
         schedule.step()
-        if on_step:
-            on_step(done)
+        progress.step("Fitting", iteration + 1, total)
 
 
 class _Problem:

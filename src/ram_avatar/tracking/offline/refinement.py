@@ -6,7 +6,7 @@ drawing to the video says by how much each point of the surface is off. With the
 the fit goes on (`fitting.refit`), and with the better fit the painting gets sharper: it is repeated.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...body.template import BodyTemplate
 from ...core.camera import Camera
+from ...core.progress import SILENT, Progress
 from ...rendering.framing import Square
 from ...rendering.rasterizer import rasterize, visible
 from ...rendering.surface_texture import (
@@ -73,14 +74,13 @@ def refine(
     fitted: Fit,
     film: Film,
     settings: FitSettings,
-    on_step: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Fit, list[float | None]]:
     """Improve a fit by the pixels of its capture.
 
     Args:
         observations, net_actions: as `fit` was given them.
         film: the close-ups of the clip, of `FILM_SIZE` or less.
-        on_step: called with (frames compared, frames to compare in all).
 
     Returns:
         The fit, and for every round how far the surface was off at its start: mean over the points that are
@@ -101,8 +101,7 @@ def refine(
             weight[index] = seen.float()
             offsets.append(off * scale / observations.person_height)
             done += 1
-            if on_step:
-                on_step(done, settings.refinements * int(film.shown.sum()))
+            progress.step("Refining", done, settings.refinements * int(film.shown.sum()))
         fitted = refit(template, observations, net_actions, fitted, SurfaceTargets(skinned, place, weight), settings)
         known = [offset for offset in offsets if np.isfinite(offset)]
         rounds.append(float(np.mean(known)) if known else None)

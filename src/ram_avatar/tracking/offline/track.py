@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,10 +22,11 @@ from ...capture.capture import (
     LeftOut,
     preview_size,
 )
+from ...capture.close_ups import CloseUps
 from ...core.errors import UserError
 from ...core.files import atomic_folder, disk_errors
 from ...core.images import write_picture
-from ...core.progress import Progress, Silent, follow
+from ...core.progress import SILENT, Progress, follow
 from ...rendering.compositing import BackgroundPlate
 from ...rendering.framing import warp
 from ...rendering.shading import shaded
@@ -49,6 +49,7 @@ from ..detection.people import People, find_people
 from ..matting.mattes import Matting
 from ..observations import Observations, observe
 from .fitting import DEFAULTS, FitSettings, fit
+from .options import TrackOptions
 from .presence import describe, find_left_out, leave_out
 from .refinement import FILM_SIZE, Film, refine
 from .scenes import Scenes
@@ -61,23 +62,22 @@ _LOOKS_AT_BARS = 24  # frames by which black bars are found
 def track(
     video: str | Path,
     capture: str | Path,
+    options: TrackOptions = TrackOptions(),
     *,
+    overwrite: bool = False,
     template: BodyTemplate | None = None,
     detector: LandmarkDetector | None = None,
-    face_model: str | Path | None = None,
-    rotate: int = 0,
     one_scene: bool = True,
-    overwrite: bool = False,
     settings: FitSettings = DEFAULTS,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Capture:
     """Track the person in a video: landmarks, the template's identity and motion, mask, background.
 
     Args:
         video: a file with one person in it. The camera may stand, or be held in the hand.
         capture: the folder to make.
-        face_model: MediaPipe's face landmarker file; see `expressions.find_model` for where else it is sought.
-        rotate: 90, 180 or 270 degrees clockwise, for a video that was filmed sideways; see `video.probe`.
+        overwrite: replace a capture that exists.
+        template: a loaded template, in place of the one that `options` name.
         one_scene: track only the scene that shows the person longest, as learning an avatar needs it; without, all
             scenes that show somebody, as a driver may have them.
 
@@ -85,21 +85,20 @@ def track(
         UserError: the video cannot be read, or shows nobody; nobody is found in half of the frames of its scene, with
             `one_scene`; `capture` exists.
     """
-    progress = progress or Silent()
-    video = Path(video)
+    video, rotate = Path(video), options.rotate
     info = probe(video, rotate)
     if note := rate_note(info):
         progress.note(note)
     with atomic_folder(capture, overwrite, marker=CAPTURE_FILE) as folder:
-        template = template or load_template(status=progress.wait)
-        Correspondence.load(template, progress.wait)  # what has to be measured once is, before minutes of work
+        template = template or load_template(options.template, smplx_model=options.smplx_model, progress=progress)
+        Correspondence.load(template, progress)  # what has to be measured once is, before minutes of work
         people, bars = _look_around(info, progress)
         footage = Footage(f"video{video.suffix.lower()}", *bars, rotate)
         with disk_errors(folder):
             shutil.copyfile(video, folder / footage.file)
         finder, meter = PathFinder(), ExposureMeter()
         landmarks, actions, face_from, scenes = _detect(
-            info, footage, people, template, detector, face_model, (finder, meter), progress
+            info, footage, people, template, detector, options.face_model, (finder, meter), progress
         )
         observations = observe(landmarks, *footage.size, float(info.fps))
         left_out = find_left_out(observations, scenes, one_scene)
@@ -121,9 +120,7 @@ def track(
         )
         if path.moves:
             observations = stabilized(observations, path.to_scene)
-        fitted = fit(
-            template, observations, actions, settings, lambda done, total: progress.step("Fitting", done, total)
-        )
+        fitted = fit(template, observations, actions, settings, progress)
         made = Capture(
             folder=folder,
             source=video.name,
@@ -149,8 +146,7 @@ def track(
             )
         film, known = _film(made, template, observations, path.registered, progress)
         write_picture(folder / BACKGROUND_FILE, film.background)
-        step = partial(progress.step, "Refining")
-        fitted, offsets = refine(template, observations, actions, fitted, film, settings, step)
+        fitted, offsets = refine(template, observations, actions, fitted, film, settings, progress)
         made = replace(made, motion=fitted.motion, identity=fitted.identity)
         made.report |= {
             "fit_errors": fitted.errors,
@@ -246,22 +242,21 @@ def _film(
 
     Frames that are left out or not registered tell nothing of the background.
     """
-    framing, footage, shown = capture.framing(template), capture.footage, capture.shown
-    squares = [framing.square(root) for root in capture.motion.root_translation.numpy()]
-    size = min(FILM_SIZE, max(64, int(np.median([square.side for square in squares]))))
+    close_ups, footage, shown = CloseUps(capture, template), capture.footage, capture.shown
+    size = min(FILM_SIZE, max(64, int(np.median([square.side for square in close_ups.squares]))))
     telling = shown & registered if (shown & registered).any() else shown
     plate, frames, masks = BackgroundPlate(int(telling.sum())), [], []
     pictures = follow(footage.read(capture.folder), progress, "Looking behind the person", len(capture))
     for index, frame in enumerate(pictures):
-        to_scene, mask = footage.matrix(index), observations.masks[index]
+        mask = observations.masks[index]
         if telling[index]:
-            plate.add(frame, mask, to_scene, None if footage.gains is None else footage.gains[index])
+            plate.add(frame, mask, footage.matrix(index), None if footage.gains is None else footage.gains[index])
         full = cv2.resize(mask, capture.scene_size)
-        frames.append(squares[index].cut(footage.evened(index, frame), size, to_scene))
-        masks.append(squares[index].cut(full, size, to_scene))
+        frames.append(close_ups.cut(index, footage.evened(index, frame), size))
+        masks.append(close_ups.cut(index, full, size))
     background, _ = plate.make()
     painted = capture.train_frames or capture.held_out  # a driver may have a single frame
-    return Film(capture.camera, size, squares, frames, masks, background, shown, painted), plate.known
+    return Film(capture.camera, size, close_ups.squares, frames, masks, background, shown, painted), plate.known
 
 
 def _finish(

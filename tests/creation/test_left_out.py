@@ -16,15 +16,17 @@ from ram_avatar.capture.capture import (
     Capture,
     LeftOut,
 )
-from ram_avatar.cli.main import _report
+from ram_avatar.cli.metrics import note_metrics
 from ram_avatar.core.errors import UserError
 from ram_avatar.creation.create import create
 from ram_avatar.creation.model_card import model_card
+from ram_avatar.creation.options import CreateOptions, TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.evaluate import evaluate
 from ram_avatar.motion.alignment.aligner import ALIGNMENT_FILE
 from ram_avatar.synthetic.performer import Performer
 from ram_avatar.tracking.offline.fitting import FitSettings
+from ram_avatar.tracking.offline.options import TrackOptions
 from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import VideoWriter, read_frames
 
@@ -91,7 +93,7 @@ def test_the_card_is_no_background_and_no_moving_camera(left, template):
 def test_an_avatar_of_it_has_figures_and_an_alignment(left, tiny, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        avatar = train(left, tmp_path / "a", preset=tiny, accelerator="cpu")
+        avatar = train(left, tmp_path / "a", TrainOptions(preset=tiny, accelerator="cpu"))
         evaluation = evaluate(avatar, left, tmp_path / "e")
     metrics = json.loads((tmp_path / "a" / "metrics.json").read_text(), parse_constant=pytest.fail)
     figures = [v for row in (metrics, *(v for v in metrics.values() if isinstance(v, dict))) for v in row.values()]
@@ -109,7 +111,7 @@ def test_figures_that_no_frame_has_are_told_as_none(avatar_folder, tmp_path):
     figures = {"frames": 3, **row, "textured_mesh": row, "nearest_frame": row}
     (tmp_path / "metrics.json").write_text(json.dumps(figures))
     notes = Notes()
-    _report(tmp_path, notes)
+    note_metrics(tmp_path, notes)
     assert any("this avatar" in told and "20.00" in told and "–" in told for told in notes.told)
     assert "| 20.00 | – | – | – |" in model_card(Avatar.load(avatar_folder), figures)
 
@@ -131,19 +133,19 @@ def test_a_gap_among_the_judged_frames_is_passed_over(capture, avatar_folder, tm
 def test_too_few_frames_make_no_avatar(capture, film, tiny, tmp_path):
     few = Capture(**{**vars(capture), "left_out": (LeftOut(5, 29, NOBODY),)})
     with pytest.raises(UserError, match="in only 5 frames; an avatar takes at least 24"):
-        train(few, tmp_path / "a", preset=tiny, accelerator="cpu")
+        train(few, tmp_path / "a", TrainOptions(preset=tiny, accelerator="cpu"))
     with VideoWriter(tmp_path / "v.mp4", SIZE, SIZE, 12) as video:
         for frame in read_frames(film, stop=10):
             video.write(frame)
     with pytest.raises(UserError, match=r"v\.mp4: only 10 frames; an avatar takes at least 24"):
-        create(tmp_path / "v.mp4", tmp_path / "a", preset=tiny, accelerator="cpu")
+        create(tmp_path / "v.mp4", tmp_path / "a", CreateOptions(preset=tiny, accelerator="cpu"))
     assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
 
 
 def test_a_capture_of_another_rotation_is_not_gone_on_with(capture, film, tiny, tmp_path):
     shutil.copytree(capture.folder, tmp_path / "a-capture")
     with pytest.raises(UserError, match="made with --rotate 0, not 90; remove it or pass --overwrite"):
-        create(film, tmp_path / "a", preset=tiny, accelerator="cpu", rotate=90)
+        create(film, tmp_path / "a", CreateOptions(preset=tiny, accelerator="cpu", rotate=90))
 
 
 def test_a_single_frame_is_tracked(film, template, tmp_path):
@@ -164,7 +166,14 @@ def test_a_film_on_its_side_is_noticed_and_turned(film, template, tmp_path):
     track(tmp_path / "v.mp4", tmp_path / "c", template=template, settings=settings, progress=notes)
     assert any("on one side" in told and "--rotate 90" in told for told in notes.told)
     turned = Notes()
-    made = track(tmp_path / "v.mp4", tmp_path / "d", template=template, settings=settings, rotate=90, progress=turned)
+    made = track(
+        tmp_path / "v.mp4",
+        tmp_path / "d",
+        TrackOptions(rotate=90),
+        template=template,
+        settings=settings,
+        progress=turned,
+    )
     assert not any("--rotate" in told for told in turned.told) and made.report["rotated"] == 90
     up = made.motion.root_rotation.abs().max()
     assert up < 0.8  # radians: upright, as the performer is
