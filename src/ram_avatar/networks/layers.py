@@ -156,7 +156,7 @@ class ModulatedConv2d(Equalized):
         return torch.addcmul(self.bias[:, None, None].to(y.dtype), y, norm[:, :, None, None].to(y.dtype))
 
     def used_weight(self, style: Tensor) -> Tensor:
-        """Return the weight [outputs, inputs, k, k] of the equivalent plain convolution for one style [1, style_dim]."""
+        """Return the weight [outputs, inputs, k, k] of the plain convolution for one style [1, style_dim]."""
         modulation = self.modulation(style).float()  # [1, inputs]
         weight = self.weight * self.scale
         return weight * modulation[0, :, None, None] * self._norm(weight, modulation)[0, :, None, None, None]
