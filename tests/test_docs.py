@@ -11,7 +11,8 @@ from source_names import Source
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ram_avatar"
 PAGES = [
-    *(path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.is_file()),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted(PACKAGE.rglob("*.md")),
 ]
@@ -23,7 +24,15 @@ DATA_SUFFIXES = "json|npz|mp4|mkv|mov|webm|png|jpg|csv|safetensors|onnx|asf|amc|
 OTHERS = {"np", "numpy", "torch", "cv2", "math", "time", "onnxruntime", "network"}
 # Names that files of other programs give to things.
 FOREIGN = {
-    *("stlpips_pytorch", "doc_string", "v4l2loopback", "JawOpen", "Character1_", "CTRL_expressions_jawOpen"),
+    *(
+        "stlpips_pytorch",
+        "doc_string",
+        "v4l2loopback",
+        "JawOpen",
+        "Character1_",
+        "CTRL_expressions_jawOpen",
+        "blendShapes",
+    ),
     *("SMPLX_NEUTRAL", "SMPLX_MALE", "SMPLX_FEMALE", "HDM_bd", "HDM_bk"),
 }
 
@@ -86,7 +95,7 @@ def broken_links(page: Path) -> Iterator[str]:
 
 
 def is_there(name: str, page: Path | None = None) -> bool:
-    """Whether a path exists from the root, the package or the page's folder; a file's bare name, once in the package."""
+    """Whether a path exists from the root, the package or the page's folder; a bare file name must be unique."""
     bases = [ROOT, PACKAGE, *([page.parent] if page else [])]
     if any(list(base.glob(name.rstrip("/"))) for base in bases):
         return True
@@ -166,6 +175,11 @@ def test_commands_in_blocks_exist(page):
     blocks = "\n".join(re.findall(r"^```(?:sh|bash)?\n(.*?)^```", page.read_text(), re.M | re.S))
     lines = re.findall(r"^ *((?:ram-avatar|make|python) [^#\n]+)", blocks, re.M)
     assert_none(f"{line}: {why}" for line in lines if (why := wrong(line.strip(), page)))
+
+
+def test_the_architecture_page_is_a_map():
+    page = ROOT / "docs" / "architecture.md"
+    assert len({span for _, span in spans(page.read_text()) if span.endswith(".py")}) > 15
 
 
 def test_the_index_leads_to_every_page():
