@@ -41,6 +41,12 @@ class Module:
                 found |= set(re.findall(r"[\w-]+", node.value))
         return found
 
+    @cached_property
+    def identifiers(self) -> set[str]:
+        """Every name that the file defines, imports or uses."""
+        found = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
+        return found | {node.arg for node in ast.walk(self.tree) if isinstance(node, ast.arg)} | self.names
+
     @property
     def prose(self) -> Iterator[tuple[int, str]]:
         """Docstrings and comments, each with the number of its first line."""
