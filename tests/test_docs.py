@@ -1,6 +1,7 @@
 """References in the documentation lead somewhere: links, anchors, files, modules, symbols and commands."""
 
 import re
+import tomllib
 from collections.abc import Container, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -10,10 +11,12 @@ from source_names import Source
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ram_avatar"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
     *sorted(PACKAGE.rglob("*.md")),
 ]
 # Pages that describe the source: there `motion/` is a folder of the package; elsewhere `curves/` is one of an avatar.
@@ -169,7 +172,7 @@ def wrong(span: str, page: Path) -> str | None:
 def wrong_name(name: str) -> str | None:
     """Why a dotted name leads nowhere; see `wrong`."""
     first = name.partition(".")[0]
-    if first in OTHERS | FOREIGN or is_file_name(name) or (ROOT / "benchmarks" / f"{first}.py").is_file():
+    if first in OTHERS | FOREIGN or is_file_name(name) or list((ROOT / "benchmarks").rglob(f"{first}.py")):
         return None
     return None if source().leads_somewhere(name) else "no such module or symbol"
 
@@ -218,6 +221,13 @@ def test_commands_in_blocks_exist(page):
 def test_the_architecture_page_is_a_map():
     page = ROOT / "docs" / "architecture.md"
     assert len({span for _, span in spans(page.read_text()) if span.endswith(".py")}) > 15
+
+
+def test_the_architecture_page_has_the_rooms_in_their_order():
+    (contract,) = (each for each in PROJECT["tool"]["importlinter"]["contracts"] if each["id"] == "rooms")
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
+    rows = [re.findall(r"`(\w+)`", row) for row in re.findall(r"^\|([^|]+)\|", table, re.M)]
+    assert [row for row in rows if row] == [layer.split(" : ") for layer in contract["layers"]]
 
 
 def test_the_index_leads_to_every_page():
