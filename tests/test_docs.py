@@ -154,7 +154,8 @@ def wrong(span: str, page: Path) -> str | None:
     if command := re.match(r"(?:python|make) (\S+)", span):
         if span.startswith("make"):
             return None if f"\n{command[1]}:" in (ROOT / "Makefile").read_text() else "no such target"
-        return None if is_there(command[1]) else "no such file"
+        placeholder = re.search(r"[A-Z]{2,}", command[1])
+        return None if placeholder or is_there(command[1]) else "no such file"
     if re.match(r"ram-avatar ", span):
         return wrong_command(span)
     if flag := re.match(r"--([a-z][a-z-]+)", span):
