@@ -33,7 +33,7 @@ from ram_avatar.rendering.shading import shaded
 from ram_avatar.synthetic.choreography import PERFORMANCES
 from ram_avatar.synthetic.performances import performance
 from ram_avatar.synthetic.performer import Performer
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 from ram_avatar.tracking.matting.mattes import (
     LARGE,
     SMALL,

@@ -11,11 +11,10 @@ from ram_avatar.core.camera import Camera
 from ram_avatar.drivers import live_retargeting as carrying
 from ram_avatar.drivers.camera import Handover, LiveTracker
 from ram_avatar.drivers.driver import Status
-from ram_avatar.drivers.overlay import FACE
 from ram_avatar.drivers.profiles import Profile
 from ram_avatar.drivers.settings import Settings
 from ram_avatar.motion.motion import Motion
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE, HolisticDetector
 from ram_avatar.video import read_frames
 
 STEP = 1 / 25
@@ -29,6 +28,8 @@ def _own_cache(template, tmp_path, monkeypatch):
 
 class Script:
     """A detector that sees what it is told, frame by frame, and then again from the start."""
+
+    topology = MEDIAPIPE
 
     def __init__(self, clip):
         self.clip, self.asked, self.closed = clip, 0, False
@@ -77,7 +78,7 @@ def test_the_avatar_moves_as_the_person_does(template, avatar, clip):
     tracker.close()
     assert all(each.status == Status.SEEN for each in driven)
     assert set(driven[0].timings) == {"detect", "solve", "align"} and driven[0].landmarks.shape == (
-        33 + 42 + len(FACE),
+        33 + 42 + len(MEDIAPIPE.face.drawn),
         2,
     )
     made = Motion.of_frames(template.name, 25.0, [each.frame for each in driven])

@@ -28,7 +28,7 @@ from ram_avatar.synthetic.posing import (
     at_reference,
     mirrored,
 )
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 from ram_avatar.video import read_frames
 
 FPS = 25.0

@@ -134,7 +134,7 @@ def test_a_named_face_model_has_to_be_the_right_one(tmp_path, film, template):
 
 def test_the_blendshape_net_reads_a_real_face(shared, template):
     from ram_avatar.tracking.detection.expressions import ExpressionNet
-    from ram_avatar.tracking.detection.landmarks import HolisticDetector
+    from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 
     frame = next(iter(read_frames(shared / "videos" / "bedroom_dance.mp4")))
     detector, net = HolisticDetector(), ExpressionNet(shared / "models" / "face_landmarker.task", template.action_names)

@@ -13,7 +13,7 @@ from ..core.errors import UserError
 from ..core.files import atomic_folder, read_description
 from ..core.images import shrunk
 from ..core.progress import SILENT, Progress
-from ..tracking.detection.landmarks import HolisticDetector
+from ..tracking.detection.detectors import open_detector
 from ..tracking.offline.fitting import FitSettings
 from ..tracking.offline.options import TrackOptions
 from ..tracking.offline.track import track
@@ -64,7 +64,7 @@ def draft_avatar(
                 Path(scratch) / "capture",
                 TrackOptions(face_model=options.face_model),  # the frames are upright already
                 template=template,
-                detector=HolisticDetector(separate=True),
+                detector=open_detector(separate=True),
                 settings=_SETTINGS,
             )
         except UserError:

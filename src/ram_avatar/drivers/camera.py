@@ -14,8 +14,9 @@ from ..motion.motion import Frame, Motion
 from ..motion.resting import eased
 from ..motion.retargeting.fallback import mixed, toward
 from ..motion.retargeting.retarget import Person
+from ..tracking.detection.detectors import open_detector
 from ..tracking.detection.expressions import ExpressionNet, find_model
-from ..tracking.detection.landmarks import HolisticDetector, LandmarkDetector, Landmarks
+from ..tracking.detection.landmarks import LandmarkDetector, Landmarks
 from ..tracking.online.smoothing import MotionFilter
 from ..tracking.online.solver import LiveSolver
 from .driver import Driven, Status, timed
@@ -158,7 +159,9 @@ class LiveTracker:
         self.reset()
         self._size, self._calibrating = (width, height), calibrating
         self._identity = self._known.tensor() if self._known else self._template.default_identity()
-        self._solver = LiveSolver(self._template, self._identity, Camera.default(width, height))
+        self._solver = LiveSolver(
+            self._template, self._identity, Camera.default(width, height), self._detector.topology
+        )
         if calibrating or self._known is None:
             self._learn()
 
@@ -168,7 +171,7 @@ class LiveTracker:
         camera = Camera.default(*self._size)
 
         def prepare(person: Person) -> _Followed:
-            solver = LiveSolver(self._template, person.identity, camera)
+            solver = LiveSolver(self._template, person.identity, camera, self._detector.topology)
             return _Followed(person, solver, self._onto_avatar(person))
 
         self._learner = BuildLearner(self._template, self._size, prepare, calibrating=self._calibrating)
@@ -259,6 +262,6 @@ def tracker_maker(
 
     def make(avatar: Avatar) -> LiveTracker:
         net = ExpressionNet(model, avatar.template.action_names) if model else None
-        return LiveTracker(avatar, HolisticDetector(masks=False), net, profile=profile)
+        return LiveTracker(avatar, open_detector(masks=False), net, profile=profile)
 
     return make

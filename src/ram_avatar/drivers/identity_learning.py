@@ -13,7 +13,8 @@ from ..core.progress import Silent
 from ..motion.retargeting.neutral_face import at_rest
 from ..motion.retargeting.retarget import Person
 from ..tracking.detection.landmarks import Landmarks
-from ..tracking.observations import LEFT_SHOULDER, RIGHT_SHOULDER, observe
+from ..tracking.detection.topology import SHOULDERS
+from ..tracking.observations import observe
 from ..tracking.offline.fitting import FitSettings, fit
 
 LOOKS = 12  # frames
@@ -58,7 +59,8 @@ class BuildLearner(Generic[Prepared]):
         spacing = _CALIBRATION_SPACING if self.calibrating else SPACING
         if self._thread is not None or seconds - self._last < spacing:
             return
-        if landmarks.visibility[[LEFT_SHOULDER, RIGHT_SHOULDER]].min() < _VISIBLE or np.isnan(landmarks.face[0, 0]):
+        shoulders = landmarks.topology.indices(SHOULDERS)
+        if landmarks.visibility[shoulders].min() < _VISIBLE or np.isnan(landmarks.face[0, 0]):
             return
         self._looks.append(landmarks)
         self._last = seconds

@@ -26,24 +26,11 @@ from ..motion.resting import (
     standing_axes,
 )
 from .correspondence import Correspondence
-from .observations import (
-    LEFT_HIP,
-    LEFT_SHOULDER,
-    LIMB_LANDMARKS,
-    RIGHT_HIP,
-    RIGHT_SHOULDER,
-    Observations,
-    limbs_seen,
-    trust,
-)
+from .detection.topology import LIMB_BONES, Topology
+from .observations import Observations, limb_visibility, trust
 
 Array = NDArray[np.float64]
-BONES = (
-    (LEFT_SHOULDER, 13), (13, 15), (RIGHT_SHOULDER, 14), (14, 16),
-    (LEFT_HIP, 25), (25, 27), (RIGHT_HIP, 26), (26, 28),
-)  # fmt: skip
-"""Two of each of `motion.LIMBS`, in their order: (from, to), pose landmarks."""
-THIGHS = (4, 6)  # among `BONES`
+THIGHS = (4, 6)  # among `LIMB_BONES`
 REST_WEIGHT = 10.0  # of a bone's direction at rest, as the fit's energy has directions of bones
 HIPS_WEIGHT = 30.0  # of hips that are upright on two legs at rest, likewise: the spine leans, they do not
 REST_AFTER = 1.0  # seconds for which a limb has not been seen until it is at rest
@@ -57,17 +44,18 @@ class RestingLimbs:
     """Directions of a template's limbs at rest, between the detector's landmarks."""
 
     @torch.no_grad()
-    def __init__(self, template: BodyTemplate):
+    def __init__(self, template: BodyTemplate, topology: Topology):
         identity = template.default_identity()
         pose = torch.from_numpy(at_ease(template, Kinematics(template, identity))).float()
         nowhere, calm = torch.zeros(1, 3), torch.zeros(1, len(template.action_names))
-        posed, map_ = template.body(identity).pose(nowhere, nowhere, pose[None], calm), Correspondence.load(template)
+        posed = template.body(identity).pose(nowhere, nowhere, pose[None], calm)
+        map_ = Correspondence.load(template, topology)
         joints = map_.pose_joints(posed.joints[..., :3, 3], posed.turns)[0].double().numpy()
-        start, end = ([map_.joint_landmarks.index(bone[k]) for bone in BONES] for k in (0, 1))
+        start, end = ([map_.joint_landmarks.index(i) for i in ends] for ends in topology.bones(LIMB_BONES).T)
         self._standing = unit(joints[end] - joints[start])  # [8, 3]
 
     def directions(self, root_rotation: Array, sits: Array | float) -> Array:
-        """Return unit vectors [..., 8, 3] in the world along each of `BONES` at rest.
+        """Return unit vectors [..., 8, 3] in the world along each of `LIMB_BONES` at rest.
 
         Args:
             root_rotation: [..., 3] rotation vector of the root, radians; of one frame or of N.
@@ -88,29 +76,30 @@ class LimbsOfClip:
         in_order: frames follow each other, so that a limb that is hidden for a moment stays.
     """
 
-    trusted: Tensor  # [N, 33] how far to trust each landmark of the pose
+    trusted: Tensor  # [N, P] how far to trust each landmark of the pose
     confidence: Tensor  # [N, 4] of `motion.LIMBS`
-    rest_weight: Tensor  # [N, 8] how strongly each of `BONES` is to point as at rest
+    rest_weight: Tensor  # [N, 8] how strongly each of `LIMB_BONES` is to point as at rest
     hips_weight: Tensor  # [N] how strongly the hips are to be upright
 
     def __init__(self, template: BodyTemplate, seen: Observations, root_rotation: Array, in_order: bool):
         trusted = trust(seen.pose.numpy(), seen.visibility.numpy(), seen.width, seen.height)
         trusted = trusted * seen.seen["body"].numpy()[:, None]
         hands = torch.stack([seen.seen["left_hand"], seen.seen["right_hand"]], 1).numpy()
-        self._seen, confidence = limbs_seen(trusted, hands)
+        self._seen, confidence = limb_visibility(trusted, hands, seen.topology)
         away = unseen_for(self._seen, seen.fps) if in_order else np.where(self._seen < 1, np.inf, 0.0)
         self.confidence = torch.from_numpy(confidence).float()
-        self.trusted = torch.from_numpy(trust_limbs(trusted, self._seen)).float()
+        self.trusted = torch.from_numpy(trust_limbs(trusted, self._seen, seen.topology)).float()
         rests = torch.from_numpy(share_of_rest(self._seen, away)).float()
         self.rest_weight = REST_WEIGHT * rests.repeat_interleave(2, 1)
         upright = 1.0 - torch.from_numpy(lying(root_rotation)).float()
         self.hips_weight = HIPS_WEIGHT * rests[:, 2:].amin(1) * upright
-        start, end = (seen.pose_world[:, [BONES[thigh][k] for thigh in THIGHS]].double().numpy() for k in (0, 1))
+        ends = seen.topology.bones(LIMB_BONES[thigh] for thigh in THIGHS).T
+        start, end = (seen.pose_world[:, each.tolist()].double().numpy() for each in ends)
         self._sits = sits(unit(end - start), root_rotation, self._seen[:, 2:], seen.fps)
-        self._resting = RestingLimbs(template)
+        self._resting = RestingLimbs(template, seen.topology)
 
     def at_rest(self, root_rotation: Tensor) -> Tensor:
-        """Return the directions [N, 8, 3] of `BONES` at rest of a person who is turned by [N, 3]."""
+        """Return the directions [N, 8, 3] of `LIMB_BONES` at rest of a person who is turned by [N, 3]."""
         directions = self._resting.directions(root_rotation.detach().double().numpy(), self._sits)
         return torch.from_numpy(directions).float()
 
@@ -128,28 +117,30 @@ class LiveLimbs:
     """The same frame by frame, without the future.
 
     Attributes:
-        rest: [8] how strongly each of `BONES` is to point as at rest.
+        rest: [8] how strongly each of `LIMB_BONES` is to point as at rest.
         hips: how strongly the hips are to be upright.
     """
 
-    def __init__(self, template: BodyTemplate):
-        self._resting = RestingLimbs(template)
+    def __init__(self, template: BodyTemplate, topology: Topology):
+        self._resting = RestingLimbs(template, topology)
+        self._thighs = topology.bones(LIMB_BONES[thigh] for thigh in THIGHS)
         self._unseen = np.full(len(LIMBS), np.inf)  # seconds since each limb was seen
         self._sits: float | None = None  # how far, 0 to 1; None where no leg was ever seen
-        self.rest, self.hips = np.zeros(len(BONES)), 0.0
+        self.rest, self.hips = np.zeros(len(LIMB_BONES)), 0.0
 
     def look(self, seen: Array, pose_world: Array, root: Rotation) -> None:
         """Take note of the next frame.
 
         Args:
             seen: [4] how far each limb is.
-            pose_world: [33, 3] the detector's landmarks in metres, world axes.
+            pose_world: [P, 3] the detector's landmarks in metres, world axes.
             root: about how the person is turned.
         """
         self._unseen = np.where(seen > LIMB_SEEN, 0.0, self._unseen + 1 / _FPS)
         legs = seen[2:] > LIMB_SEEN
         if legs.any():
-            thighs = np.array([pose_world[BONES[thigh][1]] - pose_world[BONES[thigh][0]] for thigh in THIGHS])
+            start, end = self._thighs.T
+            thighs = pose_world[end] - pose_world[start]
             told = float(seated_thighs(unit(thighs), root.as_rotvec())[legs].mean())
             self._sits = told if self._sits is None else self._sits + (told - self._sits) / (_FPS * _SITS_FOR)
         rests = share_of_rest(seen, self._unseen)
@@ -164,7 +155,7 @@ class LiveLimbs:
         self._unseen, self._sits = other._unseen, other._sits
 
     def directions(self, root: Rotation) -> Array:
-        """Return the directions [8, 3] of `BONES` at rest."""
+        """Return the directions [8, 3] of `LIMB_BONES` at rest."""
         return self._resting.directions(root.as_rotvec(), self._sits or 0.0)
 
     def upright(self, root: Rotation) -> tuple[Array, Array]:
@@ -227,10 +218,10 @@ def seated_thighs(thighs: Array, root_rotation: Array) -> Array:
     return seated(thighs @ standing_axes(root_rotation).as_matrix())
 
 
-def trust_limbs(trusted: Array, seen: Array) -> Array:
-    """Return the trust [..., 33] in landmarks of the pose, those of limbs that are not seen [..., 4] being imagined."""
+def trust_limbs(trusted: Array, seen: Array, topology: Topology) -> Array:
+    """Return the trust [..., P] in pose landmarks, given how visible the limbs are [..., 4]."""
     trusted = trusted.copy()
-    for limb, landmarks in enumerate(LIMB_LANDMARKS):
+    for limb, landmarks in enumerate(topology.limbs):
         trusted[..., list(landmarks)] *= seen[..., limb, None]
     return trusted
 

@@ -2,15 +2,10 @@
 
 import numpy as np
 
-from ..observations import (
-    LEFT_HIP,
-    LEFT_SHOULDER,
-    RIGHT_HIP,
-    RIGHT_SHOULDER,
-    Observations,
-)
+from ..detection.topology import HIPS, SHOULDERS
+from ..observations import Observations
 
-_EYES, _MOUTH = [2, 5], [9, 10]  # pose landmarks
+_EYES, _MOUTH = ("left_eye", "right_eye"), ("left_mouth", "right_mouth")
 _OFF = 30.0  # degrees by which body and head may each be off a quarter turn
 _CLEAR = 0.8  # of the frames that show the person, in which both have the same one
 
@@ -24,13 +19,11 @@ def needed_rotation(observations: Observations) -> int:
     if not seen.any():
         return 0
     pose = observations.pose.numpy()[seen]
-    middle = lambda landmarks: pose[:, landmarks].mean(1)
-    up = np.stack(
-        [
-            middle([LEFT_SHOULDER, RIGHT_SHOULDER]) - middle([LEFT_HIP, RIGHT_HIP]),
-            middle(_EYES) - middle(_MOUTH),
-        ]
-    )
+
+    def middle(roles: tuple[str, ...]) -> np.ndarray:
+        return pose[:, observations.topology.indices(roles)].mean(1)
+
+    up = np.stack([middle(SHOULDERS) - middle(HIPS), middle(_EYES) - middle(_MOUTH)])
     lean = np.degrees(np.arctan2(up[..., 0], -up[..., 1]))  # [2, N] clockwise from upright, y runs down
     for turned in (90, 180, 270):
         off = (lean - turned + 180) % 360 - 180

@@ -71,7 +71,8 @@ class ExpressionNet:
         unknown = np.full(len(self._names), np.nan, np.float32)
         if not np.isfinite(landmarks.face[0, 0]):
             return unknown
-        low, high = landmarks.face[:468, :2].min(0), landmarks.face[:468, :2].max(0)
+        skin = np.delete(landmarks.face[:, :2], list(landmarks.topology.face.irises), axis=0)
+        low, high = skin.min(0), skin.max(0)
         side = float((high - low).max()) * 1.6
         left, top = (low + high) / 2 - side / 2
         to_crop = np.array([[_CROP / side, 0, -left * _CROP / side], [0, _CROP / side, -top * _CROP / side]])

@@ -1,6 +1,6 @@
 """The offline fit: one identity for the clip, a smooth motion, from all frames at once.
 
-Landmarks are points of the template (`correspondence`), so the fit skins 495 points and not the mesh.
+Landmarks are points of the template (`correspondence`), so the fit skins a few hundred points and not the mesh.
 The energy has robust 2D residuals (Geman and McClure), directions of bones in 3D from the detector's own
 depth, directions at rest for limbs that are not seen (`hidden_limbs`), priors by joint (`anatomy`) and temporal
 terms, and is minimized by Adam in two stages: the body, then everything. `refit` goes on from there with points of
@@ -19,29 +19,25 @@ from ...body.template import BodyTemplate
 from ...core.camera import Camera
 from ...core.progress import SILENT, Progress
 from ...motion.motion import Motion
-from ..correspondence import (
-    FACE_ROWS,
-    POINTS,
-    SURFACE_ROWS,
-    Correspondence,
-)
+from ..correspondence import Correspondence
 from ..detection.expressions import read_by_net
-from ..hidden_limbs import BONES, LimbsOfClip
-from ..observations import BODY_JOINTS, Observations
+from ..detection.topology import HIPS, JOINTS, LIMB_BONES, SHOULDERS, TORSO, Topology
+from ..hidden_limbs import LimbsOfClip
+from ..observations import Observations
 
-# Bones of the pose whose 3D direction the detector gives: (from, to), pose landmarks.
-POSE_BONES = [*BONES, (11, 12), (23, 24), (11, 23), (12, 24), (29, 31), (30, 32)]
-HAND_BONES = [(4 * f + k, 4 * f + k + 1) for f in range(5) for k in (1, 2, 3)]
-HAND_BONES += [(0, 1), (0, 5), (0, 9), (0, 13), (0, 17), (5, 17)]
-# Lids and lips, where a millimetre is an expression.
-EXPRESSIVE = [
-    466, 388, 387, 386, 385, 384, 398, 246, 161, 160, 159, 158, 157, 173,
-    249, 390, 373, 374, 380, 381, 382, 7, 163, 144, 145, 153, 154, 155,
-    191, 80, 81, 82, 13, 312, 311, 310, 415, 95, 88, 178, 87, 14, 317, 402, 318, 324,
-    0, 17, 61, 291, 37, 267, 84, 314, 39, 269, 181, 405,
-]  # fmt: skip
+# Bones of the pose whose 3D direction the detector gives: (from, to).
+POSE_BONES = (
+    *LIMB_BONES,
+    SHOULDERS,
+    HIPS,
+    ("left_shoulder", "left_hip"),
+    ("right_shoulder", "right_hip"),
+    ("left_heel", "left_big_toe"),
+    ("right_heel", "right_big_toe"),
+)
 _EDGE = 1e-3  # how near to its limits a squashed quantity starts: at them it could not move
-POSE_WEIGHT = {0: 0.2, 7: 0.2, 8: 0.2, 29: 0.5, 30: 0.5, 31: 0.5, 32: 0.5}  # 1 for the joints
+_SKIN_WEIGHT = {"nose": 0.2, "left_ear": 0.2, "right_ear": 0.2}  # of pose landmarks; 1 for the joints
+_SKIN_WEIGHT |= {"left_heel": 0.5, "right_heel": 0.5, "left_big_toe": 0.5, "right_big_toe": 0.5}
 
 
 @dataclass(frozen=True)
@@ -96,6 +92,12 @@ class _Variables:
         for tensor in vars(self).values():
             tensor.requires_grad_()
         return self
+
+
+def pose_weights(landmarks: list[int], topology: Topology) -> list[float]:
+    """Return the weight of each pose landmark."""
+    weights = {topology.pose[role]: weight for role, weight in _SKIN_WEIGHT.items()}
+    return [weights.get(landmark, 1.0) for landmark in landmarks]
 
 
 def geman_mcclure(residual: Tensor, scale: float) -> Tensor:
@@ -178,35 +180,37 @@ class _Problem:
         self.seen = seen
         self.template = template
         self.anatomy: Anatomy = anatomy_of(template)
-        self.map = Correspondence.load(template)
+        topology = seen.topology
+        self.map = Correspondence.load(template, topology)
         self.points = surface.points if surface else template.points(self.map.regressor)
         self.camera = Camera.default(seen.width, seen.height)
         self.height = seen.person_height
 
-        self.pose_landmarks = self.map.joint_landmarks + self.map.surface_landmarks
-        weight = torch.tensor([POSE_WEIGHT.get(i, 1.0) for i in self.pose_landmarks])
+        self.pose_landmarks = self.map.pose_landmarks
+        weight = torch.tensor(pose_weights(self.pose_landmarks, topology))
         root = roma.rotmat_to_rotvec(self._turned())
         self.limbs = LimbsOfClip(template, seen, root.double().numpy(), in_order=settings.steadiness > 0)
         shown, self.rest_weight = self.limbs.trusted, self.limbs.rest_weight
         self.pose_weight = shown[:, self.pose_landmarks] * weight
         place = {landmark: i for i, landmark in enumerate(self.pose_landmarks)}
-        self.bones = torch.tensor([(place[a], place[b]) for a, b in POSE_BONES]).T
-        ends = torch.tensor(POSE_BONES).T
+        bones = topology.bones(POSE_BONES)
+        self.bones = torch.tensor([(place[a], place[b]) for a, b in bones.tolist()]).T
+        ends = torch.from_numpy(bones).T
         self.bone_directions = F.normalize(seen.pose_world[:, ends[1]] - seen.pose_world[:, ends[0]], dim=-1)
         self.bone_weight = shown[:, ends[0]].minimum(shown[:, ends[1]])
         if surface:
-            self.surface_weight = surface.weight * self.limbs.shown_surface(self.points)[:, POINTS:]
+            self.surface_weight = surface.weight * self.limbs.shown_surface(self.points)[:, len(self.map.regressor) :]
 
-        bones = torch.tensor(HAND_BONES).T
-        self.hand_bones = bones
+        self.hand_bones = torch.from_numpy(topology.hand_bones).T
+        start, end = self.hand_bones
         self.hands = {}
         for part in ("left_hand", "right_hand"):
             hand = getattr(seen, part)
             spatial = torch.stack([hand[..., 0], hand[..., 2], -hand[..., 1]], -1)
-            directions = F.normalize(spatial[:, bones[1]] - spatial[:, bones[0]], dim=-1)
+            directions = F.normalize(spatial[:, end] - spatial[:, start], dim=-1)
             self.hands[part] = (hand[..., :2], directions, seen.seen[part].float())
         self.face_weight = torch.ones(seen.face.shape[1])
-        self.face_weight[EXPRESSIVE] = 3.0
+        self.face_weight[list(topology.face.expressive)] = 3.0
         self.face_seen = seen.seen["face"].float()
         self.net_mask = None
         if net_actions is not None:
@@ -236,8 +240,9 @@ class _Problem:
         """[N, 3, 3] about how the trunk is turned, by the detector's own depth."""
         hips, chest, across = self._joints()
         world = self.seen.pose_world
-        left = world[:, 11] + world[:, 23] - world[:, 12] - world[:, 24]
-        up = world[:, 11] + world[:, 12] - world[:, 23] - world[:, 24]
+        left_shoulder, right_shoulder, left_hip, right_hip = (world[:, i] for i in self.seen.topology.indices(TORSO))
+        left = left_shoulder + left_hip - right_shoulder - right_hip
+        up = left_shoulder + right_shoulder - left_hip - right_hip
         turned = _frame(left, up) @ _frame(across[None], (chest - hips)[None]).mT
         return turned[self._nearest()]
 
@@ -253,7 +258,7 @@ class _Problem:
             template.body(default).reference_vertices()[:, 2].aminmax().min
         )
         distance = camera.focal * body_height / self.height
-        middle = seen.pose[:, [11, 12, 23, 24]].mean(1)[nearest]
+        middle = seen.pose[:, seen.topology.indices(TORSO)].mean(1)[nearest]
         centre = camera.unproject(middle, torch.full((frames,), distance))
         translation = centre - (turned @ ((hips + chest) / 2))
         variables = _Variables(
@@ -283,17 +288,17 @@ class _Problem:
         return self.template.identity_range.to_identity(v.identity)
 
     def predict(self, v: _Variables) -> dict[str, Tensor]:
-        """Points of the template in the world: pose landmarks [N, 19, 3], hands [N, 21, 3], face [N, 478, 3], and
+        """Points of the template in the world: pose landmarks [N, 19, 3], hands [N, 21, 3], face [N, F, 3], and
         the surface [N, K, 3]."""
         body = self.points.body(self.identity(v))
         posed = body.pose(v.root_rotation, v.root_translation, self.anatomy.to_pose(v.angles), v.actions.sigmoid())
         points, joints = posed.vertices, posed.joints[..., :3, 3]
         return {
-            "pose": torch.cat([self.map.pose_joints(joints, posed.turns), points[:, SURFACE_ROWS]], 1),
-            "face": points[:, FACE_ROWS],
+            "pose": self.map.pose(points, joints, posed.turns),
+            "face": points[:, self.map.face_rows],
             "left_hand": self.map.hand(points, joints, "left"),
             "right_hand": self.map.hand(points, joints, "right"),
-            "surface": points[:, POINTS:],
+            "surface": points[:, len(self.map.regressor) :],
         }
 
     def residuals(self, predicted: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -315,7 +320,7 @@ class _Problem:
         pose = predicted["pose"]
         direction = F.normalize(pose[:, self.bones[1]] - pose[:, self.bones[0]], dim=-1)
         turned = 1 - (direction * self.bone_directions).sum(-1)
-        rest = 1 - (direction[:, : len(BONES)] * self.limbs.at_rest(v.root_rotation)).sum(-1)
+        rest = 1 - (direction[:, : len(LIMB_BONES)] * self.limbs.at_rest(v.root_rotation)).sum(-1)
         robust = geman_mcclure(residuals["pose"], settings.body_scale) * self.pose_weight
         energy = 400 * robust.sum() / frames
         energy = energy + (0.6 if full else 2.0) * (turned * self.bone_weight).sum() / frames
@@ -371,7 +376,7 @@ class _Problem:
     @torch.no_grad()
     def result(self, v: _Variables) -> Fit:
         residuals = self.residuals(self.predict(v))
-        joints = slice(0, len(BODY_JOINTS))
+        joints = slice(0, len(JOINTS))
         judged = (self.pose_weight[:, joints] > 0) & self.seen.seen["body"][:, None]
         errors = {"body": _mean(residuals["pose"][:, joints].norm(dim=-1), judged)}
         for part in ("left_hand", "right_hand", "face"):
@@ -390,7 +395,7 @@ class _Problem:
     def _confidence(self, residuals: dict[str, Tensor]) -> Tensor:
         """[N, 8]: seen, by how much, and, of hands and face, how well the template could follow."""
         seen, settings = self.seen, self.settings
-        body = seen.visibility[:, BODY_JOINTS].mean(1) * seen.seen["body"]
+        body = seen.visibility[:, seen.topology.indices(JOINTS)].mean(1) * seen.seen["body"]
         columns = [body]
         for part, scale in (
             ("left_hand", settings.hand_scale),

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ...capture.capture import NOBODY, OTHER_SCENE, LeftOut
-from ..observations import BODY_JOINTS, Observations
+from ..detection.topology import JOINTS
+from ..observations import Observations
 from .scenes import TRANSITION, runs
 
 PRESENT = 0.1  # of the joints are seen within the picture, on average, where there is anybody
@@ -33,9 +34,10 @@ def find_left_out(observations: Observations, scenes: np.ndarray, one_scene: boo
 def is_present(observations: Observations) -> np.ndarray:
     """[N] bool: whether somebody is in the picture, and not just a guess of the detector where they were before."""
     size = torch.tensor([observations.width, observations.height])
-    joints = observations.pose[:, BODY_JOINTS]
-    inside = ((joints >= 0) & (joints <= size)).all(-1)
-    body = (observations.visibility[:, BODY_JOINTS] * inside).mean(1) >= PRESENT
+    joints = observations.topology.indices(JOINTS)
+    places = observations.pose[:, joints]
+    inside = ((places >= 0) & (places <= size)).all(-1)
+    body = (observations.visibility[:, joints] * inside).mean(1) >= PRESENT
     return (observations.seen["body"] & (body | observations.seen["face"])).numpy()
 
 

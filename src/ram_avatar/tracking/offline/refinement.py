@@ -89,7 +89,7 @@ def refine(
     points = _spread_points(template, POINTS)
     regressor = torch.zeros(len(points), len(template.skin_weights))
     regressor[torch.arange(len(points)), points] = 1.0
-    skinned = template.points(torch.cat([Correspondence.load(template).regressor, regressor]))
+    skinned = template.points(torch.cat([Correspondence.load(template, observations.topology).regressor, regressor]))
     rounds, done = [], 0
     for _ in range(settings.refinements):
         texture = _paint(template, fitted, film)

@@ -43,8 +43,9 @@ from ..camera.orientation import needed_rotation
 from ..camera.path import PathFinder
 from ..camera.stabilizing import stabilized
 from ..correspondence import Correspondence
+from ..detection.detectors import DEFAULT_TOPOLOGY, open_detector
 from ..detection.expressions import ExpressionNet, find_model, read_by_net
-from ..detection.landmarks import HolisticDetector, LandmarkDetector, Landmarks
+from ..detection.landmarks import LandmarkDetector, Landmarks
 from ..detection.people import People, find_people
 from ..matting.mattes import Matting
 from ..observations import Observations, observe
@@ -91,7 +92,7 @@ def track(
         progress.note(note)
     with atomic_folder(capture, overwrite, marker=CAPTURE_FILE) as folder:
         template = template or load_template(options.template, smplx_model=options.smplx_model, progress=progress)
-        Correspondence.load(template, progress)  # what has to be measured once is, before minutes of work
+        Correspondence.load(template, detector.topology if detector else DEFAULT_TOPOLOGY, progress)  # what has to be measured once is, before minutes of work
         people, bars = _look_around(info, progress)
         footage = Footage(f"video{video.suffix.lower()}", *bars, rotate)
         with disk_errors(folder):
@@ -206,14 +207,14 @@ def _detect(
         )
     landmarks, actions, scenes = [], [], Scenes(info.fps)
     with ExitStack() as stack:
-        looking = detector or HolisticDetector()
+        looking = detector or open_detector()
         stack.callback(lambda: looking.close())
         frames = read_frames(info.path, rotate=info.rotate)
         for index, frame in enumerate(follow(frames, progress, "Detecting", info.frames)):
             if scenes.add(frame) and detector is None:
                 # It goes on seeing the person for a while where they were, whatever the picture shows now.
                 looking.close()
-                looking = HolisticDetector()
+                looking = open_detector()
             isolated, frame = footage.within_bars(people.isolate(index, frame)), footage.within_bars(frame)
             found = looking.detect(isolated)
             landmarks.append(found)

@@ -12,6 +12,7 @@ on it or on a joint below moves by
 which is exact for skin that several joints hold.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,8 @@ from torch import Tensor
 from ...body.anatomy import anatomy_of
 from ...body.kinematics import Kinematics, PosedJoints, SurfacePoints
 from ...body.template import BodyTemplate
-from ..correspondence import (
-    FACE_ROWS,
-    SIDES,
-    SURFACE_ROWS,
-    TIP_ROWS,
-    Correspondence,
-)
-from ..detection.landmarks import HAND
+from ..correspondence import SIDES, Correspondence
+from ..detection.topology import Topology
 
 Array = NDArray[np.float64]
 _SMALL = 1e-4  # radians: below, series take the place of quotients
@@ -55,7 +50,7 @@ class LandmarkModel:
 
     Args:
         identity: [I].
-        head: those of the 478 landmarks of the face that are to tell where the head and the eyes are.
+        head: landmarks of the face that are to tell where the head and the eyes are.
         telling: those that are to tell what the face does.
     """
 
@@ -69,8 +64,15 @@ class LandmarkModel:
     relaxed: Array  # [P, 3] angles at rest
 
     @torch.no_grad()
-    def __init__(self, template: BodyTemplate, identity: Tensor, head: list[int], telling: list[int]):
-        map_, anatomy = Correspondence.load(template), anatomy_of(template)
+    def __init__(
+        self,
+        template: BodyTemplate,
+        identity: Tensor,
+        topology: Topology,
+        head: Sequence[int],
+        telling: Sequence[int],
+    ):
+        map_, anatomy = Correspondence.load(template, topology), anatomy_of(template)
         named = [map_.joints, map_.joint_frames, *map_.hand_joints.values()]
         self.kinematics = Kinematics(template, identity, {template.joint_names[j] for some in named for j in some})
         self._axes = anatomy.axes.double().numpy()
@@ -81,14 +83,14 @@ class LandmarkModel:
         flexion = self.free[:, 1] == 0
         self.hinges = anatomy.hinges.numpy()[self.free[:, 0]] & flexion
         self.fingers = anatomy.fingers.numpy()[self.free[:, 0]] & flexion
-        self.pose_landmarks = map_.joint_landmarks + map_.surface_landmarks
+        self.pose_landmarks = map_.pose_landmarks
         skin = self.kinematics.points(map_.regressor, with_actions=True)
         self._attach(template, map_, skin, head)
-        self._telling = _of_the_face(skin, telling)
+        self._telling = _of_the_face(skin, map_.face_rows, telling)
 
-    def _attach(self, template: BodyTemplate, map_: Correspondence, skin: SurfacePoints, head: list[int]) -> None:
+    def _attach(self, template: BodyTemplate, map_: Correspondence, skin: SurfacePoints, head: Sequence[int]) -> None:
         """Weights, offsets and facial actions of all landmarks."""
-        kept = len(self.kinematics.names)
+        topology, kept = map_.topology, len(self.kinematics.names)
         index = lambda j: self.kinematics.index(template.joint_names[j])
 
         def joints(wanted: list[int], frames: list[int], offsets: Array | float) -> tuple[Array, Array]:
@@ -99,18 +101,24 @@ class LandmarkModel:
             return weights, moved
 
         surface = lambda rows: (skin.weights[rows], skin.offsets[rows])
-        groups = [joints(map_.joints, map_.joint_frames, map_.joint_offsets.double().numpy()), surface(SURFACE_ROWS)]
+        groups = [
+            joints(map_.joints, map_.joint_frames, map_.joint_offsets.double().numpy()),
+            surface(map_.surface_rows),
+        ]
         for side in SIDES:
             wrist, *chains = map_.hand_joints[side]
-            groups.append(joints([wrist], [wrist], 0.0))
+            hand = [joints([wrist], [wrist], 0.0)]
             for finger in range(5):
-                chain, tip = chains[3 * finger : 3 * finger + 3], TIP_ROWS[side].start + finger
-                groups += [joints(chain, chain, 0.0), surface(slice(tip, tip + 1))]
-        weights, offsets, self._shifts = _of_the_face(skin, head)
+                chain, tip = chains[3 * finger : 3 * finger + 3], map_.tip_rows[side].start + finger
+                hand += [joints(chain, chain, 0.0), surface(slice(tip, tip + 1))]
+            order = np.argsort(topology.hand)
+            groups.append(tuple(np.concatenate(each)[order] for each in zip(*hand, strict=True)))
+        weights, offsets, self._shifts = _of_the_face(skin, map_.face_rows, head)
         self._weights = np.concatenate([*(w.T for w, _ in groups), weights], 1)  # [n, K]
         self._offsets = np.concatenate([*(o.transpose(1, 0, 2) for _, o in groups), offsets], 1)  # [n, K, 3]
         self.points = self._weights.shape[1]
-        ends = np.cumsum([0, len(self.pose_landmarks), HAND, HAND, len(head)]).tolist()
+        hand_count = topology.hand_count
+        ends = np.cumsum([0, len(self.pose_landmarks), hand_count, hand_count, len(head)]).tolist()
         names = ("pose", "left_hand", "right_hand", "face")
         self.parts = {name: slice(*ends[i : i + 2]) for i, name in enumerate(names)}
         self._below = self.kinematics.ancestors.T.astype(float)  # whether the column's joint is the row's or below it
@@ -184,9 +192,9 @@ class Telling:
         return self.still + np.tensordot(actions, self.moves, 1)
 
 
-def _of_the_face(skin: SurfacePoints, chosen: list[int]) -> tuple[Array, Array, Array]:
+def _of_the_face(skin: SurfacePoints, face_rows: slice, chosen: Sequence[int]) -> tuple[Array, Array, Array]:
     """Weights [n, F], offsets [n, F, 3] and what facial actions add [A, F, 3] of some landmarks of the face."""
-    rows = np.arange(FACE_ROWS.start, FACE_ROWS.stop)[chosen]
+    rows = np.arange(face_rows.start, face_rows.stop)[list(chosen)]
     return skin.weights[rows].T.copy(), skin.offsets[rows].transpose(1, 0, 2).copy(), skin.actions[:, rows]
 
 

@@ -20,42 +20,22 @@ from ...motion.motion import PARTS, Frame
 from ...motion.resting import limb_rows
 from ..detection.expressions import read_by_net
 from ..detection.landmarks import Landmarks
-from ..hidden_limbs import BONES, LiveLimbs, trust_limbs
+from ..detection.topology import JOINTS, LIMB_BONES, TORSO, WRISTS, Topology
+from ..hidden_limbs import LiveLimbs, trust_limbs
 from ..observations import (
-    BODY_JOINTS,
     HEIGHT_SHARES,
-    LEFT_HIP,
-    LEFT_SHOULDER,
-    RIGHT_HIP,
-    RIGHT_SHOULDER,
     TO_WORLD,
-    WRISTS,
-    belongs,
     bone_heights,
-    limbs_seen,
-    looks_here,
+    faces_camera,
+    is_plausible_hand,
+    limb_visibility,
     trust,
 )
-from ..offline.fitting import (
-    EXPRESSIVE,
-    HAND_BONES,
-    POSE_BONES,
-    POSE_WEIGHT,
-)
+from ..offline.fitting import POSE_BONES, pose_weights
 from .box_constrained_qp import minimize_in_box
 from .landmark_model import LandmarkModel, State
 
 Array = NDArray[np.float64]
-# Landmarks of the face that tell where the head is and what it does: forehead, nose, cheeks, outline, brows, irises.
-HEAD = [
-    1, 4, 5, 6, 168, 195, 197, 2, 98, 327, 33, 133, 362, 263, 10, 338, 109, 67, 297, 151, 9, 8, 127, 356, 234, 454, 93,
-    323, 50, 280, 117, 346, 118, 347, 103, 332, 54, 284, 21, 251,
-]  # fmt: skip
-IRISES = list(range(468, 478))
-BROWS_AND_JAW = [
-    70, 63, 105, 66, 107, 300, 293, 334, 296, 336, 46, 53, 52, 65, 55, 276, 283, 282, 295, 285, 152, 148, 377, 176, 400,
-    149, 378, 205, 425, 172, 397, 136, 365, 150, 379, 40, 270, 91, 321, 185, 409, 146, 375,
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,7 +51,7 @@ class SolverSettings:
     pose_weight: float = 400.0
     hand_weight: float = 400.0
     face_weight: float = 400.0
-    """The fit gives each of 478 landmarks 120; here `HEAD` and the irises stand for all of them."""
+    """The fit gives 120 to each landmark; here `FaceTopology.anchors` stand for all of them."""
     expression_weight: float = 360.0
     limb_weight: float = 0.6
     hand_bone_weight: float = 0.15
@@ -88,7 +68,6 @@ class SolverSettings:
 
 
 DEFAULTS = SolverSettings()
-TORSO = [LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]
 _LONGEST_GAP = 12  # frames without a person after which the pose of before is no start any more
 _ASTRAY = 0.08  # of the height: with landmarks of the body farther off than this on average, the solve is lost
 _LARGEST_STEP = 0.6  # radians, of any angle in an iteration
@@ -107,18 +86,29 @@ class LiveSolver:
         camera: of the pictures that the landmarks are of.
     """
 
-    def __init__(self, template: BodyTemplate, identity: Tensor, camera: Camera, settings: SolverSettings = DEFAULTS):
-        self.settings, self.camera = settings, camera
-        self._telling = sorted({*EXPRESSIVE, *HEAD, *BROWS_AND_JAW})
-        self._model = LandmarkModel(template, identity, HEAD + IRISES, self._telling)
+    def __init__(
+        self,
+        template: BodyTemplate,
+        identity: Tensor,
+        camera: Camera,
+        topology: Topology,
+        settings: SolverSettings = DEFAULTS,
+    ):
+        self.settings, self.camera, self._topology = settings, camera, topology
+        face = topology.face
+        self._anchors, self._telling = list(face.anchors), list(face.deforming)
+        self._joints = topology.indices(JOINTS)
+        self._pose_bones, self._hand_bones = topology.bones(POSE_BONES), topology.hand_bones
+        self._model = LandmarkModel(template, identity, topology, self._anchors, self._telling)
         self._start = Start(template, identity, self._model)
         place_of = {landmark: i for i, landmark in enumerate(self._model.pose_landmarks)}
-        hands = [self._model.parts[part].start + np.array(HAND_BONES) for part in WRISTS]
-        self._bones = np.concatenate([np.array([(place_of[a], place_of[b]) for a, b in POSE_BONES]), *hands])  # [L, 2]
-        self._pose_weight = np.array([POSE_WEIGHT.get(i, 1.0) for i in self._model.pose_landmarks])
-        self._expressive = np.where(np.isin(self._telling, EXPRESSIVE), 3.0, 1.0)
+        hands = [self._model.parts[part].start + self._hand_bones for part in WRISTS]
+        pose = np.array([(place_of[a], place_of[b]) for a, b in self._pose_bones.tolist()])
+        self._bones = np.concatenate([pose, *hands])  # [L, 2]
+        self._pose_weight = np.array(pose_weights(self._model.pose_landmarks, topology))
+        self._expressive = np.where(np.isin(self._telling, face.expressive), 3.0, 1.0)
         self._net = read_by_net(template.action_names)
-        self._limbs = LiveLimbs(template)
+        self._limbs = LiveLimbs(template, topology)
         of_limbs = np.isin(self._model.free[:, 0], np.concatenate(limb_rows(template)))
         self._trunk = np.append(~of_limbs, [True] * 6)  # [D + 6] what is no limb's: the trunk's angles and the root
         self._state: State | None = None
@@ -167,7 +157,8 @@ class LiveSolver:
     def _look(self, landmarks: Landmarks) -> "_Targets":
         """Gates as for the clip (`observations`), and what is left to be met."""
         settings, model, parts = self.settings, self._model, self._model.parts
-        heights = bone_heights(landmarks.pose, landmarks.visibility)
+        topology = self._topology
+        heights = bone_heights(landmarks.pose, landmarks.visibility, topology)
         if np.isnan(self._heights).all() and np.isnan(heights).all():
             heights[:] = np.ptp(landmarks.pose[:, 1])
         self._heights = np.fmax(self._heights * (1 - _SHRINKS), heights)
@@ -181,24 +172,24 @@ class LiveSolver:
         for side, (part, wrist) in enumerate(WRISTS.items()):
             hand = getattr(landmarks, part)
             seen[part] = bool(np.isfinite(hand[0, 0])) and bool(
-                belongs(hand[:, :2], landmarks.pose[wrist], self._height)
+                is_plausible_hand(hand[:, :2], landmarks.pose[topology.pose[wrist]], self._height, topology)
             )
             if seen[part]:
                 places[parts[part]], scales[parts[part]] = hand[:, :2], settings.hand_scale
                 weights[parts[part]] = settings.hand_weight
-                rows = len(POSE_BONES) + side * len(HAND_BONES) + np.arange(len(HAND_BONES))
-                directions[rows] = np.diff((hand @ TO_WORLD.T)[np.array(HAND_BONES)], axis=1)[:, 0]
+                rows = len(POSE_BONES) + side * len(self._hand_bones) + np.arange(len(self._hand_bones))
+                directions[rows] = np.diff((hand @ TO_WORLD.T)[self._hand_bones], axis=1)[:, 0]
                 bone_weights[rows] = settings.hand_bone_weight
-        limbs, confidence = limbs_seen(trusted, np.array([seen[part] for part in WRISTS]))
-        shown = trust_limbs(trusted, limbs)
+        limbs, confidence = limb_visibility(trusted, np.array([seen[part] for part in WRISTS]), topology)
+        shown = trust_limbs(trusted, limbs, topology)
         places[parts["pose"]] = landmarks.pose[model.pose_landmarks]
         weights[parts["pose"]] = settings.pose_weight * shown[model.pose_landmarks] * self._pose_weight
-        start, end = np.array(POSE_BONES).T
+        start, end = self._pose_bones.T
         directions[: len(POSE_BONES)] = world[end] - world[start]
         bone_weights[: len(POSE_BONES)] = settings.limb_weight * np.minimum(shown[start], shown[end])
-        seen["face"] = bool(np.isfinite(landmarks.face[0, 0])) and bool(looks_here(world))
+        seen["face"] = bool(np.isfinite(landmarks.face[0, 0])) and bool(faces_camera(world, topology))
         if seen["face"]:
-            places[parts["face"]], scales[parts["face"]] = landmarks.face[HEAD + IRISES, :2], settings.face_scale
+            places[parts["face"]], scales[parts["face"]] = landmarks.face[self._anchors, :2], settings.face_scale
             weights[parts["face"]] = settings.face_weight
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
         met, bent = weights > 0, bone_weights > 0
@@ -206,7 +197,7 @@ class LiveSolver:
         return _Targets(met, places[met], weights[met], scales[met], bones, seen, limbs, confidence)
 
     def _inside(self, landmarks: Landmarks) -> NDArray[np.bool_]:
-        """[33] whether the picture holds them."""
+        """[P] whether the picture holds them."""
         size = np.array([self.camera.width, self.camera.height])
         return ((landmarks.pose >= 0) & (landmarks.pose <= size)).all(-1)
 
@@ -218,7 +209,7 @@ class LiveSolver:
         rows, residuals, weights = self._picture(points[targets.met], moves[..., targets.met], targets)
         terms = [(rows, residuals, weights), _directed(points, moves, targets.bones)]
         if self._limbs.rest.any():
-            rest = _Bones(self._bones[: len(BONES)], self._limbs.directions(state.root), self._limbs.rest)
+            rest = _Bones(self._bones[: len(LIMB_BONES)], self._limbs.directions(state.root), self._limbs.rest)
             terms.append(_directed(points, moves, rest))
             terms[-1][0][self._trunk] = 0.0  # limbs follow the trunk to rest, and do not pull at it
         rows, residuals, weights = (np.concatenate(each, -1) for each in zip(*terms, strict=True))
@@ -311,14 +302,14 @@ class LiveSolver:
         off = np.zeros(self._model.points)
         seen_at = project(self._model.at(self._state)[targets.met], self.camera)
         off[targets.met] = np.linalg.norm(seen_at - targets.places, axis=1) / self._height
-        inside = self._inside(landmarks)[BODY_JOINTS]  # of somebody at a desk, a few joints are all that can be seen
-        confidence = [landmarks.visibility[BODY_JOINTS][inside].mean() if inside.any() else 0.0]
+        inside = self._inside(landmarks)[self._joints]  # of somebody at a desk, a few joints are all that can be seen
+        confidence = [landmarks.visibility[self._joints][inside].mean() if inside.any() else 0.0]
         scales = {"left_hand": settings.hand_scale, "right_hand": settings.hand_scale, "face": settings.face_scale}
         for part, scale in scales.items():
             confidence.append(targets.seen[part] * np.exp(-((off[parts[part]].mean() / scale) ** 2)))
-        judged = targets.met[parts["pose"]][: len(BODY_JOINTS)]
+        judged = targets.met[parts["pose"]][: len(JOINTS)]
         confidence += targets.limb_confidence.tolist()
-        return np.array(confidence), float(off[: len(BODY_JOINTS)][judged].mean()) if judged.any() else 0.0
+        return np.array(confidence), float(off[: len(JOINTS)][judged].mean()) if judged.any() else 0.0
 
     def _frame(self, confidence: Array) -> Frame:
         state = self._state if self._state is not None else self._start.at_rest()
@@ -376,15 +367,15 @@ class Start:
 
     def guess(self, landmarks: Landmarks, camera: Camera, height: float) -> State:
         """Relaxed, in the place and the direction of a person that is `height` pixels high."""
-        world = landmarks.pose_world @ TO_WORLD.T
-        left_shoulder, right_shoulder, left_hip, right_hip = (world[i] for i in TORSO)
+        world, torso = landmarks.pose_world @ TO_WORLD.T, landmarks.topology.indices(TORSO)
+        left_shoulder, right_shoulder, left_hip, right_hip = (world[i] for i in torso)
         turned = _axes(
             left_shoulder + left_hip - right_shoulder - right_hip, left_shoulder + right_shoulder - left_hip - right_hip
         )
         state = self.at_rest()
         state.root = Rotation.from_matrix(turned @ self._upright.T)
         distance = camera.focal * self._stature / height
-        x, y = landmarks.pose[TORSO].mean(0)
+        x, y = landmarks.pose[torso].mean(0)
         middle = np.array([(x - camera.center_x) / camera.focal, 1.0, (camera.center_y - y) / camera.focal]) * distance
         state.place = middle - state.root.apply(self._hips + self._chest) / 2
         return state
