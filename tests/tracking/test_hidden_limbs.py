@@ -9,7 +9,7 @@ from ram_avatar.body.anatomy import anatomy_of
 from ram_avatar.core.camera import Camera
 from ram_avatar.motion.motion import PARTS, Motion
 from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE, HolisticDetector
-from ram_avatar.tracking.hidden_limbs import share_of_rest, sits, unseen_for
+from ram_avatar.tracking.hidden_limbs import hidden_time, rest_share, sitting
 from ram_avatar.tracking.observations import (
     limb_visibility,
     observe,
@@ -171,9 +171,9 @@ def test_what_is_out_of_the_picture_is_not_trusted():
 def test_rest_sets_in_with_time_and_not_in_a_short_gap():
     seen = np.ones((40, 4))
     seen[10:13, 0] = seen[5:, 1] = seen[:, 2] = 0.0
-    away = unseen_for(seen, 25.0)
+    away = hidden_time(seen, 25.0)
     assert away[11, 0] == pytest.approx(2 / 25) and away[39, 1] == pytest.approx(35 / 25) and np.isinf(away[:, 2]).all()
-    share = share_of_rest(seen, away)
+    share = rest_share(seen, away)
     assert share[10:13, 0].max() < 0.001 and share[39, 1] == 1 and (share[:, 2] == 1).all() and (share[:, 3] == 0).all()
 
 
@@ -182,9 +182,9 @@ def test_a_kick_is_not_sitting():
     thighs = np.tile(upright, (100, 2, 1))
     thighs[40:50, 0] = lifted
     seen = np.array([[1.0, 0.0]] * 100)
-    assert sits(thighs, np.zeros((100, 3)), seen, 25.0).max() == 0
-    assert sits(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), seen, 25.0).min() == 1
-    assert sits(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), 0 * seen, 25.0).max() == 0  # nothing tells of it
+    assert sitting(thighs, np.zeros((100, 3)), seen, 25.0).max() == 0
+    assert sitting(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), seen, 25.0).min() == 1
+    assert sitting(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), 0 * seen, 25.0).max() == 0  # nothing tells of it
 
 
 @pytest.mark.slow

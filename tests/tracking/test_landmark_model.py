@@ -41,7 +41,7 @@ def test_landmarks_are_where_the_template_has_them(template, identity, model, ra
         # All actions at once: where a landmark's vertices are held by eye and head, their shifts are mixed.
         assert np.abs(model.at(state) - wanted[i]).max() < 3e-3
         assert np.median(np.abs(model.at(state) - wanted[i])) < 1e-5
-        told = model.telling(state).at(frame.facial_actions)
+        told = model.deforming(state).at(frame.facial_actions)
         assert np.abs(told - points[i, map_.face_rows][TELLING].numpy()).max() < 3e-3
 
 
@@ -81,7 +81,7 @@ def test_the_jacobian_is_that_of_finite_differences(model, random_motion):
 
 def test_facial_actions_move_the_telling_landmarks_as_told(model, random_motion):
     state = _state(model, random_motion(1, seed=5).frame(0))
-    telling = model.telling(state)
+    telling = model.deforming(state)
     assert telling.moves.shape == (52, len(TELLING), 3)
     before = telling.at(np.zeros(52))
     for action in range(0, 52, 5):

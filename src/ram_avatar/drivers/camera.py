@@ -182,7 +182,7 @@ class LiveTracker:
         if followed is None:
             return
         self._learner, self._calibrating = None, False
-        followed.solver.go_on_from(self._solver)
+        followed.solver.continue_from(self._solver)
         followed.carrier.adjust(self._settings)
         self._solver, self._carrier = followed.solver, followed.carrier
         self._identity = followed.person.identity
