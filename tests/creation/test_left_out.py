@@ -164,7 +164,7 @@ def test_a_film_on_its_side_is_noticed_and_turned(film, template, tmp_path):
             video.write(np.ascontiguousarray(np.rot90(frame)))  # counterclockwise
     settings, notes = FitSettings(20, 10, refinements=0), Notes()
     track(tmp_path / "v.mp4", tmp_path / "c", template=template, settings=settings, progress=notes)
-    assert any("on one side" in told and "--rotate 90" in told for told in notes.told)
+    assert any("sideways" in told and "--rotate 90" in told for told in notes.told)
     turned = Notes()
     made = track(
         tmp_path / "v.mp4",

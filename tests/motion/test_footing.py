@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 
 from ram_avatar.body.kinematics import Kinematics
-from ram_avatar.motion.retargeting.footing import heels_and_balls, lowest_candidates, spread
+from ram_avatar.motion.retargeting.footing import heels_and_balls, lowest_candidates
 
 
 @pytest.mark.parametrize(("bow", "tolerance"), [(0.0, 0.001), (-1.57, 0.04), (1.57, 0.04)])
@@ -25,11 +24,3 @@ def test_heels_are_behind_balls(template):
     for heel, ball in ((left_heel, left_ball), (right_heel, right_ball)):
         assert 0.08 < heel[1] - ball[1] < 0.25 and abs(heel[2] - ball[2]) < 0.03
     assert left_heel[0] > 0.05 > -0.05 > right_heel[0]
-
-
-def test_spread_points_are_far_from_one_another():
-    points = np.random.default_rng(0).uniform(size=(500, 3))
-    among = np.arange(100, 500)
-    chosen = spread(points, among, 12)
-    apart = np.linalg.norm(points[chosen][:, None] - points[chosen], axis=-1) + 9 * np.eye(12)
-    assert len(set(chosen)) == 12 and min(chosen) >= 100 and apart.min() > 0.4

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...body.kinematics import Kinematics, PosedJoints
+from ...body.sampling import farthest_points
 from ...body.template import FINGERS, SIDES, BodyTemplate
 from ..limbs import ARM, Limb, norm
-from .footing import spread
 
 Array = NDArray[np.float64]
 _TOUCHES, _FAR = 0.04, 0.30  # metres: a hand that touches (samples are some centimetres apart), one that does not count
@@ -28,7 +28,7 @@ class Contacts:
 
     def __init__(self, template: BodyTemplate, source: Kinematics, target: Kinematics):
         vertices = template.body(template.default_identity()).reference_vertices().double().cpu().numpy()
-        pick = lambda count, *roles: spread(
+        pick = lambda count, *roles: farthest_points(
             vertices, np.flatnonzero((template.role_weight(*roles) > 0.5).cpu().numpy()), count
         )
         hands = [pick(_HAND_POINTS, *(f"{part}{k}.{side}" for part in FINGERS for k in (1, 2, 3)), f"hand.{side}")

@@ -20,11 +20,11 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from ...body.kinematics import Kinematics, PosedJoints
+from ...body.sampling import farthest_points
 from ...body.template import SIDES, BodyTemplate
 from ..limbs import LEG, Limb, norm
 
@@ -308,7 +308,7 @@ def lowest_candidates(template: BodyTemplate) -> tuple[list[list[int]], list[lis
     vertices = _reference(template)
     feet = [foot[ConvexHull(vertices[foot]).vertices] for foot in _feet(template)]  # rigid, but for toes, which rest
     skin = np.flatnonzero((template.skin_weights > 0).any(1).cpu().numpy())
-    body = spread(vertices, skin, _BODY_POINTS) + template.fingertips[:, 0].tolist()
+    body = farthest_points(vertices, skin, _BODY_POINTS) + template.fingertips[:, 0].tolist()
     return [[vertex] for vertex in np.concatenate(feet).tolist()], [[vertex] for vertex in body]
 
 
@@ -320,19 +320,3 @@ def _feet(template: BodyTemplate) -> list[NDArray[np.intp]]:
 def _reference(template: BodyTemplate) -> Array:
     """[V, 3] of an average body in the reference pose."""
     return template.body(template.default_identity()).reference_vertices().double().cpu().numpy()
-
-
-def spread(vertices: Array, among: NDArray[np.intp], count: int, first: int = 0) -> list[int]:
-    """Vertices far from one another: each the farthest from those before (farthest point sampling).
-
-    Args:
-        vertices: [V, 3].
-        among: indices of those to choose from.
-        first: which of `among` to begin with.
-    """
-    points = torch.from_numpy(vertices[among])
-    chosen, distance = [int(first)], torch.full((len(among),), torch.inf, dtype=points.dtype)
-    for _ in range(min(count, len(among)) - 1):
-        distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(1))
-        chosen.append(int(distance.argmax()))
-    return among[chosen].tolist()
