@@ -61,7 +61,7 @@ const EVENTS = {
     if (film) $("film-name").dataset.there = "yes";
     if (name === "film") start();
   },
-  figures: showServerFigures,
+  statistics: showServerStatistics,
   keyframe: () => packer.startOver(),
   trouble: ({ text }) => trouble(text),
   refused: ({ text }) => trouble(text),
@@ -284,7 +284,7 @@ function showStatus(status) {
   $("status").classList.toggle("warn", status === "lost");
 }
 
-function showServerFigures({ stages, latency }) {
+function showServerStatistics({ stages, latency }) {
   $("stages").replaceChildren(
     ...stages.filter((name) => latency[name]?.p95 > 0).map((name) => {
       const row = document.createElement("tr");

@@ -89,7 +89,7 @@ export class Connection extends EventTarget {
   #received(data) {
     if (typeof data === "string") {
       const event = JSON.parse(data);
-      if (event.type === "figures") this.#tries = 0; // told after a second: this connection holds
+      if (event.type === "statistics") this.#tries = 0; // it came after a second, so the connection works
       this.#emit("event", event);
       return;
     }

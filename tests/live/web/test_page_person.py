@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
-from conftest import running
+from live_server import running
 from wiretap import LISTEN, PICTURES, exchanged
 
 from ram_avatar.core.progress import Silent
@@ -15,7 +15,7 @@ from ram_avatar.drivers.camera import tracker_maker
 from ram_avatar.drivers.driver import Status
 from ram_avatar.evaluation.control import detect_frames
 from ram_avatar.live.session.codecs import FrameDecoder
-from ram_avatar.live.studio import Studio
+from ram_avatar.live.session.pipeline_factory import PipelineFactory
 from ram_avatar.video import read_frames
 
 pytestmark = [
@@ -53,7 +53,7 @@ def _arms(landmarks) -> np.ndarray:
 def test_the_avatar_on_the_page_moves_as_the_person_before_the_camera(shared, person, avatar):
     """The detector finds the wrists of the avatar where it finds those of the person, frame for frame."""
     maker = tracker_maker(shared / "models" / "face_landmarker.task", None, Silent())
-    with Chromium(person) as browser, running(Studio(avatar, camera=maker)) as live:
+    with Chromium(person) as browser, running(PipelineFactory(avatar, camera=maker)) as live:
         tab = browser.tab()
         tab.call("Page.enable")
         tab.call("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
-from conftest import running, until
+from live_server import running, until
 from untrained_avatar import SIZE
 from wiretap import LISTEN, PICTURES, exchanged
 
@@ -22,8 +22,8 @@ from ram_avatar.live.protocol import (
     Status,
 )
 from ram_avatar.live.session.codecs import FrameDecoder
-from ram_avatar.live.studio import Studio
-from ram_avatar.live.web import host as hosting
+from ram_avatar.live.session.pipeline_factory import PipelineFactory
+from ram_avatar.live.web import hub
 from ram_avatar.video import read_frames
 
 pytestmark = [
@@ -84,14 +84,14 @@ def camera(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(avatars):
-    with running(Studio(avatars / "ada", camera=RedSquare)) as live:
+    with running(PipelineFactory(avatars / "ada", camera=RedSquare)) as live:
         yield live
 
 
 @pytest.fixture(autouse=True)
 def begin_anew(monkeypatch):
     """The next page finds the server as at its start at once."""
-    monkeypatch.setattr(hosting, "GRACE", 0.0)
+    monkeypatch.setattr(hub, "GRACE", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,8 @@ def blank(browser, server):
     made = browser.tab()
     yield made
     made.close()
-    until(lambda: server.app.state.host.page is None)
-    until(lambda: server.app.state.host._resting.done())
+    until(lambda: server.app.state.hub.page is None)
+    until(lambda: server.app.state.hub._reset_task.done())
 
 
 @pytest.fixture()
@@ -304,7 +304,7 @@ def test_the_bare_view_for_obs_has_nothing_behind_the_avatar(tab, browser, serve
     assert view.evaluate(f"{CORNER}[3]") < 8
     assert view.evaluate("getComputedStyle(document.body).backgroundColor") == "rgba(0, 0, 0, 0)"
     view.close()
-    until(lambda: not server.app.state.host._views)
+    until(lambda: not server.app.state.hub._views)
 
 
 def test_the_sliders_need_no_camera(tab):
@@ -376,25 +376,25 @@ def test_a_second_page_is_told_and_can_take_over(tab, browser, server):
     second.wait("document.body.dataset.state === 'idle'")
     tab.wait("document.querySelector('#card-title').textContent.includes('took over')")
     second.close()
-    until(lambda: server.app.state.host.page is None)
+    until(lambda: server.app.state.hub.page is None)
 
 
 def test_a_server_that_is_gone_is_told_and_found_again(avatars, browser):
     """As a network that drops; the camera goes on meanwhile, and so does the session afterwards."""
-    page, studio = browser.tab(), Studio(avatars / "ada", camera=RedSquare)
-    with running(studio) as live:
+    page, factory = browser.tab(), PipelineFactory(avatars / "ada", camera=RedSquare)
+    with running(factory) as live:
         page.open(live.url)
         page.wait("document.body.dataset.state === 'idle'")
         _start(page)
         _set(page, "#smoothing", 0.85)
-        until(lambda: live.app.state.host.settings.smoothing == 0.85)
+        until(lambda: live.app.state.hub.settings.smoothing == 0.85)
     page.wait("document.body.dataset.link === 'lost'")
     assert "still running" in page.wait("!card.hidden && document.querySelector('#card-text').textContent")
     before = page.evaluate("Number(picture.dataset.number)")
-    with running(studio, port=live.port) as again:
+    with running(factory, port=live.port) as again:
         page.wait("document.body.dataset.state === 'running' && document.querySelector('#card').hidden")
         page.wait(f"Number(picture.dataset.number) > {before + 3}")
-        until(lambda: again.app.state.host.settings.smoothing == 0.85)
+        until(lambda: again.app.state.hub.settings.smoothing == 0.85)
         page.close()
 
 
@@ -415,7 +415,7 @@ def test_no_camera_and_a_denied_one_are_told(server, camera, video, allow, words
         _click(page, "#card-other")  # by the sliders it goes on
         page.wait("document.body.dataset.state === 'running'")
         page.close()
-        until(lambda: server.app.state.host.page is None)
+        until(lambda: server.app.state.hub.page is None)
 
 
 # For everybody ----------------------------------------------------------------------------------------------
