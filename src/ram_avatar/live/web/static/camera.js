@@ -7,7 +7,7 @@ export class CameraTrouble extends Error {}
 const CAUSES = {
   NotAllowedError: "The camera is blocked. Allow it with the camera icon in the address bar, then press Start.",
   NotFoundError: "No camera found. Connect one and press Start, or drive the avatar with a video or the sliders.",
-  NotReadableError: "The camera is in use by another program. Close it, then press Start.",
+  NotReadableError: "Another program is using the camera. Close that program, then press Start.",
   AbortError: "The camera did not start. Reconnect it, then press Start.",
   OverconstrainedError: "This camera is not available. Choose another one, then press Start.",
 };
