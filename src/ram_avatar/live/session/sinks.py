@@ -76,15 +76,11 @@ class Outbox:
 
 
 class PageSink:
-    """Answers every frame of a page.
+    """Answers every frame of a page, with JPEG images at first."""
 
-    Args:
-        h264: encode images as H.264 instead of JPEG.
-    """
-
-    def __init__(self, outbox: Outbox, *, h264: bool = False):
+    def __init__(self, outbox: Outbox):
         self.outbox = outbox
-        self._encoder = ImageEncoder(h264)
+        self._encoder = ImageEncoder()
         self._status = Status.WAITING
         self.transparent = False  # send opacity, for a transparent background
 
