@@ -21,7 +21,7 @@ from ram_avatar.drivers.vmc import (
     VmcDriver,
     VmcReceiver,
 )
-from ram_avatar.live.studio import Studio, source_of
+from ram_avatar.live.session.pipeline_factory import PipelineFactory, source_of
 
 STILL = (0.0, 0.0, 0.0, 1.0)
 
@@ -155,8 +155,8 @@ def test_the_avatar_does_what_the_stream_says(template, avatar, receiver, monkey
 
 
 def test_a_studio_listens(avatars):
-    studio = Studio(avatars / "ada", source=VmcAddress("127.0.0.1", 0))
-    avatar, _ = studio.load("ada")
-    driver = studio.driver(avatar, "source")
+    factory = PipelineFactory(avatars / "ada", source=VmcAddress("127.0.0.1", 0))
+    avatar, _ = factory.load("ada")
+    driver = factory.driver(avatar, "source")
     assert isinstance(driver, VmcDriver) and driver.drive(None, 0.0).status == Status.WAITING
     driver.close()

@@ -40,20 +40,21 @@ def live(
 
     Nothing is recorded unless you record it on the page, and no image leaves this machine.
     """
-    from ..live.web.serving import Address, check_extra, listen, serve
+    from ..live.web.listening import Address, check_extra, listen
 
     check_extra()
     address = Address(host, port, token, certificate)
     listening = None if bench else listen(address)  # reports a port in use before seconds of loading
     from ..drivers.camera import tracker_maker
     from ..live.bench import measure
-    from ..live.studio import Studio, is_film, source_of
+    from ..live.session.pipeline_factory import PipelineFactory, is_film, source_of
+    from ..live.web.serving import serve
     from ..motion.formats.reading import ReadOptions
     from ..video import probe, rate_note
 
     with TerminalProgress() as progress:
         camera = tracker_maker(face.face_model, profile, progress)
-        studio = Studio(
+        factory = PipelineFactory(
             avatar,
             source=source_of(source),
             options=ReadOptions(joint_names, up, fps),
@@ -64,9 +65,9 @@ def live(
             marked=visible_mark,
             progress=progress,
         )
-        if isinstance(studio.source, Path) and is_film(studio.source) and (note := rate_note(probe(studio.source))):
+        if isinstance(factory.source, Path) and is_film(factory.source) and (note := rate_note(probe(factory.source))):
             progress.note(note)
-        if bench:
-            measure(studio, progress)
+        if listening is None:
+            measure(factory, progress)
         else:
-            serve(studio, address, listening, virtual_camera=virtual_camera, browser=browser, progress=progress)
+            serve(factory, address, listening, virtual_camera=virtual_camera, browser=browser, progress=progress)

@@ -1,11 +1,11 @@
-"""The whole way with nothing in the place of anything: a person before the camera of a real browser, the real detector
-and solver, an avatar on the page."""
+"""End to end without stand-ins: a person in front of a real browser's camera, the real detector and solver, and an
+avatar on the page."""
 
 import cv2
 import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
-from conftest import running
+from live_server import running
 from wiretap import LISTEN, PICTURES, exchanged
 
 from ram_avatar.core.progress import Silent
@@ -15,7 +15,7 @@ from ram_avatar.drivers.camera import tracker_maker
 from ram_avatar.drivers.driver import Status
 from ram_avatar.evaluation.control import detect_frames
 from ram_avatar.live.session.codecs import FrameDecoder
-from ram_avatar.live.studio import Studio
+from ram_avatar.live.session.pipeline_factory import PipelineFactory
 from ram_avatar.video import read_frames
 
 pytestmark = [
@@ -27,7 +27,7 @@ WRISTS, HIPS, SHOULDERS = [15, 16], [23, 24], [11, 12]
 
 @pytest.fixture(scope="module")
 def person(shared, tmp_path_factory):
-    """A real person's video as a camera's film."""
+    """A video of a real person, for the camera to play."""
     path = tmp_path_factory.mktemp("camera") / "person.mjpeg"
     with path.open("wb") as film:
         for frame in read_frames(shared / "videos" / "bedroom_dance.mp4"):
@@ -38,22 +38,22 @@ def person(shared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def avatar(capture, tmp_path_factory):
-    """The textured template of the built-in performer, 256 pixels."""
+    """An untrained avatar of the built-in performer, 256 pixels."""
     folder = tmp_path_factory.mktemp("people") / "performer"
     train(capture, folder, TrainOptions(preset="lite", instant=True))
     return folder
 
 
 def _arms(landmarks) -> np.ndarray:
-    """[4] where the wrists are from the hips, in lengths of the trunk."""
+    """Return the wrists relative to the hips, [4], in units of the trunk's length."""
     hips, shoulders = landmarks.pose[HIPS].mean(0), landmarks.pose[SHOULDERS].mean(0)
     return ((landmarks.pose[WRISTS] - hips) / np.linalg.norm(hips - shoulders)).ravel()
 
 
-def test_the_avatar_on_the_page_moves_as_the_person_before_the_camera(shared, person, avatar):
-    """The detector finds the wrists of the avatar where it finds those of the person, frame for frame."""
+def test_the_avatar_on_the_page_follows_the_person(shared, person, avatar):
+    """The detector finds the avatar's wrists where it finds the person's, frame by frame."""
     maker = tracker_maker(shared / "models" / "face_landmarker.task", None, Silent())
-    with Chromium(person) as browser, running(Studio(avatar, camera=maker)) as live:
+    with Chromium(person) as browser, running(PipelineFactory(avatar, camera=maker)) as live:
         tab = browser.tab()
         tab.call("Page.enable")
         tab.call("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)
@@ -74,5 +74,5 @@ def test_the_avatar_on_the_page_moves_as_the_person_before_the_camera(shared, pe
     both = [(_arms(a), _arms(b)) for a, b in zip(people, avatars, strict=True) if a.found and b.found]
     assert len(both) > 25
     wanted, made = (np.array(side) for side in zip(*both, strict=True))
-    assert wanted.std(0).max() > 0.3  # the arms do move
+    assert wanted.std(0).max() > 0.3  # the arms move at all
     assert np.corrcoef((wanted - wanted.mean(0)).ravel(), (made - made.mean(0)).ravel())[0, 1] > 0.8

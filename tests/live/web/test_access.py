@@ -10,14 +10,12 @@ import pytest
 
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.progress import Silent
-from ram_avatar.live.web.access import (
-    Access,
-    RateLimit,
-    is_loopback,
-    reachable_address,
-)
+from ram_avatar.live.web.access import Access
+from ram_avatar.live.web.addresses import is_loopback, reachable_address
 from ram_avatar.live.web.certificate import check_certificate, fingerprint, own_certificate
-from ram_avatar.live.web.serving import Address, grant, listen
+from ram_avatar.live.web.listening import Address, listen
+from ram_avatar.live.web.rate_limit import RateLimit
+from ram_avatar.live.web.serving import grant
 
 HERE = Access("127.0.0.1", 8642)
 AWAY = Access("0.0.0.0", 8642, "sesame", tls=True)
@@ -30,18 +28,18 @@ AWAY = Access("0.0.0.0", 8642, "sesame", tls=True)
         *[(name, False) for name in ("0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org", "")],
     ],
 )
-def test_loopback(host, local):
+def test_loopback_addresses_are_recognized(host, local):
     assert is_loopback(host) is local
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8642", "localhost:8642", "[::1]:8642", "localhost"])
-def test_the_machine_itself_is_let_in(host):
+def test_names_of_this_machine_are_accepted(host):
     assert HERE.refusal({"host": host}, {}, from_page=False) is None
 
 
 @pytest.mark.parametrize("host", ["evil.example:8642", "127.0.0.1.evil.example", "192.168.1.5:8642", "", None])
-def test_another_name_that_was_pointed_at_this_machine_is_not(host):
-    """DNS rebinding: a page of evil.example reaches 127.0.0.1, but the browser says whom it asked for."""
+def test_other_names_that_point_at_this_machine_are_refused(host):
+    """DNS rebinding: a page of evil.example reaches 127.0.0.1, but the browser sends evil.example as Host."""
     headers = {} if host is None else {"host": host}
     assert HERE.refusal(headers, {}, from_page=False)
 
@@ -59,19 +57,19 @@ def test_another_name_that_was_pointed_at_this_machine_is_not(host):
         (None, False),
     ],
 )
-def test_only_pages_of_this_server_may_open_the_websocket(origin, fine):
+def test_only_pages_of_this_server_may_open_a_websocket(origin, fine):
     headers = {"host": "localhost:8642"} | ({} if origin is None else {"origin": origin})
     assert (HERE.refusal(headers, {}, from_page=True) is None) is fine
 
 
 @pytest.mark.parametrize(("given", "fine"), [("sesame", True), ("Sesame", False), ("", False), (None, False)])
-def test_elsewhere_a_token_is_asked_for(given, fine):
+def test_a_token_is_required_beyond_loopback(given, fine):
     cookies = {} if given is None else {AWAY.cookie: given}
     assert (AWAY.refusal({"host": "192.168.1.5:8642"}, cookies, from_page=False) is None) is fine
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.168.1.5"])
-def test_a_refusal_never_holds_the_key(host):
+def test_a_refusal_never_contains_the_token(host):
     access = Access(host, 8642, "sesame")
     for headers in ({}, {"host": "evil.example"}, {"host": f"{host}:8642"}, {"host": f"{host}:8642", "origin": "null"}):
         for cookies in ({}, {access.cookie: "wrong"}):
@@ -87,7 +85,7 @@ def test_the_link_carries_the_token():
     assert "0.0.0.0" not in AWAY.link and reachable_address("0.0.0.0")
 
 
-def test_a_rate_is_held():
+def test_the_rate_limit_holds():
     slow, quick = RateLimit(rate=0.001, burst=5), RateLimit(rate=1e9, burst=5)
     assert sum(slow.allows() for _ in range(100)) == 5
     assert sum(quick.allows() for _ in range(100)) == 100
@@ -95,10 +93,10 @@ def test_a_rate_is_held():
 
 class Notes(Silent):
     def __init__(self):
-        self.told = []
+        self.notes = []
 
     def note(self, text):
-        self.told.append(text)
+        self.notes.append(text)
 
 
 @pytest.fixture()
@@ -112,27 +110,27 @@ def test_loopback_needs_neither_token_nor_certificate():
     assert access.token is None and certificate is None and not access.tls
 
 
-def test_any_other_address_gets_both(cache):
+def test_any_other_address_gets_a_token_and_a_certificate(cache):
     notes = Notes()
     access, certificate = grant(Address(host="0.0.0.0"), 8642, notes)
     assert len(access.token) >= 20 and access.tls and certificate.parent == cache
     assert grant(Address(host="0.0.0.0"), 8642, notes)[0].token != access.token
     assert grant(Address(host="0.0.0.0", token="mine"), 8642, notes)[0].token == "mine"
-    assert fingerprint(certificate) in notes.told[0]
+    assert fingerprint(certificate) in notes.notes[0]
 
 
-def test_the_own_certificate_is_kept_and_only_the_user_can_read_it(cache):
+def test_the_own_certificate_is_kept_and_private(cache):
     made = own_certificate("192.168.1.5")
     assert stat.S_IMODE(os.stat(made).st_mode) == 0o600
     first = fingerprint(made)
     assert fingerprint(own_certificate("192.168.1.5")) == first
-    assert fingerprint(own_certificate("192.168.1.6")) != first  # another address wants another
+    assert fingerprint(own_certificate("192.168.1.6")) != first  # it names the address
     assert [p.name for p in cache.iterdir()] == [made.name]
     check_certificate(made)
 
 
-def test_the_own_certificate_holds_for_its_address(cache):
-    """A real handshake that checks the name, against this one certificate."""
+def test_the_own_certificate_is_valid_for_its_address(cache):
+    """In a real handshake that trusts only this certificate and checks the name."""
     made = own_certificate("localhost")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(made)
@@ -152,7 +150,7 @@ def test_the_own_certificate_holds_for_its_address(cache):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no pem", "certificate alone"])
-def test_a_certificate_that_is_no_good_is_told(cache, tmp_path, content):
+def test_an_invalid_certificate_is_rejected(cache, tmp_path, content):
     path = tmp_path / "cert.pem"
     if content == "certificate alone":
         content = own_certificate("localhost").read_bytes().split(b"-----BEGIN CERTIFICATE")[1]
@@ -163,7 +161,7 @@ def test_a_certificate_that_is_no_good_is_told(cache, tmp_path, content):
         check_certificate(path)
 
 
-def test_a_port_in_use_is_told():
+def test_a_port_in_use_is_reported():
     taken = listen(Address(port=0))
     port = taken.getsockname()[1]
     with pytest.raises(UserError, match=f"port {port} is in use.*--port"):
@@ -179,13 +177,13 @@ def test_a_port_in_use_is_told():
         ("127.0.0.1", 99999, "99999"),
     ],
 )
-def test_an_address_that_cannot_be_is_told(host, port, cause):
+def test_an_invalid_address_is_reported(host, port, cause):
     with pytest.raises(UserError, match=cause):
         listen(Address(host, port))
 
 
-def test_without_its_packages_the_extra_is_named():
-    """In a process where starlette is not to be found."""
+def test_a_missing_package_is_reported_with_its_extra():
+    """In a process that cannot find starlette."""
     script = (
         "import sys, importlib.util as u\n"
         "find = u.find_spec\n"
@@ -198,7 +196,7 @@ def test_without_its_packages_the_extra_is_named():
     assert done.stderr.count("\n") == 1
 
 
-def test_listening_is_on_loopback_by_default():
+def test_the_server_listens_on_loopback_by_default():
     from ram_avatar.cli.main import live
 
     assert live.__defaults__ is not None and Address().host == "127.0.0.1"

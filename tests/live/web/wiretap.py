@@ -1,10 +1,10 @@
-"""What a page and the server say to each other, overheard in the page."""
+"""Records what a page and the server exchange, within the page."""
 
 from base64 import b64decode
 
 from ram_avatar.live.protocol import Answer, CameraFrame, Coding
 
-# Keeps what goes up and what comes down, by the number of the frame.
+# Keeps the messages of both directions, by frame number.
 LISTEN = """
   window.sent = {}; window.got = {};
   const number = (message) => new DataView(message.buffer).getUint32(4, true);
@@ -26,12 +26,12 @@ LISTEN = """
 """
 
 
-# How many of the answers hold a picture: without one they are a few hundred bytes.
+# How many answers hold an image; those without are a few hundred bytes.
 PICTURES = "Object.values(got).filter((message) => message.length > 1500).length"
 
 
 def exchanged(tab) -> list[tuple[CameraFrame, Answer]]:
-    """Camera frames that went up, each with the picture that came back for it."""
+    """Return the camera frames that were sent, each with the answer that holds its image."""
     sent, got = (tab.evaluate(f"({{...{name}}})") for name in ("sent", "got"))
     pairs = [(CameraFrame.unpack(b64decode(sent[n])), Answer.unpack(b64decode(got[n]))) for n in sent if n in got]
     return [(up, down) for up, down in pairs if Coding.NONE not in (up.coding, down.coding)]

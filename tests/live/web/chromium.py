@@ -1,4 +1,4 @@
-"""A real Chromium, headless, driven by the DevTools protocol over a websocket."""
+"""Headless Chromium, controlled by the DevTools protocol over a websocket."""
 
 import base64
 import json
@@ -37,12 +37,12 @@ class Tab:
         return made["result"].get("value")
 
     def wait(self, expression: str, timeout: float = 60.0):
-        """The first true value of an expression."""
+        """Return the first true value of an expression."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
             try:
                 value = self.evaluate(expression)
-            except RuntimeError:  # the page is between two documents
+            except RuntimeError:  # the page is being replaced
                 value = None
             if value:
                 return value
@@ -71,8 +71,8 @@ class Chromium:
     """`with Chromium(video) as browser: tab = browser.tab()`.
 
     Args:
-        video: a .y4m or .mjpeg file that its only camera shows, over and over; None for no camera at all.
-        allow: whether the person allows the camera; False denies it.
+        video: a .y4m or .mjpeg file that its only camera plays in a loop; None for no camera.
+        allow: whether to allow the camera or deny it.
     """
 
     def __init__(self, video: Path | None, *, allow: bool = True):
@@ -114,7 +114,7 @@ class Chromium:
             if path.is_file() and len(lines := path.read_text().splitlines()) == 2:
                 return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
             if self._process.poll() is not None:
-                raise RuntimeError(f"chromium ended at once with code {self._process.returncode}")
+                raise RuntimeError(f"chromium exited with code {self._process.returncode}")
             time.sleep(0.05)
         raise TimeoutError("chromium did not start within a minute")
 
@@ -133,7 +133,7 @@ class Chromium:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, target, session)
-        tab.call("Page.bringToFront")  # what is behind another tab is hidden, and slow
+        tab.call("Page.bringToFront")  # background tabs are hidden and throttled
         return tab
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The real page in a real browser: a headless Chromium whose camera is a film."""
+"""The real page in a real browser: headless Chromium, whose camera plays a video."""
 
 import json
 import time
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from chromium import CHROMIUM, Chromium
-from conftest import running, until
+from live_server import running, until
 from untrained_avatar import SIZE
 from wiretap import LISTEN, PICTURES, exchanged
 
@@ -22,8 +22,8 @@ from ram_avatar.live.protocol import (
     Status,
 )
 from ram_avatar.live.session.codecs import FrameDecoder
-from ram_avatar.live.studio import Studio
-from ram_avatar.live.web import host as hosting
+from ram_avatar.live.session.pipeline_factory import PipelineFactory
+from ram_avatar.live.web import hub
 from ram_avatar.video import read_frames
 
 pytestmark = [
@@ -31,15 +31,15 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)"),
 ]
 
-WIDTH, HEIGHT, RATE, PERIOD = 160, 120, 20, 80  # of the camera's film; frames a second; frames
-RAISED, SWING = 0.4, 1.1  # radians that the arm is always up, and goes up
+WIDTH, HEIGHT, RATE, PERIOD = 160, 120, 20, 80  # of the camera's video; frames per second; frames
+RAISED, SWING = 0.4, 1.1  # of the arm, radians: the minimum, and the range
 
 
 CORNER = "picture.getContext('2d').getImageData(3, 3, 1, 1).data"
 
 
 class RedSquare:
-    """Follows a red square: the higher it is in the picture, the higher goes the avatar's arm."""
+    """Follows a red square: the higher it is in the image, the higher the avatar's arm."""
 
     takes_long = True
 
@@ -68,7 +68,7 @@ class RedSquare:
 
 @pytest.fixture(scope="module")
 def camera(tmp_path_factory):
-    """A film of a red square that goes up and down on the left of the picture, 20 frames a second."""
+    """A video of a red square that moves up and down on the left side of the image."""
     path = tmp_path_factory.mktemp("camera") / "square.mjpeg"
     with av.open(str(path), "w", format="mjpeg") as film:
         stream = film.add_stream("mjpeg", rate=RATE, options={"q:v": "3"})
@@ -84,14 +84,14 @@ def camera(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(avatars):
-    with running(Studio(avatars / "ada", camera=RedSquare)) as live:
+    with running(PipelineFactory(avatars / "ada", camera=RedSquare)) as live:
         yield live
 
 
 @pytest.fixture(autouse=True)
-def begin_anew(monkeypatch):
-    """The next page finds the server as at its start at once."""
-    monkeypatch.setattr(hosting, "GRACE", 0.0)
+def no_grace_period(monkeypatch):
+    """Reset the server as soon as a page disconnects."""
+    monkeypatch.setattr(hub, "GRACE", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -102,17 +102,17 @@ def browser(camera):
 
 @pytest.fixture()
 def blank(browser, server):
-    """A tab for the page of the server; it is closed and forgotten, however the test ends."""
+    """An empty tab. It is closed, and its page forgotten, however the test ends."""
     made = browser.tab()
     yield made
     made.close()
-    until(lambda: server.app.state.host.page is None)
-    until(lambda: server.app.state.host._resting.done())
+    until(lambda: server.app.state.hub.page is None)
+    until(lambda: server.app.state.hub._reset_task.done())
 
 
 @pytest.fixture()
 def tab(blank, server):
-    """The page, ready."""
+    """A tab with the page, ready to start."""
     blank.open(server.url)
     blank.wait("document.body.dataset.state === 'idle'")
     return blank
@@ -128,7 +128,7 @@ def _start(tab) -> None:
 
 
 def _set(tab, selector: str, value) -> None:
-    """Move a slider or choose in a list, as a user would."""
+    """Move a slider or choose from a list, as a user would."""
     tab.evaluate(
         f"{{ const e = document.querySelector({json.dumps(selector)}); e.value = {json.dumps(value)};"
         "for (const kind of ['input', 'change']) e.dispatchEvent(new Event(kind, { bubbles: true })); }"
@@ -136,30 +136,30 @@ def _set(tab, selector: str, value) -> None:
 
 
 def _pixels(tab) -> np.ndarray:
-    """The avatar's canvas, [H, W, 4]."""
+    """Return the avatar's canvas, [H, W, 4]."""
     data = tab.evaluate("Array.from(picture.getContext('2d').getImageData(0, 0, picture.width, picture.height).data)")
     height = tab.evaluate("picture.height")
     return np.array(data, np.uint8).reshape(height, -1, 4)
 
 
 def _top(mask: np.ndarray) -> float:
-    """The height of the topmost pixel, as a share of the picture's."""
+    """Return the row of the topmost pixel, relative to the height of the image."""
     return np.nonzero(mask.any(1))[0].min(initial=len(mask)) / len(mask)
 
 
-def test_the_avatar_on_the_page_moves_as_the_camera_does(blank, server):
-    """Its hand is as high as the square is in the very frame that it was made for."""
+def test_the_avatar_on_the_page_follows_the_camera(blank, server):
+    """In each image, its hand is as high as the square in the camera frame that the image answers."""
     tab = blank
     tab.call("Page.enable")
     tab.call("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)
     tab.open(server.url)
     tab.wait("document.body.dataset.state === 'idle'")
-    _click(tab, "#mirror")  # the arm on the right of the picture is the left one, as it is
+    _click(tab, "#mirror")  # without a mirror, the left arm is on the right of the image
     tab.wait("document.querySelector('#mirror').getAttribute('aria-pressed') === 'false'")
     _start(tab)
-    time.sleep(PERIOD / RATE)  # the whole way of the square, however fast the machine is
+    time.sleep(PERIOD / RATE)  # one period of the square, however fast the machine is
     tab.wait(f"{PICTURES} > 40", 120)
-    _click(tab, "#start")  # stop: what is shown now stays
+    _click(tab, "#start")  # stop: the latest image stays
     time.sleep(1.0)
     decode, square, hand, shown = FrameDecoder(), [], [], {}
     for up, down in exchanged(tab):
@@ -169,25 +169,25 @@ def test_the_avatar_on_the_page_moves_as_the_camera_does(blank, server):
         hand.append(_top(shown[down.number][:, round(0.86 * SIZE) :, 0] > 120))
     assert len(square) > 20 and np.ptp(square) > 0.4 and np.ptp(hand) > 0.12
     assert np.corrcoef(square, hand)[0, 1] > 0.9
-    # And the page shows the last one of them.
+    # The page shows the latest of them.
     last = shown[max(shown)].astype(int)
     assert tab.evaluate("Number(picture.dataset.number)") in shown
     assert np.abs(_pixels(tab)[..., :3] - last).mean() < 2
 
 
-def test_the_page_tells_how_it_goes(tab):
+def test_the_page_shows_statistics(tab):
     _start(tab)
-    tab.wait("document.querySelector('[data-figure=p95]').textContent !== '–'")
-    told = tab.evaluate(
-        "Object.fromEntries([...document.querySelectorAll('[data-figure]')]"
-        ".map((e) => [e.dataset.figure, e.textContent]))"
+    tab.wait("document.querySelector('[data-statistic=p95]').textContent !== '–'")
+    shown = tab.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('[data-statistic]')]"
+        ".map((e) => [e.dataset.statistic, e.textContent]))"
     )
-    assert float(told["fps"]) > 1 and told["p50"].endswith(" ms") and int(told["dropped"]) >= 0
+    assert float(shown["fps"]) > 1 and shown["p50"].endswith(" ms") and int(shown["dropped"]) >= 0
     stages = tab.evaluate("[...document.querySelectorAll('#stages th')].map((e) => e.textContent)")
     assert {"detect", "render", "encode"} <= set(stages) <= set(STAGES)
 
 
-def test_the_body_is_drawn_over_the_camera(tab):
+def test_the_tracked_body_is_drawn_over_the_camera(tab):
     _start(tab)
     drawn = (
         "overlay.getContext('2d').getImageData(0, 0, overlay.width || 1, overlay.height || 1).data.some((v) => v > 0)"
@@ -195,7 +195,7 @@ def test_the_body_is_drawn_over_the_camera(tab):
     tab.wait(drawn)
 
 
-def test_h264_carries_it_where_the_browser_can(tab):
+def test_h264_works_if_the_browser_supports_it(tab):
     if not tab.evaluate("import('./codecs.js').then((m) => m.canH264())"):
         pytest.skip("this chromium has no H.264 encoder")
     _start(tab)
@@ -208,8 +208,7 @@ def test_h264_carries_it_where_the_browser_can(tab):
     tab.wait(f"Number(picture.dataset.number) > {before + 5}")
 
 
-def test_the_page_packs_and_unpacks_as_the_server_does(tab):
-    """Two programs in two languages, one protocol."""
+def test_the_page_and_the_server_speak_the_same_protocol(tab):
     packed = tab.evaluate(
         "import('./protocol.js').then(({ packFrame, CODING }) => "
         "Array.from(packFrame(4000000000, 1234.5, CODING.jpeg, new Uint8Array([7, 8, 9]).buffer)))"
@@ -240,8 +239,8 @@ def test_the_page_packs_and_unpacks_as_the_server_does(tab):
     assert got["timings"][STAGES.index("render")] == 12.5
 
 
-def test_frames_go_up_as_far_apart_as_the_server_needs_them(tab):
-    """One at a time until its pace is known; sooner where no frame waits, later where they do or are dropped."""
+def test_the_page_paces_frames_to_the_server(tab):
+    """One at a time until its pace is known; faster if no frame waits, slower if frames wait or are dropped."""
 
     def answer(number: int, wait: float, dropped: bool = False) -> str:
         timings = {"wait": wait, "detect": 60.0, "render": 40.0}
@@ -257,22 +256,22 @@ def test_frames_go_up_as_far_apart_as_the_server_needs_them(tab):
           connection.connect();
           socket.onopen();
           const receive = (bytes) => socket.onmessage({ data: new Uint8Array(bytes).buffer });
-          // Milliseconds from a frame that is sent now until the next one may be.
-          const apart = (number) => {
+          // Milliseconds from sending a frame until the next one may be sent.
+          const interval = (number) => {
             connection.reserve(number);
             const sent = now;
             while (!connection.ready && now - sent < 3000) now += 1;
             return now - sent;
           };
-          const seen = [apart(1)];
+          const seen = [interval(1)];
           receive(FIRST);
-          seen.push(apart(2));
+          seen.push(interval(2));
           receive(EARLY);
-          seen.push(apart(3));
+          seen.push(interval(3));
           receive(LATE);
-          seen.push(apart(4));
+          seen.push(interval(4));
           receive(DROPPED);
-          seen.push(apart(5));
+          seen.push(interval(5));
           [window.WebSocket, performance.now] = [plain, clock];
           return seen;
         })""".replace("FIRST", answer(1, 2.0))
@@ -283,19 +282,19 @@ def test_frames_go_up_as_far_apart_as_the_server_needs_them(tab):
     assert ready == [3000, 101, 96, 126, 138]
 
 
-def test_backgrounds(tab):
+def test_the_background_can_be_chosen(tab):
     _start(tab)
     _set(tab, "#colour", "#ff0000")
     tab.wait(f"{CORNER}[0] > 220")
     _click(tab, "[name=background][value=transparent]")
     tab.wait(f"{CORNER}[3] < 8")
     shown = _pixels(tab)
-    assert shown[50, 64, 3] > 240 and shown[50, 64, :3].mean() > 150  # the body is still there
+    assert shown[50, 64, 3] > 240 and shown[50, 64, :3].mean() > 150  # the body is still visible
     _click(tab, "[name=background][value=captured]")
     tab.wait(f"{CORNER}[3] === 255")
 
 
-def test_the_bare_view_for_obs_has_nothing_behind_the_avatar(tab, browser, server):
+def test_the_view_for_obs_has_a_transparent_background(tab, browser, server):
     _start(tab)
     view = browser.tab()
     view.open(server.url + "view")
@@ -304,10 +303,10 @@ def test_the_bare_view_for_obs_has_nothing_behind_the_avatar(tab, browser, serve
     assert view.evaluate(f"{CORNER}[3]") < 8
     assert view.evaluate("getComputedStyle(document.body).backgroundColor") == "rgba(0, 0, 0, 0)"
     view.close()
-    until(lambda: not server.app.state.host._views)
+    until(lambda: not server.app.state.hub._views)
 
 
-def test_the_sliders_need_no_camera(tab):
+def test_the_sliders_work_without_a_camera(tab):
     _click(tab, "[name=driver][value=sliders]")
     _start(tab)
     assert tab.evaluate("document.querySelector('#preview').hidden")
@@ -336,7 +335,7 @@ def test_a_recording_is_downloaded(tab, browser):
         assert "Generated by RAM-Avatar" in container.metadata["comment"]
 
 
-def test_an_uploaded_picture_is_the_background(tab, tmp_path):
+def test_an_uploaded_image_becomes_the_background(tab, tmp_path):
     cv2.imwrite(str(tmp_path / "blue.png"), np.full((20, 20, 3), (200, 0, 0), np.uint8))  # BGR
     _start(tab)
     root = tab.call("DOM.getDocument")["root"]["nodeId"]
@@ -352,19 +351,19 @@ def test_an_uploaded_picture_is_the_background(tab, tmp_path):
 # Troubles ---------------------------------------------------------------------------------------------------
 
 
-def test_an_unplugged_camera_is_told_and_start_works_again(tab):
+def test_a_disconnected_camera_is_reported_and_can_be_started_again(tab):
     _start(tab)
     tab.evaluate(
         "{ const track = document.querySelector('#video').srcObject.getVideoTracks()[0];"
         "track.stop(); track.dispatchEvent(new Event('ended')); }"
     )
     tab.wait("document.body.dataset.state === 'idle'")
-    assert "camera is gone" in tab.evaluate("document.querySelector('#trouble-text').textContent")
+    assert "camera was disconnected" in tab.evaluate("document.querySelector('#trouble-text').textContent")
     _start(tab)
     assert tab.evaluate("document.querySelector('#trouble').hidden")
 
 
-def test_a_second_page_is_told_and_can_take_over(tab, browser, server):
+def test_a_second_page_is_refused_but_can_take_over(tab, browser, server):
     _start(tab)
     second = browser.tab()
     second.open(server.url)
@@ -376,52 +375,52 @@ def test_a_second_page_is_told_and_can_take_over(tab, browser, server):
     second.wait("document.body.dataset.state === 'idle'")
     tab.wait("document.querySelector('#card-title').textContent.includes('took over')")
     second.close()
-    until(lambda: server.app.state.host.page is None)
+    until(lambda: server.app.state.hub.page is None)
 
 
-def test_a_server_that_is_gone_is_told_and_found_again(avatars, browser):
-    """As a network that drops; the camera goes on meanwhile, and so does the session afterwards."""
-    page, studio = browser.tab(), Studio(avatars / "ada", camera=RedSquare)
-    with running(studio) as live:
+def test_the_page_reconnects_after_the_server_was_gone(avatars, browser):
+    """As after a network failure: the camera keeps running, and the session continues."""
+    page, factory = browser.tab(), PipelineFactory(avatars / "ada", camera=RedSquare)
+    with running(factory) as live:
         page.open(live.url)
         page.wait("document.body.dataset.state === 'idle'")
         _start(page)
         _set(page, "#smoothing", 0.85)
-        until(lambda: live.app.state.host.settings.smoothing == 0.85)
+        until(lambda: live.app.state.hub.settings.smoothing == 0.85)
     page.wait("document.body.dataset.link === 'lost'")
     assert "still running" in page.wait("!card.hidden && document.querySelector('#card-text').textContent")
     before = page.evaluate("Number(picture.dataset.number)")
-    with running(studio, port=live.port) as again:
+    with running(factory, port=live.port) as again:
         page.wait("document.body.dataset.state === 'running' && document.querySelector('#card').hidden")
         page.wait(f"Number(picture.dataset.number) > {before + 3}")
-        until(lambda: again.app.state.host.settings.smoothing == 0.85)
+        until(lambda: again.app.state.hub.settings.smoothing == 0.85)
         page.close()
 
 
 @pytest.mark.parametrize(
-    ("video", "allow", "words"), [(None, True, "No camera was found"), ("film", False, "camera is blocked")]
+    ("video", "allow", "words"), [(None, True, "No camera found"), ("film", False, "camera is blocked")]
 )
-def test_no_camera_and_a_denied_one_are_told(server, camera, video, allow, words):
+def test_a_missing_or_denied_camera_is_reported(server, camera, video, allow, words):
     with Chromium(camera if video else None, allow=allow) as browser:
         page = browser.tab()
         page.open(server.url)
         page.wait("document.body.dataset.state === 'idle'")
         _click(page, "#start")
-        told = page.wait(
+        shown = page.wait(
             "!document.querySelector('#trouble').hidden && document.querySelector('#trouble-text').textContent"
         )
-        assert words in told
+        assert words in shown
         assert page.evaluate("document.body.dataset.state") == "idle"
-        _click(page, "#card-other")  # by the sliders it goes on
+        _click(page, "#card-other")  # the sliders still work
         page.wait("document.body.dataset.state === 'running'")
         page.close()
-        until(lambda: server.app.state.host.page is None)
+        until(lambda: server.app.state.hub.page is None)
 
 
-# For everybody ----------------------------------------------------------------------------------------------
+# Accessibility ---------------------------------------------------------------------------------------------
 
 
-def test_everything_has_a_name_and_is_reached_by_keyboard(tab):
+def test_all_controls_have_names_and_are_reachable_by_keyboard(tab):
     tab.size(1440, 900)
     nameless = tab.evaluate(
         """[...document.querySelectorAll("button, input, select, canvas, summary, [role=radiogroup]")]
@@ -444,7 +443,7 @@ def test_everything_has_a_name_and_is_reached_by_keyboard(tab):
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1440, 900), (844, 390)])
-def test_nothing_sticks_out_of_the_screen(tab, width, height):
+def test_the_page_fits_the_screen(tab, width, height):
     tab.size(width, height)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     for part in ("#start", "#mirror", "#record", ".frame", "#card-button"):
@@ -453,7 +452,7 @@ def test_nothing_sticks_out_of_the_screen(tab, width, height):
     assert tab.evaluate("document.querySelector('#start').getBoundingClientRect().bottom") <= height + 0.5
 
 
-def test_on_a_phone_the_settings_are_a_sheet_that_takes_and_gives_back_the_focus(tab):
+def test_on_a_phone_the_settings_sheet_takes_and_returns_the_focus(tab):
     tab.size(390, 844)
     tab.wait("document.querySelector('#panel').inert")
     _click(tab, "#open-panel")
@@ -467,7 +466,7 @@ def test_on_a_phone_the_settings_are_a_sheet_that_takes_and_gives_back_the_focus
     )
 
 
-def test_who_wants_no_motion_gets_none(tab):
+def test_reduced_motion_is_respected(tab):
     tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
     assert tab.evaluate("parseFloat(getComputedStyle(document.querySelector('.spinner')).animationDuration)") < 0.001
     tab.call("Emulation.setEmulatedMedia", features=[])
