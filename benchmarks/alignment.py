@@ -51,6 +51,7 @@ from ram_avatar.motion.pose_features import (
     to_features,
 )
 from ram_avatar.synthetic.laboratory import synthesize
+from ram_avatar.synthetic.options import SynthOptions
 
 KINDS = {"kicks": "kick", "runs": "run", "slashes": "slash", "dances": "dance"}
 ENDS = {"wrists": ("wrist.L", "wrist.R"), "ankles": ("foot.L", "foot.R")}
@@ -257,7 +258,9 @@ def judge_pictures(wanted: Arguments, drivers: dict[str, list[Motion]], scratch:
             path = scratch / f"{kind} {way}.npz"
             shown.save(path)
             size, seed = known.camera.width, known.report["performer_seed"]
-            truth = synthesize(scratch / f"{kind} {way}", motion=path, size=size, seed=seed, progress=progress)
+            truth = synthesize(
+                scratch / f"{kind} {way}", SynthOptions(motion=str(path), size=size, seed=seed), progress=progress
+            )
             errors[way] = judge_frames(avatar, truth, slice(None), known, judge, progress).avatar["st_lpips_person"]
         rows.append((kind, str(len(aligned[middle])), *(f"{errors[way].mean():.4f}" for way in ways)))
     return (

@@ -21,9 +21,10 @@ from ram_avatar.core.errors import UserError
 from ram_avatar.drivers.identity_learning import LOOKS, SPACING, BuildLearner
 from ram_avatar.motion.motion import PARTS, Frame, Motion
 from ram_avatar.motion.retargeting.retarget import Person, Retargeter
-from ram_avatar.tracking.correspondence import FACE_ROWS, Correspondence
+from ram_avatar.tracking.correspondence import Correspondence
 from ram_avatar.tracking.detection.expressions import ExpressionNet, find_model
-from ram_avatar.tracking.detection.landmarks import HolisticDetector, Landmarks
+from ram_avatar.tracking.detection.landmarks import Landmarks
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE, HolisticDetector
 from ram_avatar.tracking.observations import Observations, observe
 from ram_avatar.tracking.offline.fitting import fit
 from ram_avatar.tracking.online.smoothing import MotionFilter
@@ -68,7 +69,7 @@ class Judge:
 
     def __init__(self, template: BodyTemplate, seen: Observations, camera: Camera):
         self._template, self._seen, self._camera = template, seen, camera
-        self._map = Correspondence.load(template)
+        self._map = Correspondence.load(template, MEDIAPIPE)
         self._points = template.points(self._map.regressor)
         self._ends = [template.joint_of(role) for role in ENDS]
 
@@ -82,7 +83,7 @@ class Judge:
             (self._map.pose_joints(joints, posed.turns), seen.pose[:, self._map.joint_landmarks]),
             (hand("left"), seen.left_hand[..., :2]),
             (hand("right"), seen.right_hand[..., :2]),
-            (posed.vertices[:, FACE_ROWS], seen.face[..., :2]),
+            (posed.vertices[:, self._map.face_rows], seen.face[..., :2]),
         )
         figures = []
         for part, (made, wanted) in zip(PARTS, pairs, strict=False):
@@ -122,7 +123,7 @@ def followed(
     settings: SolverSettings,
     clock: Callable | None = None,
 ) -> Motion:
-    solver = LiveSolver(template, identity, Camera.default(info.width, info.height), settings)
+    solver = LiveSolver(template, identity, Camera.default(info.width, info.height), MEDIAPIPE, settings)
     clock = clock or Clock()
     frames: list[Frame] = []
     for index, landmarks in enumerate(clip):

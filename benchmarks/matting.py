@@ -27,12 +27,13 @@ from machine import describe, table
 
 from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.cli.terminal import TerminalProgress
+from ram_avatar.core.progress import follow
 from ram_avatar.rendering.compositing import BackgroundPlate
 from ram_avatar.rendering.shading import shaded
 from ram_avatar.synthetic.choreography import PERFORMANCES
 from ram_avatar.synthetic.performances import performance
 from ram_avatar.synthetic.performer import Performer
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 from ram_avatar.tracking.matting.mattes import (
     LARGE,
     SMALL,
@@ -106,14 +107,14 @@ def film(
     truths = []
     with VideoWriter(path, width, height, FPS) as video:
         motion = performance(name, template, wanted.frames, FPS)
-        step = partial(progress.step, f"Filming: {name}")
-        for picture, truth in performer.render_with_masks(motion, SIZE, step):
+        rendered = performer.render_with_masks(motion, SIZE)
+        for picture, truth in follow(rendered, progress, f"Filming: {name}", len(motion)):
             video.write(picture)
             truths.append(truth)
     with closing(HolisticDetector()) as detector:
         landmarks = [detector.detect(frame) for frame in read_frames(path)]
     observations = observe(landmarks, width, height, FPS)
-    fitted = fit(template, observations, None, on_step=partial(progress.step, f"Fitting: {name}"))
+    fitted = fit(template, observations, None, progress=progress)
     masks = [cv2.resize(mask, SIZE) for mask in observations.masks]
     plate = BackgroundPlate(wanted.frames)
     for frame, mask in zip(read_frames(path), masks, strict=True):

@@ -32,6 +32,7 @@ from ram_avatar.cli.terminal import TerminalProgress
 from ram_avatar.config import Preset, load_preset
 from ram_avatar.core.errors import UserError
 from ram_avatar.creation.create import create
+from ram_avatar.creation.options import CreateOptions, TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.control import detect_frames, scaled
@@ -105,7 +106,7 @@ def main() -> None:
 
 def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
     """An avatar of a video beside the baselines."""
-    avatar = create(video, folder, preset=preset, finished_is_fine=True, progress=progress)
+    avatar = create(video, folder, CreateOptions(preset=preset), finished_is_fine=True, progress=progress)
     capture = Capture.load(_capture(folder))
     data = _dataset(avatar, capture, progress)
     frames = render_ways(avatar, data, capture.held_out, progress)
@@ -131,7 +132,7 @@ def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress
         made = folder / name.replace(" ", "-")
         if not (made / "metrics.json").is_file():
             progress.note(name)
-            train(capture, made, preset=variant, progress=progress)
+            train(capture, made, TrainOptions(preset=variant), progress=progress)
         shown = Avatar.load(made)
         avatar = avatar or shown
         way = "avatar" if shown is avatar else name

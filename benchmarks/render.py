@@ -27,7 +27,8 @@ from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.capture.capture import Capture
 from ram_avatar.config import load_preset
 from ram_avatar.core.camera import Camera
-from ram_avatar.inference.engine import CapturedNetwork, Engine, Timings
+from ram_avatar.inference.cuda_graph import CudaGraphNetwork
+from ram_avatar.inference.engine import Engine, Timings
 from ram_avatar.inference.export import export
 from ram_avatar.inference.folding import FoldedNetwork, Windows
 from ram_avatar.motion.motion import Motion
@@ -193,7 +194,7 @@ def on_gpu(preset: str, template: BodyTemplate, cost: int, peak: dict[torch.dtyp
     given, folded = sample(avatar, motion, 4), FoldedNetwork(avatar.network).to("cuda")
     half = deepcopy(folded).in_bf16()
     previous = given.before.position if folded.attends_to_previous else None
-    exact_graph, half_graph = CapturedNetwork(folded, given.maps), CapturedNetwork(half, given.maps)
+    exact_graph, half_graph = CudaGraphNetwork(folded, given.maps), CudaGraphNetwork(half, given.maps)
     forms = {
         "training network": (torch.float32, lambda: avatar.network(given.given)),
         "folded": (torch.float32, lambda: folded(given.maps, previous)),

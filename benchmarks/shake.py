@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ram_avatar.cli.terminal import TerminalProgress
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.files import atomic_file, check_output
-from ram_avatar.core.progress import Progress, Silent, follow
+from ram_avatar.core.progress import SILENT, Progress, follow
 from ram_avatar.video import VideoWriter, probe, read_frames
 
 MARGIN = 2.0  # pixels of the original kept clear of its border: half the width of the bicubic kernel
@@ -67,7 +67,7 @@ def shake(
     seed: int = 0,
     still: Path | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> NDArray[np.float64]:
     """Write the shaken copy of `video` and its path; see the module and `Arguments`.
 
@@ -77,7 +77,7 @@ def shake(
     Raises:
         UserError: the video cannot be read or a copy not written; the motion is out of range.
     """
-    info, path, progress = probe(video), out.with_suffix(".npz"), progress or Silent()
+    info, path = probe(video), out.with_suffix(".npz")
     copies = [out] if still is None else [out, still]
     for copy in copies:
         if copy.suffix.lower() in (".mp4", ".mov") and (info.width % 2 or info.height % 2):

@@ -30,6 +30,7 @@ from ram_avatar.evaluation.metrics import StLpips, psnr, st_lpips_person
 from ram_avatar.inference.render import render
 from ram_avatar.synthetic.choreography import PERFORMANCES
 from ram_avatar.synthetic.laboratory import VIDEO, nearest_pose, synthesize
+from ram_avatar.synthetic.options import SynthOptions
 from ram_avatar.tracking.offline.track import track
 
 
@@ -60,7 +61,9 @@ def main(wanted: Arguments) -> None:
 def judge_tracking(wanted: Arguments, scratch: Path, progress) -> str:
     template, errors = load_template(), []
     for name in PERFORMANCES:
-        truth = synthesize(scratch / name, motion=name, frames=wanted.frames, size=wanted.size, progress=progress)
+        truth = synthesize(
+            scratch / name, SynthOptions(motion=name, frames=wanted.frames, size=wanted.size), progress=progress
+        )
         tracked = track(scratch / name / VIDEO, scratch / f"{name}-tracked", template=template, progress=progress)
         errors.append(compare_tracking(tracked, truth, template))
     rows = [
@@ -95,10 +98,9 @@ def judge_avatar(wanted: Arguments, scratch: Path, progress) -> str:
     for i, name in enumerate(wanted.motions):
         truth = synthesize(
             scratch / str(i),
-            motion=name,
-            frames=wanted.frames,
-            size=known.camera.width,
-            seed=known.report["performer_seed"],
+            SynthOptions(
+                motion=name, frames=wanted.frames, size=known.camera.width, seed=known.report["performer_seed"]
+            ),
             progress=progress,
         )
         motions[Path(name).stem] = (truth, slice(None))

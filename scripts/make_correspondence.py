@@ -1,4 +1,4 @@
-"""Measure where MediaPipe's landmarks lie on the Anny template, and ship it: the data of `tracking.correspondence`.
+"""Measure where the default detector's landmarks lie on Anny: the data that `tracking.correspondence` ships.
 
 See `tracking.correspondence_measuring`. Takes about a minute on one core:
 
@@ -12,9 +12,18 @@ import numpy as np
 import torch
 
 from ram_avatar.body import load_template
+from ram_avatar.core.progress import Silent
 from ram_avatar.tracking.correspondence_measuring import measure
+from ram_avatar.tracking.detection.detectors import DEFAULT_TOPOLOGY
 
 DATA = Path(__file__).parents[1] / "src/ram_avatar/tracking/data"
+
+
+class _Printed(Silent):
+    """Progress that prints its notes."""
+
+    def note(self, text: str) -> None:
+        print(text)
 
 
 def main() -> None:
@@ -23,8 +32,8 @@ def main() -> None:
     output = parser.parse_args().output
     torch.set_num_threads(1)
     template = load_template()
-    arrays = measure(template, print)
-    output = output or DATA / f"{template.name}-mediapipe.npz"
+    arrays = measure(template, DEFAULT_TOPOLOGY, _Printed())
+    output = output or DATA / f"{template.name}-{DEFAULT_TOPOLOGY.name}.npz"
     np.savez_compressed(output, **arrays)
     print(f"wrote {output} ({output.stat().st_size / 1024:.0f} KB)")
 

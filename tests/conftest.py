@@ -83,15 +83,20 @@ def stranger(template, random_motion):
 
 @pytest.fixture()
 def listener():
-    """A progress that keeps its notes."""
+    """A progress that keeps its notes, and what it was asked to wait for."""
     from ram_avatar.core.progress import Silent
 
     class Listener(Silent):
         def __init__(self):
             self.notes: list[str] = []
+            self.waits: list[str] = []
 
         def note(self, text: str) -> None:
             self.notes.append(text)
+
+        def wait(self, text: str):
+            self.waits.append(text)
+            return super().wait(text)
 
     return Listener()
 
@@ -152,8 +157,28 @@ def tiny():
 @pytest.fixture(scope="session")
 def avatar_folder(capture, tiny, tmp_path_factory) -> Path:
     """An avatar, trained for a few steps."""
+    from ram_avatar.creation.options import TrainOptions
     from ram_avatar.creation.train import train
 
     folder = tmp_path_factory.mktemp("avatar") / "a"
-    train(capture, folder, preset=tiny, accelerator="cpu")
+    train(capture, folder, TrainOptions(preset=tiny, accelerator="cpu"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def avatars(template, tiny, tmp_path_factory) -> Path:
+    """A folder with two untrained avatars, "ada" and "bob", and a folder that is none."""
+    from untrained_avatar import save_untrained
+
+    folder = tmp_path_factory.mktemp("avatars")
+    for name, tone in (("ada", 0.6), ("bob", -0.3)):
+        save_untrained(folder / name, template, tiny.network, tone)
+    (folder / "notes").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def avatar(avatars):
+    from ram_avatar.avatar import Avatar
+
+    return Avatar.load(avatars / "ada")

@@ -6,8 +6,10 @@ import torch
 from ram_avatar.body.anatomy import anatomy_of
 from ram_avatar.core.camera import Camera
 from ram_avatar.motion.motion import PARTS, Motion
-from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
+from ram_avatar.tracking.correspondence import Correspondence
 from ram_avatar.tracking.detection.landmarks import Landmarks
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
+from ram_avatar.tracking.detection.topology import HIPS, Topology
 
 FRAMES, WIDTH, HEIGHT = 24, 480, 640
 
@@ -37,21 +39,22 @@ def performance(template, frames: int = FRAMES, speed: float = 1.0) -> tuple[Mot
     return motion, identity
 
 
-def seen_by_a_perfect_detector(template, motion, identity, camera: Camera) -> list[Landmarks]:
-    map_ = Correspondence.load(template)
+def seen_by_a_perfect_detector(
+    template, motion, identity, camera: Camera, topology: Topology = MEDIAPIPE
+) -> list[Landmarks]:
+    map_ = Correspondence.load(template, topology)
     with torch.no_grad():
         posed = template.points(map_.regressor).body(identity).pose(*motion.parameters())
     points, joints = posed.vertices, posed.joints[..., :3, 3]
-    pose = torch.zeros(len(motion), 33, 3)
-    pose[:, map_.joint_landmarks] = map_.pose_joints(joints, posed.turns)
-    pose[:, map_.surface_landmarks] = points[:, SURFACE_ROWS]
-    hips = pose[:, [23, 24]].mean(1, keepdim=True)
+    pose = torch.zeros(len(motion), topology.pose_count, 3)
+    pose[:, map_.pose_landmarks] = map_.pose(points, joints, posed.turns)
+    hips = pose[:, topology.indices(HIPS)].mean(1, keepdim=True)
 
     def project(x: torch.Tensor) -> np.ndarray:
         return camera.project(x)[..., :2].numpy()
 
     def spatial(x: torch.Tensor) -> np.ndarray:
-        depth = (x[:, 1:2] - x[:1, 1:2]) * camera.focal / x[:1, 1:2]
+        depth = (x[:, 1:2] - x[:1, 1:2]) * camera.focal / x[:1, 1:2]  # any origin does: only directions count
         return np.concatenate([project(x), depth.numpy()], 1)
 
     seen = []
@@ -59,12 +62,13 @@ def seen_by_a_perfect_detector(template, motion, identity, camera: Camera) -> li
         metric = (pose[i] - hips[i]).numpy()
         seen.append(
             Landmarks(
+                topology=topology,
                 pose=project(pose[i]),
-                visibility=np.ones(33, np.float32),
+                visibility=np.ones(topology.pose_count, np.float32),
                 pose_world=np.stack([metric[:, 0], -metric[:, 2], metric[:, 1]], 1),
                 left_hand=spatial(map_.hand(points, joints, "left")[i]),
                 right_hand=spatial(map_.hand(points, joints, "right")[i]),
-                face=spatial(points[i, FACE_ROWS]),
+                face=spatial(points[i, map_.face_rows]),
                 mask=np.zeros((HEIGHT // 4, WIDTH // 4), np.uint8),
             )
         )

@@ -6,7 +6,7 @@ from importlinter.application.use_cases import FAILURE, SUCCESS, lint_imports
 from importlinter.configuration import configure
 
 ROOT = Path(__file__).parents[1]
-UPWARD = '''
+UPWARD = """
 [tool.importlinter]
 root_package = "ram_avatar"
 [[tool.importlinter.contracts]]
@@ -14,7 +14,7 @@ name = "upside down"
 type = "layers"
 containers = ["ram_avatar"]
 layers = ["core", "config"]
-'''
+"""
 
 
 def test_imports_point_down():

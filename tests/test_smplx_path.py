@@ -10,12 +10,14 @@ from ram_avatar.body.template import SIDES
 from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.progress import Silent
+from ram_avatar.creation.options import TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.control import expected_landmarks
 from ram_avatar.motion.formats.writing import write_motion
 from ram_avatar.rendering.rasterizer import rasterize
 from ram_avatar.rendering.shading import shaded
-from ram_avatar.tracking.correspondence import FACE_ROWS, Correspondence
+from ram_avatar.tracking.correspondence import Correspondence
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
 from ram_avatar.tracking.offline.fitting import FitSettings
 from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import read_frames
@@ -47,16 +49,16 @@ def tracked(at_hand, film, smplx, tmp_path_factory):
 @pytest.fixture(scope="module")
 def learned(tracked, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smplx-avatar") / "a"
-    train(tracked, folder, preset=tiny, accelerator="cpu")
+    train(tracked, folder, TrainOptions(preset=tiny, accelerator="cpu"))
     return folder
 
 
 def test_landmarks_are_measured_where_they_are_on_the_same_looks(tracked, at_hand, template, smplx):
     """The fake has Anny's mesh, so what is measured on it must be what ships for Anny."""
     assert (at_hand / f"{smplx.name}-mediapipe.npz").is_file()
-    ours, annys = Correspondence.load(smplx), Correspondence.load(template)
+    ours, annys = (Correspondence.load(each, MEDIAPIPE) for each in (smplx, template))
     surface = smplx.body(smplx.default_identity()).reference_vertices()
-    apart = ((ours.regressor - annys.regressor)[FACE_ROWS] @ surface).norm(dim=1)
+    apart = ((ours.regressor - annys.regressor)[ours.face_rows] @ surface).norm(dim=1)
     assert apart.median() < 0.001 and apart.quantile(0.95) < 0.004
     assert (ours.joint_offsets - annys.joint_offsets).norm(dim=1).max() < 0.012
 
@@ -75,7 +77,7 @@ def test_boxes_hold_face_and_hands(tracked, smplx):
     data = CaptureDataset(tracked, smplx, torch.zeros(3, 8, 8), 128, torch.device("cpu"), Silent())
     posed = smplx.body(tracked.identity).pose(*tracked.motion[:1].parameters())
     pixels = data.cameras[0].project(posed.vertices)[0]
-    landmarks = (Correspondence.load(smplx).regressor[FACE_ROWS] @ posed.vertices[0])[None]
+    landmarks = (Correspondence.load(smplx, MEDIAPIPE).regressor[: MEDIAPIPE.face.count] @ posed.vertices[0])[None]
     features = data.cameras[0].project(landmarks)[0, :, :2]
     fingers = [pixels[smplx.fingertips[5 * k : 5 * k + 5].flatten(), :2] for k in range(len(SIDES))]
     for box, points in zip(data.part_boxes(torch.tensor([0]))[0], (features, *fingers), strict=True):
@@ -108,7 +110,7 @@ def test_what_is_asked_of_it_is_what_the_detector_saw(tracked, smplx):
 
 def test_without_the_model_file_one_line_says_what_is_needed(learned, tracked, tiny, tmp_path, monkeypatch, smplx):
     monkeypatch.delenv("RAM_AVATAR_SMPLX")
-    for call in (lambda: Avatar.load(learned), lambda: train(tracked, tmp_path / "a", preset=tiny)):
+    for call in (lambda: Avatar.load(learned), lambda: train(tracked, tmp_path / "a", TrainOptions(preset=tiny))):
         with pytest.raises(UserError, match=rf"{smplx.name} needs its model file: get SMPLX_NEUTRAL\.npz") as caught:
             call()
         assert "\n" not in str(caught.value)

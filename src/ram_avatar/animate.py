@@ -16,7 +16,7 @@ from .capture.capture import Capture, Footage, is_capture
 from .core.errors import UserError
 from .core.files import check_output
 from .core.images import fit, read_picture
-from .core.progress import Progress, Silent, follow
+from .core.progress import SILENT, Progress, follow
 from .inference.render import render
 from .motion.alignment.aligner import ALIGNMENT_FILE, MODES, Aligner
 from .motion.formats import SUFFIXES, ReadOptions
@@ -26,6 +26,7 @@ from .motion.retargeting.retarget import Person, retarget
 from .rendering.framing import warp
 from .rendering.viewfinder import Viewfinder
 from .rendering.visible_mark import mark
+from .tracking.offline.options import TrackOptions
 from .tracking.offline.track import track
 from .video import VideoWriter
 
@@ -50,7 +51,7 @@ def animate(
     size: int | None = None,
     camera: str = "still",
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Drive an avatar and write the video: the frame of the avatar's own video, unless told otherwise.
 
@@ -73,7 +74,7 @@ def animate(
     Raises:
         UserError: a driver that cannot be read, or of another template; `out` exists; `align` asked for and not there.
     """
-    progress, out = progress or Silent(), check_output(out, overwrite)
+    out = check_output(out, overwrite)
     check_alignment(avatar, align, align_strength, progress)
     transparent = background == "transparent"
     if transparent and side_by_side:
@@ -192,9 +193,8 @@ def _opened(
             capture = track(
                 driver,
                 Path(scratch) / "capture",
+                TrackOptions(face_model=face_model, rotate=rotate),
                 template=template,
-                face_model=face_model,
-                rotate=rotate,
                 one_scene=False,
                 progress=progress,
             )

@@ -22,6 +22,7 @@ from .core.images import (
     to_uint8,
     write_picture,
 )
+from .core.progress import SILENT, Progress
 from .motion.alignment.aligner import ALIGNMENT_FILE, Alignment
 from .motion.retargeting.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork
@@ -114,11 +115,18 @@ class Avatar:
                 path.write_text(json.dumps(described, indent=2) + "\n")
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: torch.device | str = "cpu", status=None) -> "Avatar":
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        smplx_model: str | Path | None = None,
+        progress: Progress = SILENT,
+    ) -> "Avatar":
         """Open an avatar folder.
 
         Args:
-            status: see `body.template.load_template`.
+            smplx_model: see `body.load_template`; for an avatar of SMPL-X.
 
         Raises:
             UserError: not an avatar, of another format version or template, or damaged.
@@ -134,7 +142,7 @@ class Avatar:
             training = dict(described["training"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{folder / AVATAR_FILE}: damaged ({error!r})") from None
-        template = load_template(template_name, status)
+        template = load_template(template_name, smplx_model=smplx_model, progress=progress)
         tensors = _read_weights(folder / WEIGHTS_FILE)
         network = AvatarNetwork(config)
         try:

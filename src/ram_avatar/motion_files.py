@@ -8,10 +8,11 @@ from .body import BodyTemplate, load_template
 from .capture.capture import Capture, is_capture
 from .core.errors import UserError
 from .core.files import check_output
-from .core.progress import Progress, Silent, follow
+from .core.progress import SILENT, Progress, follow
 from .motion.formats.reading import ReadOptions, read_motion
 from .motion.formats.writing import check_suffix, write_motion
 from .motion.motion import Motion
+from .options import TemplateOptions
 from .rendering.stage import Stage
 from .video import VideoWriter
 
@@ -22,16 +23,16 @@ def convert(
     source: str | Path,
     out: str | Path,
     *,
-    template: BodyTemplate | None = None,
+    template: TemplateOptions = TemplateOptions(),
     options: ReadOptions | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Motion:
     """Write a motion in another format (`motion.writing`), or at another rate.
 
     Args:
         source: any motion file (`motion.reading`), or a capture folder.
-        template: the body of a motion that is not a capture's; the default one without.
+        template: the body of a motion that is not a capture's.
         options: what the source does not say; its `fps` is the rate of the result.
 
     Returns:
@@ -40,7 +41,7 @@ def convert(
     Raises:
         UserError: a source that cannot be read, a format that is not written, a rate that cannot be; `out` exists.
     """
-    progress, out = progress or Silent(), check_output(out, overwrite)
+    out = check_output(out, overwrite)
     check_suffix(out)
     template, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
     write_motion(out, motion, template, identity, progress)
@@ -52,10 +53,10 @@ def show(
     out: str | Path,
     *,
     size: int = 512,
-    template: BodyTemplate | None = None,
+    template: TemplateOptions = TemplateOptions(),
     options: ReadOptions | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Draw a motion as a shaded body on a floor, followed by a camera, into a square video.
 
@@ -67,7 +68,7 @@ def show(
     Raises:
         UserError: a source that cannot be read, a size that cannot be; `out` exists.
     """
-    progress, out = progress or Silent(), check_output(out, overwrite)
+    out = check_output(out, overwrite)
     if size not in _SIZES:
         raise UserError(f"--size {size} is not possible; even sizes from {_SIZES[0]} to {_SIZES[-1]} are")
     template, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
@@ -78,16 +79,17 @@ def show(
 
 
 def _open(
-    source: Path, template: BodyTemplate | None, options: ReadOptions, progress: Progress
+    source: Path, wanted: TemplateOptions, options: ReadOptions, progress: Progress
 ) -> tuple[BodyTemplate, Motion, Tensor]:
     """A motion, its template, and whose body it is on."""
     if is_capture(source):
         options.check_unused(source, rate=True)
         capture = Capture.load(source)
         motion = capture.motion if options.fps is None else capture.motion.resampled(options.fps)
-        return load_template(motion.template, progress.wait), motion, capture.identity
+        template = load_template(motion.template, smplx_model=wanted.smplx_model, progress=progress)
+        return template, motion, capture.identity
     if source.is_dir():
         raise UserError(f"{source}: not a capture folder, and no motion file")
-    template = template or load_template(status=progress.wait)
+    template = load_template(wanted.template, smplx_model=wanted.smplx_model, progress=progress)
     motion = read_motion(source, template, options=options, progress=progress)
     return template, motion, template.default_identity()

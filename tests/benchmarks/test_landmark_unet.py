@@ -18,14 +18,10 @@ from ram_avatar.capture.capture import Capture
 from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.core.progress import Silent
 from ram_avatar.evaluation.control import scaled
-from ram_avatar.tracking.detection.landmarks import (
-    FACE,
-    HAND,
-    POSE,
-    HolisticDetector,
-    Landmarks,
-)
+from ram_avatar.tracking.detection.landmarks import Landmarks
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE, HolisticDetector
 
+POSE, HAND, FACE = MEDIAPIPE.pose_count, MEDIAPIPE.hand_count, MEDIAPIPE.face.count
 GFLOP, SIZE = 0.05, 64
 HANDS = ("thumb", "index", "middle", "ring", "little")
 FACES = ("outline", "brows_and_nose", "lids", "irises", "lips")
@@ -65,6 +61,7 @@ def straight_arm() -> Landmarks:
     pose = np.tile(np.float32([10, 110]), (POSE, 1))
     pose[[11, 13, 15]] = (40, 30), (60, 30), (80, 30)
     return Landmarks(
+        topology=MEDIAPIPE,
         pose=pose,
         visibility=np.ones(POSE, np.float32),
         pose_world=np.zeros((POSE, 3), np.float32),

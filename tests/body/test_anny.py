@@ -1,5 +1,3 @@
-import contextlib
-
 import pytest
 import roma
 import torch
@@ -91,22 +89,15 @@ def test_an_unknown_template_is_refused():
         load_template("smpl-9")
 
 
-def test_a_damaged_cache_is_rebuilt(tmp_path, monkeypatch):
+def test_a_damaged_cache_is_rebuilt(tmp_path, monkeypatch, listener):
     """A cache file of a killed build is not trusted; rebuilding is announced."""
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
     (tmp_path / AnnyTemplate.file_name).write_bytes(b"half a file")
-    said = []
-
-    @contextlib.contextmanager
-    def status(text):
-        said.append(text)
-        yield
-
     built = []
     monkeypatch.setattr(AnnyTemplate, "_build", staticmethod(lambda path: built.append(path) or path.unlink()))
     with pytest.raises(FileNotFoundError):  # this build writes nothing
-        AnnyTemplate.load(status)
-    assert built and "once on this machine" in said[0]
+        AnnyTemplate.load(listener)
+    assert built and "once on this machine" in listener.waits[0]
 
 
 @pytest.mark.slow

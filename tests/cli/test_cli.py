@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from ram_avatar.cli.main import COMMANDS, MOTION_COMMANDS, main
+from ram_avatar.cli.main import COMMANDS, main
+from ram_avatar.cli.motion import MOTION_COMMANDS
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess:
@@ -56,7 +57,7 @@ def test_what_is_no_video_is_one_line_and_code_2(tmp_path, capsys, name, content
     ],
 )
 def test_smplx_without_its_file_says_where_to_get_it(tmp_path, film, capsys, monkeypatch, options, cause):
-    monkeypatch.setenv("RAM_AVATAR_SMPLX", "")  # restored afterwards, whatever the command sets
+    monkeypatch.delenv("RAM_AVATAR_SMPLX", raising=False)
     code, said = _fails(capsys, "track", film, tmp_path / "c", "--template", "smplx", *options)
     assert code == 2 and cause in said.strip().splitlines()[-1] and "non-commercial" in said
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ def _said(progress: TerminalProgress) -> str:
 
 
 def _into_a_pipe(monkeypatch) -> TerminalProgress:
-    import ram_avatar.terminal as terminal
+    import ram_avatar.cli.terminal as terminal
 
     monkeypatch.setattr(terminal, "Console", lambda **_: Console(file=io.StringIO(), force_terminal=False))
     return TerminalProgress()
@@ -29,7 +29,7 @@ def test_a_pipe_gets_lines_and_not_bars(monkeypatch):
 
 
 def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch):
-    import ram_avatar.terminal as terminal
+    import ram_avatar.cli.terminal as terminal
 
     drawn = io.StringIO()
     console = Console(file=drawn, force_terminal=True, width=100)

@@ -8,15 +8,13 @@ import torch
 
 from ram_avatar.evaluation.control import detect_frames, expected_landmarks, judge_control
 from ram_avatar.evaluation.metric_catalog import FIGURES
-from ram_avatar.tracking.detection.landmarks import (
-    FACE,
-    HAND,
-    POSE,
-    Landmarks,
-)
-from ram_avatar.tracking.observations import BODY_JOINTS
+from ram_avatar.tracking.detection.landmarks import Landmarks
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
+from ram_avatar.tracking.detection.topology import JOINTS
 from ram_avatar.video import read_frames
 
+BODY_JOINTS = MEDIAPIPE.indices(JOINTS)
+POSE, HAND, FACE = MEDIAPIPE.pose_count, MEDIAPIPE.hand_count, MEDIAPIPE.face.count
 HEIGHT = 200.0  # pixels, of the hand-made person
 
 
@@ -38,6 +36,7 @@ def person() -> Landmarks:
     face[[61, 291], :2] = [[10, 40], [30, 40]]
     face[[13, 14], :2] = [[20, 38], [20, 42]]
     return Landmarks(
+        topology=MEDIAPIPE,
         pose=pose,
         visibility=np.ones(POSE, np.float32),
         pose_world=world,
@@ -181,7 +180,9 @@ def test_clips_of_different_lengths_cannot_be_judged():
 
 
 class Recorder:
-    """A detector that finds the brightest pixel and remembers what it was shown."""
+    """A detector that finds the brightest pixel and records the frames it was given."""
+
+    topology = MEDIAPIPE
 
     def __init__(self):
         self.sizes, self.closed = [], False

@@ -17,14 +17,14 @@ from ram_avatar.live.protocol import (
 )
 
 
-def test_a_frame_there_and_back():
+def test_frame_round_trip():
     frame = CameraFrame(4_000_000_000, 12345.678, Coding.H264_DELTA, b"picture")
     assert CameraFrame.unpack(frame.pack()) == frame
     tick = CameraFrame(7, 0.25)
     assert CameraFrame.unpack(tick.pack()) == tick and len(tick.pack()) == 16
 
 
-def test_the_bytes_of_a_frame_are_as_documented():
+def test_a_frame_has_the_documented_bytes():
     packed = CameraFrame(258, 1.5, Coding.JPEG, b"xy").pack()
     assert packed == bytes([1, 1, 0, 0, 2, 1, 0, 0]) + struct.pack("<d", 1.5) + b"xy"
 
@@ -34,20 +34,20 @@ def test_the_bytes_of_a_frame_are_as_documented():
     [
         b"",
         b"short",
-        bytes(16),  # of no kind
-        struct.pack("<BBHId", 1, 9, 0, 1, 0.0) + b"x",  # a coding that there is not
+        bytes(16),  # no kind
+        struct.pack("<BBHId", 1, 9, 0, 1, 0.0) + b"x",  # an unknown coding
         struct.pack("<BBHId", 1, 1, 0, 1, math.nan) + b"x",
-        struct.pack("<BBHId", 1, 1, 0, 1, 0.0),  # a JPEG of no bytes
-        struct.pack("<BBHId", 1, 0, 0, 1, 0.0) + b"x",  # a tick with a picture
+        struct.pack("<BBHId", 1, 1, 0, 1, 0.0),  # an empty JPEG
+        struct.pack("<BBHId", 1, 0, 0, 1, 0.0) + b"x",  # a tick with an image
         struct.pack("<BBHId", 1, 1, 0, 1, 0.0) + bytes(MAX_FRAME),
     ],
 )
-def test_what_is_no_frame(message):
+def test_invalid_frames_are_rejected(message):
     with pytest.raises(UserError):
         CameraFrame.unpack(message)
 
 
-def test_an_answer_there_and_back():
+def test_answer_round_trip():
     landmarks = np.array([[0.0, 1.0], [0.5, 0.25], [np.nan, np.nan]])
     sent = Answer(
         number=9,
@@ -67,13 +67,13 @@ def test_an_answer_there_and_back():
     assert got.timings == {name: {"render": 12.5, "detect": 3.25}.get(name, 0.0) for name in STAGES}
 
 
-def test_landmarks_beyond_the_picture_stay_at_its_edge():
+def test_landmarks_outside_the_image_are_clamped_to_its_edge():
     got = Answer.unpack(Answer(1, 0.0, Status.SEEN, landmarks=np.array([[-3.0, 1.7]])).pack())
     assert got.landmarks.tolist() == [[0.0, 1.0]]
 
 
 @pytest.mark.parametrize("message", [b"", bytes(24), b"\x02\x01" + bytes(10)])
-def test_what_is_no_answer(message):
+def test_invalid_answers_are_rejected(message):
     with pytest.raises(ValueError, match="not an answer"):
         Answer.unpack(message)
 
@@ -81,10 +81,10 @@ def test_what_is_no_answer(message):
 @pytest.mark.parametrize(
     "text", ["", "[]", "7", "{}", '{"type": 3}', "{", "[" * 10000, '{"type":"' + "x" * MAX_TEXT + '"}']
 )
-def test_what_is_no_request(text):
+def test_invalid_requests_are_rejected(text):
     with pytest.raises(UserError):
         parse_request(text)
 
 
-def test_a_request():
+def test_a_request_is_parsed():
     assert parse_request('{"type": "record", "on": true}') == {"type": "record", "on": True}

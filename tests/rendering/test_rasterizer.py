@@ -1,4 +1,4 @@
-"""The Warp kernels against their plain torch twins, and both against geometry that is known exactly."""
+"""Compare the Warp kernels with plain torch, and both with geometry that is known exactly."""
 
 import math
 import subprocess
@@ -6,14 +6,13 @@ import sys
 
 import pytest
 import torch
+from rendering.plain_rasterizer import draw_segments_reference, rasterize_reference
 from torch import Tensor
 
 from ram_avatar.rendering.rasterizer import (
     Fragments,
     draw_segments,
-    draw_segments_reference,
     rasterize,
-    rasterize_reference,
     vertex_normals,
     visible,
 )

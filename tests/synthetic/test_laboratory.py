@@ -18,6 +18,7 @@ from ram_avatar.synthetic.laboratory import (
     stage,
     synthesize,
 )
+from ram_avatar.synthetic.options import SynthOptions
 from ram_avatar.synthetic.performances import FLOOR, performance, performer_identity
 from ram_avatar.synthetic.performer import Performer
 from ram_avatar.video import read_frames
@@ -29,7 +30,7 @@ SIZE, FRAMES = 128, 5
 def studio(tmp_path_factory):
     """The folder of a short performance; another frame rate shows more of the motion."""
     folder = tmp_path_factory.mktemp("studio") / "training"
-    synthesize(folder, frames=FRAMES, fps=2.0, size=SIZE)
+    synthesize(folder, SynthOptions(frames=FRAMES, fps=2.0, size=SIZE))
     return folder
 
 
@@ -158,9 +159,9 @@ def test_it_is_deterministic(template):
 
 @pytest.mark.slow
 def test_the_seed_decides(tmp_path, studio, template):
-    again = synthesize(tmp_path / "again", frames=FRAMES, fps=2.0, size=SIZE)
+    again = synthesize(tmp_path / "again", SynthOptions(frames=FRAMES, fps=2.0, size=SIZE))
     assert (again.folder.parent / "video.mp4").read_bytes() == (studio / "video.mp4").read_bytes()
-    other = synthesize(tmp_path / "other", frames=2, size=64, seed=1)
+    other = synthesize(tmp_path / "other", SynthOptions(frames=2, size=64, seed=1))
     assert (other.identity - again.identity).abs().max() > 0.05
     assert torch.equal(other.identity, Capture.load(other.folder).identity)
 
@@ -184,7 +185,8 @@ def test_what_cannot_be_rendered_is_told(tmp_path, random_motion, wanted, cause)
     foreign.save(tmp_path / "other.npz")
     before = set(tmp_path.iterdir())
     with pytest.raises(UserError, match=cause):
-        synthesize(tmp_path / "out", **{k: v.format(tmp=tmp_path) if k == "motion" else v for k, v in wanted.items()})
+        options = {k: v.format(tmp=tmp_path) if k == "motion" else v for k, v in wanted.items()}
+        synthesize(tmp_path / "out", SynthOptions(**options))
     assert set(tmp_path.iterdir()) == before  # nothing half-written
 
 

@@ -28,7 +28,7 @@ from ram_avatar.synthetic.posing import (
     at_reference,
     mirrored,
 )
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 from ram_avatar.video import read_frames
 
 FPS = 25.0
@@ -138,9 +138,8 @@ def test_performances_differ_and_repeat(template):
 
 def test_render_puts_the_performer_into_the_room(template, performer):
     motion = performance("training", template, 9, FPS)  # more than one batch
-    steps = []
-    pictures = list(performer.render(motion, (160, 128), lambda done, total: steps.append((done, total))))
-    assert steps == [(k, 9) for k in range(1, 10)]
+    pictures = list(performer.render(motion, (160, 128)))
+    assert len(pictures) == 9
     assert all(p.shape == (128, 160, 3) and p.dtype == np.uint8 for p in pictures)
     room = performer.room((160, 128))
     changed = np.abs(pictures[0].astype(int) - room).max(-1) > 20

@@ -10,6 +10,7 @@ from torch import Tensor
 from ram_avatar.capture.capture import Capture
 from ram_avatar.synthetic.choreography import WALKING, Waypoint
 from ram_avatar.synthetic.laboratory import performer, synthesize
+from ram_avatar.synthetic.options import SynthOptions
 from ram_avatar.synthetic.performances import FLOOR, performance, performer_identity
 from ram_avatar.synthetic.performer import Performer
 from ram_avatar.synthetic.posing import Skeleton
@@ -125,7 +126,7 @@ def test_one_foot_is_always_down(skeleton):
 
 def test_the_film_of_it_has_the_truth(tmp_path):
     """A frame a second: out at the left after three seconds, cut at the bottom after nine."""
-    truth = synthesize(tmp_path / "walk", motion="walking", frames=10, fps=1.0, size=64)
+    truth = synthesize(tmp_path / "walk", SynthOptions(motion="walking", frames=10, fps=1.0, size=64))
     assert Capture.load(truth.folder).report["motion"] == "walking"
     masks = np.stack([mask for _, mask in truth.frames()]) > 127
     left, right, top, bottom = masks[:, :, 0], masks[:, :, -1], masks[:, 0], masks[:, -1]

@@ -1,7 +1,7 @@
 import numpy as np
 from scipy.optimize import lsq_linear
 
-from ram_avatar.tracking.online.box_constrained_qp import minimize_in_box
+from ram_avatar.tracking.online.box_constrained_qp import solve_box_qp
 
 
 def test_the_smallest_in_the_box_is_found():
@@ -13,7 +13,7 @@ def test_the_smallest_in_the_box_is_found():
         rows[:, 3] = rows[:, 4] + 0.01 * rng.normal(size=30)  # nearly the same, as smiles and dimples are
         wanted = rows @ rng.uniform(-0.7, 1.7, 12) + rng.normal(size=30)
         truth = lsq_linear(rows, wanted, (0, 1), method="bvls").x
-        found = minimize_in_box(rows.T @ rows, -rows.T @ wanted, rng.uniform(size=12))
+        found = solve_box_qp(rows.T @ rows, -rows.T @ wanted, rng.uniform(size=12))
         assert found.min() >= 0 and found.max() <= 1
         assert np.square(rows @ found - wanted).sum() < np.square(rows @ truth - wanted).sum() + 1e-6
         on_sides += np.isclose(truth, 0).any() and np.isclose(truth, 1).any()
@@ -23,4 +23,4 @@ def test_the_smallest_in_the_box_is_found():
 def test_an_answer_within_the_box_is_the_plain_one():
     hessian = np.array([[2.0, 0.5], [0.5, 1.0]])
     inside = np.array([0.3, 0.6])
-    assert np.allclose(minimize_in_box(hessian, -hessian @ inside, np.zeros(2)), inside)
+    assert np.allclose(solve_box_qp(hessian, -hessian @ inside, np.zeros(2)), inside)

@@ -1,4 +1,3 @@
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -6,22 +5,17 @@ import pytest
 import torch
 
 from ram_avatar.body import SmplxTemplate
-from ram_avatar.body.template import HAND_ROLES
 from ram_avatar.core.errors import UserError
 from ram_avatar.tracking import correspondence_measuring
-from ram_avatar.tracking.correspondence import (
-    FACE_ROWS,
-    SURFACE_ROWS,
-    TIP_ROWS,
-    Correspondence,
-)
-from ram_avatar.tracking.correspondence_measuring import POSE_JOINTS, SURFACE_LANDMARKS, sparse_rows
+from ram_avatar.tracking.correspondence import Correspondence
+from ram_avatar.tracking.correspondence_measuring import named_landmarks, sparse_rows
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
 from ram_avatar.tracking.portrait import Studio
 
 
 @pytest.fixture(scope="module")
 def correspondence(template):
-    return Correspondence.load(template)
+    return Correspondence.load(template, MEDIAPIPE)
 
 
 @pytest.fixture(scope="module")
@@ -45,40 +39,26 @@ def test_shapes_and_weights(template, correspondence):
     assert c.joint_offsets.norm(dim=1).max() < 0.06
 
 
-def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch):
+def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch, listener):
     """Of a template that nothing ships for: once, said to the user, and again where the file is damaged."""
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
-    said, measured = [], []
+    measured = []
 
-    @contextmanager
-    def status(text):
-        said.append(text)
-        yield
-
-    def measure(template):
+    def measure(template, topology):
         measured.append(template.name)
-        named = lambda roles: np.array([template.roles[role] for role in roles])
-        joints, frames = zip(*POSE_JOINTS.values(), strict=True)
-        return sparse_rows([(np.array([row]), np.ones(1)) for row in range(495)]) | {
-            "surface_landmarks": np.array(SURFACE_LANDMARKS),
-            "joint_landmarks": np.array(list(POSE_JOINTS)),
-            "joints": named(joints),
-            "joint_frames": named(frames),
-            "joint_offsets": np.full((12, 3), 0.01, np.float32),
-            "left_hand": named(f"{role}.L" for role in HAND_ROLES),
-            "right_hand": named(f"{role}.R" for role in HAND_ROLES),
-        }
+        rows = sparse_rows([(np.array([row]), np.ones(1)) for row in range(495)])
+        return rows | named_landmarks(template, topology) | {"joint_offsets": np.full((12, 3), 0.01, np.float32)}
 
     monkeypatch.setattr(correspondence_measuring, "measure", measure)
-    first = Correspondence.load(smplx, status)
-    assert measured == [smplx.name] and "once on this machine" in said[0]
-    again = Correspondence.load(smplx, status)
-    assert len(measured) == len(said) == 1 and torch.equal(again.regressor, first.regressor)
+    first = Correspondence.load(smplx, MEDIAPIPE, listener)
+    assert measured == [smplx.name] and "once on this machine" in listener.waits[0]
+    again = Correspondence.load(smplx, MEDIAPIPE, listener)
+    assert len(measured) == len(listener.waits) == 1 and torch.equal(again.regressor, first.regressor)
     assert first.joints[0] == smplx.joint("left_shoulder")
     assert first.hand_joints["right"][-1] == smplx.joint("right_pinky3")
     (kept,) = tmp_path.iterdir()
     kept.write_bytes(kept.read_bytes()[:100])
-    assert torch.equal(Correspondence.load(smplx).regressor, first.regressor) and len(measured) == 2
+    assert torch.equal(Correspondence.load(smplx, MEDIAPIPE).regressor, first.regressor) and len(measured) == 2
 
 
 def test_a_template_that_the_detector_takes_for_nobody(smplx):
@@ -87,25 +67,25 @@ def test_a_template_that_the_detector_takes_for_nobody(smplx):
     head = smplx.role_weight("head", "eye") > 0.5
     faceless[head] = faceless[head].mean(0) + 0.01 * (faceless[head] - faceless[head].mean(0))
     other = SmplxTemplate(replace(smplx.model, vertices=faceless), "faceless")
-    with pytest.raises(UserError, match=r"faceless.*does not take its head for a face"):
-        correspondence_measuring.measure(other)
+    with pytest.raises(UserError, match=r"faceless.*does not recognize its head as a face"):
+        correspondence_measuring.measure(other, MEDIAPIPE)
 
 
 def test_left_mirrors_right(correspondence, points):
     flip = points.new_tensor([-1, 1, 1])
-    face = points[FACE_ROWS]
+    face = points[correspondence.face_rows]
     nearest = (face[:, None] * flip - face).norm(dim=-1).amin(1)
     assert nearest.max() < 1e-4
-    tips = [points[TIP_ROWS[side]] for side in ("left", "right")]
+    tips = [points[correspondence.tip_rows[side]] for side in ("left", "right")]
     assert (tips[0] * flip - tips[1]).norm(dim=1).max() < 1e-3
-    surface = points[SURFACE_ROWS]
+    surface = points[correspondence.surface_rows]
     assert (surface[1::2] * flip - surface[2::2]).norm(dim=1).max() < 2e-3
     offsets = correspondence.joint_offsets
     torch.testing.assert_close(offsets[::2] * flip, offsets[1::2])
 
 
-def test_face_landmarks_lie_where_their_names_say(template, points, reference):
-    face = points[FACE_ROWS]
+def test_face_landmarks_lie_where_their_names_say(template, correspondence, points, reference):
+    face = points[correspondence.face_rows]
     assert face[:, 1].argmin() in (1, 4)  # tip of the nose, the most forward
     assert face[:, 2].argmin() == 152 and face[:, 2].argmax() == 10  # chin and forehead
     for side, iris, ring in (("R", 468, range(469, 473)), ("L", 473, range(474, 478))):
@@ -123,7 +103,7 @@ def test_blink_closes_the_lids_and_jaw_parts_the_lips(template, correspondence):
         body = template.body(template.default_identity())
         zeros = torch.zeros(1, 3)
         vertices = body.pose(zeros, zeros, torch.zeros(1, len(template.pose_joints), 3), weights).vertices[0]
-        return correspondence.regressor[FACE_ROWS] @ vertices
+        return correspondence.regressor[correspondence.face_rows] @ vertices
 
     def gap(face, upper, lower):
         return (face[upper, 2] - face[lower, 2]).item()
@@ -144,7 +124,7 @@ def test_hand_landmarks_interleave_joints_and_tips(template, correspondence, ref
         assert hand.shape == (1, 21, 3)
         torch.testing.assert_close(hand[0, 0], joints[0, template.joint(f"wrist.{letter}")])
         torch.testing.assert_close(hand[0, 6], joints[0, template.joint(f"finger2-2.{letter}")])
-        torch.testing.assert_close(hand[0, [4, 8, 12, 16, 20]], points[TIP_ROWS[side]])
+        torch.testing.assert_close(hand[0, [4, 8, 12, 16, 20]], points[correspondence.tip_rows[side]])
         last = (hand[0, 4::4] - hand[0, 3::4]).norm(dim=1)
         assert last.min() > 0.012 and last.max() < 0.04  # a finger's last bone
 
@@ -168,7 +148,7 @@ def test_detector_agrees_on_another_identity(correspondence, template):
     with face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as detector:
         found = detector.process(picture.image).multi_face_landmarks
     detected = np.array([[p.x, p.y] for p in found[0].landmark]) * camera.width
-    projected = camera.project(correspondence.regressor[FACE_ROWS] @ vertices)[:, :2].numpy()
+    projected = camera.project(correspondence.regressor[correspondence.face_rows] @ vertices)[:, :2].numpy()
     error = np.linalg.norm(projected - detected, axis=1) / np.ptp(detected[:, 0])
     assert np.median(error) < 0.015
     assert np.percentile(error, 95) < 0.03

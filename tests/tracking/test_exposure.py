@@ -11,8 +11,10 @@ FRAMES = 40
 def _gains(clip: ShakenRoom, hidden: tuple[int, ...] = ()) -> np.ndarray:
     finder, meter = PathFinder(), ExposureMeter()
     for n, (frame, mask) in enumerate(clip):
-        finder.add(frame, mask, n not in hidden)
-        meter.add(frame, mask, n not in hidden)
+        if n in hidden:
+            frame = np.zeros_like(frame)
+        finder.add(frame, mask)
+        meter.add(frame, mask)
     return meter.find(finder.find())
 
 
@@ -38,7 +40,7 @@ def test_without_drift_gains_are_exactly_one():
     assert (_gains(ShakenRoom(shake(FRAMES, 360, 640), grain=4)) == 1).all()
 
 
-def test_gains_of_frames_that_are_not_shown_are_interpolated():
+def test_gains_of_black_frames_are_interpolated():
     found = _gains(ShakenRoom(shake(FRAMES, 360, 640), gain=_drift()), hidden=(10, 11))
     assert np.abs(found[10:12] * np.median(_drift(), 0) / _drift()[10:12] - 1).max() < 0.02
 

@@ -6,7 +6,8 @@ from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detec
 from ram_avatar.body.anatomy import anatomy_of
 from ram_avatar.core.camera import Camera
 from ram_avatar.tracking.observations import observe
-from ram_avatar.tracking.offline.fitting import FitSettings, fit, geman_mcclure
+from ram_avatar.tracking.offline.clip_energy import geman_mcclure
+from ram_avatar.tracking.offline.fitting import FitSettings, fit
 
 
 @pytest.fixture(scope="module")

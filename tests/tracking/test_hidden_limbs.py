@@ -8,11 +8,10 @@ from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detec
 from ram_avatar.body.anatomy import anatomy_of
 from ram_avatar.core.camera import Camera
 from ram_avatar.motion.motion import PARTS, Motion
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
-from ram_avatar.tracking.hidden_limbs import share_of_rest, sits, unseen_for
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE, HolisticDetector
+from ram_avatar.tracking.hidden_limbs import hidden_time, rest_share, sitting
 from ram_avatar.tracking.observations import (
-    LIMB_LANDMARKS,
-    limbs_seen,
+    limb_visibility,
     observe,
     trust,
 )
@@ -31,7 +30,7 @@ def _hide(clip, *legs: str, seed: int = 0) -> None:
     draw = np.random.default_rng(seed)
     for landmarks in clip:
         for leg in legs:
-            rows = list(LIMB_LANDMARKS[PARTS[4:].index(leg)])
+            rows = list(MEDIAPIPE.limbs[PARTS[4:].index(leg)])
             landmarks.pose[rows] += draw.normal(0, 40, (len(rows), 2))
             landmarks.pose_world[rows] += draw.normal(0, 0.2, (len(rows), 3))
             landmarks.visibility[rows] = draw.uniform(0.02, 0.27, len(rows))
@@ -78,7 +77,7 @@ def _clip(template, played, frames: slice = slice(None)):
 
 
 def _solve(template, identity, clip) -> Motion:
-    solver = LiveSolver(template, identity, CAMERA)
+    solver = LiveSolver(template, identity, CAMERA, MEDIAPIPE)
     return Motion.of_frames(template.name, FPS, [solver.solve(landmarks) for landmarks in clip])
 
 
@@ -159,7 +158,7 @@ def test_a_leg_that_nobody_sees_sits_if_the_other_one_does(template, seated, liv
 def test_one_joint_or_a_hand_is_enough_to_see_a_limb():
     trusted = np.zeros((4, 33))
     trusted[0, 15], trusted[1, 25], trusted[2, 26] = 0.9, 0.45, 0.25
-    seen, confidence = limbs_seen(trusted, np.array([[False, False]] * 3 + [[False, True]]))
+    seen, confidence = limb_visibility(trusted, np.array([[False, False]] * 3 + [[False, True]]), MEDIAPIPE)
     assert np.allclose(seen, [[1, 0, 0, 0], [0, 0, 0.5, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
     assert confidence[0, 0] == pytest.approx(0.9) and confidence[3, 1] == 1
 
@@ -172,9 +171,9 @@ def test_what_is_out_of_the_picture_is_not_trusted():
 def test_rest_sets_in_with_time_and_not_in_a_short_gap():
     seen = np.ones((40, 4))
     seen[10:13, 0] = seen[5:, 1] = seen[:, 2] = 0.0
-    away = unseen_for(seen, 25.0)
+    away = hidden_time(seen, 25.0)
     assert away[11, 0] == pytest.approx(2 / 25) and away[39, 1] == pytest.approx(35 / 25) and np.isinf(away[:, 2]).all()
-    share = share_of_rest(seen, away)
+    share = rest_share(seen, away)
     assert share[10:13, 0].max() < 0.001 and share[39, 1] == 1 and (share[:, 2] == 1).all() and (share[:, 3] == 0).all()
 
 
@@ -183,9 +182,9 @@ def test_a_kick_is_not_sitting():
     thighs = np.tile(upright, (100, 2, 1))
     thighs[40:50, 0] = lifted
     seen = np.array([[1.0, 0.0]] * 100)
-    assert sits(thighs, np.zeros((100, 3)), seen, 25.0).max() == 0
-    assert sits(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), seen, 25.0).min() == 1
-    assert sits(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), 0 * seen, 25.0).max() == 0  # nothing tells of it
+    assert sitting(thighs, np.zeros((100, 3)), seen, 25.0).max() == 0
+    assert sitting(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), seen, 25.0).min() == 1
+    assert sitting(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), 0 * seen, 25.0).max() == 0  # nothing tells of it
 
 
 @pytest.mark.slow
@@ -198,7 +197,7 @@ def test_a_dancer_behind_a_desk(template, shared):
     clip = [detector.detect(frame) for frame in read_frames(video)]
     detector.close()
     fitted = fit(template, observe(clip, info.width, info.height, float(info.fps)))
-    solver = LiveSolver(template, fitted.identity, Camera.default(info.width, info.height))
+    solver = LiveSolver(template, fitted.identity, Camera.default(info.width, info.height), MEDIAPIPE)
     live = Motion.of_frames(template.name, float(info.fps), [solver.solve(landmarks) for landmarks in clip])
     for motion in (fitted.motion, live):
         for name, bone in _bones(template, motion, fitted.identity).items():

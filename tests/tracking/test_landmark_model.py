@@ -3,7 +3,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from ram_avatar.tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
+from ram_avatar.tracking.correspondence import Correspondence
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
 from ram_avatar.tracking.online.landmark_model import LandmarkModel, State, left_jacobian
 
 HEAD, TELLING = list(range(0, 478, 9)), list(range(4, 478, 7))
@@ -17,7 +18,7 @@ def identity(template):
 
 @pytest.fixture(scope="module")
 def model(template, identity):
-    return LandmarkModel(template, identity, HEAD, TELLING)
+    return LandmarkModel(template, identity, MEDIAPIPE, HEAD, TELLING)
 
 
 def _state(model, frame) -> State:
@@ -28,29 +29,30 @@ def _state(model, frame) -> State:
 def test_landmarks_are_where_the_template_has_them(template, identity, model, random_motion):
     """The plain forward model: the whole mesh, posed, and the correspondence applied to it."""
     motion = random_motion(3, seed=1, turn=0.5)
-    map_ = Correspondence.load(template)
+    map_ = Correspondence.load(template, MEDIAPIPE)
     posed = template.body(identity).pose(*motion.parameters())
     points, joints = map_.regressor @ posed.vertices, posed.joints[..., :3, 3]
-    parts = [map_.pose_joints(joints, posed.turns), points[:, SURFACE_ROWS]]
+    parts = [map_.pose(points, joints, posed.turns)]
     parts += [map_.hand(points, joints, side) for side in ("left", "right")]
-    wanted = torch.cat([*parts, points[:, FACE_ROWS][:, HEAD]], 1).numpy()
+    wanted = torch.cat([*parts, points[:, map_.face_rows][:, HEAD]], 1).numpy()
     for i, frame in enumerate(motion.frames()):
         state = _state(model, frame)
         assert np.abs(model.pose(state) - frame.pose).max() < 1e-6
         # All actions at once: where a landmark's vertices are held by eye and head, their shifts are mixed.
         assert np.abs(model.at(state) - wanted[i]).max() < 3e-3
         assert np.median(np.abs(model.at(state) - wanted[i])) < 1e-5
-        told = model.telling(state).at(frame.facial_actions)
-        assert np.abs(told - points[i, FACE_ROWS][TELLING].numpy()).max() < 3e-3
+        told = model.deforming(state).at(frame.facial_actions)
+        assert np.abs(told - points[i, map_.face_rows][TELLING].numpy()).max() < 3e-3
 
 
 def test_landmarks_of_a_calm_face_are_exact(template, identity, model, random_motion):
     motion = random_motion(2, seed=7, turn=0.5)
     motion.facial_actions.zero_()
-    points = Correspondence.load(template).regressor @ template.body(identity).pose(*motion.parameters()).vertices
+    map_ = Correspondence.load(template, MEDIAPIPE)
+    points = map_.regressor @ template.body(identity).pose(*motion.parameters()).vertices
     for i, frame in enumerate(motion.frames()):
         at = model.at(_state(model, frame))[model.parts["face"]]
-        assert np.abs(at - points[i, FACE_ROWS][HEAD].numpy()).max() < 1e-5
+        assert np.abs(at - points[i, map_.face_rows][HEAD].numpy()).max() < 1e-5
 
 
 def test_the_jacobian_is_that_of_finite_differences(model, random_motion):
@@ -79,7 +81,7 @@ def test_the_jacobian_is_that_of_finite_differences(model, random_motion):
 
 def test_facial_actions_move_the_telling_landmarks_as_told(model, random_motion):
     state = _state(model, random_motion(1, seed=5).frame(0))
-    telling = model.telling(state)
+    telling = model.deforming(state)
     assert telling.moves.shape == (52, len(TELLING), 3)
     before = telling.at(np.zeros(52))
     for action in range(0, 52, 5):

@@ -222,7 +222,7 @@ def test_on_the_performer_it_has_half_of_the_detectors_error():
     """Real masks, a plate from the frames' own room, and a mesh that is off."""
     from ram_avatar.synthetic.laboratory import performer
     from ram_avatar.synthetic.performances import performance
-    from ram_avatar.tracking.detection.landmarks import HolisticDetector
+    from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 
     size, person = (432, 768), performer(0)
     motion = performance("driving", person.template, 16, 4.0)

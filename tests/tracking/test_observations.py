@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 from ram_avatar.tracking.observations import observe
 from ram_avatar.video import probe, read_frames
 

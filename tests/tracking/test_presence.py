@@ -15,6 +15,7 @@ from ram_avatar.capture.capture import (
 )
 from ram_avatar.core.errors import UserError
 from ram_avatar.tracking.camera.orientation import needed_rotation
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
 from ram_avatar.tracking.observations import Observations
 from ram_avatar.tracking.offline.presence import describe, find_left_out, leave_out
 from ram_avatar.tracking.offline.scenes import TRANSITION
@@ -36,6 +37,7 @@ def seen(visibility: list[float], pose: np.ndarray | None = None) -> Observation
     count, visible = len(visibility), torch.tensor(visibility)
     pose = torch.from_numpy(standing() if pose is None else pose).float().expand(count, -1, -1)
     return Observations(
+        topology=MEDIAPIPE,
         pose=pose.clone(),
         visibility=visible[:, None].expand(-1, 33).clone(),
         pose_world=torch.zeros(count, 33, 3),

@@ -6,36 +6,33 @@ import torch
 
 from ram_avatar.rendering.framing import Square
 from ram_avatar.synthetic.laboratory import synthesize
+from ram_avatar.synthetic.options import SynthOptions
+from ram_avatar.tracking.offline.close_ups import CloseUps
 from ram_avatar.tracking.offline.fitting import Fit
-from ram_avatar.tracking.offline.refinement import (
-    Film,
-    _flow,
-    _paint,
-    _seen_points,
-    _spread_points,
-)
+from ram_avatar.tracking.offline.refinement import find_points, paint_surface, spread_points, trusted_flow
 
 SIZE = 192
 
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):
-    return synthesize(tmp_path_factory.mktemp("film") / "f", frames=6, fps=5.0, size=SIZE)
+    return synthesize(tmp_path_factory.mktemp("film") / "f", SynthOptions(frames=6, fps=5.0, size=SIZE))
 
 
 def test_points_are_found_where_a_wrong_fit_does_not_put_them(truth, template):
     """The true motion, moved by three pixels: the flow leads most of the points back to where they truly are."""
-    camera, points = truth.camera, _spread_points(template, 300)
+    camera, points = truth.camera, spread_points(template, 300)
     frames, masks = map(list, zip(*truth.frames(), strict=True))
     whole, shown = [Square(0.0, 0.0, float(SIZE))] * 6, np.array([True, True, False, True, True, True])
-    film = Film(camera, SIZE, whole, frames, masks, truth.background(), shown, range(6))
-    texture = _paint(template, Fit(truth.identity, truth.motion, camera, {}), film)
+    known = np.ones((SIZE, SIZE), bool)
+    close_ups = CloseUps(camera, SIZE, whole, frames, masks, truth.background(), known, shown, range(6))
+    texture = paint_surface(template, Fit(truth.identity, truth.motion, camera, {}), close_ups)
     depth = truth.motion.root_translation[:, 1].mean()
     shift = torch.tensor([3.0 * float(depth) / camera.focal, 0.0, 0.0])
     moved = replace(truth.motion, root_translation=truth.motion.root_translation + shift)
     fitted = Fit(truth.identity, moved, camera, {})
     body, errors, used = template.body(truth.identity), [], []
-    found = list(_seen_points(template, fitted, film, texture, points))
+    found = list(find_points(template, fitted, close_ups, texture, points))
     assert [index for index, *_ in found] == [0, 1, 3, 4, 5]
     for index, place, seen, offset in found:
         posed = body.pose(*truth.motion[[index]].parameters()).vertices
@@ -54,7 +51,7 @@ def test_flow_is_trusted_on_the_person_and_where_it_leads_back():
     moved = np.roll(picture, 2, axis=1)
     mask = np.zeros((96, 96), np.uint8)
     mask[:, :48] = 255
-    flow, trusted = _flow(picture, moved, mask)
+    flow, trusted = trusted_flow(picture, moved, mask)
     middle = (slice(24, 72), slice(16, 40))
     assert np.abs(flow[middle] - [2, 0]).mean() < 0.3
     assert trusted[middle].mean() > 0.9
@@ -62,8 +59,20 @@ def test_flow_is_trusted_on_the_person_and_where_it_leads_back():
 
 
 def test_points_spread_over_the_whole_body(template):
-    points = _spread_points(template, 100)
+    points = spread_points(template, 100)
     assert len(set(points.tolist())) == 100
     surface = template.body(template.default_identity()).reference_vertices()
     reach = torch.cdist(surface, surface[points]).amin(1)
     assert reach.max() < 0.15  # metres: no part is without one
+
+
+def test_the_frame_stands_in_for_an_unknown_background(truth):
+    frames, masks = map(list, zip(*truth.frames(), strict=True))
+    known = np.zeros((SIZE, SIZE), bool)
+    known[:, : SIZE // 2] = True
+    square, shown = Square(0.0, 0.0, float(SIZE)), np.ones(6, bool)
+    background = np.full_like(truth.background(), 7)
+    close_ups = CloseUps(truth.camera, SIZE, [square] * 6, frames, masks, background, known, shown, range(6))
+    behind = close_ups.behind(2)
+    assert (behind[:, : SIZE // 2] == 7).all()
+    assert np.array_equal(behind[:, SIZE // 2 :], frames[2][:, SIZE // 2 :])

@@ -5,7 +5,7 @@ from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detec
 
 from ram_avatar.core.camera import Camera
 from ram_avatar.motion.motion import Motion
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE, HolisticDetector
 from ram_avatar.tracking.observations import observe
 from ram_avatar.tracking.offline.fitting import FitSettings, fit
 from ram_avatar.tracking.online.solver import LiveSolver
@@ -32,7 +32,7 @@ def _nobody(landmarks) -> None:
 
 
 def _solve(template, identity, clip, camera=CAMERA, solver=None) -> Motion:
-    solver = solver or LiveSolver(template, identity, camera)
+    solver = solver or LiveSolver(template, identity, camera, MEDIAPIPE)
     return Motion.of_frames(template.name, 25.0, [solver.solve(landmarks) for landmarks in clip])
 
 
@@ -69,7 +69,7 @@ def test_the_net_is_followed_where_it_speaks(template, played):
     silent = np.full(len(template.action_names), np.nan)
     closed = silent.copy()
     closed[[blink, jaw]] = 0.9
-    solver = LiveSolver(template, played[1], CAMERA)
+    solver = LiveSolver(template, played[1], CAMERA, MEDIAPIPE)
     for landmarks in played[2][:4]:
         without = solver.solve(landmarks, silent).facial_actions
     for landmarks in played[2][4:10]:
@@ -113,7 +113,7 @@ def test_what_the_detector_imagined_is_not_believed(template, played):
 
 
 def test_nobody_is_held_as_they_were(template, played):
-    solver = LiveSolver(template, played[1], CAMERA)
+    solver = LiveSolver(template, played[1], CAMERA, MEDIAPIPE)
     clip = seen_by_a_perfect_detector(template, played[0], played[1], CAMERA)
     for landmarks in clip[4:8]:
         _nobody(landmarks)

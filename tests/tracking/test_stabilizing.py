@@ -6,6 +6,7 @@ import torch
 
 from ram_avatar.core.camera import Camera
 from ram_avatar.tracking.camera.stabilizing import stabilized
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
 from ram_avatar.tracking.observations import Observations
 
 CAMERA = Camera.default(200, 300)
@@ -19,6 +20,7 @@ def observations():
     placed = points + torch.tensor([0.1, 4.0, -0.1])
     part = torch.randn(4, 21, 3, generator=generator) * 10 + torch.tensor([100.0, 150.0, 0.0])
     return Observations(
+        topology=MEDIAPIPE,
         pose=CAMERA.project(placed)[..., :2],
         visibility=torch.ones(4, 33),
         pose_world=points,

@@ -7,6 +7,7 @@ import pytest
 from ram_avatar.capture.capture import Capture
 from ram_avatar.core.errors import UserError
 from ram_avatar.synthetic.performer import Performer
+from ram_avatar.tracking.offline.options import TrackOptions
 from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import VideoWriter, probe, read_frames
 
@@ -128,12 +129,12 @@ def _footage(folder, **values):
 def test_a_named_face_model_has_to_be_the_right_one(tmp_path, film, template):
     (tmp_path / "m.task").write_bytes(b"something else")
     with pytest.raises(UserError, match=r"m\.task.*checksum"):
-        track(film, tmp_path / "c", template=template, face_model=tmp_path / "m.task")
+        track(film, tmp_path / "c", TrackOptions(face_model=tmp_path / "m.task"), template=template)
 
 
 def test_the_blendshape_net_reads_a_real_face(shared, template):
     from ram_avatar.tracking.detection.expressions import ExpressionNet
-    from ram_avatar.tracking.detection.landmarks import HolisticDetector
+    from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 
     frame = next(iter(read_frames(shared / "videos" / "bedroom_dance.mp4")))
     detector, net = HolisticDetector(), ExpressionNet(shared / "models" / "face_landmarker.task", template.action_names)

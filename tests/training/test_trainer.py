@@ -16,6 +16,7 @@ from ram_avatar.capture.dataset import CaptureDataset, behind
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.images import to_tensor
 from ram_avatar.core.progress import Silent
+from ram_avatar.creation.options import TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.motion.alignment.aligner import ALIGNMENT_FILE, Alignment, Score
 from ram_avatar.motion.alignment.posture import Posture
@@ -100,7 +101,7 @@ def test_a_killed_run_goes_on_bit_for_bit(trainer, tmp_path):
 def test_two_processes_take_the_steps_of_one(capture, tiny, tmp_path):
     """The same seed gives the same losses and weights, within rounding, when two processes share the batch."""
     preset = replace(tiny, training=replace(tiny.training, discriminator_start=1.0))
-    avatar = train(capture, tmp_path / "a", preset=preset, instant=True, accelerator="cpu")
+    avatar = train(capture, tmp_path / "a", TrainOptions(preset=preset, instant=True, accelerator="cpu"))
     results = {}
     for devices in (1, 2):
         arguments = (tmp_path / "a", capture.folder, preset)
@@ -125,7 +126,7 @@ def _three_steps(fabric, folder, capture, preset):
 def test_a_batch_that_cannot_be_shared_is_refused(capture, tiny, tmp_path):
     odd = replace(tiny, training=replace(tiny.training, batch_size=3))
     with pytest.raises(UserError, match="share evenly"):
-        train(capture, tmp_path / "a", preset=odd, devices=2, accelerator="cpu")
+        train(capture, tmp_path / "a", TrainOptions(preset=odd, devices=2, accelerator="cpu"))
     assert not (tmp_path / "a").exists()
 
 
@@ -172,19 +173,19 @@ def test_an_avatar_of_before_gets_its_motion_alone(avatar_folder, capture, tiny,
     shutil.copytree(avatar_folder, folder)
     (folder / ALIGNMENT_FILE).unlink()
     weights = (folder / "weights.safetensors").read_bytes()
-    made = train(capture, folder, preset=tiny, accelerator="cpu")
+    made = train(capture, folder, TrainOptions(preset=tiny, accelerator="cpu"))
     assert made.alignment and Avatar.load(folder).alignment
     before, again = (load_file(each / ALIGNMENT_FILE) for each in (avatar_folder, folder))
     assert before.keys() == again.keys() and all(torch.equal(before[name], again[name]) for name in before)
     assert (folder / "weights.safetensors").read_bytes() == weights
     (folder / ALIGNMENT_FILE).unlink()
     with pytest.raises(UserError, match="learned from"):
-        train(Capture(**{**vars(capture), "source": "other.mp4"}), folder, preset=tiny, accelerator="cpu")
+        train(Capture(**{**vars(capture), "source": "other.mp4"}), folder, TrainOptions(preset=tiny, accelerator="cpu"))
 
 
 def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
     """An untrained network draws the surface's colours over the plate."""
-    avatar = train(capture, tmp_path / "a", preset=tiny, instant=True, accelerator="cpu")
+    avatar = train(capture, tmp_path / "a", TrainOptions(preset=tiny, instant=True, accelerator="cpu"))
     assert not (tmp_path / "a" / "metrics.json").exists() and (tmp_path / "a" / "preview.mp4").is_file()
     assert Avatar.load(tmp_path / "a").training["step"] == 0
     data = CaptureDataset(capture, avatar.template, avatar.texture, 64, torch.device("cpu"), Silent())
@@ -195,7 +196,7 @@ def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
         drawn = avatar.network.eval()(maps).over(plate)
     mesh = maps.color * covered + plate * (1 - covered)
     assert ((drawn - mesh) * (1 - edge)).abs().max() < 0.05 and edge.mean() < 0.2
-    trained = train(capture, tmp_path / "a", preset=tiny, accelerator="cpu")  # and goes on from there
+    trained = train(capture, tmp_path / "a", TrainOptions(preset=tiny, accelerator="cpu"))  # and goes on from there
     assert trained.training["step"] == tiny.training.steps
     weights = load_file(tmp_path / "a" / "weights.safetensors")
     assert any("style_unet" in name for name in weights)
@@ -234,23 +235,23 @@ def test_a_run_killed_after_its_last_step_is_finished(capture, tiny, tmp_path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules[train.__module__], "finish", killed)
+        patch.setattr(sys.modules[train.__module__], "judge", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(capture, tmp_path / "a", preset=preset, accelerator="cpu")
+            train(capture, tmp_path / "a", TrainOptions(preset=preset, accelerator="cpu"))
     before = (tmp_path / "a" / "weights.safetensors").read_bytes()
     assert not (tmp_path / "a" / "metrics.json").exists()
-    train(capture, tmp_path / "a", preset=preset, accelerator="cpu")
+    train(capture, tmp_path / "a", TrainOptions(preset=preset, accelerator="cpu"))
     assert (tmp_path / "a" / "metrics.json").is_file() and not (tmp_path / "a" / "checkpoint.safetensors").exists()
     assert (tmp_path / "a" / "weights.safetensors").read_bytes() == before
     with pytest.raises(UserError, match="trained to its end"):
-        train(capture, tmp_path / "a", preset=preset, accelerator="cpu")
+        train(capture, tmp_path / "a", TrainOptions(preset=preset, accelerator="cpu"))
 
 
 def test_a_finished_avatar_is_not_trained_again(capture, tiny, avatar_folder):
     with pytest.raises(UserError, match="trained to its end"):
-        train(capture, avatar_folder, preset=tiny)
+        train(capture, avatar_folder, TrainOptions(preset=tiny))
     with pytest.raises(UserError, match="preset 'tiny'"):
-        train(capture, avatar_folder, preset=replace(tiny, name="other"))
+        train(capture, avatar_folder, TrainOptions(preset=replace(tiny, name="other")))
 
 
 def _parameters(trainer: Trainer):

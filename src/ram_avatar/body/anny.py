@@ -8,7 +8,6 @@ import json
 import os
 import tempfile
 import warnings
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..core.cache import cache_folder
+from ..core.progress import SILENT, Progress
 from .chain import Chain, homogeneous
 from .template import (
     FINGERS,
@@ -31,7 +31,6 @@ from .template import (
     BodyTemplate,
     IdentityRange,
     Posed,
-    Status,
 )
 
 FINGER_JOINTS = [f"finger{finger}-{k}.{side}" for side in SIDES for finger in range(1, 6) for k in (1, 2, 3)]
@@ -128,19 +127,15 @@ class AnnyTemplate(BodyTemplate):
     # Loading ------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, status: Status | None = None) -> "AnnyTemplate":
-        """Load the template from the cache, building it on the first call.
-
-        Args:
-            status: `status(text)` is a context manager, shown while it is built.
-        """
+    def load(cls, progress: Progress = SILENT) -> "AnnyTemplate":
+        """Load the template from the cache, building it on the first call."""
         path = cache_folder() / cls.file_name
         try:
             return cls._read(path)
         except (FileNotFoundError, SafetensorError):  # absent, or damaged by a killed build
             pass
         text = "Preparing the Anny body template (once on this machine, about a minute: 700 blend shapes)"
-        with status(text) if status else nullcontext():
+        with progress.wait(text):
             cls._build(path)
         return cls._read(path)
 

@@ -11,8 +11,6 @@ that begins at the joint: `forearm` is the elbow joint; a twist joint lies withi
 roles in `OPTIONAL_ROLES`.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -21,8 +19,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-Status = Callable[[str], AbstractContextManager]
-"""Shows a text while its context is open; see `core.progress.Progress.wait`."""
 SIDES = ("L", "R")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 HAND_ROLES = ("hand", *(f"{finger}{k}" for finger in FINGERS for k in (1, 2, 3)))  # from the wrist outward

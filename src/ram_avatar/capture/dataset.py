@@ -15,6 +15,7 @@ from ..motion.motion import Motion
 from ..networks.avatar_network import ConditionMaps
 from ..rendering.condition_maps import MAP_CHANNELS, ConditionMapper, MeshMaps
 from .capture import Capture
+from .close_ups import CloseUps
 
 _KEPT_BYTES = 3 << 30  # condition maps are kept in memory up to this, and drawn anew beyond
 _DRAWN_AT_ONCE = 8
@@ -54,17 +55,15 @@ class CaptureDataset:
         progress: Progress,
     ):
         self.capture, self.size, self.device = capture, size, device
-        framing = capture.framing(template)
-        roots = capture.motion.root_translation.cpu().numpy()
-        self.squares = [framing.square(root) for root in roots]
-        self.cameras = [square.camera(capture.camera, size) for square in self.squares]
+        close_ups = CloseUps(capture, template)
+        self.squares = close_ups.squares
+        self.cameras = [close_ups.camera(index, size) for index in range(len(capture))]
         self.mapper = ConditionMapper(template, capture.identity, Camera.default(size, size), texture)
         frames, masks, inside = [], [], []
         for index, (frame, mask) in enumerate(follow(capture.frames(), progress, "Reading frames", len(capture))):
-            square, to_scene = self.squares[index], capture.footage.matrix(index)
-            frames.append(square.cut(frame, size, to_scene))
-            masks.append(square.cut(mask, size, to_scene))
-            inside.append(square.inside(*capture.scene_size, size, to_scene))
+            frames.append(close_ups.cut(index, frame, size))
+            masks.append(close_ups.cut(index, mask, size))
+            inside.append(close_ups.inside(index, size))
         self.frames = torch.from_numpy(np.stack(frames))  # [N, S, S, 3] uint8
         self.masks = torch.from_numpy(np.stack(masks))[:, None]  # [N, 1, S, S] uint8
         self.inside = torch.from_numpy(np.stack(inside))[:, None]  # [N, 1, S, S] bool

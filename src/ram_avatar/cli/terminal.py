@@ -1,4 +1,4 @@
-"""Progress on the terminal: bars with the time left, a spinner, notes."""
+"""Progress on the terminal: bars with the time left, spinners, notes; plain lines if there is no terminal."""
 
 import os
 import time
@@ -10,19 +10,21 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-_LOG_EVERY = 15.0  # seconds between lines where there is no terminal to draw on
+_LOG_TENTHS = 10  # a line at each tenth of the work, where there is no terminal to draw on
+_LOG_EVERY = 2.0  # seconds between such lines, at least
 
 
 class TerminalProgress:
-    """Draws bars on a terminal, and prints a line now and then into a file or a pipe."""
+    """Draws bars on a terminal; prints a line now and then to a file or a pipe. A context manager."""
 
-    def __init__(self):
-        # A descriptor of its own: the bars go on where the libraries' stderr is silenced.
+    def __init__(self) -> None:
+        # A descriptor of its own, so that bars keep moving while the libraries' stderr is silenced.
         self._file = os.fdopen(os.dup(2), "w")
         self.console = Console(file=self._file, highlight=False)
         self._bars = Progress(
@@ -36,42 +38,62 @@ class TerminalProgress:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._tasks = {}
-        self._logged = 0.0
+        self._tasks: dict[str, TaskID] = {}
+        self._log = _Log(self.console)
 
     def __enter__(self) -> "TerminalProgress":
         self._bars.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
         self._file.close()
 
     def step(self, label: str, done: int, total: int) -> None:
+        """Report that `done` of `total` units of the work called `label` are finished."""
+        if not self.console.is_terminal:
+            self._log.step(label, done, total)
+            return
         if label not in self._tasks or done == 1:
             self._tasks[label] = self._bars.add_task(label, total=total)
         self._bars.update(self._tasks[label], completed=done, total=total)
-        if not self.console.is_terminal and (done == total or time.monotonic() - self._logged > _LOG_EVERY):
-            self._logged = time.monotonic()
-            self.console.print(f"{label}: {done}/{total}", soft_wrap=True)
 
     def note(self, text: str) -> None:
+        """Print a line that the user should read."""
         self.console.print(text, soft_wrap=True, markup=False)
 
-    def wait(self, text: str) -> AbstractContextManager:
+    def wait(self, text: str) -> AbstractContextManager[None]:
+        """Return a context that shows a spinner; without a terminal, `text` is printed once."""
         if not self.console.is_terminal:
             self.note(text)
-        return _Waiting(self._bars, text)
+        return _Spinner(self._bars, text)
 
 
-class _Waiting:
-    """A spinner among the bars, gone when it is over."""
+class _Log:
+    """Prints steps as lines: the last one of a piece of work, and few of the others."""
 
-    def __init__(self, bars: Progress, text: str):
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._label, self._tenth, self._printed = "", 0, 0.0
+
+    def step(self, label: str, done: int, total: int) -> None:
+        if label != self._label or done == 1:
+            self._label, self._tenth = label, 0
+        tenth, now = _LOG_TENTHS * done // total, time.monotonic()
+        if done < total and (tenth == self._tenth or now - self._printed < _LOG_EVERY):
+            return
+        self._tenth, self._printed = tenth, now
+        self._console.print(f"{label}: {done}/{total}", soft_wrap=True, markup=False)
+
+
+class _Spinner(AbstractContextManager[None]):
+    """A spinner among the bars, removed on exit."""
+
+    def __init__(self, bars: Progress, text: str) -> None:
         self._bars, self._text = bars, text
 
     def __enter__(self) -> None:
         self._task = self._bars.add_task(self._text, total=None)
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.remove_task(self._task)

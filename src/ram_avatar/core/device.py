@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
+from .choices import ACCELERATORS, PRECISIONS, check_choice
 from .errors import UserError
-
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -27,8 +26,7 @@ def choose_precision(precision: str, recipe: str, device: torch.device) -> str:
     Raises:
         UserError: another word.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"precision is one of {', '.join(PRECISIONS)}, not '{precision}'")
+    check_choice("precision", precision, PRECISIONS)
     asked = precision if precision != "auto" else recipe
     if asked != "auto":
         return asked
@@ -41,8 +39,7 @@ def choose_device(accelerator: str) -> torch.device:
     Raises:
         UserError: CUDA asked for and absent, or another word.
     """
-    if accelerator not in ("auto", "cpu", "cuda"):
-        raise UserError(f"accelerator is auto, cpu or cuda, not '{accelerator}'")
+    check_choice("accelerator", accelerator, ACCELERATORS)
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA GPU is at hand (or torch is a CPU build); use --accelerator cpu")
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")

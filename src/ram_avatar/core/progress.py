@@ -33,6 +33,10 @@ class Silent:
         return nullcontext()
 
 
+SILENT: Progress = Silent()
+"""The default where nobody watches."""
+
+
 def follow(items: Iterable[Item], progress: Progress, label: str, total: int) -> Iterator[Item]:
     """The items, with a step told after each."""
     for done, item in enumerate(items, 1):

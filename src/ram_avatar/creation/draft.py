@@ -1,84 +1,94 @@
-"""An avatar within seconds: the first avatar of a few frames of a video, until there is a better one."""
+"""A draft: the first avatar of a few frames, within a minute, to use while the whole video is tracked."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
-from ..avatar import (
-    AVATAR_FILE,
-    EARLIER_VERSIONS,
-    FORMAT_VERSION,
-    Avatar,
-)
+from ..avatar import AVATAR_FILE, EARLIER_VERSIONS, FORMAT_VERSION, Avatar
 from ..body.template import BodyTemplate
-from ..config import Preset
 from ..core.errors import UserError
-from ..core.files import read_description
+from ..core.files import atomic_folder, read_description
 from ..core.images import shrunk
-from ..core.progress import Progress, Silent
-from ..tracking.detection.landmarks import HolisticDetector
+from ..core.progress import SILENT, Progress
+from ..tracking.detection.detectors import open_detector
 from ..tracking.offline.fitting import FitSettings
+from ..tracking.offline.options import TrackOptions
 from ..tracking.offline.track import track
 from ..training.first_avatar import first_avatar
-from ..video import VideoWriter, probe, read_frames
+from ..video import VideoInfo, VideoWriter, probe, read_frames
+from .options import CreateOptions
 
-FRAMES = 48  # of the video, evenly spread
-_SIDE = 720  # pixels of their longer side, at most
-_WORTH = 2  # times as many frames as these: a shorter clip is tracked nearly as soon
-# The frames do not follow each other, and nothing is refined.
+FRAMES = 48  # evenly spread over the video
+_MAX_SIDE = 720  # pixels of the frames' longer side
+_MIN_RATIO = 2  # a video of fewer than this many times `FRAMES` is tracked nearly as soon as its draft
+# The frames are far apart in time: nothing ties them together, and nothing is refined.
 _SETTINGS = FitSettings(full_iterations=120, refinements=0, steadiness=0.0)
 
 
+def save_draft(folder: Path, video: Path, template: BodyTemplate, options: CreateOptions, progress: Progress) -> None:
+    """Save a draft in `folder`, if the video is worth one."""
+    draft = draft_avatar(video, template, options, progress)
+    if draft is None:
+        return
+    with atomic_folder(folder, marker=AVATAR_FILE) as fresh:
+        draft.save(fresh)
+    progress.note(f"First avatar ready, driveable now: {folder}; a better one will replace it")
+
+
 def draft_avatar(
-    video: Path,
-    template: BodyTemplate,
-    preset: Preset,
-    progress: Progress,
-    *,
-    face_model: str | Path | None = None,
-    rotate: int = 0,
+    video: Path, template: BodyTemplate, options: CreateOptions = CreateOptions(), progress: Progress = SILENT
 ) -> Avatar | None:
-    """Make an untrained avatar from a few frames; None of a clip too short to need it, or that shows too little.
+    """Make an untrained avatar from a few frames of a video.
 
-    What is wrong with a video is told when all of it is tracked.
+    Returns:
+        None if the video is too short to need a draft, or cannot be tracked: tracking all of it reports why.
 
-    Args:
-        video: a file that can be read.
-        rotate: degrees clockwise, see `video.probe`.
+    Raises:
+        UserError: the video cannot be read.
     """
-    info = probe(video, rotate)
-    if info.frames < _WORTH * FRAMES:
+    info = probe(video, options.rotate)
+    if info.frames < _MIN_RATIO * FRAMES:
         return None
     with TemporaryDirectory() as scratch, progress.wait("Drafting a first avatar from a few frames"):
         few = Path(scratch) / f"{video.stem}.mp4"
-        every = info.frames // FRAMES
-        size = shrunk(info.width, info.height, _SIDE)
-        with VideoWriter(few, *size, info.fps / every) as writer:
-            for index, frame in enumerate(read_frames(video, rotate=rotate)):
-                if index % every == 0:
-                    writer.write(np.ascontiguousarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA)))
+        size = shrunk(info.width, info.height, _MAX_SIDE)
+        with VideoWriter(few, *size, info.fps / _interval(info)) as writer:
+            for frame in _sample(info, size):
+                writer.write(frame)
         try:
             capture = track(
                 few,
                 Path(scratch) / "capture",
+                TrackOptions(face_model=options.face_model),  # the frames are upright already
                 template=template,
-                detector=HolisticDetector(separate=True),
-                face_model=face_model,
+                detector=open_detector(separate=True),
                 settings=_SETTINGS,
             )
         except UserError:
             return None
-        made = first_avatar(capture, template, preset, Silent())
-    made.training["draft"] = True
-    return made
+        draft = first_avatar(capture, template, options.recipe())
+    draft.training["draft"] = True
+    return draft
 
 
 def is_draft(folder: Path) -> bool:
-    """Whether a folder holds an avatar that `draft_avatar` made."""
+    """Return whether a folder holds an avatar made by `draft_avatar`."""
     path = folder / AVATAR_FILE
     if not path.is_file():
         return False
     described = read_description(path, "avatar", FORMAT_VERSION, *EARLIER_VERSIONS)
     return bool(described.get("training", {}).get("draft"))
+
+
+def _interval(info: VideoInfo) -> int:
+    return info.frames // FRAMES
+
+
+def _sample(info: VideoInfo, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Yield evenly spread frames of a video, at `size` (width, height)."""
+    for index, frame in enumerate(read_frames(info.path, rotate=info.rotate)):
+        if index % _interval(info) == 0:
+            yield np.ascontiguousarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))

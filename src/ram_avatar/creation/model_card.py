@@ -1,17 +1,26 @@
-"""The page that goes with an avatar."""
+"""The model card: the page that goes with an avatar."""
+
+from pathlib import Path
 
 from ..avatar import Avatar
+from ..core.files import disk_errors
 from ..evaluation.metric_catalog import tell
 
 _COLUMNS = {"psnr": "psnr", "psnr_person": "psnr", "ssim": "ssim", "st_lpips_person": "st_lpips"}
 
 
-def model_card(avatar: Avatar, figures: dict) -> str:
-    """Markdown: what the avatar is, how to use it, how good it is, and what it must not be used for."""
+def write_model_card(avatar: Avatar, metrics: dict, folder: Path) -> None:
+    """Write the card as README.md. `metrics` is the content of metrics.json."""
+    with disk_errors(folder):
+        (folder / "README.md").write_text(model_card(avatar, metrics))
+
+
+def model_card(avatar: Avatar, metrics: dict) -> str:
+    """Return Markdown: what the avatar is, how to use it, how good it is, and what it must not be used for."""
     rows = [
-        ("this avatar", figures),
-        ("textured mesh, no network", figures["textured_mesh"]),
-        ("nearest training frame", figures["nearest_frame"]),
+        ("this avatar", metrics),
+        ("textured mesh, no network", metrics["textured_mesh"]),
+        ("nearest training frame", metrics["nearest_frame"]),
     ]
     table = "\n".join(
         f"| {name} | " + " | ".join(tell(figure, f[key]) for key, figure in _COLUMNS.items()) + " |" for name, f in rows
@@ -33,17 +42,17 @@ template `{avatar.template.name}`,
 ram-avatar animate THIS_FOLDER DRIVER.mp4 OUT.mp4
 ```
 
-## On the {figures["frames"]} held-out frames
+## On the {metrics["frames"]} held-out frames
 
 | | PSNR | PSNR, person | SSIM | ST-LPIPS, person |
 | --- | --- | --- | --- | --- |
 {table}
 
-The last fifth of the frames that show the person, never trained on. `preview.mp4` shows it beside what the avatar makes
-of it.
+The held-out frames are the last fifth of those that show the person, never trained on. `preview.mp4` shows them beside
+the avatar's.
 
 ## Use
 
-This folder lets anyone make pictures of a real person. Pass it on and use it only with that person's consent,
-and say of what it renders that it is generated: the files' metadata does.
+This folder lets anyone make images of a real person. Share it and use it only with that person's consent, and label
+what it renders as generated, as the metadata of its videos does.
 """

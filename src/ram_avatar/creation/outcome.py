@@ -1,4 +1,4 @@
-"""What a trained avatar came to: its figures on held-out frames, a preview, and its model card."""
+"""What a trained avatar came to: metrics on its held-out frames, and a preview of them."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,6 @@ from ..evaluation.evaluate import Truth, judge_pictures, render_frames, render_w
 from ..evaluation.metrics import StLpips
 from ..evaluation.similarity import Judges
 from ..video import VideoWriter
-from .model_card import model_card
 
 METRICS_FILE = "metrics.json"
 METRICS = {
@@ -24,34 +23,33 @@ METRICS = {
     "ssim": ("full", "ssim"),
     "st_lpips_person": ("person", "st_lpips"),
 }
-"""Figures of metrics.json: region and metric of each (see `evaluation.similarity`)."""
+"""Region and metric (see `evaluation.similarity`) behind each name in metrics.json."""
 
 
-def judge(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> None:
-    """Judge a trained avatar on the held-out frames; write metrics.json, preview.mp4 and its model card."""
+def judge(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> dict:
+    """Measure a trained avatar, and baselines, on the held-out frames; write metrics.json and return its content."""
     numbers = data.capture.held_out
     frames, truth = render_ways(avatar, data, numbers, progress), Truth.of(data, numbers)
     judged = judge_pictures(frames, truth, Judges(StLpips(), flip=None, lpips=None), progress)
-    told = {
+    means = {
         way: {name: _mean(groups[group][figure]) for name, (group, figure) in METRICS.items()}
         for way, groups in judged.items()
     }
-    figures = {"frames": len(truth.frames)} | told.pop("avatar")
-    figures |= {"train_seconds": avatar.training["seconds"], "size": avatar.size} | told
+    metrics = {"frames": len(truth.frames)} | means.pop("avatar")
+    metrics |= {"train_seconds": avatar.training["seconds"], "size": avatar.size} | means
     with disk_errors(folder):
-        (folder / METRICS_FILE).write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
-        (folder / "README.md").write_text(model_card(avatar, figures))
-    write_preview(avatar, data.capture, folder, progress)
+        (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    return metrics
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """Of the frames that have the figure; None where none has."""
+    """Return the mean over the frames that have a finite value; None if none has."""
     known = values[np.isfinite(values)]
     return round(float(known.mean()), 4) if len(known) else None
 
 
 def write_preview(avatar: Avatar, capture: Capture, folder: Path, progress: Progress) -> None:
-    """Write held-out frames, as the scene's camera would have seen them, beside what the avatar makes of them."""
+    """Write preview.mp4: held-out frames, as the scene's camera would have seen them, beside the avatar's."""
     numbers, size = capture.held_out, preview_size(*capture.scene_size)
     wanted = set(numbers)
     frames = (
@@ -59,7 +57,8 @@ def write_preview(avatar: Avatar, capture: Capture, folder: Path, progress: Prog
         for index, (frame, _) in enumerate(capture.frames())
         if index in wanted
     )
-    shown = render_frames(avatar, capture.motion, numbers, size=size)
+    rendered = render_frames(avatar, capture.motion, numbers, size=size)
+    pairs = follow(zip(frames, rendered, strict=True), progress, "Preview", len(numbers))
     with VideoWriter(folder / "preview.mp4", 2 * size[0], size[1], avatar.fps, metadata=generated_by(avatar)) as video:
-        for pair in follow(zip(frames, shown, strict=True), progress, "Preview", len(numbers)):
+        for pair in pairs:
             video.write(np.concatenate(pair, 1))

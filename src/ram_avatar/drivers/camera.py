@@ -10,21 +10,21 @@ from ..avatar import Avatar
 from ..core.camera import Camera
 from ..core.errors import UserError
 from ..core.progress import Progress
-from ..live.protocol import Status
-from ..live.session.pipeline import Driven, timed
-from ..live.settings import Settings
 from ..motion.motion import Frame, Motion
 from ..motion.resting import eased
 from ..motion.retargeting.fallback import mixed, toward
 from ..motion.retargeting.retarget import Person
+from ..tracking.detection.detectors import open_detector
 from ..tracking.detection.expressions import ExpressionNet, find_model
-from ..tracking.detection.landmarks import HolisticDetector, LandmarkDetector, Landmarks
+from ..tracking.detection.landmarks import LandmarkDetector, Landmarks
 from ..tracking.online.smoothing import MotionFilter
 from ..tracking.online.solver import LiveSolver
+from .driver import Driven, Status, timed
 from .identity_learning import BuildLearner
 from .live_retargeting import Carrier
 from .overlay import overlay
 from .profiles import Profile
+from .settings import Settings
 
 _FPS = 25.0  # nominal: every step is told how long it took
 _SHORTEST, _LONGEST = 1e-3, 0.5  # seconds between two frames, as motion counts them
@@ -34,7 +34,7 @@ _NET_EVERY = 2  # frames: lids, smile and pucker cost a quarter of what the dete
 
 
 class LiveTracker:
-    """Drives an avatar by what a camera shows. See `pipeline.Driver` for the methods.
+    """Drives an avatar by what a camera shows. See `driver.Driver` for the methods.
 
     The person's build is that of their profile, or else an average adult's for the first seconds, until it is learned
     in the background (`learning`). Their place is where they stand when they are first seen.
@@ -159,7 +159,9 @@ class LiveTracker:
         self.reset()
         self._size, self._calibrating = (width, height), calibrating
         self._identity = self._known.tensor() if self._known else self._template.default_identity()
-        self._solver = LiveSolver(self._template, self._identity, Camera.default(width, height))
+        self._solver = LiveSolver(
+            self._template, self._identity, Camera.default(width, height), self._detector.topology
+        )
         if calibrating or self._known is None:
             self._learn()
 
@@ -169,7 +171,7 @@ class LiveTracker:
         camera = Camera.default(*self._size)
 
         def prepare(person: Person) -> _Followed:
-            solver = LiveSolver(self._template, person.identity, camera)
+            solver = LiveSolver(self._template, person.identity, camera, self._detector.topology)
             return _Followed(person, solver, self._onto_avatar(person))
 
         self._learner = BuildLearner(self._template, self._size, prepare, calibrating=self._calibrating)
@@ -180,7 +182,7 @@ class LiveTracker:
         if followed is None:
             return
         self._learner, self._calibrating = None, False
-        followed.solver.go_on_from(self._solver)
+        followed.solver.continue_from(self._solver)
         followed.carrier.adjust(self._settings)
         self._solver, self._carrier = followed.solver, followed.carrier
         self._identity = followed.person.identity
@@ -260,6 +262,6 @@ def tracker_maker(
 
     def make(avatar: Avatar) -> LiveTracker:
         net = ExpressionNet(model, avatar.template.action_names) if model else None
-        return LiveTracker(avatar, HolisticDetector(masks=False), net, profile=profile)
+        return LiveTracker(avatar, open_detector(masks=False), net, profile=profile)
 
     return make

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from ..body.template import BodyTemplate
+from ..core.progress import Silent
 from ..motion.retargeting.neutral_face import at_rest
 from ..motion.retargeting.retarget import Person
 from ..tracking.detection.landmarks import Landmarks
-from ..tracking.observations import LEFT_SHOULDER, RIGHT_SHOULDER, observe
+from ..tracking.detection.topology import SHOULDERS
+from ..tracking.observations import observe
 from ..tracking.offline.fitting import FitSettings, fit
 
 LOOKS = 12  # frames
@@ -57,7 +59,8 @@ class BuildLearner(Generic[Prepared]):
         spacing = _CALIBRATION_SPACING if self.calibrating else SPACING
         if self._thread is not None or seconds - self._last < spacing:
             return
-        if landmarks.visibility[[LEFT_SHOULDER, RIGHT_SHOULDER]].min() < _VISIBLE or np.isnan(landmarks.face[0, 0]):
+        shoulders = landmarks.topology.indices(SHOULDERS)
+        if landmarks.visibility[shoulders].min() < _VISIBLE or np.isnan(landmarks.face[0, 0]):
             return
         self._looks.append(landmarks)
         self._last = seconds
@@ -87,7 +90,7 @@ class BuildLearner(Generic[Prepared]):
         try:
             seen = observe(self._looks, *self._size, fps=1 / SPACING)
             settings = _CALIBRATION if self.calibrating else _SETTINGS
-            fitted = fit(self._template, seen, settings=settings, on_step=self._check)
+            fitted = fit(self._template, seen, settings=settings, progress=_Interruption(self._ended))
             person = Person.of(fitted.motion, self._template, fitted.identity)
             if self.calibrating:
                 placement = replace(person.placement, neutral_face=at_rest(fitted.motion.facial_actions))
@@ -98,7 +101,14 @@ class BuildLearner(Generic[Prepared]):
         except Exception as error:  # told in the thread that asks
             self._error = error
 
-    def _check(self, done: int, total: int) -> None:
+
+class _Interruption(Silent):
+    """Progress that stops the work once an event is set."""
+
+    def __init__(self, ended: threading.Event):
+        self._ended = ended
+
+    def step(self, label: str, done: int, total: int) -> None:
         if self._ended.is_set():
             raise _Ended
 

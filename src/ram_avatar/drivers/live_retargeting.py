@@ -1,11 +1,11 @@
 """From a driver's body to the avatar's, as the page's controls have it: mirrored, retargeted, aligned."""
 
 from ..avatar import Avatar
-from ..live.settings import Settings
 from ..motion.alignment.aligner import Aligner
 from ..motion.motion import Frame
 from ..motion.retargeting.retarget import Person, Retargeter
 from .mirroring import Mirror
+from .settings import Settings
 
 
 class Carrier:

@@ -1,25 +1,30 @@
-"""The tracked body as the page draws it over the camera: fewer points than the detector has, and in its order."""
+"""The tracked body as the page draws it over the camera: fewer points than the detector has, in the page's order."""
 
 import numpy as np
 
 from ..tracking.detection.landmarks import Landmarks
+from ..tracking.detection.topology import POSE_ROLES
 
 _SEEN = 0.3  # visibility from which a point of the body is drawn
-# Of MediaPipe's 478 points of the face: its outline, the lips, the lids, the brows.
-FACE = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
-    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
-    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
-    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),
-)
+_POSE_POINTS = 33  # of which the page draws those that have a role
+_PLACES = {
+    "nose": 0, "left_eye": 2, "right_eye": 5, "left_ear": 7, "right_ear": 8, "left_mouth": 9, "right_mouth": 10,
+    "left_shoulder": 11, "right_shoulder": 12, "left_elbow": 13, "right_elbow": 14, "left_wrist": 15,
+    "right_wrist": 16, "left_hip": 23, "right_hip": 24, "left_knee": 25, "right_knee": 26, "left_ankle": 27,
+    "right_ankle": 28, "left_heel": 29, "right_heel": 30, "left_big_toe": 31, "right_big_toe": 32,
+}  # fmt: skip
+"""Where the page expects each of `POSE_ROLES`."""
 
 
 def overlay(landmarks: Landmarks, width: int, height: int) -> np.ndarray:
-    """[33 + 21 + 21 + F, 2]: body, left hand, right hand and face in shares of the picture's width and height.
+    """Return body, left hand, right hand and face [33 + 21 + 21 + F, 2] as shares of the image's width and height.
 
-    Points that are not seen are NaN.
+    Hands go from the wrist to the tip of the little finger, see `Topology.hand`. Points that are not visible are NaN.
     """
-    pose = np.where(landmarks.visibility[:, None] >= _SEEN, landmarks.pose, np.nan)
-    points = [pose, landmarks.left_hand[:, :2], landmarks.right_hand[:, :2], landmarks.face[list(FACE), :2]]
-    return np.concatenate(points) / np.array([width, height])
+    topology = landmarks.topology
+    pose = np.full((_POSE_POINTS, 2), np.nan)
+    places, known = [_PLACES[role] for role in POSE_ROLES], topology.indices(POSE_ROLES)
+    pose[places] = np.where(landmarks.visibility[known, None] >= _SEEN, landmarks.pose[known], np.nan)
+    hand = list(topology.hand)
+    hands = [part[hand, :2] for part in (landmarks.left_hand, landmarks.right_hand)]
+    return np.concatenate([pose, *hands, landmarks.face[list(topology.face.drawn), :2]]) / np.array([width, height])

@@ -7,12 +7,11 @@ import torch
 
 from ..avatar import Avatar
 from ..body.anatomy import anatomy_of
-from ..live.protocol import Status
-from ..live.session.pipeline import Driven
-from ..live.settings import Settings
 from ..motion.motion import PARTS, Frame, Motion
 from ..motion.retargeting.retarget import Person
+from .driver import Driven, Status
 from .live_retargeting import Carrier
+from .settings import Settings
 
 
 class PlayedMotion:

@@ -17,13 +17,12 @@ import numpy as np
 
 from ..avatar import Avatar
 from ..core.errors import UserError
-from ..live.protocol import Status
-from ..live.session.pipeline import Driven
-from ..live.settings import Settings
 from ..motion.conversion.vrm import BONES, FromHumanoid, Humanoid
 from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person
+from .driver import Driven, Status
 from .live_retargeting import Carrier
+from .settings import Settings
 
 SCHEME = "vmc://"
 MAX_PACKET = 16 << 10  # bytes; a whole body with its face takes 8 kB in one

@@ -17,19 +17,11 @@ from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..motion.motion import LIMBS, PARTS, Motion
 from ..rendering.rasterizer import rasterize
-from ..tracking.correspondence import FACE_ROWS, SURFACE_ROWS, Correspondence
-from ..tracking.detection.landmarks import (
-    POSE,
-    HolisticDetector,
-    LandmarkDetector,
-    Landmarks,
-)
-from ..tracking.observations import (
-    BODY_JOINTS,
-    LIMB_LANDMARKS,
-    Observations,
-    observe,
-)
+from ..tracking.correspondence import Correspondence
+from ..tracking.detection.detectors import DEFAULT_TOPOLOGY, open_detector
+from ..tracking.detection.landmarks import LandmarkDetector, Landmarks
+from ..tracking.detection.topology import HIPS, JOINTS, FaceTopology, Topology
+from ..tracking.observations import Observations, observe
 from .metric_catalog import Series
 
 # Pixels of the longer side: smaller frames are enlarged. Of the hands found in two clips of dancers at 1024, 83 %
@@ -42,14 +34,6 @@ MIN_VISIBILITY = 0.5  # joints below are hidden, and not asked for
 # A landmark this far (metres) behind the nearest surface is hidden; joints lie within the body.
 _BURIED = 0.15
 
-# MediaPipe's face landmarks; right and left are the person's.
-_OUTER_EYE_CORNERS = (33, 263)
-_INNER_LIPS, _MOUTH_CORNERS = (13, 14), (61, 291)
-_EYES = (  # corners, then two pairs of upper and lower lid
-    ((33, 133), (160, 144), (158, 153)),
-    ((263, 362), (387, 373), (385, 380)),
-)
-
 
 def detect_frames(
     frames: Iterable[np.ndarray],
@@ -60,11 +44,11 @@ def detect_frames(
 
     Args:
         frames: RGB [H, W, 3] uint8.
-        detector: MediaPipe Holistic where it is None. It remembers the clip, and is closed afterwards.
+        detector: the default detector where it is None. It remembers the clip, and is closed afterwards.
         on_frame: called with the number of frames done.
     """
     found = []
-    with closing(detector or HolisticDetector()) as detector:
+    with closing(detector or open_detector()) as detector:
         for done, frame in enumerate(frames, 1):
             found.append(_detect_enlarged(detector, frame))
             if on_frame:
@@ -96,7 +80,11 @@ def scaled(seen: Landmarks, zoom: float) -> Landmarks:
 
 @torch.no_grad()
 def expected_landmarks(
-    template: BodyTemplate, identity: Tensor, cameras: Sequence[Camera], motion: Motion
+    template: BodyTemplate,
+    identity: Tensor,
+    cameras: Sequence[Camera],
+    motion: Motion,
+    topology: Topology = DEFAULT_TOPOLOGY,
 ) -> list[Landmarks]:
     """What a detector would see of a body that moves as it is told, for motions without a video of this person.
 
@@ -110,36 +98,38 @@ def expected_landmarks(
         identity: [I] of the template, on its device.
         cameras: of each picture that the detector's landmarks will be compared in.
         motion: what drives the avatar, as `motion.retarget` leaves it.
+        topology: of the detector.
 
     Raises:
         UserError: see `Correspondence.load`.
     """
-    body, landmarks = template.body(identity), Correspondence.load(template)
-    order = landmarks.joint_landmarks + landmarks.surface_landmarks
+    body, landmarks = template.body(identity), Correspondence.load(template, topology)
+    order = landmarks.pose_landmarks
+    hips = [order.index(i) for i in topology.indices(HIPS)]
     expected = []
     for part, camera in zip(motion.batches(1), cameras, strict=True):
         part = part.map(lambda t: t.to(identity.device))
         posed = body.pose(*part.parameters())
         points, joints = landmarks.regressor @ posed.vertices, posed.joints[..., :3, 3]
         spatial = {
-            "body": torch.cat([landmarks.pose_joints(joints, posed.turns), points[:, SURFACE_ROWS]], 1),
+            "body": landmarks.pose(points, joints, posed.turns),
             "left_hand": landmarks.hand(points, joints, "left"),
             "right_hand": landmarks.hand(points, joints, "right"),
-            "face": points[:, FACE_ROWS],
+            "face": points[:, landmarks.face_rows],
         }
         pixels = {name: camera.project(each) for name, each in spatial.items()}
         depth = rasterize(camera.project(posed.vertices), template.faces, camera.height, camera.width).depth
         wanted = {name: part.confidence[:, column] > 0 for column, name in enumerate(PARTS)}
         visible = _visible(pixels["body"], depth) & wanted["body"][:, None]
-        for limb, hanging in zip(LIMBS, LIMB_LANDMARKS, strict=True):
+        for limb, hanging in zip(LIMBS, topology.limbs, strict=True):
             visible[:, [order.index(i) for i in hanging if i in order]] &= wanted[limb][:, None]
         pose = _unless_unseen(pixels["body"], wanted["body"])
+        world = _camera_axes(_unless_unseen(spatial["body"], wanted["body"]), hips)
         expected += _frames(
-            pose=_in_order(pose[..., :2], order, torch.nan),
-            visibility=_in_order(visible.float(), order, 0.0),
-            pose_world=_in_order(
-                _camera_axes(_unless_unseen(spatial["body"], wanted["body"]), order), order, torch.nan
-            ),
+            topology,
+            pose=_in_order(pose[..., :2], order, topology.pose_count, torch.nan),
+            visibility=_in_order(visible.float(), order, topology.pose_count, 0.0),
+            pose_world=_in_order(world, order, topology.pose_count, torch.nan),
             **{name: _part(pixels[name], wanted[name], camera) for name in ("left_hand", "right_hand", "face")},
         )
     return expected
@@ -167,9 +157,9 @@ def _part(pixels: Tensor, wanted: Tensor, camera: Camera) -> Tensor:
     return _unless_unseen(torch.cat([pixels[..., :2], away], -1), wanted)
 
 
-def _camera_axes(points: Tensor, order: list[int]) -> Tensor:
+def _camera_axes(points: Tensor, hips: list[int]) -> Tensor:
     """World points about the hips: x right, y down, z away."""
-    x, y, z = (points - points[:, [order.index(23), order.index(24)]].mean(1, keepdim=True)).unbind(-1)
+    x, y, z = (points - points[:, hips].mean(1, keepdim=True)).unbind(-1)
     return torch.stack([x, -z, y], -1)
 
 
@@ -177,17 +167,19 @@ def _unless_unseen(points: Tensor, seen: Tensor) -> Tensor:
     return torch.where(seen[:, None, None], points, torch.nan)
 
 
-def _in_order(values: Tensor, order: list[int], fill: float) -> Tensor:
-    """[B, 33, ...] of [B, K, ...], whose pose landmarks are `order`."""
-    full = values.new_full((len(values), POSE, *values.shape[2:]), fill)
+def _in_order(values: Tensor, order: list[int], count: int, fill: float) -> Tensor:
+    """[B, P, ...] of [B, K, ...], whose pose landmarks are `order`."""
+    full = values.new_full((len(values), count, *values.shape[2:]), fill)
     full[:, order] = values
     return full
 
 
-def _frames(**parts: Tensor) -> Iterator[Landmarks]:
+def _frames(topology: Topology, **parts: Tensor) -> Iterator[Landmarks]:
     arrays = {name: values.cpu().numpy() for name, values in parts.items()}
     for i in range(len(arrays["pose"])):
-        yield Landmarks(**{name: values[i] for name, values in arrays.items()}, mask=np.zeros((1, 1), np.uint8))
+        yield Landmarks(
+            topology, **{name: values[i] for name, values in arrays.items()}, mask=np.zeros((1, 1), np.uint8)
+        )
 
 
 # The figures ---------------------------------------------------------------------------------------------------
@@ -210,7 +202,7 @@ def judge_control(found: list[Landmarks], wanted: list[Landmarks]) -> Series:
         [N] each, NaN where `wanted` does not have the part, and where the detector did not find it, except for
         `body_pck`, `hand_pck` and `hands_found`, in which that counts as 0.
 
-        - body_pck: share of the 12 joints `BODY_JOINTS` within 5 % of the height (PCK, Yang and Ramanan 2013); joints
+        - body_pck: share of the 12 `JOINTS` (`topology`) within 5 % of the height (PCK, Yang and Ramanan 2013); joints
           hidden in `wanted` (visibility below 0.5) are left out here and in body_error.
         - body_error: mean distance of those joints, % of the height.
         - hand_error: mean distance of the 20 finger landmarks of a hand from its wrist on, % of the height, over the
@@ -238,9 +230,10 @@ def _gated(clip: list[Landmarks]) -> Observations:
 
 
 def _judge_body(shown: Observations, asked: Observations, height: float) -> dict[str, Tensor]:
-    joints = (asked.visibility[:, BODY_JOINTS] >= MIN_VISIBILITY) & asked.seen["body"][:, None]
+    places = asked.topology.indices(JOINTS)
+    joints = (asked.visibility[:, places] >= MIN_VISIBILITY) & asked.seen["body"][:, None]
     found = shown.seen["body"][:, None]
-    distance = (shown.pose - asked.pose)[:, BODY_JOINTS].norm(dim=-1) / height
+    distance = (shown.pose - asked.pose)[:, places].norm(dim=-1) / height
     return {
         "body_pck": _mean_where((distance <= PCK_TOLERANCE) & found, joints),
         "body_error": _mean_where(100 * distance, joints & found),
@@ -251,7 +244,8 @@ def _judge_hands(shown: Observations, asked: Observations, height: float) -> dic
     distances, both, wanted = [], [], []
     for part in ("left_hand", "right_hand"):
         one, other = (getattr(clip, part)[..., :2] for clip in (shown, asked))
-        apart = (one[:, 1:] - one[:, :1]) - (other[:, 1:] - other[:, :1])
+        wrist, *fingers = asked.topology.hand
+        apart = (one[:, fingers] - one[:, [wrist]]) - (other[:, fingers] - other[:, [wrist]])
         distances.append(apart.norm(dim=-1) / height)
         both.append(shown.seen[part] & asked.seen[part])
         wanted.append(asked.seen[part])
@@ -265,21 +259,24 @@ def _judge_hands(shown: Observations, asked: Observations, height: float) -> dic
 
 def _judge_face(shown: Observations, asked: Observations) -> dict[str, Tensor]:
     both = (shown.seen["face"] & asked.seen["face"])[:, None].expand(-1, 2)
-    lips = (_lips(shown.face) - _lips(asked.face)).abs()
-    lids = (_lids(shown.face) - _lids(asked.face)).abs()
+    topology = asked.topology.face
+    lips = (_lips(shown.face, topology) - _lips(asked.face, topology)).abs()
+    lids = (_lids(shown.face, topology) - _lids(asked.face, topology)).abs()
     return {"lips_error": _mean_where(100 * lips, both), "lids_error": _mean_where(lids, both)}
 
 
-def _lips(face: Tensor) -> Tensor:
+def _lips(face: Tensor, topology: FaceTopology) -> Tensor:
     """[N, 2] opening of the inner lips and width of the mouth, by the distance of the outer eye corners."""
-    lengths = [_length(face, pair) for pair in (_INNER_LIPS, _MOUTH_CORNERS)]
-    return torch.stack(lengths, 1) / _length(face, _OUTER_EYE_CORNERS)[:, None]
+    lengths = [_length(face, pair) for pair in (topology.inner_lips, topology.mouth_corners)]
+    return torch.stack(lengths, 1) / _length(face, topology.outer_eye_corners)[:, None]
 
 
-def _lids(face: Tensor) -> Tensor:
+def _lids(face: Tensor, topology: FaceTopology) -> Tensor:
     """[N, 2] height over width of the right and the left eye."""
     ratios = [
-        (_length(face, inner) + _length(face, outer)) / (2 * _length(face, corners)) for corners, outer, inner in _EYES
+        (_length(face, inner) + _length(face, outer)) / (2 * _length(face, eye.corners))
+        for eye in topology.eyes
+        for outer, inner in [eye.lids]
     ]
     return torch.stack(ratios, 1)
 

@@ -16,7 +16,7 @@ from ..core.device import describe_machine, describe_versions
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.images import fit, to_array
-from ..core.progress import Progress, Silent, follow
+from ..core.progress import SILENT, Progress, follow
 from ..inference.render import render
 from ..motion.motion import PARTS, Motion
 from ..motion.retargeting.retarget import Person, retarget
@@ -69,7 +69,7 @@ def evaluate(
     out: str | Path,
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Evaluation:
     """Judge an avatar; write `evaluation.json` and `report.html` into the folder `out`.
 
@@ -80,7 +80,6 @@ def evaluate(
     Raises:
         UserError: `out` exists; the capture is of another template.
     """
-    progress = progress or Silent()
     if capture.motion.template != avatar.template.name:
         raise UserError(f"{capture.folder}: a motion of template '{capture.motion.template}' cannot drive this avatar")
     with atomic_folder(out, overwrite, marker=EVALUATION_FILE) as folder:

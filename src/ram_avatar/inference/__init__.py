@@ -1,1 +1,1 @@
-"""An avatar in its fastest exact form, and as a file for other programs."""
+"""Fast inference, and export for other programs."""

@@ -1,4 +1,4 @@
-"""In which precision a machine renders fastest: measured once, and remembered."""
+"""Chooses the fastest of several implementations on this machine, measured once and cached."""
 
 import hashlib
 import json
@@ -14,35 +14,35 @@ from ..core.files import temporary_sibling
 
 CHOICES_FILE = "engine.json"
 _RUNS = 5
-_GAIN = 0.95  # of the first one's time: below it another is chosen; less is within the noise of a busy machine
+_GAIN = 0.95  # another candidate must take less than this share of the first one's time, to exceed timing noise
 
 
 def fastest(candidates: Mapping[str, Callable[[], object]], what: str) -> str:
-    """The name of the candidate that runs fastest on this machine; the first one, unless another clearly is.
+    """Return the name of the candidate that runs fastest here: the first, unless another is clearly faster.
 
     Args:
-        candidates: work, by name.
-        what: what the work depends on. The choice is kept under it, and under the machine, the number of threads and
-            the version of torch.
+        candidates: work by name.
+        what: what the work depends on. It is part of the cache key, with the machine, the number of threads and the
+            version of torch.
     """
     names = list(candidates)
     if len(names) == 1:
         return names[0]
-    told = (describe_machine(), describe_versions("torch"), torch.get_num_threads(), what, names)
-    key = hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    context = (describe_machine(), describe_versions("torch"), torch.get_num_threads(), what, names)
+    key = hashlib.sha256(repr(context).encode()).hexdigest()[:16]
     path = cache_folder() / CHOICES_FILE
-    remembered = _read(path)
-    if remembered.get(key) in names:
-        return remembered[key]
+    cached = _read(path)
+    if cached.get(key) in names:
+        return cached[key]
     durations = {name: _shortest(work) for name, work in candidates.items()}
-    best = min(durations, key=durations.get)
+    best = min(durations, key=durations.__getitem__)
     chosen = best if durations[best] < _GAIN * durations[names[0]] else names[0]
-    _remember(path, key, chosen)
+    _store(path, key, chosen)
     return chosen
 
 
 def _shortest(work: Callable[[], object]) -> float:
-    """Seconds; the shortest of a few runs is what other programs disturb least."""
+    """Return the shortest duration of a few runs in seconds, the one least disturbed by other programs."""
     work()
     durations = []
     for _ in range(_RUNS):
@@ -53,7 +53,7 @@ def _shortest(work: Callable[[], object]) -> float:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """What was chosen before; nothing, where the file is absent or damaged: it is only a memory."""
+    """Read the cached choices; a missing or damaged file counts as empty."""
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -61,10 +61,11 @@ def _read(path: Path) -> dict[str, str]:
     return known if isinstance(known, dict) else {}
 
 
-def _remember(path: Path, key: str, chosen: str) -> None:
+def _store(path: Path, key: str, chosen: str) -> None:
+    """Add a choice to the cache."""
     partial = temporary_sibling(path)
     try:
         partial.write_text(json.dumps(_read(path) | {key: chosen}, indent=1) + "\n")
         partial.replace(path)
-    except OSError:  # a full or read-only disk: measured anew next time
+    except OSError:  # a full or read-only disk: measure again next time
         partial.unlink(missing_ok=True)

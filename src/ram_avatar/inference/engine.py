@@ -1,8 +1,9 @@
-"""An avatar that renders frame after frame, as fast as the machine can."""
+"""Renders an avatar frame by frame, as fast as the machine can."""
 
 import time
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -20,19 +21,20 @@ from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper, Places
 from ..rendering.rectangles import Window, apart
 from .autotune import fastest
+from .cuda_graph import CudaGraphNetwork
 from .folding import PART_REACH, FoldedNetwork, Windows
 
 OUTLINE = 1 / 12
-"""Of the picture's side: how far from the template's outline a person is looked for, unless all is to be exact.
+"""How far beyond the template's outline the person is painted unless `exact`, as a share of the close-up's side.
 
-Elsewhere there is the background alone."""
+Farther out there is only background."""
 
-_ROOM = 2  # pixels of the close-up about what is laid into the scene
+_ROOM = 2  # margin about the part that is warped into the scene, pixels of the close-up
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds that the stages of a frame took."""
+    """Duration of each stage of a frame, seconds."""
 
     maps: float
     network: float
@@ -40,21 +42,24 @@ class Timings:
 
 
 class Engine:
-    """Renders one avatar, frame by frame: every frame attends to the one before it.
+    """Renders one avatar frame by frame; every frame attends to the previous one.
 
     Args:
-        avatar: as it is now; what is learned later is not seen.
+        avatar: a snapshot is taken; later training has no effect.
         background: see `set_background`.
-        size: width and height of the pictures, of the scene's aspect; the scene's own without.
-        close_up: pictures are not of the scene but of the square that follows the person, as the network paints it.
-        exact: compute the whole close-up in float32: no pixel differs by more than 1 of 255 from the network as it
-            was trained. If not, only where the person is looked for (on a CPU), and in bf16 where the machine is
-            faster with it (there that is measured at the first frame, and remembered): above 45 dB between the two.
+        size: width and height of the images, of the scene's aspect; default: the scene's size.
+        close_up: return the square that follows the person, as the network paints it, instead of the scene.
+        exact: compute the whole close-up in float32, within 1 of 255 of the trained network at every pixel. Otherwise
+            compute only the surroundings of the person (on a CPU), and in bf16 if that is faster here (on a CPU
+            measured at the first frame, and cached); the two differ by less than -45 dB.
 
     Attributes:
-        timings: of the last frame.
-        square: the part of the scene that the last close-up showed.
-        window: the part of the last close-up that the avatar was painted in.
+        timings: of the last frame; None before the first.
+        square: the part of the scene in the last close-up.
+        window: the part of the last close-up that was computed.
+
+    Raises:
+        UserError: see `set_background`.
     """
 
     @torch.no_grad()
@@ -72,33 +77,35 @@ class Engine:
         scene = (avatar.camera.width, avatar.camera.height)
         self.size = (self.side, self.side) if close_up else size or scene
         self._zoom = self.size[0] / scene[0]
-        whole = Camera.default(self.side, self.side)  # every frame has its own
+        whole = Camera.default(self.side, self.side)  # replaced in every frame
         self.mapper = FrameMapper(avatar.template, avatar.identity, whole, avatar.texture)
-        self.network: FoldedNetwork | CapturedNetwork = FoldedNetwork(avatar.network).to(avatar.device)
+        self._untuned: FoldedNetwork | None = FoldedNetwork(avatar.network).to(avatar.device)
+        self._network: FoldedNetwork | CudaGraphNetwork = self._untuned  # replaced at the first frame
         self.timings: Timings | None = None
         self.window, self.square = Window.whole(self.side), avatar.framing.square(avatar.placement.hips)
-        self._chosen = False
         self._previous: Motion | None = None
         self.set_background(background)
 
     def reset(self) -> None:
-        """A new clip begins: the next frame has none before it."""
+        """Start a new clip: the next frame has no previous one."""
         self._previous = None
 
     def set_background(self, background: np.ndarray | str | None) -> None:
-        """
+        """Set the background of the next frames.
+
         Args:
-            background: None for the avatar's own room, "transparent" for RGBA with straight alpha, or a picture
-                [H, W, 3] uint8 whose middle fills the frame.
+            background: None for the avatar's own room, "transparent" for RGBA with straight alpha, or an image
+                [H, W, 3] uint8, cropped about its middle to fill the frame.
 
         Raises:
-            UserError: a transparent one, of an avatar that has no alpha.
+            UserError: transparency requested, but the avatar has no alpha.
         """
+        self._plate: np.ndarray | None
         if isinstance(background, str):
             if background != "transparent":
-                raise ValueError(f"background is a picture, None or 'transparent', not '{background}'")
+                raise ValueError(f"background must be an image, None or 'transparent', not '{background}'")
             if not self.avatar.network.config.alpha:
-                raise UserError("this avatar was learned with its background: it has no alpha")
+                raise UserError("this avatar has no alpha: it was trained together with its background")
             self._plate = None
         elif background is None:
             self._plate = self.avatar.background if self.close_up else fill(self.avatar.background, *self.size)
@@ -108,7 +115,7 @@ class Engine:
 
     @torch.no_grad()
     def render(self, frame: Frame) -> np.ndarray:
-        """The avatar in one frame of a motion that is on its scale and place (`motion.retarget`).
+        """Render one frame of a motion at the avatar's scale and place (`motion.retargeting.retarget`).
 
         Returns:
             [H, W, 3] uint8 RGB, or [H, W, 4] with a transparent background.
@@ -120,13 +127,13 @@ class Engine:
         camera = self.square.camera(self.avatar.camera, self.side)
         maps, places = self.mapper.draw(motion, camera)
         previous = None
-        if self._previous is not None and self.network.attends_to_previous:
-            previous = self.mapper.positions(self._previous, camera)  # where this frame's close-up sees it
+        if self._previous is not None and self._network.attends_to_previous:
+            previous = self.mapper.positions(self._previous, camera)  # through this frame's close-up
         drawn = self._now()
         windows = self.windows(places)
-        if not self._chosen:
-            self.network, self._chosen = self._fastest(maps, windows), True
-        image = self.network(maps, previous, windows)
+        if self._untuned is not None:
+            self._network, self._untuned = self._fastest(self._untuned, maps, windows), None
+        image = self._network(maps, previous, windows)
         self._previous = motion
         painted = self._now()
         self.window = windows.person if windows else Window.whole(self.side)
@@ -135,7 +142,7 @@ class Engine:
         return picture
 
     def _compose(self, image: Tensor) -> np.ndarray:
-        """Colour and alpha [1, 4, h, w] of the window, in the picture."""
+        """Composite colour and alpha [1, 4, h, w] of the window over the background."""
         color, alpha = image[0, :3], image[0, 3:]
         if self.avatar.network.config.alpha:
             alpha = shown_alpha(alpha)
@@ -151,27 +158,30 @@ class Engine:
             plate = None if self._plate is None else self._plate.copy()
         if person.size == 0:
             return np.zeros((*self.size[::-1], 4), np.uint8) if plate is None else plate
-        alpha = cv2.min(cv2.max(cv2.extractChannel(person, 3), 0.0), 1.0)
-        most = cv2.merge([255 * alpha] * 3)
-        color = cv2.min(cv2.max(person[..., :3], 0.0), most)  # enlarging overshoots at edges
+        opacity = np.clip(cv2.extractChannel(person, 3), 0.0, 1.0)
+        most = cv2.merge([255 * opacity] * 3)
+        premultiplied = np.clip(person[..., :3], 0.0, most)  # upsampling overshoots at edges
         if plate is None:
             picture = np.zeros((*self.size[::-1], 4), np.uint8)
-            straight = color / np.maximum(alpha, 1e-3)[..., None]
-            picture[where] = np.concatenate([straight, 255 * alpha[..., None]], 2).clip(0, 255).round()
+            straight = premultiplied / np.maximum(opacity, 1e-3)[..., None]
+            picture[where] = np.concatenate([straight, 255 * opacity[..., None]], 2).clip(0, 255).round()
             return picture
         behind = cv2.multiply(plate[where], 1 - most / 255, dtype=cv2.CV_32F)
-        plate[where] = cv2.add(behind, color, dtype=cv2.CV_8U)
+        plate[where] = cv2.add(behind, premultiplied, dtype=cv2.CV_8U)
         return plate
 
     def windows(self, places: Places) -> Windows | None:
-        """What is computed of a frame; None on a GPU, where all is: to choose parts would take longer."""
+        """Return what to compute of a frame; None on a GPU, where computing everything is faster."""
         if self.avatar.device.type != "cpu":
             return None
         size = self.side
         person = Window.whole(size)
         if not self.exact and places.person and self.avatar.network.config.alpha:
             person = places.person.grown(round(OUTLINE * size), size).fitted(_multiple(size), size)
-        reach = lambda window: window.grown(2 * PART_REACH, size).fitted(PART_REACH, size)
+
+        def reach(window: Window) -> Window:
+            return window.grown(2 * PART_REACH, size).fitted(PART_REACH, size)
+
         return Windows(
             person,
             {
@@ -180,26 +190,29 @@ class Engine:
             },
         )
 
-    def _fastest(self, maps: MeshMaps, windows: Windows | None) -> "FoldedNetwork | CapturedNetwork":
-        """The network in the form that is fastest here, tried on the first frame."""
+    def _fastest(
+        self, network: FoldedNetwork, maps: MeshMaps, windows: Windows | None
+    ) -> FoldedNetwork | CudaGraphNetwork:
+        """Return the fastest form of the network, measured on the first frame."""
         device = self.avatar.device
         half = not self.exact and multiplies_bf16(device)
         if device.type == "cuda":
-            return CapturedNetwork(self.network.in_bf16() if half else self.network, maps)
-        networks = {"float32": self.network}
+            return CudaGraphNetwork(network.in_bf16() if half else network, maps)
+        networks = {"float32": network}
         if half:
-            networks["bf16"] = deepcopy(self.network).in_bf16()
-        work = {name: lambda network=network: network(maps, None, windows) for name, network in networks.items()}
+            networks["bf16"] = deepcopy(network).in_bf16()
+        work = {name: partial(candidate, maps, None, windows) for name, candidate in networks.items()}
         return networks[fastest(work, repr(self.avatar.network.config))]
 
     def _now(self) -> float:
+        """Return the time in seconds, once a GPU has finished its work."""
         if self.avatar.device.type == "cuda":
             torch.cuda.synchronize(self.avatar.device)
         return time.perf_counter()
 
 
 def _opaque_part(person: np.ndarray, window: Window) -> tuple[np.ndarray, Window]:
-    """What of premultiplied RGBA [h, w, 4] in a window shows anything, with room to be enlarged; and where that is."""
+    """Crop premultiplied RGBA [h, w, 4] of a window to what is visible, with a margin; return it and its window."""
     seen = person[..., 3] > 0
     if not seen.any():
         return person[:0, :0], Window(window.top, window.left, window.top, window.left)
@@ -211,36 +224,5 @@ def _opaque_part(person: np.ndarray, window: Window) -> tuple[np.ndarray, Window
 
 
 def _multiple(size: int) -> int:
-    """What the sides of a person's window are multiples of: an eighth of the picture, and multiples of four."""
+    """Return the granularity of a person's window: an eighth of the image, rounded down to a multiple of four."""
     return max(4, size // 32 * 4)
-
-
-class CapturedNetwork:
-    """A folded network on a CUDA GPU, recorded as one graph: nothing is launched anew in any frame.
-
-    Args:
-        maps: of any frame; those to come have their shapes.
-    """
-
-    def __init__(self, network: FoldedNetwork, maps: MeshMaps):
-        self._maps = MeshMaps(**{name: tensor.clone() for name, tensor in vars(maps).items()})
-        self.attends_to_previous = network.attends_to_previous
-        self._previous = maps.position.clone() if network.attends_to_previous else None
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # what is set up at first use must not be recorded
-            for _ in range(3):
-                network(self._maps, self._previous)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._image = network(self._maps, self._previous)
-
-    def __call__(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None = None) -> Tensor:
-        """See `FoldedNetwork.forward`. What it returns is overwritten by the next call."""
-        for name, tensor in vars(maps).items():
-            getattr(self._maps, name).copy_(tensor)
-        if self._previous is not None:
-            self._previous.copy_(maps.position if previous is None else previous)
-        self._graph.replay()
-        return self._image

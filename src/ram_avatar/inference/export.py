@@ -1,11 +1,13 @@
-"""An avatar's network as one ONNX graph, for programs that have no torch: condition maps to RGBA."""
+"""Exports an avatar's network as one ONNX graph, from condition maps to RGBA, for programs without torch."""
 
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,52 +23,60 @@ from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper
 from .folding import FoldedNetwork
 
-OPSET = 20  # the first whose GridSample is called as torch's is
+OPSET = 20  # the first whose GridSample is that of torch
 CARD_KEY = "ram_avatar"
 MAPS = {
     "position": "canonical coordinates of the surface at each pixel in [-1, 1], then the coverage mask, 0 or 1; all 0 "
-    "outside of the body",
-    "expanded": "the same of the mesh pushed out along its normals by 1 cm",
-    "face": "camera-space normals of the head in [-1, 1]; eyeballs +1 where white, -1 where the iris is; 0 elsewhere",
-    "hands": "finger bones as lines, 0 to 1: a channel per finger, thumb first, both hands together",
+    "outside the body",
+    "expanded": "the same for the mesh pushed out along its normals by 1 cm",
+    "face": "camera-space normals of the head in [-1, 1]; eyeballs are +1, irises -1; 0 elsewhere",
+    "hands": "finger bones as lines, 0 to 1: one channel per finger, thumb first, both hands together",
     "color": "colours of the surface texture in [-1, 1], spread beyond the outline of the body; 0 far from it",
 }
-PREVIOUS = "the position map of the frame before, drawn by this frame's camera; of the first frame, its own"
+PREVIOUS = "the position map of the previous frame, drawn with this frame's camera; for the first frame, its own"
 RGBA = "red, green, blue and straight alpha, 0 to 1, of the close-up: the square of the scene that its camera sees"
 
 
-class Exported(nn.Module):
-    """What is exported: a folded network whose inputs and outputs are tensors by name."""
+class OnnxNetwork(nn.Module):
+    """A folded network whose inputs and outputs are named tensors."""
 
     def __init__(self, network: FoldedNetwork):
         super().__init__()
         self.network = network
 
-    def forward(self, position, expanded, face, hands, color, previous=None) -> Tensor:
+    def forward(
+        self,
+        position: Tensor,
+        expanded: Tensor,
+        face: Tensor,
+        hands: Tensor,
+        color: Tensor,
+        previous: Tensor | None = None,
+    ) -> Tensor:
+        """Compute RGBA [1, 4, S, S] in [0, 1] from the maps of one frame."""
         image = self.network(MeshMaps(position, expanded, face, hands, color), previous)
         alpha = shown_alpha(image[:, 3:]) if self.network.alpha else image[:, 3:]
         return torch.cat([(image[:, :3].clamp(-1, 1) + 1) / 2, alpha], 1)
 
 
 def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, overwrite: bool = False) -> None:
-    """Write an avatar's network as an ONNX file, with a card of its inputs and outputs in the file's metadata.
+    """Write an avatar's network as an ONNX file, with a card of its inputs and outputs in the metadata.
 
-    All shapes are fixed: one frame, of the avatar's size.
+    All shapes are fixed: one frame of the avatar's size.
 
     Args:
-        out: ends in `.onnx`.
-        motion: where there is one, its condition maps are written beside `out`, as `.npz`: float32 arrays by the
-            names of the graph's inputs, [N, C, S, S], and `square`, [N, 3]: left, top and side of each close-up in
-            pixels of the scene.
+        out: must end in `.onnx`.
+        motion: if given, its condition maps are written next to `out` as `.npz`: float32 arrays [N, C, S, S] named
+            like the graph's inputs, and `square` [N, 3]: left, top and side of each close-up in scene pixels.
 
     Raises:
         UserError: the packages of the extra `onnx` are missing; a file exists; the disk is full.
     """
     out = Path(out)
     if out.suffix != ".onnx":
-        raise UserError(f"{out}: an exported avatar is an .onnx file")
+        raise UserError(f"{out}: the file name must end in .onnx")
     if not (find_spec("onnx") and find_spec("onnxscript")):
-        raise UserError("export needs the packages onnx and onnxscript: pip install 'ram-avatar[onnx]'")
+        raise UserError("export needs onnx and onnxscript: pip install 'ram-avatar[onnx]'")
     check_output(out, overwrite)
     if motion is not None:
         check_output(out.with_suffix(".npz"), overwrite)
@@ -76,27 +86,27 @@ def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, ove
         path.write_bytes(_graph(avatar))
 
 
-def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> dict:
-    """What a program must know that uses the graph: of each input and output its shape and its meaning."""
-    told = MAPS | {"previous": PREVIOUS, "rgba": RGBA}
-    tell = lambda shapes: {name: {"shape": shape, "is": told[name]} for name, shape in shapes.items()}
+def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> dict[str, Any]:
+    """Describe the graph for programs that use it: shape and meaning of each input and output, and the scene."""
+    meanings = MAPS | {"previous": PREVIOUS, "rgba": RGBA}
+    describe = lambda shapes: {name: {"shape": shape, "is": meanings[name]} for name, shape in shapes.items()}
     return {
         "avatar": avatar.name,
-        "generated": "Pictures made with this file are generated, not recorded. Use it with the person's consent.",
+        "generated": "Images made with this file are generated, not recorded. Use it with the person's consent.",
         "template": avatar.template.name,
         "preset": avatar.preset,
         "fps": avatar.fps,
         "camera": avatar.camera.as_dict(),
         "framing": avatar.framing.as_dict(),
-        "inputs": tell(inputs),
-        "outputs": tell(outputs),
+        "inputs": describe(inputs),
+        "outputs": describe(outputs),
     }
 
 
 @torch.no_grad()
 def _graph(avatar: Avatar) -> bytes:
-    """The serialized model."""
-    network = Exported(FoldedNetwork(avatar.network).float().cpu()).eval()
+    """Build and serialize the model."""
+    network = OnnxNetwork(FoldedNetwork(avatar.network).float().cpu()).eval()
     size = avatar.size
     channels = {"position": 4, "expanded": 4, "face": 3, "hands": 5, "color": 3}
     channels |= {"previous": 4} if network.network.attends_to_previous else {}
@@ -112,18 +122,21 @@ def _graph(avatar: Avatar) -> bytes:
             external_data=False,
             verbose=False,
         )
+    if program is None:  # in torch's types only; the exporter raises
+        raise RuntimeError("torch exported nothing")
     model = program.model_proto
     shapes = lambda values: {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in values}
-    told = card(avatar, shapes(model.graph.input), shapes(model.graph.output))
+    described = card(avatar, shapes(model.graph.input), shapes(model.graph.output))
     for value in (*model.graph.input, *model.graph.output):
-        value.doc_string = (told["inputs"] | told["outputs"])[value.name]["is"]
+        value.doc_string = (described["inputs"] | described["outputs"])[value.name]["is"]
     entry = model.metadata_props.add()
-    entry.key, entry.value = CARD_KEY, json.dumps(told)
+    entry.key, entry.value = CARD_KEY, json.dumps(described)
     return model.SerializeToString()
 
 
 def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
-    whole = Camera.default(avatar.size, avatar.size)  # every frame has its own
+    """Write the condition maps of a motion, see `export`."""
+    whole = Camera.default(avatar.size, avatar.size)  # replaced in every frame
     mapper = FrameMapper(avatar.template, avatar.identity, whole, avatar.texture)
     maps, before, squares, last = [], [], [], None
     for frame in motion.map(lambda tensor: tensor.to(avatar.device)).batches(1):
@@ -140,8 +153,8 @@ def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
 
 
 @contextmanager
-def _quiet_exporter():
-    """The exporter tells of packages that it could use and does not need."""
+def _quiet_exporter() -> Iterator[None]:
+    """Silence the exporter, which reports packages that it could use but does not need."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

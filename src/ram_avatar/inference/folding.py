@@ -1,22 +1,24 @@
-"""The network of a trained avatar in plain layers: all that is constant once it is trained is computed once.
+"""A trained avatar's network folded into plain layers: everything constant is computed once.
 
-The style code is constant, so modulation, demodulation and the scales of equalized layers are part of the weights, and
-so are the Haar transforms. Where two linear layers follow each other they are one: what the face, hand and attention
-networks write is read by the StyleUNet's first layer alone. Every step is exact but for rounding.
+The style code is constant, so modulation, demodulation, the scales of equalized layers and the Haar transforms become
+part of the weights. Consecutive linear layers become one: only the StyleUNet's first layer reads the output of the
+face, hand and attention networks. Every step is exact up to rounding.
 
-On a CPU more is saved by leaving out what is known or not to be seen (`Windows`): the networks of face and hands run
-where there is a face or a hand, the last and costly layers where the person is. All others run on the whole picture:
-attention reaches everywhere, and so do the StyleUNet's coarse levels.
+On a CPU, computing only `Windows` saves more: the face and hand networks run where there is a face or a hand, the
+expensive last layers where the person is. All others run on the whole image, since attention and the StyleUNet's coarse
+levels reach everywhere.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..networks.avatar_network import AvatarNetwork
-from ..networks.dual_attention import AttentionBranch, CrissCrossAttention, distance_weight
+from ..networks.containers import ModuleDict
+from ..networks.dual_attention import AttentionBranch, distance_weight
 from ..networks.feature_unet import FeatureUNet
 from ..networks.hand_detail import DRAWING, keep_hands
 from ..networks.layers import (
@@ -24,29 +26,30 @@ from ..networks.layers import (
     EqualizedConv2d,
     ModulatedConv2d,
     activate,
+    channels_last,
     fold,
     haar,
     upsample,
 )
 from ..networks.neural_texture import look_up, sample
-from ..networks.opacity import opaque_head, person_alpha, soft_outline
+from ..networks.opacity import PersonAlpha, opaque_head, person_alpha, soft_outline
 from ..networks.style_unet import Decoder, StyleUNet
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.rectangles import Window, crop
 
 PART_REACH = 16
-"""Pixels: a feature of the face or hand network depends on no pixel of its map that is farther away."""
+"""Receptive field of the face and hand networks: no feature depends on pixels farther away than this."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """What of a picture is computed; all starts and sides are multiples of four.
+    """The parts of an image to compute; all starts and sides are multiples of four.
 
-    Args:
-        person: the part of the picture that is wanted.
-        parts: for "face" and "hands", windows that hold all that their map shows, and at least `PART_REACH` pixels
-            around it twice over: nothing of it reaches beyond the first, no edge of a window within the second.
-            A window does not meet another of the same part.
+    Attributes:
+        person: the part of the image that is wanted.
+        parts: for "face" and "hands", non-overlapping windows that hold everything their map shows, with a margin of at
+            least twice `PART_REACH`: once because features reach that far, and once because features that near a
+            window's edge are wrong.
     """
 
     person: Window
@@ -54,11 +57,16 @@ class Windows:
 
 
 class FoldedNetwork(nn.Module):
-    """Condition maps of one frame to the person's colour and alpha.
+    """A network from the condition maps of one frame to the person's colour and alpha.
 
     Args:
-        network: trained; it is left as it is.
+        network: trained; it is not modified.
     """
+
+    planes: Tensor
+    ground: Tensor | None
+    """What the StyleUNet's first layer gets of face and hand maps that are empty; None without these networks."""
+    belief: Tensor
 
     @torch.no_grad()
     def __init__(self, network: AvatarNetwork):
@@ -69,40 +77,35 @@ class FoldedNetwork(nn.Module):
         self.keep_hands = config.keep_hands
         self.register_buffer("planes", network.neural_texture.planes.tanh())
         self.body = _linear(enter["body"], unet.enter["body"].bias)
-        self.parts = nn.ModuleDict(
-            {
-                name: FoldedPart(network.part_networks[name], enter[name])
-                for name in ("face", "hands")
-                if name in network.part_networks
-            }
-        )
+        part_networks = {n: part for n, part in network.part_networks.items() if isinstance(part, FeatureUNet)}
+        self.parts = ModuleDict({name: FoldedPart(part, enter[name]) for name, part in part_networks.items()})
         self.surface = _convolution(_squares(enter["surface"]), None, 2) if config.warm_start else None
         branches = network.dual_attention.branches
-        self.branches = nn.ModuleDict({name: FoldedBranch(branch, self.size // 4) for name, branch in branches.items()})
+        self.branches = ModuleDict({name: FoldedBranch(branch, self.size // 4) for name, branch in branches.items()})
         if branches:
             write = [_after(enter["attention"], branch.up) for branch in branches.values()]
-            self.attended = _convolution(torch.cat([weight for weight, _ in write], 1), sum(bias for _, bias in write))
-        # What the first layer gets of maps that show no face and no hands.
+            weights, biases = zip(*write, strict=True)
+            self.attended = _convolution(torch.cat(weights, 1), reduce(torch.add, biases))
         for name, part in self.parts.items():
-            empty = self.planes.new_zeros(1, network.part_networks[name].inputs, self.size, self.size)
-            part.register_buffer("nothing", part(empty))
-        self.register_buffer("ground", sum(part.nothing for part in self.parts.values()) if self.parts else None)
+            part.set_nothing(self.planes.new_zeros(1, part_networks[name].inputs, self.size, self.size))
+        ground = reduce(torch.add, (part.nothing for part in self.parts.values())) if self.parts else None
+        self.register_buffer("ground", ground)
         self.unet = FoldedUNet(unet, network.styles(None))
-        belief = network.alpha.belief if config.alpha else torch.ones(1)
+        belief = network.alpha.belief if isinstance(network.alpha, PersonAlpha) else torch.ones(1)
         self.register_buffer("belief", belief.detach().clone())
-        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        channels_last(self.requires_grad_(False).eval())
 
     @property
     def attends_to_previous(self) -> bool:
-        """Whether frame n-1 matters at all."""
+        """Whether the output depends on frame n-1."""
         return "previous" in self.branches
 
     def in_bf16(self) -> "FoldedNetwork":
-        """Convolve and multiply in bf16 from now on; coordinates and the picture stay float32. Returns itself."""
+        """Switch convolutions and matrix products to bf16, in place; coordinates and the image stay float32."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.bfloat16()
-        if self.parts:
+        if self.ground is not None:
             self.ground = self.ground.bfloat16()
         return self
 
@@ -110,13 +113,13 @@ class FoldedNetwork(nn.Module):
         """
         Args:
             maps: of one frame.
-            previous: [1, 4, S, S] the position map of frame n-1, seen by the camera of frame n; None where a clip
-                begins, or without a temporal branch.
-            windows: None for the whole picture, and with no shape that depends on what the maps show.
+            previous: [1, 4, S, S] the position map of frame n-1, seen by the camera of frame n; None at the start of a
+                clip or without a temporal branch.
+            windows: None for the whole image; no shape then depends on the content of the maps.
 
         Returns:
-            [1, 4, h, w] float32: the colour, about [-1, 1] and not clamped, and alpha in [0, 1], of the window
-            `person`.
+            [1, 4, h, w] float32 of the window `person`: colour, roughly in [-1, 1] and not clamped, and alpha in
+            [0, 1].
         """
         whole = Window.whole(self.size)
         person = windows.person if windows else whole
@@ -126,7 +129,7 @@ class FoldedNetwork(nn.Module):
         mask, outline = (crop(x, person, whole) for x in (covered, soft_outline(covered)))
         if self.keep_hands:
             hands = crop(maps.hands, person, whole)
-            image, outline = self._with_hands_kept(image, outline, mask, hands, person, windows)
+            image, outline = self._limited_at_hands(image, outline, mask, hands, person, windows)
         color, alpha = image[:, :3], torch.ones_like(image[:, :1])
         if self.warm_start:
             color = color + crop(maps.color, person, whole)
@@ -135,7 +138,7 @@ class FoldedNetwork(nn.Module):
         return torch.cat([color, alpha], 1)
 
     def _opaque_head(self, face: Tensor, person: Window, windows: Windows | None) -> Tensor:
-        """See `opacity`, of the window `person`; there is no head elsewhere than in the face's window."""
+        """Return `opacity.opaque_head` of the window `person`; the head lies within the face's window."""
         whole = Window.whole(self.size)
         if windows is None:
             return opaque_head(face, self.size)
@@ -146,23 +149,24 @@ class FoldedNetwork(nn.Module):
                 crop(opaque, here, person).copy_(crop(head, here, window))
         return opaque
 
-    def _with_hands_kept(
+    def _limited_at_hands(
         self, image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, person: Window, windows: Windows | None
     ) -> tuple[Tensor, Tensor]:
-        """See `hand_detail`; all maps are of the window `person`. Elsewhere than in the hands' windows all stays."""
+        """Apply `hand_detail.keep_hands` to maps of the window `person`, within the hands' windows."""
         if windows is None:
             return keep_hands(image, outline, mask, hands, self.size, DRAWING)
         for window in windows.parts["hands"]:
             if window.meets(person):
                 here = window.shared(person)
-                maps = [crop(x, here, person) for x in (image, outline, mask, hands)]
-                for shown, kept in zip(maps, keep_hands(*maps, self.size, DRAWING), strict=False):
-                    shown.copy_(kept)
+                shown, edge, covered, bones = (crop(x, here, person) for x in (image, outline, mask, hands))
+                kept, kept_edge = keep_hands(shown, edge, covered, bones, self.size, DRAWING)
+                shown.copy_(kept)
+                edge.copy_(kept_edge)
         return image, outline
 
     def _enter(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None) -> Tensor:
-        """The StyleUNet's input [1, widths[0], H/2, W/2]."""
-        # Of the body features of frame n the StyleUNet reads some, and every branch of attention.
+        """Return the StyleUNet's input [1, widths[0], H/2, W/2]."""
+        # The StyleUNet and every attention branch read the body features of frame n.
         readers = [self.body, *(branch.down1 for branch in self.branches.values())]
         body, *first = self._read(maps.position, readers, windows)
         x = body
@@ -174,13 +178,12 @@ class FoldedNetwork(nn.Module):
                 branch, position = self.branches[name], positions[name]
                 other = y if position is None else branch.encode(self._read(position, [branch.down1], windows)[0])
                 found.append(branch.attend(y, other))
-            found = torch.cat(found, 1)
-            x = x + self.attended(upsample(found))
-        if self.warm_start:
+            x = x + self.attended(upsample(torch.cat(found, 1)))
+        if self.surface is not None:
             x = x + self.surface(torch.cat([maps.color, maps.position[:, 3:]], 1).to(x.dtype))
         if windows is None:
             return activate(sum((part(getattr(maps, name).to(x.dtype)) for name, part in self.parts.items()), x))
-        if self.parts:
+        if self.ground is not None:
             x = x + self.ground
         for name, part in self.parts.items():
             shown = getattr(maps, name).to(x.dtype)
@@ -189,12 +192,12 @@ class FoldedNetwork(nn.Module):
         return activate(x)
 
     def _read(self, position: Tensor, readers: list[nn.Linear], windows: Windows | None) -> list[Tensor]:
-        """Layers on the body features of a position map: of each [1, outputs, H/2, W/2]."""
+        """Apply layers to the body features of a position map; of each, [1, outputs, H/2, W/2]."""
         half, dtype = self.size // 2, self.body.weight.dtype
         if windows is None:
             features = sample(self.planes, fold(position)).to(dtype).permute(0, 2, 3, 1)
             return [reader(features).permute(0, 3, 1, 2) for reader in readers]
-        # A person covers a fifth of a picture: of all other squares of four pixels the layers give their bias.
+        # A person covers about a fifth of an image; for all other squares of four pixels the layers yield their bias.
         pixels = fold(position).permute(0, 2, 3, 1).reshape(half * half, 4, 4)
         covered = pixels[:, :, 3].amax(1).nonzero().squeeze(1)  # [N]
         squares = pixels.index_select(0, covered).flatten(0, 1)  # [4 N, 4]
@@ -205,7 +208,10 @@ class FoldedNetwork(nn.Module):
 
 
 class FoldedPart(nn.Module):
-    """The face or the hand network, and what the StyleUNet's first layer reads of it."""
+    """The face or hand network, joined with the StyleUNet's first layer."""
+
+    nothing: Tensor
+    """The output for an empty map."""
 
     def __init__(self, part: FeatureUNet, enter: Tensor):
         super().__init__()
@@ -213,40 +219,47 @@ class FoldedPart(nn.Module):
         self.down2, self.across, self.up1 = _plain(part.down2), _plain(part.across), _plain(part.up1)
         self.up2 = _convolution(*_after(enter, part.up2))
 
+    def set_nothing(self, empty: Tensor) -> None:
+        """Compute `nothing` from an empty map [1, inputs, S, S]."""
+        self.register_buffer("nothing", self(empty))
+
     def forward(self, x: Tensor) -> Tensor:
-        """[1, inputs, h, w] to [1, widths[0], h/2, w/2]."""
+        """Map [1, inputs, h, w] to [1, widths[0], h/2, w/2]."""
         half = activate(self.down1(x))
         y = activate(self.across(activate(self.down2(half))))
         return self.up2(activate(self.up1(torch.cat([upsample(y), half], 1))))
 
 
 class FoldedBranch(nn.Module):
-    """A branch of attention, but for its last layer.
+    """An attention branch without its last layer.
 
     Args:
         size: of the maps that attend to each other.
     """
 
+    distance: Tensor | None
+    itself: Tensor
+
     def __init__(self, branch: AttentionBranch, size: int):
         super().__init__()
         self.down1 = _linear(branch.down1.used_weight(), branch.down1.bias)
         self.down2 = _plain(branch.down2)
-        attention: CrissCrossAttention = branch.attention
+        attention = branch.attention
         query, key = attention.query.used_weight(), attention.key.used_weight()
         value = attention.gain * attention.value.used_weight()
         self.read = _linear(torch.cat([query, key, value]), None)
         self.channels = [len(query), len(key), len(value)]
         power = attention.distance_power
         self.register_buffer("distance", distance_weight(size, power, query.device) if power else None)
-        # The position itself lies in its row and in its column: it counts in its row.
+        # A position lies in its own row and column; count it once, in its row.
         self.register_buffer("itself", torch.zeros(size, size, device=query.device).fill_diagonal_(-torch.inf))
 
     def encode(self, x: Tensor) -> Tensor:
-        """What `down1` gave of the body features, [1, C, H/2, W/2], to [1, widths[1], H/4, W/4]."""
+        """Encode the output of `down1` [1, C, H/2, W/2] to [1, widths[1], H/4, W/4]."""
         return activate(self.down2(F.leaky_relu(x, SLOPE)))
 
     def attend(self, current: Tensor, other: Tensor) -> Tensor:
-        """Two encoded maps to what was found, of their size; see `AttentionBranch`."""
+        """Attend from one encoded map to another; return a map of their size. See `AttentionBranch`."""
         x, y = current.permute(0, 2, 3, 1), other.permute(0, 2, 3, 1)
         queries, keys, values = self.channels
         key, value = F.linear(y, self.read.weight[queries:]).split([keys, values], 3)
@@ -254,7 +267,7 @@ class FoldedBranch(nn.Module):
         return (x + self._gather(*self.read(x).split(self.channels, 3))).permute(0, 3, 1, 2)
 
     def _gather(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Values [1, H, W, C] along the row and the column of every position; see `CrissCrossAttention`."""
+        """Gather values [1, H, W, C] along every position's row and column; see `CrissCrossAttention`."""
         height, width = query.shape[1:3]
         row = (query @ key.transpose(2, 3)).float()  # [1, H, W, W]
         column = (query.transpose(1, 2) @ key.permute(0, 2, 3, 1)).float()  # [1, W, H, H]
@@ -267,7 +280,7 @@ class FoldedBranch(nn.Module):
 
 
 class FoldedUNet(nn.Module):
-    """The StyleUNet behind its first layer, with one style."""
+    """The StyleUNet after its first layer, with one style."""
 
     def __init__(self, unet: StyleUNet, style: Tensor):
         super().__init__()
@@ -279,18 +292,19 @@ class FoldedUNet(nn.Module):
         self.write = nn.ModuleList(_pixels(decoder, style) for decoder in unet.decoders)
 
     def forward(self, x: Tensor, wanted: Window) -> Tensor:
-        """[1, widths[0], H/2, W/2] to the window `wanted` of the image, [1, channels, h, w]."""
+        """Map [1, widths[0], H/2, W/2] to the window `wanted` of the image, [1, channels, h, w]."""
         sizes, skips = [], []
         for refine, down in zip(self.refine, self.down, strict=True):
             skips.append(activate(refine(x)))
             sizes.append(x.shape[2])
             x = activate(down(skips[-1]))
         x = activate(self.across(x))
-        # From the finest level down: what is made there, and what of the level below it is made from.
+        # The windows to compute, from the finest level down: each level needs a larger one of the next.
         made = [wanted.halved()]
         for size in sizes:
             made.append(made[-1].grown(1, size).source(size // 2).grown(1, size // 2))
-        x, image = crop(x, made[-1], Window.whole(x.shape[2])), None
+        x = crop(x, made[-1], Window.whole(x.shape[2]))
+        image: Tensor | None = None
         for up, merge, write, size in zip(self.up, self.merge, self.write, reversed(sizes), strict=True):
             low, here = made.pop(), made[-1]
             seen = here.grown(1, size)
@@ -299,15 +313,15 @@ class FoldedUNet(nn.Module):
             y = torch.cat([crop(y, seen, source.doubled()), crop(skips.pop(), seen, Window.whole(size))], 1)
             x = crop(activate(merge(y)), here, seen)
             detail = F.pixel_shuffle(write(x), 2)
-            if image is not None:  # it covers `low`, doubled: at this size
-                image = crop(upsample(crop(image, seen, low.doubled())), here.doubled(), seen.doubled())
-                detail = detail + image
+            if image is not None:  # it covers `low.doubled()` at this size
+                detail = detail + crop(upsample(crop(image, seen, low.doubled())), here.doubled(), seen.doubled())
             image = detail
+        assert image is not None  # there is at least one level
         return image
 
 
 def _add(x: Tensor, part: Tensor, nothing: Tensor, window: Window, size: int) -> None:
-    """Put what a part's network makes of a window where it was made, in place; the edges of a window are wrong."""
+    """Add a part network's output for a window to `x` in place, without its edges, which are wrong."""
     half = window.halved()
     right = window.inner(PART_REACH, size).halved()
     rows, columns = right.slices
@@ -315,6 +329,7 @@ def _add(x: Tensor, part: Tensor, nothing: Tensor, window: Window, size: int) ->
 
 
 def _convolution(weight: Tensor, bias: Tensor | None, stride: int = 1) -> nn.Conv2d:
+    """Make a convolution with "same" padding (none for even kernels)."""
     outputs, inputs, kernel, _ = weight.shape
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel % 2 * (kernel // 2), bias=bias is not None)
     layer.weight = nn.Parameter(weight.detach().clone())
@@ -324,6 +339,7 @@ def _convolution(weight: Tensor, bias: Tensor | None, stride: int = 1) -> nn.Con
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """Make a fully connected layer."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     layer.weight = nn.Parameter(weight.detach().clone())
     if bias is not None:
@@ -332,27 +348,30 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _plain(layer: EqualizedConv2d) -> nn.Conv2d:
+    """Fold the scale of an equalized convolution."""
     return _convolution(layer.used_weight(), layer.bias, layer.stride)
 
 
 def _styled(layer: ModulatedConv2d, style: Tensor) -> nn.Conv2d:
+    """Fold a modulated convolution with one style."""
     return _convolution(layer.used_weight(style), layer.bias)
 
 
 def _squares(weight: Tensor) -> Tensor:
-    """The weight [O, 4 C] of a product with a folded map as that of a convolution of stride 2, [O, C, 2, 2]."""
+    """Reshape the weight [O, 4 C] of a product with a folded map to that of a convolution of stride 2, [O, C, 2, 2]."""
     return weight.unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)
 
 
 def _after(enter: Tensor, layer: EqualizedConv2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution and a matrix product [O, channels] after it, as one convolution."""
+    """Join a convolution with a matrix product [O, channels] after it; return weight and bias."""
+    assert layer.bias is not None  # the last layers of part networks and branches have one
     return torch.einsum("om,mihw->oihw", enter, layer.used_weight()), enter @ layer.bias
 
 
 def _pixels(decoder: Decoder, style: Tensor) -> nn.Conv2d:
-    """The layer that writes wavelets, as one whose outputs only have to be put in place (`pixel_shuffle`)."""
+    """Fold the layer that writes wavelets into one that writes pixels, up to `pixel_shuffle`."""
     layer = decoder.to_wavelets
     weight, bias = layer.used_weight(style), layer.bias
-    both = haar(torch.cat([weight.flatten(1), bias[:, None]], 1).T).T  # a transform of the outputs
+    both = haar(torch.cat([weight.flatten(1), bias[:, None]], 1).T).T  # transforms the outputs
     both = both.unflatten(0, (4, -1)).transpose(0, 1).flatten(0, 1)
     return _convolution(both[:, :-1, None, None], both[:, -1])

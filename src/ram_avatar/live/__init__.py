@@ -1,1 +1,1 @@
-"""The avatar in a browser: a camera in, the avatar out, while it happens."""
+"""The avatar live in a browser: camera in, avatar out."""

@@ -1,35 +1,36 @@
-"""What goes over the websocket between the page and the server.
+"""The protocol of the websocket between the page and the server.
 
-Pictures are binary messages, all else is JSON in text messages: an object with a `type`. Numbers are little-endian.
+Images are binary messages. Everything else is JSON in text messages: an object with a `type`. Numbers are
+little-endian. `web/static/protocol.js` is the other side.
 
-A frame, page to server: 16 bytes, then the picture.
+A camera frame, page to server: 16 bytes, then the image.
 
 | offset | type | what |
 | --- | --- | --- |
 | 0 | u8 | 1 |
-| 1 | u8 | coding (`Coding`); NONE for a tick: no camera, but a picture is wanted |
+| 1 | u8 | `Coding` of the image; NONE for a tick: no camera, but an avatar image is wanted |
 | 2 | u16 | 0 |
-| 4 | u32 | number of the frame, chosen by the page |
-| 8 | f64 | when it was captured: milliseconds of the page's own clock, sent back untouched |
+| 4 | u32 | frame number, chosen by the page |
+| 8 | f64 | capture time: milliseconds of the page's own clock, returned unchanged |
 
-An answer, server to page: 24 bytes, then the four parts in this order. Every frame is answered exactly once, dropped
-ones too, so that the page can count how many are under way.
+An answer, server to page: 24 bytes, then four parts in this order. Every frame is answered exactly once, dropped ones
+too, so that the page can count the frames in flight.
 
 | offset | type | what |
 | --- | --- | --- |
 | 0 | u8 | 2 |
-| 1 | u8 | coding of the picture; NONE where there is none |
-| 2 | u8 | status (`Status`) |
-| 3 | u8 | flags: 1 the frame was dropped; 2 the picture has its opacity as a second picture below it |
-| 4 | u32 | number of the frame |
-| 8 | f64 | when it was captured |
-| 16 | u16 | S, stages |
-| 18 | u16 | N, landmarks |
-| 20 | u32 | T, bytes of the driving picture |
+| 1 | u8 | `Coding` of the image; NONE if there is none |
+| 2 | u8 | `Status` |
+| 3 | u8 | flags: 1 the frame was dropped; 2 the image has its opacity stacked below it as a second image |
+| 4 | u32 | frame number |
+| 8 | f64 | capture time |
+| 16 | u16 | S, number of stages |
+| 18 | u16 | N, number of landmarks |
+| 20 | u32 | T, bytes of the driving image |
 | 24 | f32 x S | milliseconds spent in each of `STAGES` |
-| | u16 x 2N | x, y of every landmark in 1/65534 of the camera picture's width and height; 65535: not seen |
-| | T bytes | the picture that drives, as JPEG, where it does not come from the page's own camera |
-| | | the picture |
+| | u16 x 2N | x, y of each landmark in 1/65534 of the camera image's width and height; 65535 if not seen |
+| | T bytes | the driving image as JPEG, unless it is from the page's own camera |
+| | | the image |
 """
 
 import json
@@ -40,12 +41,13 @@ from enum import IntEnum
 import numpy as np
 
 from ..core.errors import UserError
+from ..drivers.driver import Status
 
 FRAME, ANSWER = 1, 2
 STAGES = ("wait", "decode", "detect", "solve", "align", "render", "encode")
-"""Where a frame's time goes on the server: in the slot, unpacking the picture, finding landmarks, solving for the
-pose, retargeting with alignment, rendering with the background, packing the picture."""
-MAX_FRAME = 2 << 20  # bytes of a message from the page
+"""Stages of a frame on the server: waiting, decoding the image, detecting landmarks, solving for the pose, retargeting
+with alignment, rendering with the background, encoding the image."""
+MAX_FRAME = 2 << 20  # bytes of a binary message from the page
 MAX_TEXT = 64 << 10
 _FRAME_HEAD, _ANSWER_HEAD = struct.Struct("<BBHId"), struct.Struct("<BBBBIdHHI")
 _DROPPED, _OPACITY_BELOW = 1, 2
@@ -53,7 +55,7 @@ _UNSEEN, _UNIT = 65535, 65534
 
 
 class Coding(IntEnum):
-    """How a picture is packed. H.264 comes as Annex B, a whole picture in a message."""
+    """How an image is encoded. H.264 is in Annex B format, one whole image per message."""
 
     NONE = 0
     JPEG = 1
@@ -61,19 +63,18 @@ class Coding(IntEnum):
     H264_DELTA = 3
 
 
-class Status(IntEnum):
-    """How the driver sees the person."""
+class CloseCode(IntEnum):
+    """Why the server closes a websocket."""
 
-    WAITING = 0  # nobody was seen so far
-    SEEN = 1
-    LOST = 2  # the avatar stands still until the person is back
-    CALIBRATING = 3
-    PLAYING = 4  # a motion file drives, or the sliders alone
+    REFUSED = 4403  # not allowed
+    BUSY = 4409  # another page drives
+    TAKEN = 4410  # another page took over
+    TOO_MANY = 4429  # messages or views
 
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """A picture on its way in, still packed."""
+    """An encoded camera image from the page."""
 
     number: int
     captured: float  # milliseconds of the page's clock
@@ -82,36 +83,42 @@ class CameraFrame:
 
     @classmethod
     def unpack(cls, message: bytes) -> "CameraFrame":
-        """Raises UserError where the message is not one."""
+        """Parse a message.
+
+        Raises:
+            UserError: it is not a camera frame.
+        """
         if not _FRAME_HEAD.size <= len(message) <= MAX_FRAME:
-            raise UserError(f"a frame of {len(message)} bytes; there are at least 16 and at most {MAX_FRAME}")
+            raise UserError(f"a frame of {len(message)} bytes; frames have 16 to {MAX_FRAME}")
         kind, coding, _, number, captured = _FRAME_HEAD.unpack_from(message)
         if kind != FRAME or coding not in tuple(Coding) or not np.isfinite(captured):
             raise UserError("not a camera frame of this version; reload the page")
         if (coding == Coding.NONE) != (len(message) == _FRAME_HEAD.size):
-            raise UserError("a camera frame without its picture")
+            raise UserError("a camera frame without its image")
         return cls(number, captured, Coding(coding), message[_FRAME_HEAD.size :])
 
     def pack(self) -> bytes:
+        """Return the message, as the page makes it."""
         return _FRAME_HEAD.pack(FRAME, self.coding, 0, self.number, self.captured) + self.picture
 
 
 @dataclass
 class Answer:
-    """What the page gets for a frame."""
+    """The server's answer to a frame."""
 
     number: int
     captured: float
     status: Status
     coding: Coding = Coding.NONE
     picture: bytes = b""
-    driving: bytes = b""  # JPEG of the picture that drives, where the page does not have it
-    landmarks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # [N, 2] share of width, height; NaN unseen
+    driving: bytes = b""  # JPEG of the driving image, if the page does not have it
+    landmarks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # [N, 2] in 0..1; NaN if not seen
     timings: dict[str, float] = field(default_factory=dict)  # milliseconds, by `STAGES`
     dropped: bool = False
     opacity_below: bool = False
 
     def pack(self) -> bytes:
+        """Return the message."""
         seen = np.isfinite(self.landmarks).all(-1, keepdims=True)
         points = np.where(seen, np.nan_to_num(self.landmarks).clip(0, 1) * _UNIT, _UNSEEN).round().astype("<u2")
         stages = np.array([self.timings.get(name, 0.0) for name in STAGES], "<f4")
@@ -130,7 +137,11 @@ class Answer:
 
     @classmethod
     def unpack(cls, message: bytes) -> "Answer":
-        """What the page does, for clients in Python; raises ValueError where the message is not one."""
+        """Parse a message, as the page does.
+
+        Raises:
+            ValueError: it is not an answer.
+        """
         try:
             kind, coding, status, flags, number, captured, stages, points, driving = _ANSWER_HEAD.unpack_from(message)
         except struct.error:
@@ -157,13 +168,13 @@ class Answer:
 
 
 def parse_request(text: str) -> dict:
-    """A text message of the page: an object with a `type`.
+    """Parse a text message of the page: an object with a `type`.
 
     Raises:
-        UserError: anything else.
+        UserError: it is something else.
     """
     if len(text) > MAX_TEXT:
-        raise UserError(f"a message of {len(text)} characters; there are at most {MAX_TEXT}")
+        raise UserError(f"a message of {len(text)} characters; at most {MAX_TEXT} are allowed")
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,1 +1,1 @@
-"""The networks of the avatar. They know tensors only."""
+"""The avatar's networks: tensors in, tensors out."""

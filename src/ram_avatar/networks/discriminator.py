@@ -1,4 +1,4 @@
-"""The temporal-aware discriminator (method, section 6)."""
+"""The temporal-aware discriminator; see docs/method.md."""
 
 from itertools import pairwise
 
@@ -21,9 +21,9 @@ _HALF = 0.5**0.5
 
 
 class TemporalDiscriminator(nn.Module):
-    """Scores three consecutive frames of which the middle one is real or generated; its neighbours are real.
+    """Scores three consecutive frames: the middle one is real or generated, its neighbours are always real.
 
-    A residual network after StyleGAN2's discriminator (Karras et al., 2020), on the frames' Haar wavelets.
+    A residual network like StyleGAN2's discriminator (Karras et al., 2020), on Haar wavelets of the frames.
     """
 
     def __init__(self, config: NetworkConfig):
@@ -37,10 +37,10 @@ class TemporalDiscriminator(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """
         Args:
-            frames: [B, 9, H, W] RGB of the frames n-1, n and n+1, in [-1, 1].
+            frames: [B, 9, H, W] RGB of frames n-1, n and n+1, in [-1, 1].
 
         Returns:
-            [B], high for real.
+            [B] scores, high for real.
         """
         x = self.blocks(activate(self.enter(fold(frames))))
         x = activate(self.merge(torch.cat([x, batch_deviation(x)], 1)))
@@ -48,7 +48,7 @@ class TemporalDiscriminator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions that halve the size, beside a linear path that does."""
+    """Two convolutions that halve the size, and a linear shortcut."""
 
     def __init__(self, fine: int, coarse: int):
         super().__init__()
@@ -62,13 +62,13 @@ class ResidualBlock(nn.Module):
 
 
 def batch_deviation(x: Tensor) -> Tensor:
-    """How much the samples of a batch differ (Karras et al., "Progressive Growing of GANs", section 3).
+    """Measure how much the samples of a batch differ (Karras et al., "Progressive Growing of GANs", section 3).
 
     Args:
         x: [B, C, H, W].
 
     Returns:
-        [B, 1, H, W]: the standard deviation over the batch, averaged over channels and positions.
+        [B, 1, H, W]: standard deviation over the batch, averaged over channels and positions.
     """
     deviation = (x.float().var(0, correction=0) + _SMOOTH).sqrt().mean()
     return deviation.to(x.dtype).expand(len(x), 1, *x.shape[2:])

@@ -1,4 +1,4 @@
-"""The face and hand feature networks (method, section 4; supplement, figures 1 and 2)."""
+"""The face and hand feature networks (paper, section 3.1; supplement, figures 1 and 2)."""
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class FeatureUNet(nn.Module):
         self.up2 = EqualizedConv2d(half, 4 * outputs, gain=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] to [B, 4 * outputs, H/2, W/2], folded; H and W are multiples of four."""
+        """Map [B, inputs, H, W] to folded features [B, 4 * outputs, H/2, W/2]; H and W are multiples of four."""
         half = activate(self.down1(fold(x)))
         quarter = activate(self.down2(half))
         y = activate(self.across(quarter))

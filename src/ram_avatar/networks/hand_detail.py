@@ -1,9 +1,9 @@
-"""Hands of small pictures: what the surface texture shows of them is kept.
+"""Hands in small images: keep the fingers of the surface texture. Not part of the paper.
 
-Where a hand is twenty pixels wide and a finger two, the fit is off by as much as a finger is wide, and what is learned
-of fingers is noise, or a mitten. The surface texture has clean ones: the network only shades them, and leaves their
-outline as it is. While it trains it may do more: else it shouts over its limits, and the blur of a moving hand, which
-it has to explain somehow, gets into the fingers. Not of the paper.
+Where a hand is twenty pixels wide and a finger two, the fit is off by about a finger's width, and the network learns
+noise or a mitten. The surface texture has clean fingers, so the network only shades them and leaves their outline
+alone. In training it may do more: otherwise it would overshoot its limits, and the blur of a moving hand, which it must
+explain somehow, would end up in the fingers.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from .layers import local_max, local_mean
 
 @dataclass(frozen=True)
 class HandRule:
-    """What a network may do near finger bones.
+    """What the network may change near finger bones.
 
     Attributes:
-        near: of the picture's size: what is within half of this of a finger's bone is near.
-        shaded_by: how much of its colours, smoothed, is added there.
-        paints_beyond: whether it may show what is outside of the template's outline.
+        near: width of the band about a finger bone that counts as near, as a share of the image size.
+        shaded_by: share of the smoothed network colours that is added there.
+        paints_beyond: whether it may paint outside the template's outline.
     """
 
     near: float
@@ -32,24 +32,24 @@ class HandRule:
 TRAINING = HandRule(near=9 / 256, shaded_by=1.0, paints_beyond=True)
 DRAWING = HandRule(near=13 / 256, shaded_by=0.5, paints_beyond=False)
 SHADED_OVER = 9 / 256
-"""Of the picture's size: width of the squares, twice, that the network's colours are averaged over there."""
+"""Width of the box filter, applied twice, that smooths the network's colours there; a share of the image size."""
 
 
 def keep_hands(
     image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size: int, rule: HandRule
 ) -> tuple[Tensor, Tensor]:
-    """What a network adds to the surface colours and to the logit of alpha, as it may near finger bones.
+    """Limit what the network adds to the surface colours and to the alpha logit near finger bones.
 
     Args:
-        image: [B, 3 or 4, h, w] added colours, and the logit where there is one.
+        image: [B, 3 or 4, h, w] added colours, and the alpha logit if there is one.
         outline: [B, 1, h, w] the coverage mask with soft edges.
         mask: [B, 1, h, w] the coverage mask.
         hands: [B, 5, h, w] the hand map.
-        size: of the whole picture, of which these may be a part.
+        size: of the whole image, of which these may be a crop.
 
     Returns:
-        The image and the outline: far from bones as they were; near them the rule's share of the colours, smoothed, an
-        alpha that inside of the mask is never less than the template's, and the template's edges as sharp as they are.
+        The image and the outline. Far from bones they are unchanged. Near bones the colours are smoothed and scaled by
+        the rule, alpha inside the mask is never below the template's, and the outline is the mask with its sharp edges.
     """
     near = _near_bones(hands, rule.near, size)
     color, logit, width = image[:, :3], image[:, 3:], _odd(SHADED_OVER * size)
@@ -60,7 +60,7 @@ def keep_hands(
 
 
 def _near_bones(hands: Tensor, within: float, size: int) -> Tensor:
-    """[B, 1, h, w] in [0, 1], 1 near what a hand map shows."""
+    """Return [B, 1, h, w] in [0, 1], 1 near the bones of a hand map."""
     return local_mean(local_max(hands.amax(1, keepdim=True), _odd(within * size)), 3)
 
 

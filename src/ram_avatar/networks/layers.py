@@ -1,57 +1,72 @@
-"""Layers that several networks share: equalized and modulated convolutions, Haar wavelets, upsampling.
+"""Shared layers: equalized and modulated convolutions, Haar wavelets, upsampling.
 
-Weights are drawn from a unit Gaussian and scaled where they are used (equalized learning rate, Karras et al.,
-"Progressive Growing of GANs", section 4.1), by He's constant for the leaky ReLU that follows, so that no
-activation needs a gain of its own.
+Weights are drawn from a unit Gaussian and scaled at use (equalized learning rate, Karras et al.,
+"Progressive Growing of GANs", section 4.1) by He's constant for the leaky ReLU that follows, so activations need no
+gain of their own.
 """
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Of every leaky ReLU."""
+"""Negative slope of every leaky ReLU."""
 RELU_GAIN = math.sqrt(2 / (1 + SLOPE**2))
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def channels_last(module: M) -> M:
+    """Store the weights of a module in channels-last order, which is faster on CPUs and tensor cores."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this overload
 
 
 def activate(x: Tensor) -> Tensor:
-    """Leaky ReLU, in place: `x` must be a fresh result that nobody else reads."""
+    """Apply the leaky ReLU in place; nothing else may read `x` afterwards."""
     return F.leaky_relu(x, SLOPE, inplace=True)
 
 
 def upsample(x: Tensor, size: torch.Size | None = None) -> Tensor:
-    """Bilinear upsampling of [B, C, H, W] to twice the size, or to a given (height, width)."""
-    size = size or (2 * x.shape[2], 2 * x.shape[3])
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    """Upsample [B, C, H, W] bilinearly to twice the size, or to a given (height, width)."""
+    target = size or (2 * x.shape[2], 2 * x.shape[3])
+    return F.interpolate(x, size=target, mode="bilinear", align_corners=False)
 
 
 def local_max(x: Tensor, width: int) -> Tensor:
-    """The largest of [B, C, H, W] in a square of an odd width about each pixel, or in what of it is in the picture."""
+    """Return the maximum of [B, C, H, W] over a square about each pixel, clipped at the borders; `width` is odd."""
     for kernel, padding in _lines(width):
         x = F.max_pool2d(x, kernel, 1, padding)
     return x
 
 
 def local_mean(x: Tensor, width: int) -> Tensor:
-    """The mean of [B, C, H, W] over a square of an odd width about each pixel, or over what of it is in the picture."""
+    """Return the mean of [B, C, H, W] over a square about each pixel, clipped at the borders; `width` is odd."""
     for kernel, padding in _lines(width):
         x = F.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
     return x
 
 
 def _lines(width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Kernels and paddings that make one square of an odd width, one after the other."""
+    """Return kernels and paddings of the two passes that make up a square of an odd width."""
     half = width // 2
     return [((1, width), (0, half)), ((width, 1), (half, 0))]
 
 
-class EqualizedConv2d(nn.Module):
+class Equalized(nn.Module):
+    """A layer with equalized learning rate: it uses `scale * weight`."""
+
+    weight: nn.Parameter
+    scale: float
+
+
+class EqualizedConv2d(Equalized):
     """A convolution with "same" padding and equalized learning rate.
 
     Args:
-        gain: RELU_GAIN where a leaky ReLU follows, 1 where nothing does.
+        gain: RELU_GAIN where a leaky ReLU follows, 1 otherwise.
     """
 
     def __init__(
@@ -74,15 +89,15 @@ class EqualizedConv2d(nn.Module):
         return F.conv2d(x, self.used_weight(), self.bias, self.stride, self.padding)
 
     def used_weight(self) -> Tensor:
-        """The weight [outputs, inputs, k, k] of the plain convolution that this layer is."""
+        """Return the weight [outputs, inputs, k, k] of the equivalent plain convolution."""
         return self.weight * self.scale
 
 
-class EqualizedLinear(nn.Module):
+class EqualizedLinear(Equalized):
     """A fully connected layer with equalized learning rate.
 
     Args:
-        bias: the constant that the bias starts from; None for no bias.
+        bias: initial value of the bias; None for no bias.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: float | None = 0.0):
@@ -95,21 +110,21 @@ class EqualizedLinear(nn.Module):
         return F.linear(x, self.used_weight(), self.bias)
 
     def used_weight(self) -> Tensor:
-        """The weight [outputs, inputs] of the plain layer that this layer is."""
+        """Return the weight [outputs, inputs] of the equivalent plain layer."""
         return self.weight * self.scale
 
 
-class ModulatedConv2d(nn.Module):
+class ModulatedConv2d(Equalized):
     """A convolution whose input channels are scaled by a style (Karras et al., StyleGAN2, section 2.2).
 
     With modulation s (one number per input channel) and weights w[o, i, k], the weights used are
 
         w'[o, i, k] = s[i] w[o, i, k]        w''[o, i, k] = w'[o, i, k] / sqrt(sum_ik w'[o, i, k]^2)
 
-    the second step, demodulation (and the gain of the leaky ReLU that follows), only where `demodulate` is set.
+    The second step, demodulation (with the gain of the leaky ReLU that follows), applies only if `demodulate` is set.
 
     Args:
-        zero: start with all weights at zero.
+        zero: initialize all weights to zero.
     """
 
     def __init__(
@@ -132,7 +147,7 @@ class ModulatedConv2d(nn.Module):
         Returns:
             [B, outputs, H, W].
         """
-        if len(style) == 1:  # one style: scaling the weights is cheaper than scaling the features
+        if len(style) == 1:  # scaling the weights is cheaper than scaling the features
             return F.conv2d(x, self.used_weight(style), self.bias, padding=self.padding)
         modulation = self.modulation(style).float()  # [S, inputs]
         weight = self.weight * self.scale
@@ -141,7 +156,7 @@ class ModulatedConv2d(nn.Module):
         return torch.addcmul(self.bias[:, None, None].to(y.dtype), y, norm[:, :, None, None].to(y.dtype))
 
     def used_weight(self, style: Tensor) -> Tensor:
-        """The weight [outputs, inputs, k, k] of the plain convolution that this is in one style [1, style_dim]."""
+        """Return the weight [outputs, inputs, k, k] of the plain convolution for one style [1, style_dim]."""
         modulation = self.modulation(style).float()  # [1, inputs]
         weight = self.weight * self.scale
         return weight * modulation[0, :, None, None] * self._norm(weight, modulation)[0, :, None, None, None]
@@ -149,17 +164,16 @@ class ModulatedConv2d(nn.Module):
     def _norm(self, weight: Tensor, modulation: Tensor) -> Tensor:
         if not self.demodulate:
             return modulation.new_ones(len(modulation), len(weight))
-        # Not a matrix product, which autocast would do in half precision.
+        # Not a matrix product: autocast would run it in half precision.
         energy = (modulation.square()[:, None] * weight.square().sum((2, 3))).sum(2)  # [S, outputs]
         return RELU_GAIN * torch.rsqrt(energy + 1e-8)
 
 
 def fold(x: Tensor) -> Tensor:
-    """Squares of 2x2 pixels to channels: [B, C, 2H, 2W] to [B, 4C, H, W].
+    """Move the pixels of 2x2 squares into channels: [B, C, 2H, 2W] to [B, 4C, H, W].
 
-    A map at full size is kept in this form wherever it is read by a convolution of stride 2, as a map of the
-    same content and a size at which convolutions are fast. Channel k * C + c is channel c of pixel k of the
-    square, in reading order.
+    Full-size maps that a convolution of stride 2 reads are kept folded: the content is the same, and convolutions are
+    faster at that size. Channel k * C + c is channel c of pixel k of the square, in reading order.
     """
     batch, channels, height, width = x.shape
     squares = x.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, channels)
@@ -167,27 +181,27 @@ def fold(x: Tensor) -> Tensor:
 
 
 def unfold(x: Tensor) -> Tensor:
-    """The inverse of `fold`: [B, 4C, H, W] to [B, C, 2H, 2W]."""
+    """Invert `fold`: [B, 4C, H, W] to [B, C, 2H, 2W]."""
     return F.pixel_shuffle(x.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2), 2)
 
 
 def haar(x: Tensor) -> Tensor:
-    """Orthonormal Haar transform of a folded map [B, 4C, ...]; it is its own inverse.
+    """Apply the orthonormal Haar transform, its own inverse, to a folded map [B, 4C, ...].
 
-    The channels are those of the average, then of the differences between columns, between rows, and of both.
+    The output channels hold the average, then the differences between columns, between rows, and between both.
     """
     a, b, c, d = x.chunk(4, 1)
     return torch.cat([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], 1) / 2
 
 
-class HaarConv2d(nn.Module):
+class HaarConv2d(Equalized):
     """A convolution of stride 2: a 1x1 convolution of the Haar transform of a folded map.
 
-    Both steps are linear: the transform is applied to the weights, which are few, and not to the map.
+    Both steps are linear, so the transform is applied to the few weights instead of to the map.
 
     Args:
-        inputs: channels of the map before it was folded.
-        fan_in: by how many input channels the output is fed, where it is one term of a sum; `inputs` if not.
+        inputs: channels of the map before folding.
+        fan_in: input channels of the whole sum if this layer is one term of a sum; default: `inputs`.
     """
 
     def __init__(self, inputs: int, outputs: int, *, fan_in: int | None = None, bias: bool = True):
@@ -197,11 +211,11 @@ class HaarConv2d(nn.Module):
         self.scale = RELU_GAIN / math.sqrt(4 * (fan_in or inputs))
 
     def forward(self, folded: Tensor) -> Tensor:
-        """[B, 4 * inputs, H, W] to [B, outputs, H, W]."""
-        # On a channels-last map a 1x1 convolution is a matrix product, and as such it is faster on CPUs.
+        """Convolve a folded map [B, 4 * inputs, H, W] to [B, outputs, H, W]."""
+        # On a channels-last map a 1x1 convolution is a matrix product, which is faster on CPUs.
         pixels = folded.permute(0, 2, 3, 1)
         return F.linear(pixels, self.used_weight(), self.bias).permute(0, 3, 1, 2)
 
     def used_weight(self) -> Tensor:
-        """The weight [outputs, 4 * inputs] of the matrix product with a folded map that this layer is."""
+        """Return the weight [outputs, 4 * inputs] of the equivalent matrix product with a folded map."""
         return haar(self.weight * self.scale)

@@ -1,4 +1,4 @@
-"""The neural texture (method, section 2): features learned on three planes through the canonical body."""
+"""The neural texture: features learned on three planes through the canonical body; see docs/method.md."""
 
 import torch
 import torch.nn.functional as F
@@ -7,15 +7,15 @@ from torch import Tensor, nn
 from .layers import fold
 
 PLANES = ((0, 1), (1, 2), (2, 0))
-"""The two canonical axes along the columns and along the rows of each plane."""
+"""Canonical axes along the columns and the rows of each plane."""
 
 
 class NeuralTexture(nn.Module):
     """Three axis-aligned planes of features, looked up at canonical coordinates.
 
     Args:
-        channels: of each plane.
-        resolution: texels along each side of a plane; they span [-1, 1].
+        channels: per plane.
+        resolution: texels along each side of a plane, which spans [-1, 1].
     """
 
     def __init__(self, channels: int, resolution: int):
@@ -23,14 +23,14 @@ class NeuralTexture(nn.Module):
         self.planes = nn.Parameter(0.1 * torch.randn(len(PLANES), channels, resolution, resolution))
 
     def forward(self, *positions: Tensor) -> list[Tensor]:
-        """The body feature maps of position maps.
+        """Look up the body feature maps of position maps.
 
         Args:
             positions: each [B, 4, H, W]: canonical coordinates in [-1, 1], and the coverage mask {0, 1}.
 
         Returns:
-            For each, [B, 4 * 3 * channels, H/2, W/2] in [-1, 1], folded (see `layers.fold`) and in
-            channels-last order; 0 where nothing is covered.
+            For each, [B, 4 * 3 * channels, H/2, W/2] in [-1, 1], folded (see `layers.fold`), channels-last, 0 outside
+            the mask.
         """
         planes = self.planes.tanh()
         sampler = sample if _static(positions[0]) else sample_covered
@@ -44,7 +44,7 @@ def sample(planes: Tensor, position: Tensor) -> Tensor:
 
 
 def sample_covered(planes: Tensor, position: Tensor) -> Tensor:
-    """`sample`, of covered pixels only: a person covers a fifth of a picture."""
+    """Do as `sample`, but only for covered pixels: a person covers about a fifth of an image."""
     pixels = position.permute(0, 2, 3, 1).reshape(-1, 4)
     covered = pixels[:, 3].nonzero().squeeze(1)  # [N]
     features = look_up(planes, pixels.index_select(0, covered))
@@ -53,22 +53,24 @@ def sample_covered(planes: Tensor, position: Tensor) -> Tensor:
 
 
 def look_up(planes: Tensor, coordinates: Tensor) -> Tensor:
-    """Features [N, 3C] of planes [3, C, R, R] at coordinates [N, 3 or more] in [-1, 1]."""
-    axes = coordinates[:, :3].unbind(1)  # a list of columns would be an index tensor made on the host
+    """Return features [N, 3C] of planes [3, C, R, R] at coordinates [N, 3 or more] in [-1, 1]."""
+    axes = coordinates[:, :3].unbind(1)  # indexing by a list of columns would copy an index tensor from the host
     grid = torch.stack([torch.stack([axes[i], axes[j]], 1) for i, j in PLANES])[:, None]  # [3, 1, N, 2]
     features = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)  # [3, C, 1, N]
     return features.flatten(0, 2).T
 
 
 def _to_map(pixels: Tensor, position: Tensor) -> Tensor:
-    """Pixels [4BHW, C] in the order of a folded position map [B, 16, H, W] to a folded map [B, 4C, H, W]."""
+    """Reshape pixels [4BHW, C], ordered as a folded position map [B, 16, H, W], to a folded map [B, 4C, H, W]."""
     batch, _, height, width = position.shape
     return pixels.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def _static(position: Tensor) -> bool:
-    """Whether the number of covered pixels must not decide on any shape: in an exported or compiled network, on
-    the meta device, where nobody knows it, and where a device would have to wait for it. With gradients it is
-    worth the wait."""
+    """Tell whether shapes must not depend on the number of covered pixels.
+
+    True for exported and compiled networks, on the meta device, which has no values, and on a GPU, which would have to
+    synchronize. With gradients that wait is worth it.
+    """
     unknown = torch.compiler.is_compiling() or torch.jit.is_tracing() or position.is_meta
     return unknown or (position.device.type != "cpu" and not torch.is_grad_enabled())

@@ -1,4 +1,4 @@
-"""The person's alpha. Not of the paper, whose network paints whole frames."""
+"""The person's alpha. Not part of the paper, whose network paints whole frames."""
 
 import torch
 import torch.nn.functional as F
@@ -7,23 +7,23 @@ from torch import Tensor, nn
 from .layers import local_max, local_mean
 
 OFF_EDGES = 2 / 256
-"""Of the picture's size, and two pixels at least: what lies farther within the head is opaque."""
+"""The head is opaque farther inside its edges than this, a share of the image size (two pixels at least)."""
 
 
 CLEAR, OPAQUE = 0.03, 0.97
-"""What of alpha counts as nothing and as all when a picture is shown: a sigmoid never quite reaches either, and a
-faint veil over the whole background would be seen."""
+"""Alpha that counts as 0 and as 1 for display: a sigmoid never quite reaches them, and a faint veil over the whole
+background would be visible."""
 
 
 def shown_alpha(alpha: Tensor) -> Tensor:
-    """Stretch alpha to 0 and 1, for pictures that are looked at."""
+    """Stretch alpha to the full range [0, 1] for display."""
     return ((alpha - CLEAR) / (OPAQUE - CLEAR)).clamp(0, 1)
 
 
 class PersonAlpha(nn.Module):
-    """An alpha that starts as the outline: within 2 % of the mask, where the sigmoid has a slope still.
+    """An alpha that starts as the outline: within 2 % of the mask, where the sigmoid still has a slope.
 
-    How much the outline is believed is learned: hair and clothes have outlines of their own.
+    The weight of the outline is learned, since hair and clothes have outlines of their own.
     """
 
     def __init__(self):
@@ -35,25 +35,26 @@ class PersonAlpha(nn.Module):
 
 
 class WholeFrame(nn.Module):
-    """No alpha: the network paints the background as well, as published."""
+    """No alpha: the network paints the background too, as published."""
 
     def forward(self, logit: Tensor, outline: Tensor, face: Tensor) -> Tensor:
         return torch.ones_like(outline)
 
 
 def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor, opaque: Tensor) -> Tensor:
-    """[B, 1, h, w] in [0, 1] of what a network says, of the template's outline, and of where a person is opaque."""
+    """Combine the network's logit, the template's outline and the opaque region into alpha [B, 1, h, w] in [0, 1]."""
     return torch.lerp(torch.sigmoid(4 * (logit + belief * (2 * outline - 1))), torch.ones_like(opaque), opaque)
 
 
 def opaque_head(face: Tensor, size: int) -> Tensor:
-    """Where a head is opaque [B, 1, h, w] in [0, 1]: what lies within it, off its edges, by its face map [B, 3, h, w].
+    """Return where the head is opaque [B, 1, h, w] in [0, 1]: inside it, off its edges.
 
-    Else the first that is learned of a dark eye or mouth is a hole that the background shows through. Limbs may be
-    transparent: what moves fast is blurred.
+    Otherwise a dark eye or mouth is first learned as a hole that the background shows through. Limbs may be
+    transparent, since fast motion blurs them.
 
     Args:
-        size: of the whole picture, of which the map may be a part that holds the head.
+        face: the face map [B, 3, h, w].
+        size: of the whole image, of which the map may be a crop that holds the head.
     """
     head = (face != 0).any(1, keepdim=True).to(face.dtype)
     off = max(2, round(OFF_EDGES * size))
@@ -61,5 +62,5 @@ def opaque_head(face: Tensor, size: int) -> Tensor:
 
 
 def soft_outline(mask: Tensor) -> Tensor:
-    """A coverage mask [B, 1, h, w] whose edges are as soft as those of a picture: a network need not undo its steps."""
+    """Soften the edges of a coverage mask [B, 1, h, w] as in a photo, so the network need not undo hard steps."""
     return F.avg_pool2d(mask, 3, 1, 1, count_include_pad=False)

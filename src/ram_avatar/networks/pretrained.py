@@ -1,6 +1,6 @@
-"""Convolutional features trained on ImageNet, from the weight files that the wheel `stlpips_pytorch` ships.
+"""ImageNet features, with the weight files of the wheel `stlpips_pytorch`.
 
-The wheel's own code imports torchvision, which nothing here needs: only its files are read.
+Only the files are read: the wheel's code would import torchvision, which this package does not need.
 """
 
 from importlib.util import find_spec
@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from ..core.errors import UserError
 
-# Layers of VGG-16: name of the activation, and the key of its convolution; pools come before the second to fifth
-# group.
+# Activations of VGG-16 and the keys of their convolutions; a max pool precedes the second to fifth group.
 VGG_LAYERS = {
     "relu1_1": "slice1.0", "relu1_2": "slice1.2",
     "relu2_1": "slice2.6", "relu2_2": "slice2.8",
@@ -24,12 +23,12 @@ VGG_LAYERS = {
 
 
 def read_weights(network: str) -> dict[str, Tensor]:
-    """The tensors of "vgg" or "alex".
+    """Read the tensors of "vgg" or "alex".
 
     Raises:
-        UserError: the package is not installed, or is another version.
+        UserError: the package is missing or has another version.
     """
-    spec = find_spec("stlpips_pytorch")  # found without being imported
+    spec = find_spec("stlpips_pytorch")  # does not import it
     folders = list(spec.submodule_search_locations or []) if spec else []
     path = Path(folders[0]) / "weights" / "vST0.0" / f"{network}_shift_tolerant.pth" if folders else None
     if path is None or not path.is_file():
@@ -38,17 +37,23 @@ def read_weights(network: str) -> dict[str, Tensor]:
 
 
 class VggFeatures(nn.Module):
-    """Activations of VGG-16, frozen.
+    """Activations of a frozen VGG-16.
 
     Args:
-        layers: names as in `VGG_LAYERS`; nothing beyond the last one is computed.
+        layers: names from `VGG_LAYERS`; nothing after the last one is computed.
+
+    Raises:
+        UserError: an unknown layer.
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, layers: tuple[str, ...]):
         super().__init__()
         unknown = set(layers) - set(VGG_LAYERS)
         if unknown:
-            raise UserError(f"VGG-16 has no layer {', '.join(sorted(unknown))}; there are {', '.join(VGG_LAYERS)}")
+            raise UserError(f"VGG-16 has no layer {', '.join(sorted(unknown))}; choose from {', '.join(VGG_LAYERS)}")
         weights = read_weights("vgg")
         self.layers = layers
         last = max(list(VGG_LAYERS).index(name) for name in layers)
@@ -60,7 +65,7 @@ class VggFeatures(nn.Module):
         self.register_buffer("scale", weights["scaling_layer.scale"], persistent=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Pictures [B, 3, H, W] in [-1, 1] to the chosen activations."""
+        """Compute the chosen activations of images [B, 3, H, W] in [-1, 1]."""
         x = (x - self.shift) / self.scale
         chosen = []
         for name in self.names:

@@ -1,6 +1,7 @@
-"""StyleUNet (method, section 5): a U-Net with a StyleGAN2-like decoder, from and to the Haar wavelet domain.
+"""StyleUNet, the rendering network: a U-Net with a StyleGAN2-like decoder, from and to the Haar wavelet domain.
 
-After Wang et al., "StyleAvatar: Real-time Photo-realistic Portrait Avatar from a Single Video", 2023.
+Paper, supplement, figure 4; after Wang et al., "StyleAvatar: Real-time Photo-realistic Portrait Avatar from a Single
+Video", 2023.
 """
 
 from itertools import pairwise
@@ -8,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from .containers import ModuleDict, ModuleList
 from .layers import (
     EqualizedConv2d,
     HaarConv2d,
@@ -20,35 +22,35 @@ from .layers import (
 
 
 class StyleUNet(nn.Module):
-    """Feature maps and a style to an image.
-
-    Args:
-        inputs: channels of each feature map, before it was folded.
-        outputs: channels of the image.
-        widths: channels from a half of the image's size down, halving the size each time.
-        style_dim: length of the style code.
+    """A network from feature maps and a style code to an image.
 
     The layers that write the image start at zero, and so does the image.
+
+    Args:
+        inputs: channels of each feature map before folding.
+        outputs: channels of the image.
+        widths: channels at half the image size, then at each further halving.
+        style_dim: length of the style code.
     """
 
     def __init__(self, inputs: dict[str, int], outputs: int, widths: tuple[int, ...], style_dim: int):
         super().__init__()
-        # One layer over all maps, kept as a sum of one term per map: it spares joining the maps.
+        # One layer over all maps, as a sum with one term per map, which avoids concatenating them.
         fan_in, first = sum(inputs.values()), next(iter(inputs))
-        self.enter = nn.ModuleDict(
+        self.enter = ModuleDict(
             {name: HaarConv2d(n, widths[0], fan_in=fan_in, bias=name == first) for name, n in inputs.items()}
         )
-        self.encoders = nn.ModuleList(Encoder(fine, coarse) for fine, coarse in pairwise(widths))
+        self.encoders = ModuleList(Encoder(fine, coarse) for fine, coarse in pairwise(widths))
         self.across = ModulatedConv2d(widths[-1], widths[-1], 3, style_dim)
-        self.decoders = nn.ModuleList(
+        self.decoders = ModuleList(
             Decoder(coarse, fine, outputs, style_dim) for coarse, fine in pairwise(reversed(widths))
         )
 
     def forward(self, features: dict[str, Tensor], style: Tensor) -> Tensor:
         """
         Args:
-            features: each [B, 4 * inputs, H/2, W/2], folded; H and W can be halved len(widths) times. The
-                first one is always there; any other may be left out and counts as zero.
+            features: each [B, 4 * inputs, H/2, W/2], folded; H and W are divisible by 2^len(widths). The first is
+                required; any other may be missing and counts as zero.
             style: [B, style_dim], or [1, style_dim] for the whole batch.
 
         Returns:
@@ -60,16 +62,17 @@ class StyleUNet(nn.Module):
             x, skip = encoder(x)
             skips.append(skip)
         x = activate(self.across(x, style))
-        image = None
-        for decoder in self.decoders:
+        first, *others = self.decoders
+        x, image = first(x, skips.pop(), style)
+        for decoder in others:
             x, detail = decoder(x, skips.pop(), style)
-            # Adding in the wavelet domain and adding images is the same: the transform is linear.
-            image = detail if image is None else detail + upsample(image)
+            # The transform is linear, so adding images equals adding in the wavelet domain.
+            image = detail + upsample(image)
         return image
 
 
 class Encoder(nn.Module):
-    """Refine, keep, and halve the size."""
+    """Refines the features, keeps them for the decoder, and halves the size."""
 
     def __init__(self, fine: int, coarse: int):
         super().__init__()
@@ -82,7 +85,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Double the size, merge with what the encoder kept, and write the details of this size as wavelets."""
+    """Doubles the size, merges the encoder's features, and writes the image detail of this size as wavelets."""
 
     def __init__(self, coarse: int, fine: int, image: int, style_dim: int):
         super().__init__()
@@ -91,7 +94,7 @@ class Decoder(nn.Module):
         self.to_wavelets = ModulatedConv2d(fine, 4 * image, 1, style_dim, demodulate=False, zero=True)
 
     def forward(self, x: Tensor, skip: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, coarse, h, w] to [B, fine, 2h, 2w] and details of the image [B, channels, 4h, 4w]."""
-        x = upsample(activate(self.up(x, style)))  # to convolve before the size doubles costs a quarter
+        """Decode features [B, coarse, h, w] to [B, fine, 2h, 2w] and image detail [B, channels, 4h, 4w]."""
+        x = upsample(activate(self.up(x, style)))  # convolving before the size doubles costs a quarter
         x = activate(self.merge(torch.cat([x, skip], 1), style))
         return x, unfold(haar(self.to_wavelets(x, style)))

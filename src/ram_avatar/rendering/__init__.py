@@ -1,1 +1,1 @@
-"""A mesh to pixels: rasterizer, condition maps, surface texture, compositing, framing."""
+"""From mesh to pixels: rasterizer, condition maps, surface texture, background plate, framing."""

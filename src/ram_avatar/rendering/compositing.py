@@ -5,8 +5,8 @@ import numpy as np
 
 from .mosaic import Sample, detail_of, mosaic
 
-PERSON = 51  # of 255: a pixel with at least this much person in any doubt is not background
-_GROW = 0.035  # of the picture: how far a mask is grown, since its outline is soft and hair escapes it
+PERSON = 51  # of 255: mask value from which a pixel is not background
+_GROW = 0.035  # width of the kernel that dilates a mask, as a share of it: outlines are soft, and hair is missed
 _MOST_FRAMES = 90
 _MOST_BYTES = 640 << 20
 
@@ -14,13 +14,13 @@ _MOST_BYTES = 640 << 20
 class BackgroundPlate:
     """The scene without the person, from the pixels that no person covers.
 
-    With a camera that stands still it is their median over time, else a mosaic in the scene's coordinates.
+    For a static camera it is their median over time, otherwise a mosaic in scene coordinates.
 
     Args:
-        expected: how many frames come; from each of up to 90 equal spans the sharpest is kept until the plate is made.
+        expected: number of frames to come; the sharpest of each of up to 90 equal spans is kept.
 
     Attributes:
-        known: [H, W] bool, once the plate is made: where frames showed the scene, and the plate is not a guess.
+        known: [H, W] bool, set by `make`: where frames showed the scene; elsewhere the plate is inpainted.
     """
 
     def __init__(self, expected: int):
@@ -37,13 +37,13 @@ class BackgroundPlate:
         to_scene: np.ndarray | None = None,
         gain: np.ndarray | None = None,
     ) -> None:
-        """Take the next frame.
+        """Add the next frame.
 
         Args:
             frame: RGB [H, W, 3] uint8.
-            mask: the person [h, w] uint8, of any size.
-            to_scene: [3, 3] pixels of the frame to pixels of the plate, centres at half integers; None is the identity.
-            gain: [3] how much brighter the frame is than the plate is to be, by channel; None is one.
+            mask: the person [h, w] uint8, any size.
+            to_scene: [3, 3] from frame to plate pixels, centres at half integers; None: the identity.
+            gain: [3] brightness of the frame relative to the plate, per channel; None: 1.
         """
         if not self._every:
             most = min(_MOST_FRAMES, max(8, _MOST_BYTES // frame.nbytes))
@@ -63,17 +63,17 @@ class BackgroundPlate:
             self._samples[-1] = sample
 
     def make(self) -> tuple[np.ndarray, float]:
-        """The plate [H, W, 3] uint8, and the share of it that the person never left and that is inpainted."""
+        """Return the plate [H, W, 3] uint8, and the share of it that the person always covered, which is inpainted."""
         plate, hole = mosaic(self._samples)
         self.known = ~hole
         return (_inpaint(plate, hole) if hole.any() else plate), float(hole.mean())
 
 
 def _inpaint(plate: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Fill the hole from around, as smoothly as can be: colours without creases or streaks."""
+    """Fill the hole smoothly from its surroundings, without creases or streaks."""
     scale = min(1.0, 256 / max(plate.shape[:2]))
     size = (max(1, round(plate.shape[1] * scale)), max(1, round(plate.shape[0] * scale)))
-    # A small pixel is filled where any of its large ones is missing.
+    # A small pixel is filled if any of its large ones is missing.
     small_hole = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
     small = _membrane(cv2.resize(plate, size, interpolation=cv2.INTER_AREA).astype(np.float32), small_hole)
     filled = cv2.resize(small, plate.shape[1::-1], interpolation=cv2.INTER_CUBIC)
@@ -83,10 +83,10 @@ def _inpaint(plate: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def _membrane(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The picture with its hole [h, w] filled by a membrane over it: every pixel is the mean of its neighbours'."""
+    """Fill the hole [h, w] with a membrane: every pixel is the mean of its neighbours."""
     if hole.all() or not hole.any():
         return picture
-    if min(hole.shape) >= 8:  # begin with the solution at half the size
+    if min(hole.shape) >= 8:  # start from the solution at half the size
         size = (hole.shape[1] // 2, hole.shape[0] // 2)
         shown = (~hole).astype(np.float32)
         weight = cv2.resize(shown, size, interpolation=cv2.INTER_AREA)

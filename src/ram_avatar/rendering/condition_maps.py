@@ -1,4 +1,4 @@
-"""Condition maps (method, section 1): what a posed template looks like to the network."""
+"""Condition maps (paper, section 3.1): images of a posed template, the network's input."""
 
 from dataclasses import dataclass
 
@@ -21,29 +21,31 @@ from .rasterizer import (
 )
 from .surface_texture import sample_texture, spread_colors
 
-EXPANSION = 0.01  # metres the expanded mesh is pushed out: hair and loose clothing just outside the body
+EXPANSION = 0.01  # metres the expanded mesh is pushed out, to cover hair and loose clothing just outside the body
 _IRIS_CONE = 0.45  # radians about the forward axis of the eyeball
 MAP_CHANNELS = 4 + 4 + 3 + len(FINGERS) + 3  # of all maps of a frame
 
 
 @dataclass
 class MeshMaps:
-    """The maps of N frames that depend on one frame alone. Float32, [N, C, H, W]."""
+    """The condition maps of N frames, each of one frame only. Float32, [N, C, H, W]."""
 
     position: Tensor  # [N, 4, H, W] canonical coordinates in [-1, 1], then the coverage mask
-    expanded: Tensor  # [N, 4, H, W] the same of the expanded mesh
+    expanded: Tensor  # [N, 4, H, W] the same for the expanded mesh
     face: Tensor  # [N, 3, H, W] camera-space normals of the head in [-1, 1]; eyeballs +1 white, -1 iris
-    hands: Tensor  # [N, 5, H, W] finger bones as lines, a channel per finger, both hands
+    hands: Tensor  # [N, 5, H, W] finger bones as lines, one channel per finger, both hands
     color: Tensor  # [N, 3, H, W] colours of the surface texture in [-1, 1], spread beyond the outline; 0 far from it
 
     def __len__(self) -> int:
         return len(self.position)
 
-    def __getitem__(self, frames) -> "MeshMaps":
+    def __getitem__(self, frames: slice | list[int] | Tensor) -> "MeshMaps":
+        """Select frames; the batch dimension stays."""
         return MeshMaps(**{name: tensor[frames] for name, tensor in vars(self).items()})
 
     @staticmethod
     def cat(parts: list["MeshMaps"]) -> "MeshMaps":
+        """Concatenate along the frames."""
         return MeshMaps(**{name: torch.cat([getattr(p, name) for p in parts]) for name in vars(parts[0])})
 
 
@@ -52,7 +54,7 @@ class ConditionMapper:
 
     Args:
         identity: [I] of the template.
-        camera: the picture to draw, square.
+        camera: of the square image to draw.
         texture: [3, T, T] surface colours in [-1, 1] (see `surface_texture`), or None for no colour.
     """
 
@@ -63,7 +65,7 @@ class ConditionMapper:
         self.faces, self.uv, self.uv_faces = template.faces, template.uv, template.uv_faces
         reference = self.body.reference_vertices()
         low, high = reference.amin(0), reference.amax(0)
-        # One scale for the three axes: the canonical space keeps the body's proportions.
+        # One scale for all three axes, so the canonical space keeps the body's proportions.
         self.canonical = (reference - (low + high) / 2) / ((high - low).max() / 2)
         head = template.role_weight("head", "eye", "neck2") > 0.5
         self.head = head.float().to(device)
@@ -85,7 +87,7 @@ class ConditionMapper:
         """Draw the maps of the frames of a motion.
 
         Args:
-            camera: another one of the same size, such as a close-up's (`framing.Square.camera`).
+            camera: replaces the mapper's; of the same size, such as a close-up's (`framing.Square.camera`).
         """
         posed = self.body.pose(*motion.parameters())
         camera, size = camera or self.camera, (self.camera.height, self.camera.width)
@@ -116,31 +118,31 @@ class ConditionMapper:
 
     @property
     def finger_radius(self) -> float:
-        """Half the thickness of a finger bone in the hand map, pixels."""
+        """Half the thickness of a bone in the hand map, pixels."""
         return 0.75 * self.camera.height / 256
 
     @torch.no_grad()
     def positions(self, motion: Motion, camera: Camera | None = None) -> Tensor:
-        """Draw the position maps [N, 4, H, W] alone."""
+        """Draw only the position maps [N, 4, H, W]."""
         vertices = self.body.pose(*motion.parameters()).vertices
         points = (camera or self.camera).project(vertices)
         return self._position(rasterize(points, self.faces, self.camera.height, self.camera.width))
 
     def finger_chains(self, points: Tensor, posed: Posed, camera: Camera) -> Tensor:
-        """[B, 10, 5, 2] pixels of each finger's joints from the wrist to the tip, the left hand's first."""
+        """Return [B, 10, 5, 2] pixels of each finger's joints from wrist to tip, left hand first."""
         joints = camera.project(posed.joints[:, :, :3, 3])[..., :2]
         tips = points[:, self.fingertips, :2].mean(2)
         return torch.cat([joints[:, self.finger_joints], tips[:, :, None]], 2)
 
     def draw_fingers(self, chains: Tensor) -> Tensor:
-        """The hand map [B, 5, H, W]."""
+        """Draw the hand map [B, 5, H, W]."""
         segments = torch.stack([chains[:, :, :-1], chains[:, :, 1:]], 3).flatten(1, 2)  # [B, 40, 2, 2]
         size = (self.camera.height, self.camera.width)
         return draw_segments(segments, self.finger_channels, len(FINGERS), self.finger_radius, *size)
 
 
 def _eyeballs(template: BodyTemplate, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Which vertices are eyeballs [V] bool, and their look [V]: +1 white, -1 iris."""
+    """Return which vertices are eyeballs [V] bool, and their value in the face map [V]: +1 white, -1 iris."""
     eyes = template.role_weight("eye.") > 0.5
     look = torch.ones(len(reference), device=reference.device)
     for side in SIDES:

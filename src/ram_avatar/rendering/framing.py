@@ -1,7 +1,7 @@
-"""The close-up: a square that follows the person through the scene, which is all that the network paints.
+"""The close-up: a square that follows the person through the scene, the only part that the network paints.
 
-The same rule holds in training, animation and live. The square depends on the hips' position and the camera alone, so
-it moves as smoothly as they do, and a person is about equally large in it wherever they stand.
+Training, animation and live use the same rule. The square depends only on the position of the hips and on the camera,
+so it moves as smoothly as the hips do, and a person is about equally large in it wherever they stand.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,54 +16,55 @@ from ..core.images import for_opencv
 from .rectangles import Window
 
 # In heights of the person.
-_OVERHEAD = 0.22  # how far raised hands reach above the head
-_ASIDE = 0.55  # from the hips to the tips of an arm stretched out
+_OVERHEAD = 0.22  # reach of raised hands above the head
+_ASIDE = 0.55  # from the hips to the fingertips of an arm stretched sideways
 _MARGIN = 0.03  # hair, shoes, errors of the fit
-_NEARER = 0.15  # toes, and hands held out: how much nearer than the hips what has to be seen may be
-_LEAST = 0.35  # of what it follows: how small a square gets about somebody who leaves the frame
-_SHRINKS = 0.8  # below this zoom a picture is shrunk by areas first: interpolation alone would alias
+_NEARER = 0.15  # how much nearer to the camera than the hips toes and outstretched hands may be
+_LEAST = 0.35  # smallest side about a person who leaves the frame, as a share of the full side
+_SHRINKS = 0.8  # below this zoom, images are shrunk by area averaging first; interpolation alone would alias
 
 
 @dataclass(frozen=True)
 class Square:
-    """A square of the scene, in its pixels; it may reach beyond the frame."""
+    """A square of the scene, in scene pixels; it may extend beyond the frame."""
 
     left: float
     top: float
     side: float
 
     def camera(self, scene: Camera, size: int) -> Camera:
-        """The camera that sees this square at `size` x `size`."""
+        """Return the camera that sees this square at `size` x `size` pixels."""
         return scene.crop(self.left, self.top, self.side, size)
 
     def times(self, zoom: float) -> "Square":
-        """The same square where the scene is `zoom` times as large."""
+        """Return the same square of a scene `zoom` times as large."""
         return Square(self.left * zoom, self.top * zoom, self.side * zoom)
 
     def cut(self, image: np.ndarray, size: int, to_scene: np.ndarray | None = None) -> np.ndarray:
-        """Cut the square out of an image [H, W(, C)], to [size, size(, C)]; what lies beyond the image is 0.
+        """Crop the square from an image [H, W(, C)] to [size, size(, C)]; pixels beyond the image are 0.
 
         Args:
-            to_scene: [3, 3] pixels of the image to pixels of the scene; the identity without.
+            to_scene: [3, 3] from image to scene pixels; default: the identity.
         """
         to_square = _matrix(size / self.side, -self.left, -self.top)
         return warp(image, to_square if to_scene is None else to_square @ to_scene, (size, size))
 
     def inside(self, width: int, height: int, size: int, to_scene: np.ndarray | None = None) -> np.ndarray:
-        """[size, size] bool: pixels of the square that an image of `width` x `height` shows in full."""
+        """Return [size, size] bool: the pixels of the square that an image of `width` x `height` fully covers."""
         return self.cut(np.full((height, width), 255, np.uint8), size, to_scene) > 252
 
     def lay(
         self, patch: np.ndarray, width: int, height: int, part: Window | None = None, size: int | None = None
     ) -> tuple[tuple[slice, slice], np.ndarray]:
-        """Bring a picture of the square, or of a part of it, to the pixels of a scene of `width` x `height`.
+        """Warp an image of the square, or of a part of it, to the pixels of a scene of `width` x `height`.
 
         Args:
             patch: [h, w, C] float32 or uint8.
-            part: which pixels of a picture [size, size] of the square `patch` is; all of them without.
+            part: the window of the [size, size] close-up that `patch` shows; default: all of it.
+            size: side of the close-up in pixels; default: that of the patch.
 
         Returns:
-            The rows and columns of the scene that the patch covers, and the picture there.
+            The rows and columns of the scene that the patch covers, and the image there.
         """
         part = part or Window.whole(len(patch))
         zoom = self.side / (size or len(patch))
@@ -87,8 +88,8 @@ class Framing:
 
     Attributes:
         camera: of the scene.
-        above, below, aside: what the square has to hold about the hips, metres; None to see the whole scene always,
-            which then is a square.
+        above, below, aside: extent about the hips that the square must hold, metres; None to always show the whole
+            scene, which then is square.
     """
 
     camera: Camera
@@ -99,7 +100,7 @@ class Framing:
     @classmethod
     @torch.no_grad()
     def of(cls, camera: Camera, template: BodyTemplate, identity: torch.Tensor) -> "Framing":
-        """Make the rule for a person: whatever they do, the square holds them."""
+        """Make the rule for a person, with a square that holds them in any pose."""
         body = template.body(identity)
         hips = float(body.at_reference().joints[0, 0, 2, 3])
         heights = body.reference_vertices()[:, 2]
@@ -109,12 +110,12 @@ class Framing:
         return cls(camera, above, hips - low + _MARGIN * height, (_ASIDE + _MARGIN) * height)
 
     def square(self, root_translation: np.ndarray) -> Square:
-        """The square about somebody whose hips are at `root_translation` [3], metres.
+        """Return the square about a person whose hips are at `root_translation` [3], metres.
 
-        Of what they can reach, only what the frame shows needs pixels.
+        Only the visible part of their reach needs pixels, so the square is cropped to the frame.
         """
         camera = self.camera
-        if self.above is None:
+        if self.above is None or self.below is None or self.aside is None:
             return Square(0.0, 0.0, float(camera.width))
         x, depth, z = (float(value) for value in root_translation)
         nearer = _NEARER * (self.above + self.below)
@@ -129,8 +130,8 @@ class Framing:
         side = max(across[1] - across[0], down[1] - down[0])
         return Square((across[0] + across[1] - side) / 2, (down[0] + down[1] - side) / 2, side)
 
-    def as_dict(self) -> dict:
-        """All but the camera, for a file."""
+    def as_dict(self) -> dict[str, float | None]:
+        """Return all fields but the camera, for a file."""
         return {name: value for name, value in asdict(self).items() if name != "camera"}
 
 
@@ -141,12 +142,13 @@ def warp(
     how: int = cv2.INTER_LINEAR,
     border: int = cv2.BORDER_CONSTANT,
 ) -> np.ndarray:
-    """Warp an image by a homography between pixels, which are counted from the corners of the images.
+    """Warp an image by a homography between pixels, with pixel centres at half integers.
 
     Args:
-        matrix: [3, 3] of the image to the result.
+        matrix: [3, 3] from image to result.
         size: width and height of the result.
-        how, border: OpenCV's interpolation, and what it takes for pixels beyond the image (0).
+        how: OpenCV's interpolation flag.
+        border: OpenCV's border mode; by default pixels beyond the image are 0.
     """
     zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
     if zoom < _SHRINKS:
@@ -160,18 +162,18 @@ def warp(
 
 
 def _matrix(zoom: float, right: float, down: float) -> np.ndarray:
-    """[3, 3] a shift, then a zoom."""
+    """Return [3, 3], a shift followed by a zoom."""
     return np.array([[zoom, 0.0, zoom * right], [0.0, zoom, zoom * down], [0.0, 0.0, 1.0]])
 
 
 def _covered(low: float, high: float, size: int) -> tuple[int, int]:
-    """The pixels of `size` that a range touches."""
+    """Return the range of pixels, out of `size`, that an interval touches."""
     start = min(max(0, int(np.floor(low + 1e-6))), size)
     return start, max(start, min(size, int(np.ceil(high - 1e-6))))
 
 
 def _seen(low: float, high: float, size: int) -> tuple[float, float]:
-    """What of a range a frame shows, or at least a part of it on the side of the frame."""
+    """Crop an interval to the frame, but keep at least `_LEAST` of it, on the frame's side."""
     least = min(_LEAST * (high - low), float(size))
     start, end = max(low, 0.0), min(high, float(size))
     if end - start >= least:

@@ -1,5 +1,6 @@
-"""One sharp picture of a scene from many frames of it."""
+"""A mosaic: one sharp image of a scene from many frames."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,33 +9,34 @@ import numpy as np
 
 from ..core.images import for_opencv
 
-_BAND = 64  # rows at a time, to keep memory small
-_SMALL = 640  # of the larger side: what frames are aligned at
-_SMOOTH = 4  # small pixels to one of the bends, which are smooth
-_COARSE = 8  # pixels to one of the detail maps
-_SELDOM = 0.03  # of the frames: what fewer show is the person's rim more often than the scene
-_ISLAND = 0.002  # of the picture
-_SLIT = 0.015  # of the larger side
-_AGREES = 16.0  # levels about the median
-_SHARPER = 4  # the power of a frame's sharpness by which it weighs
-_SHARP, _ENOUGH = 0.25, 5  # by weight; so many sharp frames do without the others
-_SEAM = 0.05  # of the larger side: over so much a frame's weight falls to its edge
-_BEND = 0.006  # of the larger side: how far alignment may move anything
-_HELD = 40.0  # gradient energy above which a place is moved by what is seen there, not by its surroundings
+_BAND = 64  # rows processed at a time, to bound memory
+_SMALL = 640  # larger side of the frames for alignment, pixels
+_SMOOTH = 4  # downscale of the displacement fields, which are smooth, relative to those small frames
+_COARSE = 8  # downscale of the detail maps
+_SELDOM = 0.03  # share of frames: what fewer show is more often the person's outline than the scene
+_ISLAND = 0.002  # largest false spot, as a share of the image
+_SLIT = 0.015  # widest false slit, as a share of the larger side
+_AGREES = 16.0  # grey levels about the median
+_SHARPER = 4  # a frame's weight is its relative sharpness to this power
+_SHARP, _ENOUGH = 0.25, 5  # weight of a sharp frame; with this many of them the others are not needed
+_SEAM = 0.05  # width of the falloff of a frame's weight towards its edge, as a share of the larger side
+_BEND = 0.006  # largest displacement by alignment, as a share of the larger side
+_HELD = 40.0  # gradient energy above which a pixel's own flow outweighs its surroundings'
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A frame as the mosaic takes it."""
+    """A frame of the mosaic."""
 
     frame: np.ndarray  # [H, W, 3] uint8
-    covered: np.ndarray  # [h, w] bool, of any size
+    covered: np.ndarray  # [h, w] bool, hidden by the person; any size
     to_scene: np.ndarray | None  # [3, 3]
     gain: np.ndarray | None  # [3]
     detail: np.ndarray  # [H / 8, W / 8] float32, see `detail_of`
 
     @cached_property
     def sharpness(self) -> float:
+        """Mean detail where the scene is visible."""
         shown = self.detail[self.detail >= 0]
         return float(shown.mean()) if shown.size else 0.0
 
@@ -45,7 +47,7 @@ class Sample:
 
 
 def detail_of(frame: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """How much fine structure a frame has from place to place, [H / 8, W / 8] float32; -1 where it is covered."""
+    """Measure the local fine detail of a frame, [H / 8, W / 8] float32; -1 where it is covered."""
     gray = cv2.GaussianBlur(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
     energy = cv2.Laplacian(gray, cv2.CV_32F) ** 2
     size = (max(1, frame.shape[1] // _COARSE), max(1, frame.shape[0] // _COARSE))
@@ -55,17 +57,20 @@ def detail_of(frame: np.ndarray, covered: np.ndarray) -> np.ndarray:
 
 
 def mosaic(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
-    """The scene [H, W, 3] uint8 and where no frame shows it [H, W] bool.
+    """Return the scene [H, W, 3] uint8 and where no frame shows it [H, W] bool.
 
-    The median over time finds what belongs to the scene. Where the camera moves, it is soft: frames are never
-    registered exactly, and a room has depth. Then every frame is aligned to a first, small mosaic by optical
-    flow, and the result is the mean of what agrees with the median, the sharpest frames counting most.
+    The median over time finds what belongs to the scene. With a moving camera it is blurred, since registration is
+    never exact and a room has depth. Every frame is then aligned to a first, small mosaic by optical flow, and the
+    result is the mean of what agrees with the median, weighted by sharpness.
     """
     width, height = samples[0].size
     plate = np.zeros((height, width, 3), np.uint8)
     hole = np.zeros((height, width), bool)
     moving = any(s.to_scene is not None for s in samples)
-    bends, weights = _align(samples) if moving else ([None] * len(samples), np.ones(len(samples)))
+    bends: Sequence[np.ndarray | None] = [None] * len(samples)
+    weights = np.ones(len(samples))
+    if moving:
+        bends, weights = _align(samples)
     for top in range(0, height, _BAND):
         rows = slice(top, min(height, top + _BAND))
         parts = [_band(s, bend, rows) for s, bend in zip(samples, bends, strict=True)]
@@ -78,7 +83,7 @@ def mosaic(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _without_islands(hole: np.ndarray) -> np.ndarray:
-    """Slits and small spots that show amid what is hidden are flaws of a mask: hidden as well."""
+    """Add slits and small spots amid the hole to it: they are errors of a mask."""
     if not hole.any():
         return hole
     width = 2 * round(_SLIT * max(hole.shape) / 2) + 1
@@ -89,7 +94,7 @@ def _without_islands(hole: np.ndarray) -> np.ndarray:
 
 
 def _best(shown: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Which samples the median is to be of: the sharp ones, where there are enough of them."""
+    """Choose the samples for the median at every pixel: the sharp ones, where there are enough."""
     sharp = weights >= _SHARP
     if sharp.all():
         return shown
@@ -98,6 +103,7 @@ def _best(shown: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _median(stack: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Return the median over axis 0 of a stack [N, H, W, 3] where shown [N, H, W]."""
     order = np.where(shown[..., None], stack, 255)
     order.sort(axis=0)
     middle = np.maximum(shown.sum(0) - 1, 0) // 2
@@ -105,7 +111,7 @@ def _median(stack: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 
 def _agreed(stack: np.ndarray, trust: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """The weighted mean of the samples near the median."""
+    """Return the weighted mean of the samples near the median."""
     near = np.exp(-((np.arange(256) / _AGREES) ** 2)).astype(np.float32)
     total, weight = np.zeros(middle.shape, np.float32), np.full(middle.shape[:2], 1e-9, np.float32)
     for picture, trusted in zip(stack, trust.astype(np.float32), strict=True):
@@ -116,7 +122,7 @@ def _agreed(stack: np.ndarray, trust: np.ndarray, middle: np.ndarray) -> np.ndar
 
 
 def _band(sample: Sample, bend: np.ndarray | None, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Some rows of the scene as a frame shows them, and how far to trust them [rows, W]; 0 where it does not."""
+    """Return rows of the scene as a frame shows them, and their trust [rows, W]; 0 where the frame has none."""
     width, height = sample.size
     if sample.to_scene is None and bend is None:
         picture = sample.frame[rows]
@@ -135,7 +141,7 @@ def _band(sample: Sample, bend: np.ndarray | None, rows: slice) -> tuple[np.ndar
 
 
 def _sources(sample: Sample, bend: np.ndarray | None, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the frame the scene's pixels of some rows lie, as `cv2.remap` wants it."""
+    """Return where pixels of some scene rows lie in the frame, in `cv2.remap`'s coordinates."""
     width, height = sample.size
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(rows.start, rows.stop, dtype=np.float32))
     if bend is not None:
@@ -154,12 +160,13 @@ def _sources(sample: Sample, bend: np.ndarray | None, rows: slice) -> tuple[np.n
 
 
 def _dim(picture: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Divide an image by a gain per channel [3]."""
     levels = np.arange(256)[:, None] / np.asarray(gain, float)
     return cv2.LUT(picture, levels.round().clip(0, 255).astype(np.uint8)[None])
 
 
 def _align(samples: list[Sample]) -> tuple[list[np.ndarray], np.ndarray]:
-    """How each frame is to be bent, shares of the width [h, w, 2] from scene to scene, and how much it weighs."""
+    """Return each frame's displacement field [h, w, 2] in the scene, as shares of the width, and its weight [N]."""
     small = [_shrink(s) for s in samples]
     width, height = small[0].size
     pictures, trust = zip(*(_band(s, None, slice(0, height)) for s in small), strict=True)
@@ -168,12 +175,12 @@ def _align(samples: list[Sample]) -> tuple[list[np.ndarray], np.ndarray]:
     middle = _median(np.stack(pictures), _best(shown, weights))
     target = cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY)
     gradient = cv2.Sobel(target, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(target, cv2.CV_32F, 0, 1) ** 2
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     most, reach = _BEND * max(width, height), 0.02 * max(width, height)
     bends = []
     for picture, seen in zip(pictures, shown, strict=True):
         gray = np.where(seen, cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), target)
-        moved = flow.calc(target, gray, None)
+        moved = flow.calc(target, gray, None)  # type: ignore[call-overload]  # OpenCV's stubs demand an initial flow
         sure = np.where(seen & (np.linalg.norm(moved, axis=-1) < 2 * most), gradient, 0)
         smooth = cv2.GaussianBlur(moved * sure[..., None], (0, 0), reach)
         smooth /= cv2.GaussianBlur(sure, (0, 0), reach)[..., None] + _HELD
@@ -183,6 +190,7 @@ def _align(samples: list[Sample]) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def _shrink(sample: Sample) -> Sample:
+    """Downscale a sample to the size for alignment."""
     width, height = sample.size
     scale = min(1.0, _SMALL / max(width, height))
     if scale == 1:
@@ -197,7 +205,7 @@ def _shrink(sample: Sample) -> Sample:
 
 
 def _weights(samples: list[Sample]) -> np.ndarray:
-    """How much the frames weigh by their sharpness, compared where both a frame and others show the scene."""
+    """Weigh the frames by sharpness, compared where both the frame and others show the scene."""
     details = []
     for sample in samples:
         height, width = sample.detail.shape
@@ -205,7 +213,7 @@ def _weights(samples: list[Sample]) -> np.ndarray:
         to_scene = np.eye(3) if sample.to_scene is None else zoom @ sample.to_scene @ np.linalg.inv(zoom)
         details.append(
             cv2.warpPerspective(
-                sample.detail, for_opencv(to_scene), (width, height), flags=cv2.INTER_NEAREST, borderValue=-1
+                sample.detail, for_opencv(to_scene), (width, height), flags=cv2.INTER_NEAREST, borderValue=(-1,)
             )
         )
     stack = np.ma.masked_less(np.stack(details), 0)

@@ -1,4 +1,4 @@
-"""Rectangles of square maps: where something is to be seen, and what must be computed for it."""
+"""Rectangular windows of square maps."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Window:
-    """Rows `top` to `bottom` and columns `left` to `right` of a map, the last ones excluded."""
+    """Rows `top` to `bottom` and columns `left` to `right` of a map, ends excluded."""
 
     top: int
     left: int
@@ -16,6 +16,7 @@ class Window:
 
     @classmethod
     def whole(cls, size: int) -> "Window":
+        """Return the window of a whole map."""
         return cls(0, 0, size, size)
 
     @property
@@ -28,17 +29,17 @@ class Window:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Rows and columns, to index an array with."""
+        """Rows and columns, for indexing."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def grown(self, by: int, size: int) -> "Window":
-        """Larger by so much on every side, as far as a map of that size goes."""
+        """Grow by `by` on every side, within a map of `size`."""
         return Window(
             max(0, self.top - by), max(0, self.left - by), min(size, self.bottom + by), min(size, self.right + by)
         )
 
     def inner(self, by: int, size: int) -> "Window":
-        """Smaller by so much on every side that is not the edge of a map of that size."""
+        """Shrink by `by` on every side that is not an edge of a map of `size`."""
         return Window(
             self.top + by * (self.top > 0),
             self.left + by * (self.left > 0),
@@ -47,15 +48,15 @@ class Window:
         )
 
     def doubled(self) -> "Window":
-        """The same place in a map of twice the size."""
+        """Return the same region of a map of twice the size."""
         return Window(2 * self.top, 2 * self.left, 2 * self.bottom, 2 * self.right)
 
     def halved(self) -> "Window":
-        """The same place in a map of half the size; all sides are even."""
+        """Return the same region of a map of half the size; all edges are even."""
         return Window(self.top // 2, self.left // 2, self.bottom // 2, self.right // 2)
 
     def source(self, size: int) -> "Window":
-        """What of a map of that size its bilinear upsampling to twice the size must see to be right in here."""
+        """Return the window of a map of `size` that determines this window of its bilinear 2x upsampling."""
         return Window(
             max(0, (self.top - 1) // 2),
             max(0, (self.left - 1) // 2),
@@ -64,21 +65,20 @@ class Window:
         )
 
     def fitted(self, multiple: int, size: int) -> "Window":
-        """A window about this one whose sides are multiples of `multiple` and that starts at multiples of four.
+        """Extend so that sides are multiples of `multiple` and the start is a multiple of four, within `size`.
 
-        Few sizes mean few shapes that a convolution is prepared for; four is what the networks of face and hands
-        halve twice.
+        Fewer sizes mean fewer shapes to prepare convolutions for; the face and hand networks halve the size twice.
         """
         rows, columns = _fit(self.top, self.bottom, multiple, size), _fit(self.left, self.right, multiple, size)
         return Window(rows[0], columns[0], rows[1], columns[1])
 
     def meets(self, other: "Window") -> bool:
-        """Whether the two have anything in common."""
+        """Test whether two windows overlap."""
         rows = self.top < other.bottom and other.top < self.bottom
         return rows and self.left < other.right and other.left < self.right
 
     def shared(self, other: "Window") -> "Window":
-        """What two that meet have in common."""
+        """Return the intersection of two overlapping windows."""
         return Window(
             max(self.top, other.top),
             max(self.left, other.left),
@@ -87,7 +87,7 @@ class Window:
         )
 
     def joined(self, other: "Window") -> "Window":
-        """The smallest one about both."""
+        """Return the bounding window of both."""
         return Window(
             min(self.top, other.top),
             min(self.left, other.left),
@@ -104,7 +104,7 @@ def _fit(low: int, high: int, multiple: int, size: int) -> tuple[int, int]:
 
 
 def crop(x: Tensor, window: Window, of: Window) -> Tensor:
-    """The part that covers `window` of a map [B, C, h, w] that covers the window `of`."""
+    """Crop a map [B, C, h, w] that covers the window `of` to `window`."""
     if window == of:
         return x
     rows, columns = window.top - of.top, window.left - of.left
@@ -112,7 +112,7 @@ def crop(x: Tensor, window: Window, of: Window) -> Tensor:
 
 
 def apart(windows: list[Window]) -> list[Window]:
-    """The windows, joined where they meet."""
+    """Join overlapping windows until none overlap."""
     done: list[Window] = []
     for window in windows:
         while touching := [other for other in done if other.meets(window)]:

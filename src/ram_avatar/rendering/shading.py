@@ -1,4 +1,4 @@
-"""The bare body template, shaded: for the eye, not for the network."""
+"""Shaded renderings of the bare body template, for people to look at."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from .rasterizer import Fragments, rasterize, vertex_normals
 
 Color = tuple[float, float, float]  # RGB, 0 to 255
 BLUE: Color = (110.0, 190.0, 250.0)
-_LIGHT = (-0.35, -0.8, 0.5)  # where it comes from, world axes
+_LIGHT = (-0.35, -0.8, 0.5)  # direction towards the light, world axes
 _AMBIENT = 0.3
 _POSED_AT_ONCE = 16
 
@@ -22,7 +22,7 @@ _POSED_AT_ONCE = 16
 def shaded(
     template: BodyTemplate, identity: Tensor, motion: Motion, camera: Camera, tint: Color = BLUE
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A motion as a shaded body: pictures [H, W, 3] uint8 RGB, black where nobody is, with their masks [H, W] bool."""
+    """Render a motion as a shaded body: images [H, W, 3] uint8 RGB on black, with masks [H, W] bool."""
     body = template.body(identity)
     for part in motion.batches(_POSED_AT_ONCE):
         pictures, drawn = shade(template, body.pose(*part.parameters()).vertices, camera, tint)
@@ -30,7 +30,11 @@ def shaded(
 
 
 def shade(template: BodyTemplate, vertices: Tensor, camera: Camera, tint: Color = BLUE) -> tuple[Tensor, Fragments]:
-    """Meshes [B, V, 3] of a template, lit from above the camera's left: colours [B, H, W, 3] in 0 to 255."""
+    """Shade meshes [B, V, 3], lit from above the camera's left.
+
+    Returns:
+        Colours [B, H, W, 3], 0 to 255, and the fragments.
+    """
     drawn = rasterize(camera.project(vertices), template.faces, camera.height, camera.width)
     normals = drawn.interpolate(vertex_normals(vertices, template.faces), template.faces)
     light = _AMBIENT + (1 - _AMBIENT) * (normals @ normals.new_tensor(_LIGHT)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The warm start: colours of the video gathered on the template's surface, as a UV texture."""
+"""The warm start: a UV texture of the video's colours on the template's surface."""
 
 import math
 from collections.abc import Iterable
@@ -16,17 +16,17 @@ from ..core.camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import Fragments, rasterize, vertex_normals
 
-VISIBLE_WITHIN = 0.015  # metres: a texel this close to the drawn surface is on it
-MIN_FACING = 0.2  # cosine: the surface seen from the side has smeared colours
-SPREAD = 1 / 16  # of the picture: how far beyond the outline its colours go on at least
-_SHRINK = 0.008  # of the picture: how far inside an outline a colour is taken
-_OFTEN = 0.1  # of the frames: what is seen more rarely is seen badly, from the side or beside an outline
-_NEARBY = 0.05  # metres: and takes the colours of what is so near and seen more often
-_STEP = 0.1  # metres: where depth changes by so much within that, one part of the body hides another
+VISIBLE_WITHIN = 0.015  # metres: a texel this close to the drawn surface is visible
+MIN_FACING = 0.2  # cosine: surfaces seen at a grazing angle have smeared colours
+SPREAD = 1 / 16  # of the image size: how far colours extend beyond the outline, at least
+_SHRINK = 0.008  # of the image size: width of the kernel that keeps samples clear of outlines
+_OFTEN = 0.1  # of the frames: texels seen less often are seen badly, at a grazing angle or beside an outline
+_NEARBY = 0.05  # metres: they take the colours of texels this near that are seen more often
+_STEP = 0.1  # metres: a depth step within the kernel means one body part occludes another
 
 
 def sample_texture(texture: Tensor, drawn: Fragments, uv: Tensor, uv_faces: Tensor) -> Tensor:
-    """Colours [B, 3, H, W] of a texture [3, T, T] where a mesh is drawn, 0 elsewhere.
+    """Sample a texture [3, T, T] where a mesh is drawn: colours [B, 3, H, W], 0 elsewhere.
 
     Args:
         uv: [U, 2] in [0, 1], v up (the texture's rows run down).
@@ -45,19 +45,19 @@ def sample_texture(texture: Tensor, drawn: Fragments, uv: Tensor, uv_faces: Tens
 
 
 def coarsest_square(size: int) -> int:
-    """Pixels that share one mean where colours go on farthest, in a picture of that size."""
+    """Return the side in pixels of the coarsest squares that `spread_colors` averages over, for an image size."""
     return 2 ** math.ceil(math.log2(SPREAD * size))
 
 
 def spread_colors(color: Tensor, mask: Tensor, size: int) -> Tensor:
-    """Let colours [B, C, h, w] go on beyond the outline of a mask [B, 1, h, w] of 0 and 1, at least `SPREAD` far.
+    """Extend colours [B, C, h, w] beyond the outline of a mask [B, 1, h, w] of 0 and 1, at least `SPREAD` far.
 
-    What a network adds to them has no edge at the outline then, where the person's own is a few pixels off. What is
-    missing is taken from coarser and coarser means of what is there (push-pull, Gortler et al. 1996, "The lumigraph",
-    section 3.5); twice as far away and farther it is 0.
+    What the network adds to them then has no edge at the outline, from which the person's own is a few pixels off.
+    Missing colours come from ever coarser means of the known ones (push-pull, Gortler et al. 1996, "The lumigraph",
+    section 3.5); beyond about twice the distance they are 0.
 
     Args:
-        size: of the whole picture, of which these may be a part that begins and ends with `coarsest_square`.
+        size: of the whole image, of which these may be a crop aligned to `coarsest_square`.
     """
     level = torch.cat([color * mask, mask], 1)
     finer = []
@@ -72,23 +72,23 @@ def spread_colors(color: Tensor, mask: Tensor, size: int) -> Tensor:
 
 
 def _mean(level: Tensor) -> Tensor:
-    """Sums and, last, their weight to means of weight 1, or 0 where there was none."""
+    """Normalize sums, whose last channel is their weight, to means of weight 1, or 0 without weight."""
     return level / level[:, -1:].clamp(min=1e-6)
 
 
 class SurfacePainter:
-    """Gathers the colours of frames on the surface of a body. A frame takes 1 MB at 512 texels."""
+    """Gathers the colours of frames on the surface of a body. Each frame takes 1 MB at 512 texels."""
 
     def __init__(self, template: BodyTemplate, identity: Tensor, size: int = 512):
         self.template, self.size = template, size
         self.body = template.body(identity)
         self.texel, self.triangle, self.barycentric = _texels(template, size)
-        self._samples: list[np.ndarray] = []  # [M, 3] uint8 and whether seen, per frame
-        self._seen: list[np.ndarray] = []
+        self._samples: list[np.ndarray] = []  # [M, 3] uint8 per frame
+        self._seen: list[np.ndarray] = []  # [M] bool per frame
 
     @torch.no_grad()
     def add(self, frame: np.ndarray, mask: np.ndarray, motion: Motion, camera: Camera) -> None:
-        """Gather from one RGB frame [H, W, 3] uint8 with its person mask [H, W] uint8, its pose and its camera."""
+        """Add an RGB frame [H, W, 3] uint8 with its person mask [H, W] uint8, one-frame motion and camera."""
         faces = self.template.faces
         posed = self.body.pose(*motion.parameters())
         points = camera.project(posed.vertices)
@@ -102,8 +102,8 @@ class SurfacePainter:
         inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
         x, y = x.clamp(0, camera.width - 1), y.clamp(0, camera.height - 1)
         shown = (place[:, 2] - drawn.depth[0, y, x]).abs() < VISIBLE_WITHIN
-        # Outlines are off by some pixels, the mask's and the fit's; what lies just beyond is the background, or
-        # another part of the body: keep clear of them.
+        # The outlines of mask and fit are a few pixels off, and beyond them is the background or another body part:
+        # keep clear of them.
         width = max(3, round(_SHRINK * max(mask.shape))) | 1
         near = np.ones((width, width), np.uint8)
         person = torch.from_numpy(cv2.erode(mask, near))[y, x] > 160
@@ -118,14 +118,14 @@ class SurfacePainter:
         self._seen.append(seen.numpy())
 
     def texture(self) -> tuple[Tensor, float]:
-        """The texture [3, T, T] in [-1, 1] and the share of the surface that no frame showed.
+        """Return the texture [3, T, T] in [-1, 1] and the share of the surface that no frame showed.
 
-        Each texel has the median colour over the frames that show it. Those that are seen rarely take the colours of
-        what is seen often, if that is near; the unseen ones those of the nearest seen surface.
+        Each texel has the median colour over the frames that show it. Rarely seen texels take the colours of
+        often seen ones if these are near; unseen texels take those of the nearest seen surface.
         """
         samples, seen = np.stack(self._samples), np.stack(self._seen)
         median = np.zeros((samples.shape[1], 3), np.float32)
-        for start in range(0, len(median), 1 << 16):  # masked medians in pieces: NaNs need floats
+        for start in range(0, len(median), 1 << 16):  # in pieces, to bound memory
             piece = slice(start, start + (1 << 16))
             median[piece] = _masked_median(samples[:, piece], seen[:, piece])
         views = seen.sum(0)
@@ -143,23 +143,25 @@ class SurfacePainter:
         return self._to_picture(median), float(1 - (views >= few).mean())
 
     def _surface_points(self) -> np.ndarray:
+        """Return the texels' points [M, 3] on the reference mesh, metres."""
         reference = self.body.reference_vertices()
         return (reference[self.template.faces[self.triangle]] * self.barycentric[..., None]).sum(1).numpy()
 
     def _to_picture(self, colors: np.ndarray) -> Tensor:
+        """Write texel colours [M, 3], 0 to 255, into a texture [3, T, T] in [-1, 1]."""
         size = self.size
         picture = np.zeros((size * size, 3), np.float32)
         picture[self.texel] = colors
         filled = np.zeros(size * size, bool)
         filled[self.texel] = True
-        # Gutters take the nearest texel, so that bilinear sampling at seams meets no empty one.
+        # Gutters take the nearest texel, so bilinear sampling at seams never meets an empty one.
         _, (rows, columns) = distance_transform_edt(~filled.reshape(size, size), return_indices=True)
         picture = picture.reshape(size, size, 3)[rows, columns]
         return torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1
 
 
 def _masked_median(samples: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Median over axis 0 of samples [N, M, 3] where seen [N, M]; 0 where nothing is."""
+    """Return the median over axis 0 of samples [N, M, 3] where seen [N, M]; 0 where none is."""
     values = np.where(seen[..., None], samples, 255).astype(np.uint8)
     values.sort(axis=0)  # unseen samples last
     middle = np.maximum(seen.sum(0) - 1, 0) // 2
@@ -168,7 +170,7 @@ def _masked_median(samples: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _texels(template: BodyTemplate, size: int) -> tuple[np.ndarray, Tensor, Tensor]:
-    """The texels that lie on the surface: flat index [M], triangle [M] and barycentric coordinates [M, 3]."""
+    """Return the texels on the surface: flat index [M], triangle [M] and barycentric coordinates [M, 3]."""
     uv = template.uv
     flat = torch.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size, torch.ones(len(uv))], -1)
     drawn = rasterize(flat[None].float(), template.uv_faces, size, size)
@@ -177,7 +179,7 @@ def _texels(template: BodyTemplate, size: int) -> tuple[np.ndarray, Tensor, Tens
 
 
 def choose_frames(candidates: Iterable[int], most: int = 120) -> list[int]:
-    """At most `most` of the candidates, evenly spread."""
+    """Choose at most `most` of the candidates, evenly spread."""
     candidates = list(candidates)
     if len(candidates) <= most:
         return candidates

@@ -1,4 +1,4 @@
-"""What of the scene a video shows, and how large."""
+"""Which part of the scene an output video shows, and at which size."""
 
 import re
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Viewfinder:
     """A rectangle of the scene.
 
     Attributes:
-        scene: width and height that the scene is rendered at, pixels.
-        left, top, width, height: of the rectangle, in those pixels.
+        scene: width and height of the rendered scene, pixels.
+        left, top, width, height: of the rectangle, in the same pixels.
     """
 
     scene: tuple[int, int]
@@ -29,29 +29,31 @@ class Viewfinder:
     height: int
 
     @classmethod
-    def of(cls, scene: tuple[int, int], frame: str = "source", size: int | None = None, middle: float = 0.5):
+    def of(
+        cls, scene: tuple[int, int], frame: str = "source", size: int | None = None, middle: float = 0.5
+    ) -> "Viewfinder":
         """Choose the rectangle.
 
         Args:
-            scene: width and height of the video that the avatar was learned from.
-            frame: "source" for all of it; "square", "portrait" (9:16) or "WIDTHxHEIGHT" for the largest part of that
-                aspect.
-            size: pixels of the longer side of the result; without, no pixel is enlarged ("WIDTHxHEIGHT" says itself).
-            middle: what to keep in the middle where the scene is wider than the frame, as a share of its width.
+            scene: width and height of the avatar's training video.
+            frame: "source" for the whole scene; "square", "portrait" (9:16) or "WIDTHxHEIGHT" for the largest part of
+                that aspect.
+            size: longer side of the result, pixels; default: no enlargement. Not with "WIDTHxHEIGHT".
+            middle: what to centre on if the scene is wider than the frame, as a share of the scene's width.
 
         Raises:
-            UserError: an unknown frame, or a size that cannot be.
+            UserError: an unknown frame, or a size out of range.
         """
         explicit = _EXPLICIT.fullmatch(frame)
         if not explicit and frame not in FRAMES:
             raise UserError(f"--frame is {', '.join(FRAMES)} or WIDTHxHEIGHT, not '{frame}'")
         if explicit and size is not None:
-            raise UserError(f"--frame {frame} is a size already; leave out --size")
-        aspect = tuple(map(int, explicit.groups())) if explicit else _ASPECTS.get(frame, scene)
+            raise UserError(f"--frame {frame} already sets the size; leave out --size")
+        aspect = (int(explicit[1]), int(explicit[2])) if explicit else _ASPECTS.get(frame, scene)
         if not all(_SMALLEST <= side <= _LARGEST for side in aspect) and explicit:
-            raise UserError(f"--frame {frame}: sides go from {_SMALLEST} to {_LARGEST} pixels")
+            raise UserError(f"--frame {frame}: sides must be {_SMALLEST} to {_LARGEST} pixels")
         if size is not None and not _SMALLEST <= size <= _LARGEST:
-            raise UserError(f"--size {size}: sizes go from {_SMALLEST} to {_LARGEST} pixels")
+            raise UserError(f"--size {size}: must be {_SMALLEST} to {_LARGEST} pixels")
         zoom = min(scene[0] / aspect[0], scene[1] / aspect[1])
         part = aspect[0] * zoom, aspect[1] * zoom  # in pixels of the scene
         scale = aspect[0] / part[0] if explicit else 1.0 if size is None else size / max(part)
@@ -63,7 +65,7 @@ class Viewfinder:
         return cls(rendered, left, (rendered[1] - height) // 2, width, height)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Cut the rectangle out of a picture of the scene [H, W, C]."""
+        """Crop the rectangle from an image of the scene [H, W, C]."""
         part = picture[self.top : self.top + self.height, self.left : self.left + self.width]
         return np.ascontiguousarray(part)
 

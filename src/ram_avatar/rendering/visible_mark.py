@@ -1,15 +1,15 @@
-"""A small mark on pictures that are generated, for `--visible-mark`."""
+"""A small label on generated images, for `--visible-mark`."""
 
 import cv2
 import numpy as np
 
 _TEXT, _SHORT = "AI GENERATED", "AI"
-_NARROW = 160  # pixels, below which only the short one is small
+_NARROW = 160  # pixels; narrower images get the short label
 _WHITE, _SHADE = (240, 240, 240, 255), (30, 30, 34, 255)
 
 
 def mark(picture: np.ndarray) -> np.ndarray:
-    """A copy of a picture [H, W, 3 or 4] uint8 with a small opaque label in its lower right corner."""
+    """Return a copy of an image [H, W, 3 or 4] uint8 with a small opaque label in the lower right corner."""
     marked = np.array(picture, order="C")
     height, width, channels = marked.shape
     text = _TEXT if width >= _NARROW else _SHORT

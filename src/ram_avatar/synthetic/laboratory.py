@@ -26,31 +26,27 @@ from ..capture.capture import (
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.images import write_picture
-from ..core.progress import Progress, Silent, follow
+from ..core.progress import SILENT, Progress, follow
 from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person, retarget
 from ..video import VideoWriter
 from .choreography import PERFORMANCES
+from .options import SynthOptions
 from .performances import FLOOR, performance, performer_identity
 from .performer import Performer
 from .room import WALL
 
 VIDEO, TRUTH = "video.mp4", "truth"
-MIN_SIZE = 64
 _POSED_AT_ONCE = 32
 _AIRBORNE = 1.0  # seconds: what leaves the floor for less than half of this is a jump
 
 
 def synthesize(
     out: str | Path,
+    options: SynthOptions = SynthOptions(),
     *,
-    motion: str | Path = "training",
-    frames: int = 300,
-    fps: float = 25.0,
-    size: int = 512,
-    seed: int = 0,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Capture:
     """Render the performer in a motion: `out/video.mp4`, and `out/truth`, a capture with the true parameters.
 
@@ -59,32 +55,21 @@ def synthesize(
     pixels that a tracker and a trainer get of it, so that a comparison of the two tells of tracking alone.
     Captures of one size share one camera.
 
-    Args:
-        motion: a performance ("training", "driving", or "walking", which leaves the frame in part), a motion `.npz`
-            of the template, or a capture folder. A motion file has no body of its own and is taken to be the
-            performer's; a capture's is scaled from its own identity.
-        frames: at most this many; a performance goes on for as long, a file ends where it ends.
-        fps: of a performance; files keep their own rate.
-        size: side of the pictures in pixels, even.
-        seed: of the performer's face and of the film grain.
+    `motion` is a performance ("training", "driving", or "walking", which leaves the frame in part), a motion `.npz` of
+    the template, or a capture folder. A motion file has no body of its own and is taken to be the performer's; a
+    capture's is scaled from its own identity. A performance goes on for `frames`, a file ends where it ends.
 
     Raises:
-        UserError: `motion` cannot be read, or is of another template; `out` exists; `frames`, `fps` or `size` make
-            no video.
+        UserError: `motion` cannot be read, or is of another template; `out` exists.
     """
-    progress = progress or Silent()
-    if frames < 2 or not fps > 0 or size < MIN_SIZE or size % 2:
-        raise UserError(
-            f"{frames} frames of {size} pixels at {fps} frames a second: at least 2 frames, an even size from "
-            f"{MIN_SIZE} on and a positive rate are needed"
-        )
+    motion, size, seed = str(options.motion), options.size, options.seed
     with atomic_folder(out, overwrite, marker=f"{TRUTH}/{CAPTURE_FILE}") as folder:
-        template = load_template(status=progress.wait)
+        template = load_template(progress=progress)
         identity = performer_identity(template, seed)
-        if str(motion) in PERFORMANCES:
-            shown = performance(str(motion), template, frames, fps)
+        if motion in PERFORMANCES:
+            shown = performance(motion, template, options.frames, options.fps)
         else:
-            shown = stage(Path(motion), template, identity, frames, progress)
+            shown = stage(Path(motion), template, identity, options.frames, progress)
         truth = Capture(
             folder=folder / TRUTH,
             source=f"{Path(out).name}.mp4",  # every clip its own name: what an avatar was trained on is told by it

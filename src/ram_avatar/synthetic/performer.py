@@ -3,7 +3,7 @@
 Only its pictures reach the tracker and the trainer; how it is made is known to this package alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..body.template import BodyTemplate
 from ..core.camera import DEFAULT_FOCAL, Camera
+from ..core.progress import SILENT, Progress, follow
 from ..motion.motion import Motion
 from ..rendering.rasterizer import rasterize, vertex_normals, visible
 from ..video import VideoWriter
@@ -62,15 +63,11 @@ class Performer:
         """[H, W, 3] RGB: the room without the performer."""
         return _to_srgb(torch.from_numpy(paint_room(self.camera(size)))).numpy()
 
-    def render(
-        self, motion: Motion, size: Size, on_progress: Callable[[int, int], None] | None = None
-    ) -> Iterator[NDArray[np.uint8]]:
-        """Pictures [H, W, 3] RGB of the motion; `on_progress(done, frames)` is called after each."""
-        return (picture for picture, _ in self.render_with_masks(motion, size, on_progress))
+    def render(self, motion: Motion, size: Size) -> Iterator[NDArray[np.uint8]]:
+        """Pictures [H, W, 3] RGB of the motion."""
+        return (picture for picture, _ in self.render_with_masks(motion, size))
 
-    def render_with_masks(
-        self, motion: Motion, size: Size, on_progress: Callable[[int, int], None] | None = None
-    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    def render_with_masks(self, motion: Motion, size: Size) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
         """The pictures of `render`, each with its mask [H, W]: how much of a pixel is performer, 255 for all."""
         camera = self.camera(size)
         room = torch.from_numpy(paint_room(camera))
@@ -78,13 +75,11 @@ class Performer:
         for start in range(0, len(motion), BATCH):
             with torch.no_grad():
                 rendered = self._render(motion[start : start + BATCH], camera, room)
-            for k, image in enumerate(rendered.numpy(), start=start + 1):
+            for image in rendered.numpy():
                 picture, mask = image[..., :3], image[..., 3]
                 noise = grain.standard_normal((*mask.shape, 1), np.float32)
                 noisy = (picture + 255 * NOISE * noise + 0.5).clip(0, 255).astype(np.uint8)
                 yield noisy, (mask + 0.5).astype(np.uint8)
-                if on_progress:
-                    on_progress(k, len(motion))
 
     def _render(self, motion: Motion, camera: Camera, room: Tensor) -> Tensor:
         """[B, H, W, 4] sRGB and the performer's share of each pixel, in 0 .. 255, not rounded."""
@@ -207,7 +202,7 @@ def write_performance(
     frames: int = 300,
     fps: float = 25.0,
     size: Size = 512,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Render the performance `name` (one of `PERFORMANCES`) to a video file.
 
@@ -217,5 +212,6 @@ def write_performance(
     motion = performance(name, performer.template, frames, fps)
     camera = performer.camera(size)
     with VideoWriter(path, camera.width, camera.height, fps) as writer:
-        for picture in performer.render(motion, size, on_progress):
+        pictures = follow(performer.render(motion, size), progress, f"Filming the {name} performance", len(motion))
+        for picture in pictures:
             writer.write(picture)

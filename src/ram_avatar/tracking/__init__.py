@@ -1,1 +1,1 @@
-"""From a video to a capture."""
+"""Tracking: from landmarks in a video or camera to the motion of a template."""

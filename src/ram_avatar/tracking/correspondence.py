@@ -1,13 +1,13 @@
-"""Where MediaPipe's landmarks lie on a body template: measured data, one file per template.
+"""Where a detector's landmarks lie on a body template: measured data, one file per template and topology.
 
-A detector's landmarks are points of its own making, not joints or vertices. `correspondence_measuring` finds them
-once: it renders the template, runs the detector on the renders and records what it hits. Of Anny the result ships with
-this package; of a template that may not be shipped it is measured on the user's machine and kept in the cache folder.
+A detector's landmarks are neither joints nor vertices, but points that it learned. `correspondence_measuring` locates
+them once: it renders the template, runs the detector on the renders and records what the landmarks hit. The data of
+Anny and MediaPipe ships with this package. Templates that may not be redistributed are measured on the user's machine
+and kept in the cache folder.
 """
 
 import os
 import zipfile
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,26 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..body.template import BodyTemplate
+from ..body.template import KEYPOINTS, BodyTemplate
 from ..core.cache import cache_folder
+from ..core.progress import SILENT, Progress
+from .detection.topology import Topology
 
-FACE_ROWS = slice(0, 478)  # rows of the regressor, in MediaPipe's order
-TIP_ROWS = {"left": slice(478, 483), "right": slice(483, 488)}  # thumb to little finger
-SURFACE_ROWS = slice(488, 495)
-POINTS = 495
 SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
 class Correspondence:
-    """Where MediaPipe's landmarks lie on a template.
+    """Where a detector's landmarks lie on a template.
 
-    Face, fingertips, nose, ears, heels and toes are weighted sums of vertices. Pose landmark
+    Face, fingertips, nose, ears, heels and toes are weighted sums of vertices: rows of the regressor. Pose landmark
     `joint_landmarks[i]` lies at joint `joints[i]`, moved by `joint_offsets[i]`, which turns with the joint
     `joint_frames[i]`. The landmarks within a hand are its joints.
     """
 
-    regressor: Tensor  # [495, V], rows sum to 1: 478 face, 5 left and 5 right fingertips, 7 pose landmarks
+    topology: Topology
+    regressor: Tensor  # [R, V], rows sum to 1: F of the face, 5 left and 5 right fingertips, 7 pose landmarks
     surface_landmarks: list[int]  # pose landmarks of the last 7 rows: nose, ears, heels, big toes
     joint_landmarks: list[int]  # 12 pose landmarks: shoulders, elbows, wrists, hips, knees, ankles
     joints: list[int]  # 12 joints of the template
@@ -44,54 +43,52 @@ class Correspondence:
     hand_joints: dict[str, list[int]]  # "left", "right": wrist, then 3 joints of each finger from the thumb on
 
     @classmethod
-    def load(cls, template: BodyTemplate, status=None) -> "Correspondence":
-        """The data that belongs to `template`, on its device; measured now if it never was.
-
-        Args:
-            status: `status(text)` is a context manager shown while it is measured.
+    def load(cls, template: BodyTemplate, topology: Topology, progress: Progress = SILENT) -> "Correspondence":
+        """Load the data of a template and a detector, on the template's device; measure it if there is none yet.
 
         Raises:
-            UserError: the detector does not see a person in the template.
+            UserError: the detector does not recognize the template as a person.
         """
-        name = f"{template.name}-mediapipe.npz"
+        name = f"{template.name}-{topology.name}.npz"
         shipped = Path(str(files(__package__) / "data" / name))
         if shipped.is_file():
-            return cls._read(template, shipped)
+            return cls._read(template, topology, shipped)
         kept = cache_folder() / name
         try:
-            return cls._read(template, kept)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # absent, or damaged: measure it anew
+            return cls._read(template, topology, kept)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # absent or damaged: measure
             pass
         text = (
             f"Measuring where the detector's landmarks lie on '{template.name}' "
-            "(once on this machine, about a minute: it looks at 150 renders of the body)"
+            "(once on this machine; about a minute for 150 renders of the body)"
         )
-        with status(text) if status else nullcontext():
-            cls._measure(template, kept)
-        return cls._read(template, kept)
+        with progress.wait(text):
+            cls._measure(template, topology, kept)
+        return cls._read(template, topology, kept)
 
     @classmethod
-    def _read(cls, template: BodyTemplate, path: Path) -> "Correspondence":
+    def _read(cls, template: BodyTemplate, topology: Topology, path: Path) -> "Correspondence":
         with np.load(path, allow_pickle=False) as data:
-            return cls._from_arrays(template, dict(data))
+            return cls._from_arrays(template, topology, dict(data))
 
     @staticmethod
-    def _measure(template: BodyTemplate, path: Path) -> None:
+    def _measure(template: BodyTemplate, topology: Topology, path: Path) -> None:
         from .correspondence_measuring import measure
 
         partial = path.with_suffix(f".{os.getpid()}.part")
         with partial.open("wb") as file:
-            np.savez_compressed(file, **measure(template.to("cpu")))
+            np.savez_compressed(file, **measure(template.to("cpu"), topology))
         partial.replace(path)
 
     @classmethod
-    def _from_arrays(cls, template: BodyTemplate, data: dict[str, np.ndarray]) -> "Correspondence":
+    def _from_arrays(cls, template: BodyTemplate, topology: Topology, data: dict[str, np.ndarray]) -> "Correspondence":
         device = template.skin_weights.device
         joint = {name: i for i, name in enumerate(template.joint_names)}
         rows, columns = (torch.from_numpy(data[key].astype(np.int64)) for key in ("rows", "columns"))
-        regressor = torch.zeros(POINTS, len(template.skin_weights))
+        regressor = torch.zeros(row_count(topology), len(template.skin_weights))
         regressor.index_put_((rows, columns), torch.from_numpy(data["weights"]), accumulate=True)
         return cls(
+            topology=topology,
             regressor=regressor.to(device),
             surface_landmarks=data["surface_landmarks"].tolist(),
             joint_landmarks=data["joint_landmarks"].tolist(),
@@ -101,21 +98,48 @@ class Correspondence:
             hand_joints={side: [joint[name] for name in data[f"{side}_hand"].tolist()] for side in SIDES},
         )
 
+    @property
+    def pose_landmarks(self) -> list[int]:
+        """The pose landmarks that the template has, in the order of `pose`."""
+        return self.joint_landmarks + self.surface_landmarks
+
+    @property
+    def face_rows(self) -> slice:
+        """Rows of the regressor: the face, in the detector's order."""
+        return slice(0, self.topology.face.count)
+
+    @property
+    def tip_rows(self) -> dict[str, slice]:
+        """Rows of the regressor: "left" and "right" fingertips, thumb to little finger."""
+        start = self.topology.face.count
+        return {"left": slice(start, start + 5), "right": slice(start + 5, start + 10)}
+
+    @property
+    def surface_rows(self) -> slice:
+        """Rows of the regressor: `surface_landmarks`."""
+        start = self.topology.face.count + 10
+        return slice(start, start + len(KEYPOINTS))
+
+    def pose(self, points: Tensor, joints: Tensor, turns: Tensor) -> Tensor:
+        """Return the pose landmarks `pose_landmarks` [B, 19, 3] of a posed body; see `hand` and `pose_joints`."""
+        return torch.cat([self.pose_joints(joints, turns), points[:, self.surface_rows]], 1)
+
     def hand(self, points: Tensor, joints: Tensor, side: str) -> Tensor:
-        """MediaPipe's hand landmarks [B, 21, 3] of a posed body.
+        """Return the detector's hand landmarks [B, 21, 3] of a posed body.
 
         Args:
-            points: [B, 495, 3] the regressed points.
+            points: [B, R, 3] the regressed points.
             joints: [B, J, 3] positions of all joints of the template.
             side: "left" or "right", of the person.
         """
         chain = joints[:, self.hand_joints[side]]  # [B, 16, 3]
         fingers = chain[:, 1:].unflatten(1, (5, 3))
-        tips = points[:, TIP_ROWS[side], None]
-        return torch.cat([chain[:, :1], torch.cat([fingers, tips], 2).flatten(1, 2)], 1)
+        tips = points[:, self.tip_rows[side], None]
+        hand = torch.cat([chain[:, :1], torch.cat([fingers, tips], 2).flatten(1, 2)], 1)
+        return hand[:, np.argsort(self.topology.hand).tolist()]
 
     def pose_joints(self, joints: Tensor, turns: Tensor) -> Tensor:
-        """Pose landmarks `joint_landmarks` [B, 12, 3] of a posed body.
+        """Return the pose landmarks `joint_landmarks` [B, 12, 3] of a posed body.
 
         Args:
             joints: [B, J, 3] positions of all joints of the template.
@@ -123,3 +147,8 @@ class Correspondence:
         """
         offsets = (turns[:, self.joint_frames] @ self.joint_offsets[..., None])[..., 0]
         return joints[:, self.joints] + offsets
+
+
+def row_count(topology: Topology) -> int:
+    """Return R: the landmarks of the face, ten fingertips and `KEYPOINTS`."""
+    return topology.face.count + 10 + len(KEYPOINTS)

@@ -1,9 +1,9 @@
-"""Where limbs are that nobody sees: the rule that the offline fit and the live solve share.
+"""Where hidden limbs are: the rule that the offline fit and the live solve share.
 
-The detector imagines a leg behind a desk, another one in every frame. A limb that is not seen is not judged by its
-landmarks. For a moment it stays as it was, or goes on to where it is next seen; then its bones point as those of
-somebody at rest (`motion.resting`), who sits if legs that are seen do, and else stands. Hips whose legs both rest are
-upright.
+Detectors imagine a leg behind a desk, and a different one in every frame, so hidden limbs are not compared with their
+landmarks. For a moment they keep their pose, or move to where they are next seen; then their bones point as those of a
+person at rest (`motion.resting`), who sits if the visible legs do, and otherwise stands. Hips whose legs are both at
+rest are upright.
 """
 
 import numpy as np
@@ -25,49 +25,36 @@ from ..motion.resting import (
     seated,
     standing_axes,
 )
+from . import energy
 from .correspondence import Correspondence
-from .observations import (
-    LEFT_HIP,
-    LEFT_SHOULDER,
-    LIMB_LANDMARKS,
-    RIGHT_HIP,
-    RIGHT_SHOULDER,
-    Observations,
-    limbs_seen,
-    trust,
-)
+from .detection.topology import LIMB_BONES, Topology
+from .observations import Observations, limb_visibility, trust
 
 Array = NDArray[np.float64]
-BONES = (
-    (LEFT_SHOULDER, 13), (13, 15), (RIGHT_SHOULDER, 14), (14, 16),
-    (LEFT_HIP, 25), (25, 27), (RIGHT_HIP, 26), (26, 28),
-)  # fmt: skip
-"""Two of each of `motion.LIMBS`, in their order: (from, to), pose landmarks."""
-THIGHS = (4, 6)  # among `BONES`
-REST_WEIGHT = 10.0  # of a bone's direction at rest, as the fit's energy has directions of bones
-HIPS_WEIGHT = 30.0  # of hips that are upright on two legs at rest, likewise: the spine leans, they do not
-REST_AFTER = 1.0  # seconds for which a limb has not been seen until it is at rest
-LIMB_SEEN = 0.5  # how far a limb is seen from which it counts as seen
-_CLEAR = 0.02  # of a point's skin: one that a hidden limb moves by more is not looked for in the video
-_SITS_FOR = 2.0  # seconds: what legs do for less is a kick
-_FPS = 25.0  # nominal, live: the time that a limb has not been seen is counted in frames
+THIGHS = (4, 6)  # among `LIMB_BONES`
+REST_AFTER = 1.0  # seconds until a hidden limb is at rest
+LIMB_SEEN = 0.5  # visibility from which a limb counts as seen
+_FREE = 0.02  # share of a point's skin: points that a hidden limb moves by more are not looked for in the video
+_SITS_FOR = 2.0  # seconds: shorter movements of the legs are kicks
+_FPS = 25.0  # nominal, live: hidden time is counted in frames
 
 
-class RestingLimbs:
+class RestDirections:
     """Directions of a template's limbs at rest, between the detector's landmarks."""
 
     @torch.no_grad()
-    def __init__(self, template: BodyTemplate):
+    def __init__(self, template: BodyTemplate, topology: Topology):
         identity = template.default_identity()
         pose = torch.from_numpy(at_ease(template, Kinematics(template, identity))).float()
-        nowhere, calm = torch.zeros(1, 3), torch.zeros(1, len(template.action_names))
-        posed, map_ = template.body(identity).pose(nowhere, nowhere, pose[None], calm), Correspondence.load(template)
+        origin, neutral = torch.zeros(1, 3), torch.zeros(1, len(template.action_names))
+        posed = template.body(identity).pose(origin, origin, pose[None], neutral)
+        map_ = Correspondence.load(template, topology)
         joints = map_.pose_joints(posed.joints[..., :3, 3], posed.turns)[0].double().numpy()
-        start, end = ([map_.joint_landmarks.index(bone[k]) for bone in BONES] for k in (0, 1))
+        start, end = ([map_.joint_landmarks.index(i) for i in ends] for ends in topology.bones(LIMB_BONES).T)
         self._standing = unit(joints[end] - joints[start])  # [8, 3]
 
     def directions(self, root_rotation: Array, sits: Array | float) -> Array:
-        """Return unit vectors [..., 8, 3] in the world along each of `BONES` at rest.
+        """Return unit vectors [..., 8, 3] in the world along each of `LIMB_BONES` at rest.
 
         Args:
             root_rotation: [..., 3] rotation vector of the root, radians; of one frame or of N.
@@ -80,146 +67,154 @@ class RestingLimbs:
         return here @ axes.swapaxes(-1, -2)
 
 
-class LimbsOfClip:
-    """Which limbs are seen in which frames of a clip, and where the others rest. Tensors are float32.
+class ClipLimbs:
+    """Which limbs are visible in which frames of a clip, and where the others rest. Tensors are float32.
 
     Args:
-        root_rotation: [N, 3] about how the person is turned.
-        in_order: frames follow each other, so that a limb that is hidden for a moment stays.
+        root_rotation: [N, 3] the person's rough orientation.
+        in_order: frames follow each other, so that a briefly hidden limb keeps its pose.
     """
 
-    trusted: Tensor  # [N, 33] how far to trust each landmark of the pose
+    trusted: Tensor  # [N, P] how far to trust each pose landmark
     confidence: Tensor  # [N, 4] of `motion.LIMBS`
-    rest_weight: Tensor  # [N, 8] how strongly each of `BONES` is to point as at rest
-    hips_weight: Tensor  # [N] how strongly the hips are to be upright
+    rest_weight: Tensor  # [N, 8] how strongly each of `LIMB_BONES` is pulled to its direction at rest
+    hips_weight: Tensor  # [N] how strongly the hips are pulled upright
 
     def __init__(self, template: BodyTemplate, seen: Observations, root_rotation: Array, in_order: bool):
         trusted = trust(seen.pose.numpy(), seen.visibility.numpy(), seen.width, seen.height)
         trusted = trusted * seen.seen["body"].numpy()[:, None]
         hands = torch.stack([seen.seen["left_hand"], seen.seen["right_hand"]], 1).numpy()
-        self._seen, confidence = limbs_seen(trusted, hands)
-        away = unseen_for(self._seen, seen.fps) if in_order else np.where(self._seen < 1, np.inf, 0.0)
+        self._visible, confidence = limb_visibility(trusted, hands, seen.topology)
+        hidden = hidden_time(self._visible, seen.fps) if in_order else np.where(self._visible < 1, np.inf, 0.0)
         self.confidence = torch.from_numpy(confidence).float()
-        self.trusted = torch.from_numpy(trust_limbs(trusted, self._seen)).float()
-        rests = torch.from_numpy(share_of_rest(self._seen, away)).float()
-        self.rest_weight = REST_WEIGHT * rests.repeat_interleave(2, 1)
+        self.trusted = torch.from_numpy(trust_limbs(trusted, self._visible, seen.topology)).float()
+        rests = torch.from_numpy(rest_share(self._visible, hidden)).float()
+        self.rest_weight = energy.REST * rests.repeat_interleave(2, 1)
         upright = 1.0 - torch.from_numpy(lying(root_rotation)).float()
-        self.hips_weight = HIPS_WEIGHT * rests[:, 2:].amin(1) * upright
-        start, end = (seen.pose_world[:, [BONES[thigh][k] for thigh in THIGHS]].double().numpy() for k in (0, 1))
-        self._sits = sits(unit(end - start), root_rotation, self._seen[:, 2:], seen.fps)
-        self._resting = RestingLimbs(template)
+        self.hips_weight = energy.UPRIGHT * rests[:, 2:].amin(1) * upright
+        ends = seen.topology.bones(LIMB_BONES[thigh] for thigh in THIGHS).T
+        start, end = (seen.pose_world[:, each.tolist()].double().numpy() for each in ends)
+        self._sits = sitting(unit(end - start), root_rotation, self._visible[:, 2:], seen.fps)
+        self._rest = RestDirections(template, seen.topology)
 
     def at_rest(self, root_rotation: Tensor) -> Tensor:
-        """Return the directions [N, 8, 3] of `BONES` at rest of a person who is turned by [N, 3]."""
-        directions = self._resting.directions(root_rotation.detach().double().numpy(), self._sits)
+        """Return the directions [N, 8, 3] of `LIMB_BONES` at rest, for the orientations [N, 3]."""
+        directions = self._rest.directions(root_rotation.detach().double().numpy(), self._sits)
         return torch.from_numpy(directions).float()
 
     def shown_surface(self, points: BodyTemplate) -> Tensor:
-        """Return how far each of K vertices or points of a template is on what is seen of the person [N, K].
+        """Return how far each of K vertices or points of a template is on visible parts of the person [N, K].
 
-        What is drawn of a limb that is not seen lies on something else in the video.
+        Where a hidden limb is drawn, the video shows something else.
         """
         weights = torch.stack([points.role_weight(*_surface_roles(limb)) for limb in LIMBS])
-        hidden = (1 - torch.from_numpy(self._seen).float()) @ weights
-        return (1 - hidden / _CLEAR).clamp(0, 1)
+        hidden = (1 - torch.from_numpy(self._visible).float()) @ weights
+        return (1 - hidden / _FREE).clamp(0, 1)
 
 
 class LiveLimbs:
     """The same frame by frame, without the future.
 
     Attributes:
-        rest: [8] how strongly each of `BONES` is to point as at rest.
-        hips: how strongly the hips are to be upright.
+        rest: [8] how strongly each of `LIMB_BONES` is pulled to its direction at rest.
+        hips: how strongly the hips are pulled upright.
     """
 
-    def __init__(self, template: BodyTemplate):
-        self._resting = RestingLimbs(template)
-        self._unseen = np.full(len(LIMBS), np.inf)  # seconds since each limb was seen
-        self._sits: float | None = None  # how far, 0 to 1; None where no leg was ever seen
-        self.rest, self.hips = np.zeros(len(BONES)), 0.0
+    def __init__(self, template: BodyTemplate, topology: Topology):
+        self._rest_directions = RestDirections(template, topology)
+        self._thighs = topology.bones(LIMB_BONES[thigh] for thigh in THIGHS)
+        self._hidden = np.full(len(LIMBS), np.inf)  # seconds since each limb was seen
+        self._sits: float | None = None  # 0 to 1; None if no leg was ever seen
+        self.rest, self.hips = np.zeros(len(LIMB_BONES)), 0.0
 
-    def look(self, seen: Array, pose_world: Array, root: Rotation) -> None:
-        """Take note of the next frame.
+    def look(self, visible: Array, pose_world: Array, root: Rotation) -> None:
+        """Take the next frame.
 
         Args:
-            seen: [4] how far each limb is.
-            pose_world: [33, 3] the detector's landmarks in metres, world axes.
-            root: about how the person is turned.
+            visible: [4] how visible each limb is.
+            pose_world: [P, 3] the detector's landmarks in metres, world axes.
+            root: the person's rough orientation.
         """
-        self._unseen = np.where(seen > LIMB_SEEN, 0.0, self._unseen + 1 / _FPS)
-        legs = seen[2:] > LIMB_SEEN
+        self._hidden = np.where(visible > LIMB_SEEN, 0.0, self._hidden + 1 / _FPS)
+        legs = visible[2:] > LIMB_SEEN
         if legs.any():
-            thighs = np.array([pose_world[BONES[thigh][1]] - pose_world[BONES[thigh][0]] for thigh in THIGHS])
-            told = float(seated_thighs(unit(thighs), root.as_rotvec())[legs].mean())
-            self._sits = told if self._sits is None else self._sits + (told - self._sits) / (_FPS * _SITS_FOR)
-        rests = share_of_rest(seen, self._unseen)
-        self.rest = REST_WEIGHT * rests.repeat(2)
-        self.hips = HIPS_WEIGHT * rests[2:].min() * (1.0 - float(lying(root.as_rotvec())))
+            start, end = self._thighs.T
+            thighs = pose_world[end] - pose_world[start]
+            now = float(seated_thighs(unit(thighs), root.as_rotvec())[legs].mean())
+            self._sits = now if self._sits is None else self._sits + (now - self._sits) / (_FPS * _SITS_FOR)
+        rests = rest_share(visible, self._hidden)
+        self.rest = energy.REST * rests.repeat(2)
+        self.hips = energy.UPRIGHT * rests[2:].min() * (1.0 - float(lying(root.as_rotvec())))
 
     def lose(self) -> None:
-        """Take note of a frame without the person."""
-        self._unseen = self._unseen + 1 / _FPS
+        """Take a frame without the person."""
+        self._hidden = self._hidden + 1 / _FPS
 
-    def go_on_from(self, other: "LiveLimbs") -> None:
-        self._unseen, self._sits = other._unseen, other._sits
+    def continue_from(self, other: "LiveLimbs") -> None:
+        """Take over the times and the posture of another."""
+        self._hidden, self._sits = other._hidden, other._sits
 
     def directions(self, root: Rotation) -> Array:
-        """Return the directions [8, 3] of `BONES` at rest."""
-        return self._resting.directions(root.as_rotvec(), self._sits or 0.0)
+        """Return the directions [8, 3] of `LIMB_BONES` at rest."""
+        return self._rest_directions.directions(root.as_rotvec(), self._sits or 0.0)
 
     def upright(self, root: Rotation) -> tuple[Array, Array]:
-        """Return the Hessian [3, 3] and the slope [3], by turns of the root, of what keeps the hips upright."""
-        x, y, z = root.as_matrix()[:, 2]  # where the trunk's own up points
+        """Return the Hessian [3, 3] and the slope [3], by turns of the root, of the term that keeps hips upright."""
+        x, y, z = root.as_matrix()[:, 2]  # the trunk's up axis
         rows = np.array([[0.0, -z], [z, 0.0], [-y, x]])  # how its x and y change
-        weight = self.hips / 2  # 1 - cos of an angle is half the square of the distance
+        weight = self.hips / 2  # 1 - cos of an angle is half the squared distance
         return weight * rows @ rows.T, weight * rows @ np.array([x, y])
 
 
 def _surface_roles(limb: str) -> list[str]:
-    """The roles of a limb, and of the fingers at its end."""
+    """The roles of a limb and of the fingers at its end."""
     roles = limb_roles(limb)
     if limb.endswith("arm"):
         roles += [f"{finger}{k}{roles[0][-2:]}" for finger in FINGERS for k in (1, 2, 3)]
     return roles
 
 
-def share_of_rest(seen: Array, unseen_for: Array) -> Array:
-    """Return how far each limb rests [...], 0 to 1.
+def rest_share(visible: Array, hidden: Array) -> Array:
+    """Return how far each limb is at rest [...], 0 to 1.
 
     Args:
-        seen: [...] how far it is seen.
-        unseen_for: [...] seconds since it was, or until it is again, whichever is shorter; infinite if never.
+        visible: [...] how visible it is.
+        hidden: [...] seconds since it was seen, or until it is again, whichever is shorter; infinite if never.
     """
-    onset = eased(np.clip(unseen_for / REST_AFTER, 0.0, 1.0))
-    return (1.0 - seen) * onset**2  # hardly at first: a limb that is hidden for a moment stays
+    onset = eased(np.clip(hidden / REST_AFTER, 0.0, 1.0))
+    return (1.0 - visible) * onset**2  # slow at first, so that a briefly hidden limb keeps its pose
 
 
-def unseen_for(seen: Array, fps: float) -> Array:
-    """Return the seconds [N, 4] to the nearest frame in which each limb is seen [N, 4]; infinite if there is none."""
-    frames = np.arange(len(seen))
-    away = np.full(seen.shape, np.inf)
-    for limb, known in enumerate((seen > LIMB_SEEN).T):
+def hidden_time(visible: Array, fps: float) -> Array:
+    """Return the seconds [N, 4] to the nearest frame that shows each limb; infinite if none does.
+
+    Args:
+        visible: [N, 4] how visible each limb is.
+    """
+    frames = np.arange(len(visible))
+    away = np.full(visible.shape, np.inf)
+    for limb, known in enumerate((visible > LIMB_SEEN).T):
         if known.any():
             away[:, limb] = np.abs(frames[:, None] - frames[known]).min(1) / fps
     return away
 
 
-def sits(thighs: Array, root_rotation: Array, seen: Array, fps: float) -> Array:
-    """Return how far the person sits [N], 0 to 1, by the thighs that are seen; 0 where none ever is.
+def sitting(thighs: Array, root_rotation: Array, visible: Array, fps: float) -> Array:
+    """Return how far the person sits [N], 0 to 1, by the visible thighs; 0 if none ever is.
 
     Args:
         thighs: [N, 2, 3] unit vectors in the world from hip to knee.
         root_rotation: [N, 3].
-        seen: [N, 2] how far each leg is.
+        visible: [N, 2] how visible each leg is.
     """
-    known = seen > LIMB_SEEN
+    known = visible > LIMB_SEEN
     if not known.any():
-        return np.zeros(len(seen))
+        return np.zeros(len(visible))
     share = seated_thighs(thighs, root_rotation)
     some = np.flatnonzero(known.any(1))
-    told = np.where(known, share, 0.0).sum(1)[some] / known.sum(1)[some]
-    through = np.interp(np.arange(len(seen)), some, told)
-    return median_filter(through, 1 + 2 * round(_SITS_FOR * fps / 2), mode="nearest")
+    measured = np.where(known, share, 0.0).sum(1)[some] / known.sum(1)[some]
+    filled = np.interp(np.arange(len(visible)), some, measured)
+    return median_filter(filled, 1 + 2 * round(_SITS_FOR * fps / 2), mode="nearest")
 
 
 def seated_thighs(thighs: Array, root_rotation: Array) -> Array:
@@ -227,14 +222,14 @@ def seated_thighs(thighs: Array, root_rotation: Array) -> Array:
     return seated(thighs @ standing_axes(root_rotation).as_matrix())
 
 
-def trust_limbs(trusted: Array, seen: Array) -> Array:
-    """Return the trust [..., 33] in landmarks of the pose, those of limbs that are not seen [..., 4] being imagined."""
+def trust_limbs(trusted: Array, visible: Array, topology: Topology) -> Array:
+    """Return the trust [..., P] in pose landmarks, given how visible the limbs are [..., 4]."""
     trusted = trusted.copy()
-    for limb, landmarks in enumerate(LIMB_LANDMARKS):
-        trusted[..., list(landmarks)] *= seen[..., limb, None]
+    for limb, landmarks in enumerate(topology.limbs):
+        trusted[..., list(landmarks)] *= visible[..., limb, None]
     return trusted
 
 
 def unit(vectors: Array) -> Array:
-    """Return vectors [..., 3] at length 1; those of no length stay."""
+    """Return vectors [..., 3] at length 1; zero vectors stay zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

@@ -7,9 +7,10 @@ import torch
 from ..avatar import Avatar
 from ..body.template import BodyTemplate
 from ..capture.capture import Capture
+from ..capture.close_ups import CloseUps
 from ..config import NetworkConfig, Preset
 from ..core.images import to_uint8
-from ..core.progress import Progress, follow
+from ..core.progress import SILENT, Progress, follow
 from ..motion.retargeting.retarget import Placement
 from ..networks.avatar_network import AvatarNetwork
 from ..rendering.surface_texture import SurfacePainter, choose_frames
@@ -18,22 +19,20 @@ PAINTED_FROM = 64  # frames at most: the median hardly changes with more
 PAINTED_SIZE = 1024  # pixels of the close-ups that are painted from
 
 
-def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progress: Progress) -> Avatar:
+def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progress: Progress = SILENT) -> Avatar:
     """An avatar that needs no training: the textured template over the background plate.
 
     Its network is the preset's, untrained; it is made so that it draws just that.
     """
-    framing = capture.framing(template)
+    close_ups = CloseUps(capture, template)
     side = max(PAINTED_SIZE, preset.network.image_size)
     painter = SurfacePainter(template, capture.identity, preset.texture_size)
     chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
     for index, (frame, mask) in frames:
         if index in chosen:
-            motion, to_scene = capture.motion[[index]], capture.footage.matrix(index)
-            square = framing.square(motion.root_translation[0].numpy())
-            shown = (square.cut(picture, side, to_scene) for picture in (frame, mask))
-            painter.add(*shown, motion, square.camera(capture.camera, side))
+            image, matte = (close_ups.cut(index, each, side) for each in (frame, mask))
+            painter.add(image, matte, capture.motion[[index]], close_ups.camera(index, side))
     texture, unseen = painter.texture()
     # Style codes go by the frame's number.
     config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1)
@@ -43,7 +42,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
     return Avatar(
         name=Path(capture.source).stem,
         preset=preset.name,
-        framing=framing,
+        framing=capture.framing(template),
         identity=capture.identity,
         template=template,
         network=network,

@@ -1,48 +1,50 @@
 """Several devices: this process drives the first, and one more process each of the others."""
 
-import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
-from torch import Tensor
+from lightning_fabric.plugins.environments import ClusterEnvironment
+from torch import Tensor, distributed
 from torch.multiprocessing import get_context
+
+_HOST = "127.0.0.1"
+_TIMEOUT = timedelta(minutes=30)  # of a collective operation; as Fabric sets it
 
 
 @contextmanager
-def launched(device: torch.device, devices: int, precision: str, worker: Callable, *arguments) -> Iterator[Fabric]:
-    """A fabric over `devices` devices, for as long as the block lasts.
+def launched(
+    device: torch.device, devices: int, precision: str, worker: Callable, *arguments: object
+) -> Iterator[Fabric]:
+    """Yield a fabric over `devices` devices, which lasts as long as the block.
 
     The other processes call `worker(fabric, *arguments)`, which has to take every step that this one takes.
-    Unlike Fabric's own launcher, which runs the whole command again in every process, it leaves this process
-    as it is: with its progress bar, and whoever called it.
+    Fabric's own launcher runs the whole command again in every process; this one leaves the calling process, its
+    progress bar and its environment variables as they are.
     """
     if devices == 1:
         yield Fabric(accelerator=device.type, devices=1, precision=precision)
         return
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
-    before, threads = dict(os.environ), torch.get_num_threads()
+    store = distributed.TCPStore(_HOST, 0, devices, is_master=True, wait_for_workers=False)
+    group, threads = _Group(device.type, devices, precision, store.port), torch.get_num_threads()
     context = get_context("spawn")
     others = [
-        context.Process(target=_work, args=(place, rank, device, devices, precision, worker, arguments), daemon=True)
-        for rank in range(1, devices)
+        context.Process(target=_work, args=(group, rank, worker, arguments), daemon=True) for rank in range(1, devices)
     ]
     try:
         for process in others:
             process.start()
-        yield _join(place, 0, device, devices, precision)
+        yield group.join(0, store)
         for process in others:
             process.join()
     finally:
         for process in others:
             process.terminate()
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        os.environ.clear()
-        os.environ.update(before)
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
         torch.set_num_threads(threads)
 
 
@@ -51,28 +53,81 @@ def average_gradients(fabric: Fabric, parameters: list[torch.nn.Parameter]) -> N
     if fabric.world_size == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
-    flat: Tensor = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+    flat = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+    assert isinstance(flat, Tensor)
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
-def _join(place: dict[str, str], rank: int, device: torch.device, devices: int, precision: str) -> Fabric:
-    os.environ.update(place | {"LOCAL_RANK": str(rank)})
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, torch.get_num_threads() // devices))
-    environment = LightningEnvironment()
-    fabric = Fabric(
-        accelerator=device.type, devices=devices, strategy="ddp", precision=precision, plugins=[environment]
-    )
-    fabric.launch()
-    return fabric
+@dataclass(frozen=True)
+class _Group:
+    """The processes that train together, on one machine, and where they meet."""
+
+    device: str  # "cpu" or "cuda"
+    size: int
+    precision: str
+    port: int
+
+    def join(self, rank: int, store: distributed.TCPStore) -> Fabric:
+        """Join the group as member `rank`; returns once all members have."""
+        if self.device == "cpu":
+            torch.set_num_threads(max(1, torch.get_num_threads() // self.size))
+        # Fabric would pass on the meeting point by environment variables; it takes a group that is there already.
+        distributed.init_process_group(
+            "nccl" if self.device == "cuda" else "gloo",
+            store=store,
+            rank=rank,
+            world_size=self.size,
+            timeout=_TIMEOUT,
+            device_id=torch.device("cuda", rank) if self.device == "cuda" else None,
+        )
+        environment = _Member(rank, self)
+        fabric = Fabric(
+            accelerator=self.device, devices=self.size, strategy="ddp", precision=self.precision, plugins=[environment]
+        )
+        fabric.launch()
+        return fabric
 
 
-def _work(place, rank, device, devices, precision, worker, arguments) -> None:
-    worker(_join(place, rank, device, devices, precision), *arguments)
+class _Member(ClusterEnvironment):
+    """What Fabric asks about a member of a group."""
+
+    def __init__(self, rank: int, group: _Group):
+        self._rank, self._group = rank, group
+
+    creates_processes_externally = True
+    main_address = _HOST
+
+    @property
+    def main_port(self) -> int:
+        return self._group.port
+
+    @staticmethod
+    def detect() -> bool:
+        return False  # never chosen by Fabric itself
+
+    def world_size(self) -> int:
+        return self._group.size
+
+    def set_world_size(self, size: int) -> None:
+        pass
+
+    def global_rank(self) -> int:
+        return self._rank
+
+    def set_global_rank(self, rank: int) -> None:
+        pass
+
+    def local_rank(self) -> int:
+        return self._rank
+
+    def node_rank(self) -> int:
+        return 0
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def _work(group: _Group, rank: int, worker: Callable, arguments: tuple) -> None:
+    store = distributed.TCPStore(_HOST, group.port, group.size, is_master=False)
+    try:
+        worker(group.join(rank, store), *arguments)
+    finally:
+        distributed.destroy_process_group()

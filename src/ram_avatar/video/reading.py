@@ -1,7 +1,7 @@
 """Frames of any video file, as upright RGB arrays at a constant rate."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -104,7 +104,6 @@ def read_frames(
     start: int = 0,
     stop: int | None = None,
     rotate: int = 0,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Iterate over the frames of a video. Only a few are in memory at any time.
 
@@ -121,7 +120,6 @@ def read_frames(
         start, stop: range of frames, as in a slice with non-negative indices. Frames before `start` are decoded
             (seeking is not exact in every container) but not converted.
         rotate: see `probe`.
-        on_progress: called with (frames yielded, total frames) after each frame.
 
     Returns:
         An iterator of (H, W, 3) uint8 RGB arrays.
@@ -130,10 +128,10 @@ def read_frames(
         UserError: at once as in `probe`; while iterating, where a damaged part does not decode.
     """
     info = probe(path, rotate)
-    return _read_range(info, range(info.frames)[start:stop], on_progress)
+    return _read_range(info, range(info.frames)[start:stop])
 
 
-def _read_range(info: VideoInfo, wanted: range, on_progress: Callable[[int, int], None] | None) -> Iterator[np.ndarray]:
+def _read_range(info: VideoInfo, wanted: range) -> Iterator[np.ndarray]:
     with open_media(info.path) as container:
         stream = _video_stream(info.path, container)
         convert = _Converter(stream, info.rotate)
@@ -142,8 +140,6 @@ def _read_range(info: VideoInfo, wanted: range, on_progress: Callable[[int, int]
             if index < wanted.start:
                 continue
             yield convert(frame)
-            if on_progress:
-                on_progress(index - wanted.start + 1, len(wanted))
 
 
 def open_media(path: Path) -> av.container.InputContainer:

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ram_avatar.cli import main as cli
+from ram_avatar.cli.motion import prior as prior_command
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.progress import Silent
 from ram_avatar.motion.alignment.networks import divergence
@@ -126,16 +126,16 @@ def test_training_reconstructs_poses_and_is_reproducible(features, template):
 
 def test_the_command_writes_a_prior_with_its_card(motions, template, features, tmp_path):
     out = tmp_path / "prior.safetensors"
-    cli.MOTION_COMMANDS["prior"]([motions, out], epochs=1, licence="mine")
+    prior_command([motions, out], epochs=1, licence="mine")
     _, card = load_prior(out, template.name, features.names)
     assert card["files"] == 2 and card["poses"] + card["held_out_poses"] == 320
     assert card["licence"] == "mine" and card["training"]["epochs"] == 1 and card["held_out_error_degrees"] > 0
     with pytest.raises(UserError, match="exists"):
-        cli.MOTION_COMMANDS["prior"]([motions, out])
+        prior_command([motions, out])
     with pytest.raises(UserError, match="at least one motion"):
-        cli.MOTION_COMMANDS["prior"]([motions])
+        prior_command([motions])
     with pytest.raises(UserError, match="at least 256"):
-        cli.MOTION_COMMANDS["prior"]([motions / "c.zip", tmp_path / "few.safetensors"])
+        prior_command([motions / "c.zip", tmp_path / "few.safetensors"])
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
 
 

@@ -1,1 +1,1 @@
-"""A session: a worker, a painter, and the sinks of their pictures."""
+"""A live session: its worker, pipeline, sinks and statistics."""

@@ -1,119 +1,89 @@
-"""From a camera frame to a picture of the avatar, in two halves: what a session calls, once per frame."""
+"""A pipeline: from a camera image to an image of the avatar, in two halves, driving and painting."""
 
 import os
-import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from ...drivers.driver import Driven, Driver, Status, timed
+from ...drivers.settings import Settings
 from ...motion.motion import Frame
 from ...rendering.visible_mark import mark
-from ..manual import ManualControl
-from ..protocol import Status
-from ..settings import Settings
-from .backdrop import Backdrop
-
-
-@dataclass
-class Driven:
-    """What a driver makes of one moment."""
-
-    frame: Frame | None  # on the avatar's own scale and place; None where there is nothing new to do
-    status: Status
-    landmarks: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))  # see `Shown`
-    timings: dict[str, float] = field(default_factory=dict)  # milliseconds, by `protocol.STAGES`
-    picture: np.ndarray | None = None  # [H, W, 3] uint8: what drives, where it is not the camera's picture
-
-
-class Driver(Protocol):
-    """Says how the avatar shall stand, moment by moment: a tracker, a motion file, nobody.
-
-    Attributes:
-        takes_long: about as long as painting does, so that it is worth following one frame while another is painted.
-    """
-
-    takes_long: bool
-
-    def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
-        """The frame for a camera picture [H, W, 3] uint8, taken at `seconds` of a clock that only goes forward.
-
-        `rgb` is None where no camera runs. A picture in which nobody is seen gives no frame and says LOST.
-        """
-        ...
-
-    def adjust(self, settings: Settings) -> None:
-        """What the controls say of mirroring, smoothing and alignment, from the next frame on."""
-        ...
-
-    def calibrate(self) -> None:
-        """Learn the person's build from the next frames, in which they stand still."""
-        ...
-
-    def reset(self) -> None:
-        """Forget the person: somebody else, or another video, comes."""
-        ...
-
-    def close(self) -> None: ...
+from .background import Background
+from .manual_control import ManualControl
 
 
 class Renderer(Protocol):
-    """Paints the avatar; one at a time, in order, since the network looks back at the frame before."""
+    """Renders the avatar, one frame at a time and in order, since the network also sees the previous frame."""
 
     def render(self, frame: Frame) -> np.ndarray:
-        """[H, W, 4] uint8: straight colours and opacity. Or [H, W, 3], of an avatar that has no opacity."""
+        """Return [H, W, 4] uint8 with straight alpha, or [H, W, 3] for an avatar without opacity."""
         ...
 
     def reset(self) -> None:
-        """Another clip begins: the next frame has none before it."""
+        """Start a new clip: the next frame has no previous one."""
         ...
 
 
 @dataclass
-class Shown:
-    """What came of one frame."""
+class RenderedFrame:
+    """The result for one camera frame."""
 
-    rgba: np.ndarray  # [H, W, 4] uint8, straight
-    rgb: np.ndarray  # [H, W, 3] uint8, over the background that is set
+    rgba: np.ndarray  # [H, W, 4] uint8, straight alpha
+    rgb: np.ndarray  # [H, W, 3] uint8, over the chosen background
     status: Status
-    landmarks: np.ndarray  # [N, 2] share of the camera picture's width and height, NaN where not seen; `overlay`
+    landmarks: np.ndarray  # [N, 2] relative to the camera image's width and height; NaN if not seen; see `overlay`
     timings: dict[str, float]  # milliseconds, by `protocol.STAGES`
-    driving: np.ndarray | None = None  # [H, W, 3] uint8: the picture that drives, where the page does not have it
+    driving: np.ndarray | None = None  # [H, W, 3] uint8: the driving image, if the page does not have it
 
 
 class Pipeline(Protocol):
-    """All that lies between the two pictures.
+    """Everything between the camera image and the avatar's image.
 
-    `drive` and `paint` may run side by side, each for another frame; nothing else runs beside either of them.
+    `drive` and `paint` may run in parallel, each for another frame. No other methods run in parallel.
     """
 
     settings: Settings
+    background: Background
 
     @property
     def side_by_side(self) -> bool:
         """Whether to drive the next frame while one is painted: more frames, each of them a little later."""
         ...
 
-    def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven: ...
+    def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
+        """Return the avatar's pose for a camera image, see `Driver.drive`."""
+        ...
 
-    def paint(self, driven: Driven) -> Shown: ...
+    def paint(self, driven: Driven) -> RenderedFrame:
+        """Render the avatar."""
+        ...
 
-    def calibrate(self) -> None: ...
+    def use(self, driver: Driver) -> None:
+        """Replace the driver, from the next frame on."""
+        ...
 
-    def reset(self) -> None: ...
+    def calibrate(self) -> None:
+        """Have the driver learn the person's build."""
+        ...
 
-    def close(self) -> None: ...
+    def reset(self) -> None:
+        """Return to the initial pose and forget the person."""
+        ...
+
+    def close(self) -> None:
+        """Release the driver."""
+        ...
 
 
 class AvatarPipeline:
-    """A driver, the sliders, a renderer and a background.
+    """A driver, sliders, a renderer and a background.
 
     Args:
-        driver: may be exchanged by `use` while the session runs.
         start: the frame to show until the driver gives one.
-        marked: draw a small mark on every picture, see `rendering.marking`.
+        marked: draw a small mark on every image, see `rendering.visible_mark`.
     """
 
     def __init__(
@@ -122,19 +92,20 @@ class AvatarPipeline:
         driver: Driver,
         *,
         start: Frame,
-        backdrop: Backdrop,
+        background: Background,
         manual: ManualControl,
         marked: bool = False,
     ):
-        self.backdrop = backdrop
+        self.background = background
         self._renderer, self._driver = renderer, driver
         self._manual, self._marked = manual, marked
-        self._start = self._last = start
+        self._start = self._latest = start
         self._settings = Settings()
         self._threads = torch.get_num_threads()
 
     @property
     def settings(self) -> Settings:
+        """The state of the page's controls."""
         return self._settings
 
     @settings.setter
@@ -143,57 +114,52 @@ class AvatarPipeline:
         self._driver.adjust(settings)
 
     def use(self, driver: Driver) -> None:
-        """Another driver from the next frame on; the one so far is closed."""
+        """Replace the driver, from the next frame on; the previous one is closed."""
         self._driver.close()
         self._driver = driver
         self._driver.adjust(self._settings)
 
     @property
     def side_by_side(self) -> bool:
+        """Whether to drive the next frame while one is painted."""
         return self._driver.takes_long and (os.cpu_count() or 1) > 1
 
     def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
-        """How the avatar shall stand at one moment, see `Driver.drive`."""
+        """Return the avatar's pose for a camera image, see `Driver.drive`."""
         return self._driver.drive(rgb, seconds)
 
-    def paint(self, driven: Driven) -> Shown:
-        """The avatar at one moment. While the person is lost it keeps its last pose."""
+    def paint(self, driven: Driven) -> RenderedFrame:
+        """Render the avatar. While the person is lost it keeps its latest pose."""
         timings, settings = dict(driven.timings), self._settings
         if driven.frame is not None:
-            self._last = driven.frame
-        frame = self._manual(self._last, settings)
-        # In a thread of its own this is that thread's alone: what drives keeps a core to itself.
+            self._latest = driven.frame
+        frame = self._manual(self._latest, settings)
+        # The count is per thread, and painting has its own: leave one core to the driver.
         torch.set_num_threads(max(1, self._threads - self.side_by_side))
         with timed(timings, "render"):
             rgba = _with_opacity(self._renderer.render(frame))
             if self._marked:
                 rgba = mark(rgba)
-            over = self.backdrop.behind(rgba, settings.background)
-        return Shown(rgba, over, driven.status, driven.landmarks, timings, driven.picture)
+            rgb = self.background.composite(rgba, settings.background)
+        return RenderedFrame(rgba, rgb, driven.status, driven.landmarks, timings, driven.picture)
 
     def calibrate(self) -> None:
+        """Have the driver learn the person's build."""
         self._driver.calibrate()
 
     def reset(self) -> None:
-        """Back to the first pose, for the next session."""
-        self._last = self._start
+        """Return to the initial pose and forget the person, for the next user."""
+        self._latest = self._start
         self._renderer.reset()
         self._driver.reset()
 
     def close(self) -> None:
+        """Close the driver."""
         self._driver.close()
 
 
-def _with_opacity(picture: np.ndarray) -> np.ndarray:
-    """[H, W, 4], opaque where the picture does not say."""
-    if picture.shape[2] == 4:
-        return picture
-    return np.concatenate([picture, np.full_like(picture[..., :1], 255)], 2)
-
-
-@contextmanager
-def timed(timings: dict[str, float], stage: str):
-    """Add the milliseconds that its block takes to those of a stage."""
-    started = time.perf_counter()
-    yield
-    timings[stage] = timings.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)
+def _with_opacity(image: np.ndarray) -> np.ndarray:
+    """Return [H, W, 4]; an image without opacity is opaque."""
+    if image.shape[2] == 4:
+        return image
+    return np.concatenate([image, np.full_like(image[..., :1], 255)], 2)

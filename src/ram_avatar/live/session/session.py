@@ -1,173 +1,123 @@
-"""A session: the newest camera frame, a worker and a painter, and those who get their pictures."""
+"""A session: feeds the newest camera frame through a pipeline and hands the images to sinks."""
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
 from ...core.errors import UserError
-from ..protocol import CameraFrame, Coding
-from .codecs import FrameDecoder, NeedsKey
-from .pipeline import Driven, Pipeline, Shown
-from .statistics import Figures
-from .worker_thread import Beside
+from ...drivers.driver import Driven
+from ..protocol import CameraFrame
+from .codecs import FrameDecoder, KeyFrameRequired
+from .frame_slot import FrameSlot, TakenFrame
+from .pipeline import Pipeline
+from .sinks import Sink
+from .statistics import Statistics
+from .worker_thread import WorkerThread
 
 log = logging.getLogger(__name__)
 
-_MOST_SKIPPED = 16  # H.264 pictures that are passed over but have to be unpacked
-_MOST_COMMANDS = 64
-_MOST_FAULTS = 10  # in a row; then the session is given up
+_MAX_COMMANDS = 64
+_MAX_FAULTS = 10  # in a row, before the session ends
 
-
-class Outlet(Protocol):
-    """Somebody who gets the pictures, in order. Called by the session's threads; must not block them.
-
-    `drop` may be called while `show` runs.
-    """
-
-    def show(self, frame: CameraFrame, shown: Shown) -> None:
-        """A picture for a frame. Time that is spent on it goes into `shown.timings`."""
-        ...
-
-    def drop(self, frame: CameraFrame) -> None:
-        """No picture will come for this frame."""
-        ...
-
-
-class Slot:
-    """Holds the newest frame until the worker takes it; an older one gives way.
-
-    H.264 pictures build on the ones before, so that those which give way are kept to be unpacked, up to a number;
-    beyond it all wait for the next key picture.
-    """
-
-    def __init__(self):
-        self._frame: CameraFrame | None = None
-        self._arrived = 0.0
-        self._skipped: list[CameraFrame] = []
-        self._broken = False
-
-    def put(self, frame: CameraFrame) -> list[CameraFrame]:
-        """Returns the frames that are dropped for it, or it itself."""
-        if frame.coding == Coding.H264_DELTA and self._broken:
-            return [frame]
-        dropped = [] if self._frame is None else [self._frame]
-        if self._frame is not None and self._frame.coding >= Coding.H264_KEY:
-            self._skipped.append(self._frame)
-        if frame.coding != Coding.H264_DELTA:
-            self._skipped, self._broken = [], False
-        self._frame, self._arrived = frame, time.perf_counter()
-        if len(self._skipped) > _MOST_SKIPPED:
-            self._frame, self._skipped, self._broken = None, [], True
-            dropped.append(frame)
-        return dropped
-
-    def take(self) -> tuple[CameraFrame, float, list[CameraFrame]] | None:
-        """The newest frame, when it arrived, and the ones to be unpacked before it."""
-        if self._frame is None:
-            return None
-        taken = self._frame, self._arrived, self._skipped
-        self._frame, self._skipped = None, []
-        return taken
-
-    @property
-    def broken(self) -> bool:
-        """A key picture is needed before anything can be shown."""
-        return self._broken
+Command = Callable[[Pipeline], None]
 
 
 class Session:
-    """Runs a pipeline in threads of its own. All methods return at once; any thread may call them.
+    """Runs a pipeline in its own threads. All methods but `close` return at once and may be called from any thread.
 
-    The worker takes the newest frame and drives the avatar by it; the painter paints what came of it and hands it out,
-    while the worker is at the next frame already, where that is worth it. Nothing waits between the two but what
-    the worker holds, so that at most two frames are under way and one waits.
+    The worker takes the newest frame and drives the avatar by it. The painter renders the result and hands it to the
+    sinks, while the worker is at the next frame already, if that pays. Nothing queues between the two, so at most two
+    frames are in progress and one waits.
 
     Args:
         open_pipeline: called by the worker, since it may take a while.
-        tell: called by the worker with events for whoever shows them: `type` is "ready", "trouble" (`text`),
-            "keyframe" or "failed" (`text`; the session is over).
+        send_event: called by the worker with events for the page: `type` is "ready", "trouble" (with `text`),
+            "keyframe", or "failed" (with `text`; the session is over).
     """
 
-    def __init__(self, open_pipeline: Callable[[], Pipeline], tell: Callable[[dict], None]):
-        self.figures = Figures()
-        self._open, self._tell = open_pipeline, tell
-        self._slot, self._decoder = Slot(), FrameDecoder()
-        self._commands: deque[Callable[[Pipeline], None]] = deque()
-        self._outlets: tuple[Outlet, ...] = ()
+    def __init__(self, open_pipeline: Callable[[], Pipeline], send_event: Callable[[dict], None]):
+        self.statistics = Statistics()
+        self._open, self._send_event = open_pipeline, send_event
+        self._slot, self._decoder = FrameSlot(), FrameDecoder()
+        self._commands: deque[Command] = deque()
+        self._sinks: tuple[Sink, ...] = ()
         self._changed = threading.Condition()
         self._stopping = self._ended = False
-        self._faults = 0  # frames in a row that failed
-        self._fatal: Exception | None = None  # what the last of too many failed with
+        self._faults = 0  # failed frames in a row
+        self._fatal: Exception | None = None  # the error of the last of too many
         self._clock = 0.0  # seconds, of the latest frame
         self._worker = threading.Thread(target=self._run, name="live-worker", daemon=True)
 
     def start(self) -> None:
+        """Start the worker."""
         self._worker.start()
 
     def offer(self, frame: CameraFrame) -> None:
-        """A new frame. Whatever waits is dropped for it, and said to be."""
+        """Offer a new frame. It replaces one that waits, which is reported as dropped."""
         with self._changed:
             dropped, broken = self._slot.put(frame), self._slot.broken
             self._changed.notify()
         for each in dropped:
             self._drop(each)
         if broken:
-            self._tell({"type": "keyframe"})
+            self._send_event({"type": "keyframe"})
 
-    def call(self, command: Callable[[Pipeline], None]) -> None:
-        """Let the worker do something with the pipeline, before its next frame. After its end that is nothing.
+    def call(self, command: Command) -> None:
+        """Have the worker call a function with the pipeline before its next frame. Does nothing after the end.
 
         Raises:
-            UserError: too much is waiting already.
+            UserError: too many calls are waiting.
         """
         with self._changed:
             if self._ended:
                 return
-            if len(self._commands) >= _MOST_COMMANDS:
+            if len(self._commands) >= _MAX_COMMANDS:
                 raise UserError("the server is busy; wait a moment")
             self._commands.append(command)
             self._changed.notify()
 
-    def add(self, outlet: Outlet) -> None:
+    def add(self, sink: Sink) -> None:
+        """Add a sink, from the next image on."""
         with self._changed:
-            self._outlets = (*self._outlets, outlet)
+            self._sinks = (*self._sinks, sink)
 
-    def remove(self, outlet: Outlet) -> None:
+    def remove(self, sink: Sink) -> None:
+        """Remove a sink."""
         with self._changed:
-            self._outlets = tuple(each for each in self._outlets if each is not outlet)
+            self._sinks = tuple(each for each in self._sinks if each is not sink)
 
-    def rest(self) -> None:
-        """The page is gone: forget its frames and its person; the avatar stays loaded."""
+    def reset(self) -> None:
+        """Forget the waiting frame and the person. The avatar stays loaded."""
         with self._changed:
-            self._slot = Slot()
-        self.call(self._forget)
+            self._slot = FrameSlot()
+        self.call(self._reset)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Stop the worker after the frame it is at; False where that takes longer than `timeout` seconds."""
+        """Stop the worker after its current frame; return False if that takes longer than `timeout` seconds."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
         self._worker.join(timeout)
         return not self._worker.is_alive()
 
-    # The worker's -------------------------------------------------------------------------------------------
+    # In the worker ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         pipeline = None
         try:
             pipeline = self._open()
-            self._tell({"type": "ready"})
+            self._send_event({"type": "ready"})
             self._work(pipeline)
         except UserError as error:
-            self._tell({"type": "failed", "text": str(error)})
+            self._send_event({"type": "failed", "text": str(error)})
         except Exception as error:
-            log.exception("the session ended")
-            self._tell({"type": "failed", "text": f"unexpected {type(error).__name__}: {error}"})
+            log.exception("the session failed")
+            self._send_event({"type": "failed", "text": f"unexpected {type(error).__name__}: {error}"})
         finally:
             with self._changed:
                 self._ended = True
@@ -175,43 +125,24 @@ class Session:
                 pipeline.close()
 
     def _work(self, pipeline: Pipeline) -> None:
-        painter = Beside("live-painter")
+        painter = WorkerThread("live-painter")
         try:
-            # BLAS is used for matrices too small to share; its threads, waiting for more, would take a core.
+            # The matrices are too small for BLAS threads to pay; while they spin for work they would occupy a core.
             with threadpool_limits(1, user_api="blas"):
                 while (work := self._next()) is not None:
-                    if callable(work):
-                        painter.finish()
-                        self._try(None, lambda command=work: command(pipeline))
+                    if isinstance(work, TakenFrame):
+                        self._process(pipeline, painter, work)
                     else:
-                        self._try(work[0], lambda taken=work: self._step(pipeline, painter, *taken))
+                        painter.wait()
+                        with self._reporting_faults():
+                            work(pipeline)
                     if self._fatal is not None:
                         raise self._fatal
         finally:
             painter.close()
 
-    def _try(self, frame: CameraFrame | None, work: Callable[[], None]) -> None:
-        """Do something; if it fails, that is told, and the frame that it was for is dropped."""
-        try:
-            work()
-        except NeedsKey:
-            self._drop(frame)
-            self._tell({"type": "keyframe"})
-        except Exception as error:
-            if frame is not None:
-                self._drop(frame)
-            self._faults += 1
-            if self._faults >= _MOST_FAULTS:
-                self._fatal = error
-                return
-            known = isinstance(error, UserError)
-            if not known:
-                log.exception("a frame failed")
-            text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-            self._tell({"type": "trouble", "text": text})
-
-    def _next(self):
-        """A command, or a frame as `Slot.take` gives it; None when all is over."""
+    def _next(self) -> Command | TakenFrame | None:
+        """Wait for a command or a frame; return None when the session is to end."""
         with self._changed:
             while not self._stopping:
                 if self._commands:
@@ -221,46 +152,67 @@ class Session:
                 self._changed.wait()
         return None
 
-    def _step(
-        self,
-        pipeline: Pipeline,
-        painter: Beside,
-        frame: CameraFrame,
-        arrived: float,
-        skipped: list[CameraFrame],
-    ) -> None:
-        started = time.perf_counter()
-        for passed in skipped:
-            self._decoder(passed.coding, passed.picture)
-        rgb = self._decoder(frame.coding, frame.picture)
-        decoded = time.perf_counter()
-        # The page's clock tells how far frames are apart; it has to go forward whatever the page says.
-        self._clock = max(self._clock + 1e-3, frame.captured / 1e3)
-        driven = pipeline.drive(rgb, self._clock)
-        driven.timings |= {"wait": 1e3 * (started - arrived), "decode": 1e3 * (decoded - started)}
-        ready = time.perf_counter()
-        paint = lambda: self._paint(pipeline, frame, driven, arrived, ready)
-        painter.start(lambda: self._try(frame, paint))
-        if not pipeline.side_by_side:
-            painter.finish()
+    def _process(self, pipeline: Pipeline, painter: WorkerThread, taken: TakenFrame) -> None:
+        """Drive the avatar by a frame, and have the painter render it."""
+        frame = taken.frame
+        with self._reporting_faults(frame):
+            started = time.perf_counter()
+            for skipped in taken.skipped:
+                self._decoder(skipped.coding, skipped.picture)
+            rgb = self._decoder(frame.coding, frame.picture)
+            decoded = time.perf_counter()
+            # The page's clock gives the time between frames; ours must advance whatever the page sends.
+            self._clock = max(self._clock + 1e-3, frame.captured / 1e3)
+            driven = pipeline.drive(rgb, self._clock)
+            driven.timings |= {"wait": 1e3 * (started - taken.arrived), "decode": 1e3 * (decoded - started)}
+            ready = time.perf_counter()
 
-    def _paint(self, pipeline: Pipeline, frame: CameraFrame, driven: Driven, arrived: float, ready: float) -> None:
-        """The painter's: what came of a frame that arrived, and was driven by, at these times."""
+            def paint() -> None:
+                with self._reporting_faults(frame):
+                    self._paint(pipeline, taken, driven, ready)
+
+            painter.start(paint)
+            if not pipeline.side_by_side:
+                painter.wait()
+
+    def _paint(self, pipeline: Pipeline, taken: TakenFrame, driven: Driven, ready: float) -> None:
+        """Render a frame and hand it to the sinks. Called by the painter; `ready` is when `driven` was."""
         driven.timings["wait"] += 1e3 * (time.perf_counter() - ready)
-        shown = pipeline.paint(driven)
-        for outlet in self._outlets:
+        rendered = pipeline.paint(driven)
+        for sink in self._sinks:
             try:
-                outlet.show(frame, shown)
-            except Exception:  # one of them is no reason to leave the others without their picture
-                log.exception("a picture was not delivered")
+                sink.show(taken.frame, rendered)
+            except Exception:  # the other sinks still get the image
+                log.exception("a sink failed")
         self._faults = 0
-        self.figures.done(shown.timings, 1e3 * (time.perf_counter() - arrived))
+        self.statistics.add(rendered.timings, 1e3 * (time.perf_counter() - taken.arrived))
+
+    @contextmanager
+    def _reporting_faults(self, frame: CameraFrame | None = None) -> Iterator[None]:
+        """Report an exception to the page and drop the frame it is about; note when there are too many in a row."""
+        try:
+            yield
+        except Exception as error:
+            if frame is not None:
+                self._drop(frame)
+            if isinstance(error, KeyFrameRequired):
+                self._send_event({"type": "keyframe"})
+                return
+            self._faults += 1
+            if self._faults >= _MAX_FAULTS:
+                self._fatal = error
+                return
+            known = isinstance(error, UserError)
+            if not known:
+                log.exception("a frame failed")
+            text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+            self._send_event({"type": "trouble", "text": text})
 
     def _drop(self, frame: CameraFrame) -> None:
-        self.figures.drop()
-        for outlet in self._outlets:
-            outlet.drop(frame)
+        self.statistics.drop()
+        for sink in self._sinks:
+            sink.drop(frame)
 
-    def _forget(self, pipeline: Pipeline) -> None:
+    def _reset(self, pipeline: Pipeline) -> None:
         self._decoder, self._clock = FrameDecoder(), 0.0
         pipeline.reset()

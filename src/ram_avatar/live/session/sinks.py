@@ -1,242 +1,139 @@
-"""Those who get the pictures of a session: the page, views of it, a recording, a virtual camera."""
+"""Sinks: where the images of a session go. Here: the page and its views; see also `recorder`, `virtual_camera`."""
 
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
-import numpy as np
+from ...drivers.driver import Status
+from ...video.scaling import fit_within
+from ..protocol import Answer, CameraFrame, Coding
+from .codecs import ImageEncoder, encode_jpeg, stack_opacity
+from .pipeline import RenderedFrame
 
-from ...core.errors import UserError
-from ...core.files import disk_errors
-from ...video import VideoWriter
-from ..protocol import (
-    Answer,
-    CameraFrame,
-    Coding,
-    Status,
-)
-from .codecs import (
-    PictureEncoder,
-    fit,
-    jpeg,
-    opacity_below,
-)
-from .pipeline import Shown
-
-_MOST_WAITING = 256  # answers that nobody fetches
-DRIVING_SIDE = 320  # pixels of the driving picture that the page shows small
-RECORDED_FPS = 25
-LONGEST_RECORDING = 30 * 60  # seconds; then it is ended
+_MAX_WAITING = 256  # answers that nobody fetches
+_DRIVING_SIDE = 320  # pixels of the driving image, which the page shows small
+_DRIVING_QUALITY = 75
 
 
-class Mailbox:
-    """Answers on their way to one socket. At most one of them has a picture, so that a slow network makes the
-    picture rare and never late.
+class Sink(Protocol):
+    """Gets the images of a session, in order. Called by the session's threads; must not block them.
+
+    `drop` may be called while `show` runs.
+    """
+
+    def show(self, frame: CameraFrame, rendered: RenderedFrame) -> None:
+        """Take the image for a camera frame. Add the time spent to `rendered.timings`."""
+        ...
+
+    def drop(self, frame: CameraFrame) -> None:
+        """Learn that no image will come for this frame."""
+        ...
+
+
+class Outbox:
+    """Answers waiting to be sent over one socket. At most one of them holds an image, so that on a slow network
+    images become fewer but never late.
 
     Args:
-        wake: called after something was put in, from the thread that put it.
+        wake: called after an answer was put in, by the thread that put it.
     """
 
     def __init__(self, wake: Callable[[], None]):
         self._wake = wake
         self._lock = threading.Lock()
         self._waiting: deque[tuple[bytes, bool]] = deque()
-        self._picture = False  # one is waiting, or being sent
+        self._has_picture = False  # waiting, or being sent
 
     @property
     def free(self) -> bool:
-        """Whether a picture would be sent at once."""
-        return not self._picture
+        """Whether an image would be sent at once."""
+        return not self._has_picture
 
     @property
     def overrun(self) -> bool:
-        """Whether the other side sends and does not fetch."""
-        return len(self._waiting) >= _MOST_WAITING
+        """Whether the client sends frames without fetching the answers."""
+        return len(self._waiting) >= _MAX_WAITING
 
     def put(self, answer: Answer) -> None:
+        """Add an answer; discard it if too many are waiting."""
         with self._lock:
-            if len(self._waiting) < _MOST_WAITING:
+            if len(self._waiting) < _MAX_WAITING:
                 has_picture = answer.coding != Coding.NONE
-                self._picture |= has_picture
+                self._has_picture |= has_picture
                 self._waiting.append((answer.pack(), has_picture))
         self._wake()
 
     def take(self) -> tuple[bytes, bool] | None:
-        """The next message, and whether it has a picture: then `sent` is due."""
+        """Return the next message, and whether it holds an image; if so, call `sent` once it is sent."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
     def sent(self) -> None:
-        """The picture is out."""
-        self._picture = False
+        """Report that the image was sent."""
+        self._has_picture = False
 
 
-class PageOutlet:
-    """Answers every frame of the page that it belongs to.
+class PageSink:
+    """Answers every frame of a page, with JPEG images at first."""
 
-    Args:
-        h264: pack the pictures as H.264 instead of JPEG.
-    """
-
-    def __init__(self, mailbox: Mailbox, *, h264: bool = False):
-        self.mailbox = mailbox
-        self._encoder = PictureEncoder(h264)
+    def __init__(self, outbox: Outbox):
+        self.outbox = outbox
+        self._encoder = ImageEncoder()
         self._status = Status.WAITING
-        self.transparent = False  # as the page's background is
+        self.transparent = False  # send opacity, for a transparent background
 
-    def show(self, frame: CameraFrame, shown: Shown) -> None:
+    def show(self, frame: CameraFrame, rendered: RenderedFrame) -> None:
+        """Answer with the image, or without if the previous one is not sent yet."""
         started = time.perf_counter()
-        self._status = shown.status
-        answer = Answer(frame.number, frame.captured, shown.status, landmarks=shown.landmarks, timings=shown.timings)
-        if self.mailbox.free:
+        self._status = rendered.status
+        answer = Answer(
+            frame.number, frame.captured, rendered.status, landmarks=rendered.landmarks, timings=rendered.timings
+        )
+        if self.outbox.free:
             answer.opacity_below = self.transparent
-            if shown.driving is not None:
-                answer.driving = jpeg(fit(shown.driving, DRIVING_SIDE), 75)
-            answer.coding, answer.picture = self._encoder(opacity_below(shown.rgba) if self.transparent else shown.rgb)
+            if rendered.driving is not None:
+                answer.driving = encode_jpeg(fit_within(rendered.driving, _DRIVING_SIDE), _DRIVING_QUALITY)
+            image = stack_opacity(rendered.rgba) if self.transparent else rendered.rgb
+            answer.coding, answer.picture = self._encoder(image)
         else:
             answer.dropped = True
-        shown.timings["encode"] = 1e3 * (time.perf_counter() - started)
-        self.mailbox.put(answer)
+        rendered.timings["encode"] = 1e3 * (time.perf_counter() - started)
+        self.outbox.put(answer)
 
     def drop(self, frame: CameraFrame) -> None:
-        self.mailbox.put(Answer(frame.number, frame.captured, self._status, dropped=True))
+        """Answer that the frame was dropped."""
+        self.outbox.put(Answer(frame.number, frame.captured, self._status, dropped=True))
 
-    def start_over(self) -> None:
-        """The page needs a picture that stands alone."""
-        self._encoder.start_over()
+    def restart(self) -> None:
+        """Send a key frame next."""
+        self._encoder.restart()
 
-    def pack_as(self, h264: bool) -> None:
-        self._encoder = PictureEncoder(h264)
+    def use_h264(self, h264: bool) -> None:
+        """Choose between H.264 and JPEG."""
+        self._encoder = ImageEncoder(h264)
 
 
-class ViewOutlet:
-    """Pictures alone, for a view that sends no frames; with opacity where it asks for it."""
+class ViewSink:
+    """Sends images to a view, which sends no frames.
 
-    def __init__(self, mailbox: Mailbox, *, transparent: bool):
-        self.mailbox = mailbox
+    Args:
+        transparent: send opacity instead of the background.
+    """
+
+    def __init__(self, outbox: Outbox, *, transparent: bool):
+        self.outbox = outbox
         self._transparent = transparent
 
-    def show(self, frame: CameraFrame, shown: Shown) -> None:
-        if not self.mailbox.free:
+    def show(self, frame: CameraFrame, rendered: RenderedFrame) -> None:
+        """Send the image, unless the previous one is not sent yet."""
+        if not self.outbox.free:
             return
-        packed = jpeg(opacity_below(shown.rgba) if self._transparent else shown.rgb)
-        answer = Answer(frame.number, frame.captured, shown.status, Coding.JPEG, packed)
+        encoded = encode_jpeg(stack_opacity(rendered.rgba) if self._transparent else rendered.rgb)
+        answer = Answer(frame.number, frame.captured, rendered.status, Coding.JPEG, encoded)
         answer.opacity_below = self._transparent
-        self.mailbox.put(answer)
+        self.outbox.put(answer)
 
     def drop(self, frame: CameraFrame) -> None:
-        pass
-
-
-class Recorder:
-    """Writes what is shown into an .mp4 at a constant rate, in a thread of its own, so that it never slows the loop.
-
-    Args:
-        path: the file to be, there once `finish` is done.
-        size: width and height of the pictures.
-        metadata: says that the film is generated, and by which avatar.
-    """
-
-    def __init__(self, path: Path, size: tuple[int, int], metadata: dict[str, str]):
-        self.path = path
-        self.error: str | None = None
-        self._size, self._metadata = size, metadata
-        self._frames: queue.Queue[tuple[float, np.ndarray] | None] = queue.Queue(maxsize=8)
-        self._keep = True
-        self._thread = threading.Thread(target=self._write, name="live-recorder", daemon=True)
-        self._thread.start()
-
-    def show(self, frame: CameraFrame, shown: Shown) -> None:
-        # Where the disk is slow, the frame before is shown a little longer.
-        if not self._frames.full() and self._thread.is_alive():
-            self._frames.put_nowait((time.monotonic(), shown.rgb))
-
-    def drop(self, frame: CameraFrame) -> None:
-        pass
-
-    def finish(self, keep: bool = True) -> None:
-        """Close the file; waits for it. Without `keep` there will be none.
-
-        Raises:
-            UserError: nothing was shown meanwhile, or the file cannot be written.
-        """
-        self._keep = keep
-        while self._thread.is_alive():
-            try:
-                self._frames.put(None, timeout=0.1)
-                break
-            except queue.Full:
-                continue
-        self._thread.join()
-        if keep and self.error:
-            raise UserError(self.error)
-
-    def _write(self) -> None:
-        try:
-            with disk_errors(self.path):
-                self._write_video()
-        except _Discarded:
-            pass
-        except UserError as error:
-            self.error = str(error)
-        except Exception as error:
-            self.error = f"the recording failed: {type(error).__name__}: {error}"
-
-    def _write_video(self) -> None:
-        first = self._frames.get()
-        if first is None:
-            raise UserError("nothing was recorded: no picture came")
-        started, latest = first
-        with VideoWriter(self.path, *self._size, RECORDED_FPS, metadata=self._metadata) as video:
-            written = 0
-            while True:
-                following = self._frames.get()
-                until = time.monotonic() if following is None else following[0]
-                due = round((until - started) * RECORDED_FPS)
-                for _ in range(max(due, 1 if following is None else 0) - written):
-                    video.write(latest)
-                    written += 1
-                if following is None:
-                    break
-                latest = following[1]
-            if not self._keep:
-                raise _Discarded
-
-
-class _Discarded(Exception):
-    """The recording is not wanted."""
-
-
-class VirtualCamera:
-    """A camera that other programs can choose: needs `pyvirtualcam` and a driver (see docs/live.md).
-
-    Args:
-        size: width and height of the pictures.
-
-    Raises:
-        UserError: either is missing.
-    """
-
-    def __init__(self, size: tuple[int, int]):
-        try:
-            import pyvirtualcam
-        except ImportError:
-            raise UserError("--virtual-camera needs one more package: pip install 'ram-avatar[camera]'") from None
-        try:
-            self._camera = pyvirtualcam.Camera(width=size[0], height=size[1], fps=30, print_fps=False)
-        except RuntimeError as error:
-            cause = str(error).strip().splitlines()[0]
-            raise UserError(f"no virtual camera on this machine ({cause}); docs/live.md says how to get one") from None
-        self.name = self._camera.device
-
-    def show(self, frame: CameraFrame, shown: Shown) -> None:
-        self._camera.send(shown.rgb)
-
-    def drop(self, frame: CameraFrame) -> None:
-        pass
-
-    def close(self) -> None:
-        self._camera.close()
+        """Do nothing."""

@@ -1,52 +1,52 @@
-"""One thing done beside another: a thread with no queue."""
+"""A thread that runs one job at a time."""
 
 import threading
 from collections.abc import Callable
 
 
-class Beside:
-    """Does one piece of work at a time in a thread of its own. What it is given must not raise.
+class WorkerThread:
+    """Runs one job at a time in its own thread, without a queue. Jobs must not raise.
 
-    A daemon: work inside a library that never comes back does not keep the program from ending.
+    It is a daemon thread: a job that hangs inside a library does not keep the program from exiting.
     """
 
     def __init__(self, name: str):
-        self._work: Callable[[], None] | None = None
+        self._job: Callable[[], None] | None = None
         self._changed = threading.Condition()
-        self._ended = False
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def start(self, work: Callable[[], None]) -> None:
-        """Begin with it; waits until what was begun before is done."""
+    def start(self, job: Callable[[], None]) -> None:
+        """Start a job, after the previous one is done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._work is None)
-            self._work = work
+            self._changed.wait_for(lambda: self._job is None)
+            self._job = job
             self._changed.notify_all()
 
-    def finish(self) -> None:
-        """Wait until nothing is left to do."""
+    def wait(self) -> None:
+        """Wait until the job is done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._work is None)
+            self._changed.wait_for(lambda: self._job is None)
 
     def close(self) -> None:
-        """Finish, and end the thread: a library's part of it may not outlive the interpreter."""
+        """Finish the job and end the thread: a library's thread state must not outlive the interpreter."""
         with self._changed:
-            self._changed.wait_for(lambda: self._work is None)
-            self._ended = True
+            self._changed.wait_for(lambda: self._job is None)
+            self._closing = True
             self._changed.notify_all()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._work is not None or self._ended)
-                if self._work is None:
+                self._changed.wait_for(lambda: self._job is not None or self._closing)
+                if self._job is None:
                     return
-                work = self._work
+                job = self._job
             try:
-                work()
+                job()
             finally:
                 with self._changed:
-                    self._work = None
+                    self._job = None
                     self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""TLS for addresses other than loopback, where browsers give a page the camera only over HTTPS."""
+"""TLS certificates. Beyond loopback, browsers give a page the camera only over HTTPS."""
 
 import datetime
 import ipaddress
@@ -7,25 +7,28 @@ import socket
 import ssl
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
 from ...core.cache import cache_folder
 from ...core.errors import UserError
-from .access import reachable_address
+from .addresses import reachable_address
 
-_DAYS = 397  # browsers take no longer ones
+_DAYS = 397  # browsers reject certificates valid for longer
 _OWN = "live-certificate.pem"
 
 
 def own_certificate(host: str, folder: Path | None = None) -> Path:
-    """A certificate that this machine made and signed itself; browsers warn of it once, and name its fingerprint.
+    """Return a self-signed certificate. Browsers warn about it once, and show its fingerprint.
 
-    It is kept in the cache folder, so that the warning need not be answered at every start, and made anew when it
-    runs out or the address is another.
+    It is kept in the cache folder, so that the warning appears only once, and replaced when it expires or the address
+    changes.
 
     Returns:
-        A PEM file with the key and the certificate, which only the user can read.
+        A PEM file with the key and the certificate, readable by the user only.
     """
-    from cryptography import x509
-
     path = (folder or cache_folder()) / _OWN
     names = _names(host)
     if path.is_file():
@@ -42,26 +45,19 @@ def own_certificate(host: str, folder: Path | None = None) -> Path:
     return path
 
 
-def _names(host: str) -> list:
-    from cryptography import x509
-
+def _names(host: str) -> list[x509.GeneralName]:
     names = {"localhost", socket.gethostname(), host, reachable_address(host)} - {"", "0.0.0.0", "::"}
-    return [_name(x509, name) for name in sorted(names)] + [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    return [_name(name) for name in sorted(names)] + [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
 
 
-def _name(x509, name: str):
+def _name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
 
 
-def _make(names: list) -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
+def _make(names: list[x509.GeneralName]) -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "RAM-Avatar on this machine")])
     now = datetime.datetime.now(datetime.UTC)
@@ -84,20 +80,21 @@ def _make(names: list) -> bytes:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of the certificate, as browsers show it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
+    """Return the SHA-256 fingerprint of a certificate, as browsers show it."""
     return x509.load_pem_x509_certificate(path.read_bytes()).fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def check_certificate(path: Path) -> None:
-    """Raises UserError where a PEM file of the user's is missing or does not hold a key and its certificate."""
+    """Check a PEM file of the user's.
+
+    Raises:
+        UserError: it is missing, or does not hold a private key and its certificate.
+    """
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password=lambda: "")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (ssl.SSLError, OSError, ValueError) as error:
         raise UserError(
-            f"{path}: wants a private key (no password) and its certificate, both as PEM ({error})"
+            f"{path}: needs a private key (without password) and its certificate, both as PEM ({error})"
         ) from None

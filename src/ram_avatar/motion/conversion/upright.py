@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...core.progress import Progress, Silent
+from ...core.progress import Progress
 from ..axes import AXES
 from ..joint_map import JointMap
 from ..skeleton import SkeletalClip
@@ -93,7 +93,7 @@ def stand_up(clip: SkeletalClip, mapping: JointMap, up: str) -> SkeletalClip:
     return replace(clip, offsets=offsets, rotations=rotations, root=root, translations=translations)
 
 
-def note_up(path: str | Path, up: Up, usual: str, progress: Progress | None) -> None:
+def note_up(path: str | Path, up: Up, usual: str, progress: Progress) -> None:
     """Note which axis was assumed to be up, if it is not the usual one or the person is lying."""
     if up.axis == up.body == usual:
         return
@@ -101,7 +101,7 @@ def note_up(path: str | Path, up: Up, usual: str, progress: Progress | None) -> 
         said = f"assumed {up.axis} is up; pass --up={usual} if that is wrong"
     else:
         said = f"assumed {up.axis} is up, so the person is not upright; pass --up={up.body} if they should be"
-    (progress or Silent()).note(f"{path}: {said}")
+    progress.note(f"{path}: {said}")
 
 
 class _Body:

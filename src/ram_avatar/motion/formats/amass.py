@@ -17,7 +17,7 @@ from ...body.template import BodyTemplate
 from ...core.archives import Arrays, open_archive
 from ...core.errors import UserError
 from ...core.files import disk_errors
-from ...core.progress import Progress
+from ...core.progress import SILENT, Progress
 from ..axes import AXES
 from ..conversion.upright import find_up, note_up, stand_up
 from ..joint_map import JointMap
@@ -101,7 +101,7 @@ def read(
 
 
 def read_amass(
-    path: str | Path, fps: float | None = None, up: str | None = None, progress: Progress | None = None
+    path: str | Path, fps: float | None = None, up: str | None = None, progress: Progress = SILENT
 ) -> SkeletalClip:
     """Read a motion of SMPL, SMPL+H or SMPL-X.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...body.template import BodyTemplate
 from ...core.errors import UserError
 from ...core.files import atomic_file, disk_errors
-from ...core.progress import Progress, Silent
+from ...core.progress import SILENT, Progress
 from ..motion import Motion, confidence_of
 from .options import ReadOptions
 from .rates import resampled
@@ -86,7 +86,7 @@ def write(path: Path, motion: Motion, template: BodyTemplate, identity: Tensor |
 
 
 def read_live_link(
-    path: str | Path, action_names: list[str], progress: Progress | None = None, fps: float | None = None
+    path: str | Path, action_names: list[str], progress: Progress = SILENT, fps: float | None = None
 ) -> tuple[Tensor, float]:
     """Read the facial actions of a recording.
 
@@ -107,7 +107,7 @@ def read_live_link(
         UserError: no such file, too large, not such a recording, fewer than two frames, no rate, or a broken row,
             named by its line.
     """
-    path, progress = Path(path), progress or Silent()
+    path = Path(path)
     try:
         with disk_errors(path):
             recording = _parse(path, action_names)

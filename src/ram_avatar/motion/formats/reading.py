@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...body.template import BodyTemplate
 from ...core.errors import UserError
-from ...core.progress import Progress, Silent
+from ...core.progress import SILENT, Progress
 from ..motion import Motion
 from .options import ReadOptions
 from .registry import find_format
@@ -17,7 +17,7 @@ def read_motion(
     template: BodyTemplate,
     identity: Tensor | None = None,
     options: ReadOptions | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Motion:
     """Read a motion file of any format in `registry.FORMATS`.
 
@@ -33,7 +33,7 @@ def read_motion(
         UserError: no such file, unknown suffix, damaged file, another template's motion, no frame rate; or
             `options.up` for a format with fixed axes.
     """
-    path, options, progress = Path(path), options or ReadOptions(), progress or Silent()
+    path, options = Path(path), options or ReadOptions()
     found = find_format(path)
     # A table of joint names may be passed for a whole batch of files; the up axis belongs to one of them.
     if options.up and "up" not in found.options:

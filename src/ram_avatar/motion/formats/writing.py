@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...body.template import BodyTemplate
-from ...core.progress import Progress, Silent
+from ...core.progress import SILENT, Progress
 from ..motion import Motion
 from .registry import find_written_format
 
@@ -24,7 +24,7 @@ def write_motion(
     motion: Motion,
     template: BodyTemplate,
     identity: Tensor | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Write a motion in the format of the path's suffix (`registry.FORMATS`), replacing a file that exists.
 
@@ -36,4 +36,4 @@ def write_motion(
         UserError: unknown suffix, nothing to write in this format, or a disk error.
     """
     path = Path(path)
-    find_written_format(path).load().write(path, motion, template, identity, progress or Silent())
+    find_written_format(path).load().write(path, motion, template, identity, progress)

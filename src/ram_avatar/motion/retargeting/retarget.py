@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...body.kinematics import Kinematics
 from ...body.template import Body, BodyTemplate
-from ...core.progress import Progress, Silent, follow
+from ...core.progress import SILENT, Progress, follow
 from ..motion import PARTS, Frame, Motion
 from .contact import Contacts
 from .fallback import Fallback
@@ -172,11 +172,11 @@ def retarget(
     *,
     keep_place: bool = False,
     align: Align | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Motion:
     """Retarget a whole clip. Arguments: see `Retargeter`."""
     retargeter = Retargeter(template, source, target, driver.fps, keep_place=keep_place, align=align)
-    frames = follow(map(retargeter.step, driver.frames()), progress or Silent(), "Retargeting", len(driver))
+    frames = follow(map(retargeter.step, driver.frames()), progress, "Retargeting", len(driver))
     return Motion.of_frames(driver.template, driver.fps, frames)
 
 

@@ -1,1 +1,1 @@
-"""What the camera did: where it moved, how it was exposed, where its picture ends."""
+"""The camera: its path, exposure and orientation, and the borders of its picture."""

@@ -1,34 +1,34 @@
-"""Smooth what is measured frame by frame only as far as it is noise."""
+"""Smooths curves measured frame by frame by no more than their noise."""
 
 import numpy as np
 from scipy.linalg import solveh_banded
 
-_STANDS_OUT = 3.0  # standard deviations
+_JUMP = 3.0  # standard deviations of the noise
 
 
-def even_out(values: np.ndarray, doubt: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Take the noise out of measured curves and leave what they do.
+def smooth_noise(values: np.ndarray, noise: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Remove the noise from measured curves, and keep their motion.
 
-    A Whittaker smoother: a bend costs as much as bends of that size are rare among these curves. Where they bend
-    by more than the noise, as with a hand that shakes, next to nothing changes; where they rest, much. A jump that
-    stands out of the noise stays one.
+    A Whittaker smoother whose penalty on second differences follows from how large those of the curves themselves are.
+    Where they exceed the noise, as with a shaking hand, next to nothing changes; at rest, much. Jumps well above the
+    noise are kept.
 
     Args:
         values: [K, D] curves over time, of one unit.
-        doubt: [K] standard deviation of the noise, above zero.
+        noise: [K] its standard deviation, above zero.
         frames: [K] their frame numbers, ascending; nothing is smoothed across a gap.
     """
     count = len(values)
-    whole = (np.diff(frames, n=1)[1:] == 1) & (np.diff(frames)[:-1] == 1)  # bends without a gap in them
+    whole = (np.diff(frames, n=1)[1:] == 1) & (np.diff(frames)[:-1] == 1)  # second differences without a gap
     if count < 5 or not whole.any():
         return values
     bends = np.diff(values, 2, axis=0)
-    # The bends seen are the curve's own and the noise's, whose second difference has six variances.
-    seen = float(np.median(np.abs(bends[whole])) / 0.6745) ** 2
-    noise = 6 * float(np.median(doubt)) ** 2
-    own = max(seen - noise, 0.02 * seen, 1e-12)
-    jumps = (bends**2).max(1) - _STANDS_OUT**2 * noise
-    cost, precision = whole / np.maximum(own, jumps), 1 / doubt**2
+    # Their variance is the curve's own plus the noise's, whose second difference has six variances.
+    measured = float(np.median(np.abs(bends[whole])) / 0.6745) ** 2
+    of_noise = 6 * float(np.median(noise)) ** 2
+    own = max(measured - of_noise, 0.02 * measured, 1e-12)
+    jumps = (bends**2).max(1) - _JUMP**2 * of_noise
+    cost, precision = whole / np.maximum(own, jumps), 1 / noise**2
     bands = np.zeros((3, count))  # the upper half of diag(precision) + D' diag(cost) D, D the second difference
     bands[2] = precision
     for offset, factor in ((0, 1.0), (1, 4.0), (2, 1.0)):

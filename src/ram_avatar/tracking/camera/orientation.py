@@ -1,39 +1,32 @@
-"""Was the camera on its side? Phones note it in the file; some programs lose the note."""
+"""Whether the camera was turned. Phones note it in the file; some programs lose the note."""
 
 import numpy as np
 
-from ..observations import (
-    LEFT_HIP,
-    LEFT_SHOULDER,
-    RIGHT_HIP,
-    RIGHT_SHOULDER,
-    Observations,
-)
+from ..detection.topology import HIPS, SHOULDERS
+from ..observations import Observations
 
-_EYES, _MOUTH = [2, 5], [9, 10]  # pose landmarks
-_OFF = 30.0  # degrees by which body and head may each be off a quarter turn
-_CLEAR = 0.8  # of the frames that show the person, in which both have the same one
+_EYES, _MOUTH = ("left_eye", "right_eye"), ("left_mouth", "right_mouth")
+_TOLERANCE = 30.0  # degrees by which body and head may each be off a quarter turn
+_AGREEING = 0.8  # of the frames that show the person, in which both are at the same quarter turn
 
 
 def needed_rotation(observations: Observations) -> int:
-    """Degrees clockwise that bring the person upright: 0, 90, 180 or 270; 0 where body and head do not clearly agree.
+    """Return the degrees clockwise that bring the person upright: 0, 90, 180 or 270.
 
-    Nobody can tell a camera on its side from a person lying on theirs.
+    0 where body and head do not clearly agree. A turned camera cannot be told from a person who is lying down.
     """
     seen = observations.seen["body"].numpy()
     if not seen.any():
         return 0
     pose = observations.pose.numpy()[seen]
-    middle = lambda landmarks: pose[:, landmarks].mean(1)
-    up = np.stack(
-        [
-            middle([LEFT_SHOULDER, RIGHT_SHOULDER]) - middle([LEFT_HIP, RIGHT_HIP]),
-            middle(_EYES) - middle(_MOUTH),
-        ]
-    )
+
+    def middle(roles: tuple[str, ...]) -> np.ndarray:
+        return pose[:, observations.topology.indices(roles)].mean(1)
+
+    up = np.stack([middle(SHOULDERS) - middle(HIPS), middle(_EYES) - middle(_MOUTH)])
     lean = np.degrees(np.arctan2(up[..., 0], -up[..., 1]))  # [2, N] clockwise from upright, y runs down
     for turned in (90, 180, 270):
         off = (lean - turned + 180) % 360 - 180
-        if (np.abs(off).max(0) < _OFF).mean() >= _CLEAR:
+        if (np.abs(off).max(0) < _TOLERANCE).mean() >= _AGREEING:
             return 360 - turned
     return 0

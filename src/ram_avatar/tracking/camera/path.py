@@ -1,11 +1,11 @@
-"""How the camera moves: where every frame lies in the scene."""
+"""The camera's path: where every frame lies in the scene."""
 
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from .noise_smoothing import even_out
+from .noise_smoothing import smooth_noise
 from .registration import (
     FEWEST,
     Matches,
@@ -19,23 +19,23 @@ from .registration import (
     project,
 )
 
-MOST_RESIDUAL = 0.0012  # of the larger side: background that fits no better stands at several depths
+MOST_RESIDUAL = 0.0012  # of the larger side: background that fits worse is at several depths
 MOST_LOST = 0.2  # of the frames
-LEAST_SUPPORT = 0.45  # of the background's features; of a room with depth, only one wall goes with the camera
-_AT_REST = 0.0006  # of the larger side: what registration makes of a camera on a tripod
-_MOSTLY = 0.9  # of the frames at rest: a camera on a tripod, be it that somebody bumped against it
-_FAR = 0.2  # of the larger side: a frame so far from its key becomes one itself
-_FEW = 0.5  # of the features that a key once gave: likewise
-_MORE = 1.3  # times the features: reason to register to a younger key
-_SHARP = 0.7  # of the key's features: a frame with fewer is blurred, as a rule, and no good key
-_APART = 0.8  # of the larger side: a frame so far from the others shows little of the scene
-_TRIED = 4  # frames to register to that are looked at again when the way is lost
-_NEEDED = 1.08  # a homography has to fit better than a similarity by that
+LEAST_SUPPORT = 0.45  # of the background's features; in a room with depth, only one wall moves as the camera does
+_AT_REST = 0.0006  # of the larger side: registration noise of a camera on a tripod
+_MOSTLY = 0.9  # of the frames at rest: a camera on a tripod, though it may have been bumped
+_FAR = 0.2  # of the larger side: a frame this far from its key becomes a key
+_FEW = 0.5  # of the most features that a frame shared with the key: likewise
+_MORE = 1.3  # times the features: reason to register to a newer key
+_SHARP = 0.7  # of the key's features: a frame with fewer is usually blurred, and no good key
+_APART = 0.8  # of the larger side: a frame this far from the others shows little of the scene
+_TRIED = 4  # keys to try again when a frame cannot be registered
+_NEEDED = 1.08  # factor by which a homography must fit better than a similarity
 
 
 @dataclass(frozen=True)
 class CameraPath:
-    """Where the frames of a clip lie in its scene, which is the picture of one of them and goes on beyond it."""
+    """Where the frames of a clip lie in its scene: the image plane of one of them, extended beyond its borders."""
 
     to_scene: np.ndarray
     """[N, 3, 3] float64: pixels of frame n to pixels of the scene, centres at half integers."""
@@ -44,11 +44,11 @@ class CameraPath:
     support: np.ndarray
     """[N] share of the background's features that move as the camera does; NaN where not registered."""
     registered: np.ndarray
-    """[N] bool; the others' places are interpolated."""
+    """[N] bool; the places of the others are interpolated."""
     reference: int
     """The frame whose pixels are the scene's."""
     shift: float
-    """How far a corner gets from where it was in the first frame at most, share of the larger side."""
+    """The farthest that a corner gets from where it was in the first frame, share of the larger side."""
     size: tuple[int, int]
     """Width and height of the source."""
 
@@ -62,9 +62,14 @@ class CameraPath:
         return not self.still
 
     def of(self, frames: np.ndarray) -> "CameraPath":
-        """The path of some frames [N] bool alone."""
-        names = ("to_scene", "residual", "support", "registered")
-        return replace(self, **{name: getattr(self, name)[frames] for name in names})
+        """Return the path of some frames [N] bool alone."""
+        return replace(
+            self,
+            to_scene=self.to_scene[frames],
+            residual=self.residual[frames],
+            support=self.support[frames],
+            registered=self.registered[frames],
+        )
 
     @property
     def lost(self) -> float:
@@ -73,7 +78,7 @@ class CameraPath:
 
     @property
     def reliable(self) -> bool:
-        """Whether one plate can hold the background: most of the frames, and of what they show, fit into it."""
+        """Whether one plate can hold the background: it fits most of the frames, and most of what they show."""
         if self.lost > MOST_LOST or np.nanmedian(self.support) < LEAST_SUPPORT:
             return False
         return bool(np.nanpercentile(self.residual, 90) < MOST_RESIDUAL * max(self.size))
@@ -85,9 +90,9 @@ class _Key:
 
     frame: int
     view: View
-    root: int  # the key that its place counts from
+    root: int  # the key that its place is relative to
     place: np.ndarray  # [3, 3] to the root
-    best: int = 0  # features that a frame had in common with it, at most
+    best: int = 0  # most features that a frame shared with it
 
 
 @dataclass(frozen=True)
@@ -99,35 +104,32 @@ class _Link:
 
 
 class PathFinder:
-    """Find the camera's path from frames that come one at a time.
+    """Finds the camera's path from frames that come one at a time.
 
-    Each frame is registered directly to one of a few key frames, so that errors do not add up: to the first as
-    long as most of its features are seen. Only the key frames' pictures are kept.
+    Each frame is registered directly to one of a few key frames, so that errors do not accumulate: to the first as long
+    as most of its features are visible. Only the images of the key frames are kept.
     """
 
     def __init__(self) -> None:
         self._keys: list[_Key] = []
         self._links: list[_Link | None] = []
         self._roots: list[int] = []  # per frame; -1 where it is not registered
-        self._bare = 0  # frames without a feature
+        self._bare = 0  # frames without features
         self._current = 0  # the key in use
-        self._place = np.eye(3)  # of the frame before, to the root
+        self._place = np.eye(3)  # of the last frame, to the root
         self._size = self._small = (1, 1)
         self._scale = 1.0
 
-    def add(self, frame: np.ndarray, mask: np.ndarray, shown: bool = True) -> None:
+    def add(self, frame: np.ndarray, mask: np.ndarray) -> None:
         """Take the next frame.
 
         Args:
             frame: RGB [H, W, 3] uint8.
             mask: the person [h, w] uint8, any size; see `compositing.PERSON`.
-            shown: False for a frame that is no picture of the scene, such as a title; its place is interpolated.
         """
         number = len(self._links)
         self._links.append(None)
         self._roots.append(-1)
-        if not shown:
-            return
         view = View(frame, mask)
         self._size, self._small, self._scale = (frame.shape[1], frame.shape[0]), view.size, view.scale
         found = self._register(view)
@@ -150,19 +152,19 @@ class PathFinder:
             self._current = len(self._keys) - 1
 
     def _start(self, number: int, view: View) -> None:
-        """Count from this frame on: it shows nothing that was seen before."""
+        """Make this frame a root: it shows nothing that was seen before."""
         index = len(self._keys)
         if self._keys and self._current == index - 1 and self._keys[-1].root == index - 1 and not self._keys[-1].best:
-            index -= 1  # nothing was registered to the last one: it is forgotten, or a long walk would fill the memory
+            index -= 1  # nothing was registered to the last one: forget it, or a long walk would fill the memory
             self._roots[self._keys.pop().frame] = -1
         self._keys.append(_Key(number, view, index, np.eye(3)))
         self._roots[number], self._current, self._place = index, index, np.eye(3)
 
     def _register(self, view: View) -> tuple[int, Matches, Registration] | None:
-        """The key that shows most of the same, the features that both show, and a first fit."""
+        """The key that shares most with a frame, the features that both show, and a first fit."""
         if not self._keys:
             return None
-        main = np.bincount([r for r in self._roots if r >= 0]).argmax()
+        main = int(np.bincount([r for r in self._roots if r >= 0]).argmax())
         root = self._keys[self._current].root
         if root != main and (found := self._recover(view, main)):
             return found
@@ -182,7 +184,7 @@ class PathFinder:
         return best or self._recover(view, root)
 
     def _recover(self, view: View, root: int) -> tuple[int, Matches, Registration] | None:
-        """Look for a frame's place about those keys of a root that most frames were registered to."""
+        """Look for a frame near those keys of a root that most frames were registered to."""
         used = np.bincount([link.key for link in self._links if link], minlength=len(self._keys))
         keys = [i for i in np.argsort(-used, kind="stable").tolist() if self._keys[i].root == root]
         for index in keys[:_TRIED]:
@@ -193,19 +195,24 @@ class PathFinder:
 
     def _try(self, index: int, view: View, guess: np.ndarray) -> tuple[int, Matches, Registration] | None:
         matches = match(self._keys[index].view, view, guess)
-        fitted = fit_similarity(matches, self._small) if matches else None
+        if matches is None:
+            return None
+        fitted = fit_similarity(matches, self._small)
         return (index, matches, fitted) if fitted and fitted.sound else None
 
     def find(self) -> CameraPath:
-        """The path of the camera over all frames that were added; before a bare wall it counts as standing still."""
+        """Return the path over all frames that were added. In front of a bare wall, the camera counts as still.
+
+        Raises:
+            ValueError: no frame was added.
+        """
         count = len(self._links)
         if not count:
             raise ValueError("no frame was added")
+        if self._bare > count / 2:
+            every = np.ones(count, bool)
+            return CameraPath(_standing(count), np.zeros(count), np.ones(count), every, count // 2, 0.0, self._size)
         roots = np.array(self._roots)
-        if not (roots >= 0).any() or self._bare > count / 2:
-            bare = np.full(count, self._bare > 0)
-            nothing = np.where(bare, 0.0, np.nan)
-            return CameraPath(_standing(count), nothing, 1 - nothing, bare, count // 2, 0.0, self._size)
         order, links = self._join(roots)
         simple, rich = self._fit(order, links)
         known = np.sort(order)
@@ -217,7 +224,7 @@ class PathFinder:
         if not rests.all():
             there, doubt, reference = self._corners(best, known)
             if rests.mean() <= _MOSTLY:
-                way = even_out(there.reshape(len(known), 8), np.maximum(doubt, 0.01), known)
+                way = smooth_noise(there.reshape(len(known), 8), np.maximum(doubt, 0.01), known)
                 there = way.reshape(there.shape)
         to_scene = self._interpolate(there, known, int(known[reference]))
         if rests.mean() > _MOSTLY:
@@ -229,11 +236,11 @@ class PathFinder:
         return CameraPath(to_scene, residual, support, registered, reference, float(shift), self._size)
 
     def _join(self, roots: np.ndarray) -> tuple[np.ndarray, list[_Link | None]]:
-        """The frames whose places are known, in an order in which each comes after its key, and their links.
+        """The frames whose places are known, each after its key, and their links.
 
         Those of the root with most frames, and of others that turn out to show the same scene, as after a cut.
         """
-        main = np.bincount(roots[roots >= 0]).argmax()
+        main = int(np.bincount(roots[roots >= 0]).argmax())
         order, links = [np.flatnonzero(roots == main)], list(self._links)
         for index, key in enumerate(self._keys):
             if key.root != index or index == main:
@@ -244,7 +251,7 @@ class PathFinder:
         return np.concatenate(order), links
 
     def _near(self, fits: "_Fits", known: np.ndarray) -> np.ndarray:
-        """[K] which frames show something of what most of them do: a picture holds no view all round."""
+        """[K] which frames share something with most others: one image plane cannot hold a view all around."""
         there = np.stack([project(fits.places[n], corners(self._small)) for n in known])
         away = np.linalg.norm(there - np.median(there, 0), axis=-1).max(1)
         return away < _APART * max(self._small)
@@ -259,13 +266,15 @@ class PathFinder:
                     fits.residual[n], fits.support[n] = 0.0, 1.0
                 continue
             first = fit_similarity(link.matches, self._small)
+            if first is None:  # it fitted when the link was made
+                raise AssertionError("a link without a fit")
             key, sought = self._keys[link.key].frame, link.matches.sought
             simple.take(n, key, first, sought)
             rich.take(n, key, fit_homography(link.matches, self._small, first), sought)
         return simple, rich
 
     def _corners(self, fits: "_Fits", known: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """The frames' corners [K, 4, 2] in the view that is in their midst, how far to trust them [K], its number."""
+        """The frames' corners [K, 4, 2] in the most central view, their doubt [K], and that view's number."""
         ends = corners(self._small)
         there = np.stack([project(fits.places[n], ends) for n in known])
         midst = int(np.linalg.norm(there - np.median(there, 0), axis=-1).max(1).argmin())
@@ -273,7 +282,7 @@ class PathFinder:
         return np.stack([project(back, t) for t in there]), fits.doubt[known], midst
 
     def _interpolate(self, there: np.ndarray, known: np.ndarray, reference: int) -> np.ndarray:
-        """[N, 3, 3] transforms of all frames, in pixels of the source, from the corners of the known ones."""
+        """Transforms [N, 3, 3] of all frames, in pixels of the source, from the corners of the known ones."""
         every, ends = np.arange(len(self._links)), corners(self._small)
         way = np.stack([np.interp(every, known, values) for values in there.reshape(len(known), 8).T], 1)
         way = way.reshape(-1, 4, 2)
@@ -286,14 +295,14 @@ class PathFinder:
 
 
 class _Fits:
-    """Where frames lie by one kind of transform."""
+    """Where N frames lie by one kind of transform."""
 
     def __init__(self, count: int):
         self.places = _standing(count)  # [N, 3, 3] to the first frame
         self.residual = np.full(count, np.nan)
         self.spread = np.full(count, np.nan)
         self.support = np.full(count, np.nan)
-        self.doubt = np.zeros(count)
+        self.doubt = np.zeros(count)  # standard deviation of the worst corner
 
     def take(self, frame: int, key: int, fitted: Registration, sought: int) -> None:
         self.places[frame] = self.places[key] @ fitted.matrix
@@ -303,7 +312,7 @@ class _Fits:
 
 
 def _better(rich: _Fits, simple: _Fits) -> bool:
-    """Whether the richer transforms fit better than their greater freedom alone would make them."""
+    """Whether the richer transforms fit better than their additional parameters alone would explain."""
     gain = (simple.spread + 0.01) / (rich.spread + 0.01)
     return bool(np.isfinite(gain).any() and np.nanmedian(gain) > _NEEDED)
 
@@ -313,7 +322,7 @@ def _standing(count: int) -> np.ndarray:
 
 
 def _distance(matrix: np.ndarray, size: tuple[int, int]) -> float:
-    """How far a transform takes a corner of a picture."""
+    """How far a transform moves a corner of an image."""
     ends = corners(size)
     return float(np.linalg.norm(project(matrix, ends) - ends, axis=1).max())
 

@@ -1,4 +1,4 @@
-"""Register a frame to another by the features of its background: track them, fit a transform, say how well it fits.
+"""Registration of one frame to another by features of the background: track them, fit a transform, assess the fit.
 
 Points are in pixels with centres at half integers, as everywhere in the package.
 """
@@ -12,22 +12,26 @@ import numpy as np
 from ...core.images import for_opencv
 from ...rendering.compositing import PERSON
 
-SIDE = 640  # frames are registered at this size: features are found to a twentieth of one of its pixels
-_SPREAD, _CENTER, _GAIN = 45.0, 128.0, 4.0  # of the evened-out picture; a bare wall's grain is not blown up further
-_CELL, _PER_CELL = 32, 3  # features are spread over cells: no caption outvotes the room
-_CORNER, _ABOVE_GRAIN = 5.0, 12.0  # least eigenvalue of the gradients, at least and in terms of the plain parts
-_KEEP_OFF = 0.02  # of the side: how far features stay from the person
+SIDE = 640  # pixels: frames are registered at this size, with features located to a twentieth of a pixel
+_SPREAD, _CENTER, _GAIN = (
+    45.0,
+    128.0,
+    4.0,
+)  # levels of the normalized image; the gain is bounded for the grain of bare walls
+_CELL, _PER_CELL = 32, 3  # pixels; features per cell: so that no caption outvotes the room
+_CORNER, _ABOVE_GRAIN = 5.0, 12.0  # least eigenvalue of the gradients: absolute, and relative to plain parts
+_KEEP_OFF = 0.02  # of the side: distance of features from the person
 _WINDOW, _LEVELS = 21, 3
-_THERE_AND_BACK = 0.5
+_THERE_AND_BACK = 0.5  # pixels
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 0.005)
-_COARSE = 3.0  # pixels: a homography of a swaying phone is a similarity to within that
+_COARSE = 3.0  # pixels: a swaying phone's homography is within that of a similarity
 FEWEST = 10  # features that must agree
 _SHARE = 0.35  # of the tracked features that must agree
-_LOOSE = 6.0  # pixels: how far a homography's corners may leave the similarity's where no feature holds them
+_LOOSE = 6.0  # pixels: how far a homography's corners may leave the similarity's where there are no features
 
 
 class View:
-    """A frame made small and grey, its exposure evened out, with the background marked.
+    """A frame made small and gray with normalized exposure, and its background.
 
     Args:
         frame: RGB [H, W, 3] uint8.
@@ -36,7 +40,7 @@ class View:
 
     def __init__(self, frame: np.ndarray, mask: np.ndarray):
         self.scale = max(1.0, max(frame.shape[:2]) / SIDE)  # source pixels to one of the view
-        size = tuple(max(1, round(n / self.scale)) for n in frame.shape[1::-1])
+        size = max(1, round(frame.shape[1] / self.scale)), max(1, round(frame.shape[0] / self.scale))
         gray = cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
         width = 2 * round(_KEEP_OFF * max(size)) + 1
         person = (cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR) >= PERSON).astype(np.uint8)
@@ -54,7 +58,7 @@ class View:
 
     @cached_property
     def features(self) -> np.ndarray:
-        """[P, 2] float32: the strongest corners of each part of the background; few or none on a bare wall."""
+        """The strongest corners in each part of the background [P, 2] float32; few or none on a bare wall."""
         strength = cv2.cornerMinEigenVal(self._gray.astype(np.float32), 5)
         plain = np.percentile(strength[self.free], 25) if self.free.any() else 0.0
         enough = max(_CORNER, _ABOVE_GRAIN * plain)
@@ -74,9 +78,9 @@ class View:
 
     @cached_property
     def grips(self) -> np.ndarray:
-        """[P, 2, 2] symmetric: how well each feature is held by direction, as a share of its best.
+        """How well each feature is localized by direction, as a share of its best [P, 2, 2], symmetric.
 
-        A point of a curtain's fold can be told across the fold and hardly along it.
+        A point on a curtain's fold is well localized across the fold, and hardly along it.
         """
         x, y = (cv2.Sobel(self.even, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
         box = (_WINDOW, _WINDOW)
@@ -88,7 +92,7 @@ class View:
         return np.einsum("pij,pj,pkj->pik", vectors, share, vectors)
 
     def shows(self, points: np.ndarray) -> np.ndarray:
-        """Which of the points [P, 2] lie in the picture and on the background."""
+        """Return which of the points [P, 2] lie in the image and on the background."""
         column, row = np.floor(points.T).astype(int)
         width, height = self.size
         inside = (column > 0) & (row > 0) & (column < width - 1) & (row < height - 1)
@@ -96,8 +100,8 @@ class View:
 
     @cached_property
     def described(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Points [P, 2] and ORB descriptors [P, 32], to find a place again after it was lost."""
-        points, descriptors = cv2.ORB_create(1500, fastThreshold=7).detectAndCompute(
+        """Points [P, 2] and ORB descriptors [P, 32], to find a frame again that tracking lost."""
+        points, descriptors = cv2.ORB.create(1500, fastThreshold=7).detectAndCompute(
             self.even, self.free.astype(np.uint8)
         )
         return np.array([p.pt for p in points], np.float32).reshape(-1, 2) + 0.5, descriptors
@@ -109,26 +113,27 @@ class Matches:
 
     here: np.ndarray  # [P, 2] float32 in the frame
     there: np.ndarray  # [P, 2] float32 in the view that it is registered to
-    grip: np.ndarray  # [P, 2, 2] how well each is held, see `View.grips`, in the view that it is registered to
-    sought: int  # how many features there were to find: those that nobody stands before
+    grip: np.ndarray  # [P, 2, 2] how well each is localized in the view that it is registered to, see `View.grips`
+    sought: int  # how many features there were to find: those not occluded
 
     def errors(self, matrix: np.ndarray) -> np.ndarray:
-        """[P, 2] what a transform misses, in pixels, as far as the features can tell."""
+        """Return the residuals [P, 2] of a transform in pixels, weighted by how well features are localized."""
         return np.einsum("pij,pj->pi", self.grip, self.there - project(matrix, self.here.astype(float)))
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A transform from here to there and how far it can be trusted."""
+    """A transform from here to there, and how reliable it is."""
 
     matrix: np.ndarray  # [3, 3]
     agree: np.ndarray  # [P] bool
-    residual: float  # pixels: the median over all matches, those that disagree as well
+    residual: float  # pixels: the median over all matches, also those that disagree
     spread: float  # pixels: root mean square over those that agree
     uncertainty: float  # pixels: standard deviation of the worst corner
 
     @property
     def sound(self) -> bool:
+        """Whether enough features agree on it."""
         if self.agree.sum() < FEWEST or self.agree.mean() < _SHARE:
             return False
         zoom = np.sqrt(abs(np.linalg.det(self.matrix[:2, :2])))
@@ -136,13 +141,16 @@ class Registration:
 
 
 def match(key: View, view: View, guess: np.ndarray) -> Matches | None:
-    """Find the features of `key` in `view`; `guess` [3, 3] (key to view) is where to look first.
+    """Find the features of `key` in `view`.
 
-    Features are tracked once to fit a coarse transform, and again in the frame warped by it: what is turned or
-    nearer would be found beside its place.
+    Features are tracked once to fit a coarse transform, and again in the frame warped by it, since tracking is biased
+    where the image is turned or scaled.
+
+    Args:
+        guess: [3, 3] key to view, where to look first.
 
     Returns:
-        None where they do not agree on a transform.
+        None if they do not agree on a transform.
     """
     start = project(guess, key.features)
     visible = view.shows(start)
@@ -166,7 +174,7 @@ def match(key: View, view: View, guess: np.ndarray) -> Matches | None:
 def _relit(key: View, view: View, matrix: np.ndarray) -> np.ndarray:
     """The view warped onto the key and as bright as it, where both show the background.
 
-    What else comes into the picture changes its mean, and a difference of brightness moves every feature.
+    Other content changes the mean, and a difference in brightness biases every feature.
     """
     matrix = for_opencv(matrix)
     inverse = cv2.WARP_INVERSE_MAP
@@ -185,6 +193,7 @@ def _relit(key: View, view: View, matrix: np.ndarray) -> np.ndarray:
 def _track(
     source: np.ndarray, target: np.ndarray, points: np.ndarray, start: np.ndarray, levels: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Where points [P, 2] are in the target, and whether they were found [P] bool."""
     half = np.float32(0.5)  # OpenCV counts from pixel centres
     moved, found, _ = cv2.calcOpticalFlowPyrLK(
         source,
@@ -200,7 +209,7 @@ def _track(
 
 
 def find_again(key: View, view: View) -> np.ndarray | None:
-    """A first guess of the transform [3, 3] from `key` to `view` without knowing where it was, or None."""
+    """Return a first guess of the transform [3, 3] from `key` to `view` without a prior, or None."""
     (points, described), (others, others_described) = key.described, view.described
     if described is None or others_described is None or min(len(points), len(others)) < FEWEST:
         return None
@@ -216,7 +225,11 @@ def find_again(key: View, view: View) -> np.ndarray | None:
 
 
 def fit_similarity(matches: Matches, size: tuple[int, int]) -> Registration | None:
-    """The similarity from here to there that most matches agree on; None where there is none."""
+    """Fit the similarity from here to there that most matches agree on; None if there is none.
+
+    Args:
+        size: width and height of the views.
+    """
     if len(matches.here) < FEWEST:
         return None
     matrix, agree = cv2.estimateAffinePartial2D(
@@ -240,9 +253,9 @@ def fit_similarity(matches: Matches, size: tuple[int, int]) -> Registration | No
 
 
 def fit_homography(matches: Matches, size: tuple[int, int], start: Registration) -> Registration:
-    """The homography about a similarity; where no feature holds it, it stays near to that similarity."""
+    """Fit a homography, starting from a similarity, near which it stays where there are no features."""
     here, ends = matches.here.astype(float), corners(size)
-    # Centred and of size one, so that the eight numbers are alike.
+    # Centred and of size one, so that the eight parameters are of similar scale.
     middle, half = np.array(size) / 2, max(size) / 2
     norm = np.array([[1 / half, 0, -middle[0] / half], [0, 1 / half, -middle[1] / half], [0, 0, 1]])
     unnorm = np.linalg.inv(norm)
@@ -263,19 +276,19 @@ def fit_homography(matches: Matches, size: tuple[int, int], start: Registration)
 
 
 def project(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points [..., 2] through a transform [..., 3, 3]."""
+    """Transform points [..., 2] by homographies [..., 3, 3]."""
     moved = points @ matrix[..., :2, :2].swapaxes(-1, -2) + matrix[..., None, :2, 2]
     return moved / (points @ matrix[..., 2, :2, None] + matrix[..., 2:, 2:])
 
 
 def corners(size: tuple[int, int]) -> np.ndarray:
-    """[4, 2] corners of a picture of that width and height."""
+    """Return the corners [4, 2] of an image of that width and height."""
     width, height = size
     return np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
 
 
 def _trust(errors: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tukey's weights [P] for errors [P, 2] in pixels, and which are near enough to have a say."""
+    """Tukey's weights [P] for errors [P, 2] in pixels, and which are inliers [P]."""
     away = np.linalg.norm(errors, axis=1)
     usual = float(np.median(away[near])) if near.any() else 1.0
     near = away < max(_COARSE, 3 * usual)
@@ -284,23 +297,25 @@ def _trust(errors: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _grip(grips: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+    """A Jacobian [2 P, D], weighted by how well features are localized."""
     return np.einsum("pij,pjk->pik", grips, jacobian.reshape(len(grips), 2, -1)).reshape(jacobian.shape)
 
 
 def _solve(jacobian: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted least squares [D]."""
     rows = np.sqrt(weights.repeat(2))
     return np.linalg.lstsq(rows[:, None] * jacobian, rows * errors.ravel(), rcond=None)[0]
 
 
 def _similarity_jacobian(points: np.ndarray) -> np.ndarray:
-    """[2 P, 4] by the two numbers of turn and zoom and the shift."""
+    """[2 P, 4] by rotation and zoom (two parameters) and translation."""
     x, y = points.T
     one, zero = np.ones_like(x), np.zeros_like(x)
     return np.stack([np.stack([x, -y, one, zero], 1), np.stack([y, x, zero, one], 1)], 1).reshape(-1, 4)
 
 
 def _homography_jacobian(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """[2 P, 8] by the first eight numbers of the matrix."""
+    """[2 P, 8] by the first eight entries of the matrix."""
     ones = np.concatenate([points, np.ones((len(points), 1))], 1)
     depth = ones @ matrix[2]
     x, y = project(matrix, points).T
@@ -314,7 +329,7 @@ def _homography_jacobian(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def _registration(
     matrix: np.ndarray, matches: Matches, near: np.ndarray, jacobian: np.ndarray, ends: np.ndarray
 ) -> Registration:
-    """What a fit is worth; the Jacobians are those of the matches [2 P, D] and of the four corners [8, D]."""
+    """Assess a fit; the Jacobians are those of the matches [2 P, D] and of the four corners [8, D]."""
     errors = matches.errors(matrix)
     weights, _ = _trust(errors, near)
     away, agree = np.linalg.norm(errors, axis=1), weights > 0.05

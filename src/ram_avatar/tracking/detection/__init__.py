@@ -1,1 +1,1 @@
-"""What a detector sees in a picture."""
+"""What a detector finds in a frame, and the topology that says which landmark is which."""

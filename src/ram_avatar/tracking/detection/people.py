@@ -1,4 +1,4 @@
-"""Several people in the picture: which one is followed, and where the others stand."""
+"""Several people in a video: which one is followed, and where the others are."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -7,34 +7,37 @@ import numpy as np
 
 from ...core.silence_stderr import silent_stderr
 
-_TELLING = 0.2  # a second face in this share of the looks is a second person, not a mistake
+_PERSISTENT = 0.2  # a second face in this share of the looks is a second person, not a false detection
 _REACH = 2.0  # face widths that a face may move between two looks
-_BLANK = 127
+_NEARBY = 15  # frames before the first and after the last look at a person in which they are still there
+_BLANK = 127  # gray level
 
 
 @dataclass
 class _Track:
+    """One face over time."""
+
     looks: list[int] = field(default_factory=list)  # frames
     boxes: list[np.ndarray] = field(default_factory=list)  # centre x, centre y, width in pixels
 
 
 @dataclass(frozen=True)
 class People:
-    """Who is in a clip, by their faces. `others` is how many there are beside the followed one."""
+    """Who is in a clip, by their faces. `others` counts the people besides the followed one."""
 
     others: int
     _followed: _Track
     _rest: list[_Track]
 
     def isolate(self, index: int, frame: np.ndarray) -> np.ndarray:
-        """Frame `index` with what lies beyond the middle between the followed and another face blanked."""
+        """Return frame `index` [H, W, 3], blanked beyond the midline between the followed face and each other one."""
         if not self.others:
             return frame
         width = frame.shape[1]
         here = _place(self._followed, index)
         left, right = 0.0, float(width)
         for track in self._rest:
-            if not track.looks[0] - 15 <= index <= track.looks[-1] + 15:
+            if not track.looks[0] - _NEARBY <= index <= track.looks[-1] + _NEARBY:
                 continue
             there = _place(track, index)
             middle = (here + there) / 2
@@ -46,7 +49,11 @@ class People:
 
 
 def find_people(looks: Iterable[tuple[int, np.ndarray]]) -> People:
-    """Count faces in some frames (index, RGB [H, W, 3]) and choose who is largest over the clip."""
+    """Find the people in some frames, and follow the one who is largest over the clip.
+
+    Args:
+        looks: (index, RGB [H, W, 3] uint8), in order.
+    """
     from mediapipe.python.solutions import face_detection
 
     tracks: list[_Track] = []
@@ -64,7 +71,7 @@ def find_people(looks: Iterable[tuple[int, np.ndarray]]) -> People:
                 box = found.location_data.relative_bounding_box
                 boxes.append(np.array([box.xmin + box.width / 2, box.ymin + box.height / 2, box.width]) * size)
             _link(tracks, index, sorted(boxes, key=lambda b: -b[2]))
-    tracks = [t for t in tracks if len(t.looks) >= max(2, _TELLING * count)]
+    tracks = [t for t in tracks if len(t.looks) >= max(2, _PERSISTENT * count)]
     if len(tracks) < 2:
         return People(0, _Track(), [])
     tracks.sort(key=lambda t: -sum(box[2] ** 2 for box in t.boxes))
@@ -73,7 +80,7 @@ def find_people(looks: Iterable[tuple[int, np.ndarray]]) -> People:
 
 def _link(tracks: list[_Track], index: int, boxes: list[np.ndarray]) -> None:
     """Add each face to the track whose last face is nearest, or start one."""
-    free = [t for t in tracks]
+    free = list(tracks)
     for box in boxes:
         distance = [np.hypot(*(t.boxes[-1][:2] - box[:2])) / max(box[2], t.boxes[-1][2]) for t in free]
         if distance and min(distance) < _REACH:
@@ -86,4 +93,5 @@ def _link(tracks: list[_Track], index: int, boxes: list[np.ndarray]) -> None:
 
 
 def _place(track: _Track, index: int) -> float:
+    """Centre x of a face in a frame, pixels."""
     return float(np.interp(index, track.looks, [box[0] for box in track.boxes]))

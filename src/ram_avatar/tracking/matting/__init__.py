@@ -1,1 +1,1 @@
-"""Mattes: whose each pixel is."""
+"""Mattes: how much of each pixel is the person."""

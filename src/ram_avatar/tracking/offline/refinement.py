@@ -1,13 +1,13 @@
 """Refinement of the fit by the video's own pixels.
 
-Landmarks say where joints are, to about a percent of a person's height; the video shows where every patch of
-cloth is. The template is painted with the video's colours and drawn in every frame; the optical flow from the
-drawing to the video says by how much each point of the surface is off. With these points beside the landmarks
-the fit goes on (`fitting.refit`), and with the better fit the painting gets sharper: it is repeated.
+Landmarks locate joints to about a percent of a person's height; the video shows where every patch of cloth is. The
+template is painted with the video's colours and drawn in every frame; the optical flow from the drawing to the frame
+says how far each point of the surface is off. The fit continues with these points besides the landmarks
+(`fitting.refit`). A better fit gives a sharper painting, so this is repeated.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +16,7 @@ from torch import Tensor
 
 from ...body.sampling import farthest_points
 from ...body.template import BodyTemplate
-from ...core.camera import Camera
-from ...rendering.framing import Square
+from ...core.progress import SILENT, Progress
 from ...rendering.rasterizer import rasterize, visible
 from ...rendering.surface_texture import (
     VISIBLE_WITHIN,
@@ -27,44 +26,24 @@ from ...rendering.surface_texture import (
 )
 from ..correspondence import Correspondence
 from ..observations import Observations
-from .fitting import (
-    Fit,
-    FitSettings,
-    SurfaceTargets,
-    refit,
-)
+from .clip_energy import FitSettings, SurfaceTargets
+from .close_ups import CloseUps
+from .fitting import Fit, refit
 
-FILM_SIZE = 384  # pixels of the pictures that are compared, at most
 POINTS = 700  # of the surface, evenly spread
 PAINTED_FROM = 32  # frames
-INCONSISTENT = 1.0  # pixels: flow there and back that does not end where it began
-FARTHEST = 0.06  # of the picture: more than this is another match, not an error of the fit
+INCONSISTENT = 1.0  # pixels: gap between a point and where the flow there and back leads
+FARTHEST = 0.06  # of the image: a larger offset is a wrong match, not an error of the fit
 PERSON = 100  # of 255, in the mask
 
 
-@dataclass
-class Film:
-    """The close-ups of a clip, small, to compare drawings with."""
+class Sighting(NamedTuple):
+    """Where K points of the surface are in one frame, in pixels of the close-up."""
 
-    scene: Camera
-    size: int
-    squares: list[Square]  # [N]
-    frames: list[np.ndarray]  # [N] of [S, S, 3] uint8 RGB
-    masks: list[np.ndarray]  # [N] of [S, S] uint8 person
-    background: np.ndarray | None  # [H, W, 3] uint8 of the scene; None where it is not known
-    shown: np.ndarray  # [N] bool: whether the frame shows the person
-    painted: Sequence[int]  # numbers of the frames that the surface is painted from
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def camera(self, index: int) -> Camera:
-        """The camera that sees a close-up."""
-        return self.squares[index].camera(self.scene, self.size)
-
-    def plate(self, index: int) -> np.ndarray | None:
-        """[S, S, 3] what is behind the person in a close-up."""
-        return None if self.background is None else self.squares[index].cut(self.background, self.size)
+    frame: int
+    places: Tensor  # [K, 2]
+    seen: Tensor  # [K] bool
+    offset: float  # mean distance from where the fit has them; NaN if none is seen
 
 
 def refine(
@@ -72,90 +51,90 @@ def refine(
     observations: Observations,
     net_actions: Tensor | None,
     fitted: Fit,
-    film: Film,
+    close_ups: CloseUps,
     settings: FitSettings,
-    on_step: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Fit, list[float | None]]:
     """Improve a fit by the pixels of its capture.
 
     Args:
-        observations, net_actions: as `fit` was given them.
-        film: the close-ups of the clip, of `FILM_SIZE` or less.
-        on_step: called with (frames compared, frames to compare in all).
+        observations, net_actions: those of the `fit`.
 
     Returns:
-        The fit, and for every round how far the surface was off at its start: mean over the points that are
-        seen, in shares of the person's height; None where none is.
+        The fit, and the mean offset of the visible points at the start of each round, in shares of the person's
+        height; None if none is visible.
     """
-    points = _spread_points(template, POINTS)
+    points = spread_points(template, POINTS)
     regressor = torch.zeros(len(points), len(template.skin_weights))
     regressor[torch.arange(len(points)), points] = 1.0
-    skinned = template.points(torch.cat([Correspondence.load(template).regressor, regressor]))
-    rounds, done = [], 0
+    landmarks = Correspondence.load(template, observations.topology).regressor
+    skinned = template.points(torch.cat([landmarks, regressor]))
+    rounds: list[float | None] = []
+    done, total = 0, settings.refinements * int(close_ups.shown.sum())
     for _ in range(settings.refinements):
-        texture = _paint(template, fitted, film)
-        place, weight, offsets = torch.zeros(len(film), len(points), 2), torch.zeros(len(film), len(points)), []
-        for index, there, seen, off in _seen_points(template, fitted, film, texture, points):
-            square = film.squares[index]
-            scale = square.side / film.size
-            place[index] = there * scale + torch.tensor([square.left, square.top])
-            weight[index] = seen.float()
-            offsets.append(off * scale / observations.person_height)
+        texture = paint_surface(template, fitted, close_ups)
+        place, weight, offsets = (
+            torch.zeros(len(close_ups), len(points), 2),
+            torch.zeros(len(close_ups), len(points)),
+            [],
+        )
+        for sighting in find_points(template, fitted, close_ups, texture, points):
+            square = close_ups.squares[sighting.frame]
+            scale = square.side / close_ups.size
+            place[sighting.frame] = sighting.places * scale + torch.tensor([square.left, square.top])
+            weight[sighting.frame] = sighting.seen.float()
+            offsets.append(sighting.offset * scale / observations.person_height)
             done += 1
-            if on_step:
-                on_step(done, settings.refinements * int(film.shown.sum()))
+            progress.step("Refining", done, total)
         fitted = refit(template, observations, net_actions, fitted, SurfaceTargets(skinned, place, weight), settings)
         known = [offset for offset in offsets if np.isfinite(offset)]
         rounds.append(float(np.mean(known)) if known else None)
     return fitted, rounds
 
 
-def _paint(template: BodyTemplate, fitted: Fit, film: Film) -> Tensor:
-    """The surface texture [3, T, T] of a fit. Held-out frames take no part, here as everywhere."""
+def paint_surface(template: BodyTemplate, fitted: Fit, close_ups: CloseUps) -> Tensor:
+    """Return the surface texture [3, T, T] of a fit, from training frames only."""
     painter = SurfacePainter(template, fitted.identity)
-    for index in choose_frames(film.painted, PAINTED_FROM):
-        painter.add(film.frames[index], film.masks[index], fitted.motion[[index]], film.camera(index))
+    for index in choose_frames(close_ups.painted, PAINTED_FROM):
+        painter.add(close_ups.frames[index], close_ups.masks[index], fitted.motion[[index]], close_ups.camera(index))
     return painter.texture()[0]
 
 
 @torch.no_grad()
-def _seen_points(
-    template: BodyTemplate,
-    fitted: Fit,
-    film: Film,
-    texture: Tensor,
-    points: Tensor,
-) -> Iterator[tuple[int, Tensor, Tensor, float]]:
-    """For each frame that shows the person, its number, where the points [K] of the surface are seen [K, 2], whether
-    [K], and their mean offset (NaN where none is).
-
-    In pixels of the close-up.
-    """
-    body, size = template.body(fitted.identity), film.size
-    for index in np.flatnonzero(film.shown).tolist():
-        frame, mask, plate, camera = film.frames[index], film.masks[index], film.plate(index), film.camera(index)
-        projected = camera.project(body.pose(*fitted.motion[[index]].parameters()).vertices)
+def find_points(
+    template: BodyTemplate, fitted: Fit, close_ups: CloseUps, texture: Tensor, points: Tensor
+) -> Iterator[Sighting]:
+    """Yield where the points [K] of the surface are, for each frame that shows the person."""
+    body, size = template.body(fitted.identity), close_ups.size
+    for index in np.flatnonzero(close_ups.shown).tolist():
+        frame, mask = close_ups.frames[index], close_ups.masks[index]
+        projected = close_ups.camera(index).project(body.pose(*fitted.motion[[index]].parameters()).vertices)
         drawn = rasterize(projected, template.faces, size, size)
         colors = sample_texture(texture, drawn, template.uv, template.uv_faces)[0].movedim(0, -1)
-        picture = ((colors + 1) * 127.5).round().clamp(0, 255).byte().numpy()
+        drawing = ((colors + 1) * 127.5).round().clamp(0, 255).byte().numpy()
         covered = drawn.mask[0].numpy()
-        picture = np.where(covered[..., None], picture, frame if plate is None else plate)
+        drawing = np.where(covered[..., None], drawing, close_ups.behind(index))
         flow, trusted = np.zeros((size, size, 2), np.float32), np.zeros((size, size), bool)
         window = _window(covered)
-        flow[window], trusted[window] = _flow(*(np.ascontiguousarray(x[window]) for x in (picture, frame, mask)))
+        flow[window], trusted[window] = trusted_flow(
+            *(np.ascontiguousarray(image[window]) for image in (drawing, frame, mask))
+        )
         here = projected[0, points]
         in_view = visible(here[None], drawn, VISIBLE_WITHIN)[0]
         x, y = (here[:, i].where(in_view, 0).long() for i in (0, 1))
         shift = torch.from_numpy(flow)[y, x]
         seen = in_view & torch.from_numpy(trusted & covered)[y, x] & (shift.norm(dim=-1) < FARTHEST * size)
-        yield index, here[:, :2] + shift, seen, float(shift[seen].norm(dim=-1).mean())
+        yield Sighting(index, here[:, :2] + shift, seen, float(shift[seen].norm(dim=-1).mean()))
 
 
-def _flow(drawn: np.ndarray, frame: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Optical flow [S, S, 2] from a drawing to a frame, and where to trust it [S, S] bool."""
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+def trusted_flow(drawing: np.ndarray, frame: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the optical flow [S, S, 2] from a drawing to a frame, and where to trust it [S, S] bool.
+
+    It is trusted on the person, where the flow back leads to where it began.
+    """
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     method.setFinestScale(0)
-    before, after = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (drawn, frame))
+    before, after = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (drawing, frame))
     flow, back = method.calc(before, after, None), method.calc(after, before, None)
     y, x = np.mgrid[: len(flow), : flow.shape[1]].astype(np.float32)
     x, y = x + flow[..., 0], y + flow[..., 1]
@@ -165,16 +144,16 @@ def _flow(drawn: np.ndarray, frame: np.ndarray, mask: np.ndarray) -> tuple[np.nd
 
 
 def _window(covered: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of what is covered [S, S], with room to move; the whole picture where that is nothing."""
+    """Rows and columns of what is covered [S, S], with a margin; the whole image if nothing is."""
     if not covered.any():
         return slice(None), slice(None)
-    room = round(FARTHEST * len(covered))
+    margin = round(FARTHEST * len(covered))
     rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
-    return tuple(slice(max(0, along[0] - room), along[-1] + room) for along in (rows, columns))
+    return slice(max(0, rows[0] - margin), rows[-1] + margin), slice(max(0, columns[0] - margin), columns[-1] + margin)
 
 
-def _spread_points(template: BodyTemplate, count: int) -> Tensor:
-    """`count` vertices, each the farthest from those before it; eyeballs turn on their own and are left out."""
+def spread_points(template: BodyTemplate, count: int) -> Tensor:
+    """Return `count` vertices far apart; eyeballs, which turn on their own, are left out."""
     candidates = (template.role_weight("eye") < 0.1).nonzero().flatten()
     surface = template.body(template.default_identity()).reference_vertices()[candidates]
     return candidates[farthest_points(surface, count)]

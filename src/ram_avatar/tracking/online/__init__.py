@@ -1,1 +1,1 @@
-"""Tracking one frame after the other, live."""
+"""Tracking frame by frame, live."""

@@ -1,13 +1,13 @@
-"""Calm motion without lag: the 1 Euro filter on rotations, places and facial actions.
+"""Smooth motion with little lag: the 1 Euro filter on rotations, places and facial actions.
 
 Casiez, Roussel, Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
-CHI 2012. A low-pass filter whose cutoff grows with the speed: what stands still is calm, what moves fast is not late.
+CHI 2012. A low-pass filter whose cutoff grows with the speed: steady at rest, without lag in fast motion.
 
     dx = (x - y') / T      ds = ds' + a(1 Hz) (dx - ds')      cutoff = least + slope |ds|
     y = y' + a(cutoff) (x - y')      a(f) = 1 / (1 + 1 / (2 pi f T))
 
-with y' and ds' of the frame before. A rotation does the same along the shortest turn from y' to x, with its angular
-velocity in the place of the speed; about a fixed axis that is the formula above.
+with y' and ds' of the frame before. Rotations are filtered likewise along the shortest turn from y' to x, with their
+angular velocity as the speed; about a fixed axis this is the formula above.
 """
 
 import math
@@ -21,25 +21,28 @@ from ...motion.motion import Frame
 
 Array = NDArray[np.float64]
 _SPEED_CUTOFF = 1.0  # Hz, of the speed itself
-_NONE = 1e-9  # strength
-_CALMEST = 0.2  # of the cutoff at half strength, at full strength
+_LEAST_STRENGTH = 1e-9
+_STRONGEST = 0.2  # factor of the cutoffs at full strength; 1 at half strength
+_SHORTEST = 1e-3  # seconds between frames
 
 
 @dataclass(frozen=True)
 class Cutoff:
-    """Frequencies that pass."""
+    """A cutoff frequency as a function of the speed."""
 
-    least: float  # Hz, of what stands still
+    least: float  # Hz, at rest
     slope: float  # Hz per unit a second
 
     def at(self, speed: Array) -> Array:
+        """Return the cutoff in Hz."""
         return self.least + self.slope * speed
 
     def scaled(self, factor: float) -> "Cutoff":
+        """Return both frequencies times a factor."""
         return Cutoff(self.least * factor, self.slope * factor)
 
 
-# At half strength, by what stays of the trembling and how late the landmarks are followed.
+# At half strength; chosen by the jitter that remains and the lag behind the landmarks.
 ROTATIONS = Cutoff(2.5, 5.0)  # per radian a second
 PLACE = Cutoff(2.5, 40.0)  # per metre a second
 DEPTH = Cutoff(0.7, 10.0)
@@ -47,46 +50,44 @@ ACTIONS = Cutoff(3.0, 5.0)  # an action goes from 0 to 1
 
 
 class NumberFilter:
-    """Numbers [K], each on its own."""
+    """Filters numbers [K], each on its own."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._value: Array | None = None
         self._speed: Array | float = 0.0
 
     def step(self, values: Array, seconds: float, cutoff: Cutoff) -> Array:
-        """The next values, `seconds` after the last."""
-        if self._value is None:
-            self._value = values
-        change = values - self._value
-        self._speed = self._speed + _share(_SPEED_CUTOFF, seconds) * (change / seconds - self._speed)
-        self._value = self._value + _share(cutoff.at(np.abs(self._speed)), seconds) * change
+        """Filter the next values, `seconds` after the last."""
+        last = values if self._value is None else self._value
+        change = values - last
+        self._speed = self._speed + _gain(_SPEED_CUTOFF, seconds) * (change / seconds - self._speed)
+        self._value = last + _gain(cutoff.at(np.abs(self._speed)), seconds) * change
         return self._value
 
 
 class RotationFilter:
-    """Rotation vectors [J, 3], each on its own."""
+    """Filters rotation vectors [J, 3], each on its own."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._value: Rotation | None = None
         self._velocity: Array | float = 0.0
 
     def step(self, vectors: Array, seconds: float, cutoff: Cutoff) -> Array:
-        """The next rotations, `seconds` after the last."""
+        """Filter the next rotations, `seconds` after the last."""
         turns = Rotation.from_rotvec(vectors)
-        if self._value is None:
-            self._value = turns
-        change = (self._value.inv() * turns).as_rotvec()
-        self._velocity = self._velocity + _share(_SPEED_CUTOFF, seconds) * (change / seconds - self._velocity)
+        last = turns if self._value is None else self._value
+        change = (last.inv() * turns).as_rotvec()
+        self._velocity = self._velocity + _gain(_SPEED_CUTOFF, seconds) * (change / seconds - self._velocity)
         speed = np.linalg.norm(self._velocity, axis=1, keepdims=True)
-        self._value = self._value * Rotation.from_rotvec(_share(cutoff.at(speed), seconds) * change)
+        self._value = last * Rotation.from_rotvec(_gain(cutoff.at(speed), seconds) * change)
         return self._value.as_rotvec()
 
 
 class MotionFilter:
-    """Frames of a motion, calmed.
+    """Smooths the frames of a motion.
 
     Attributes:
-        strength: 0 changes nothing, 1 is calm and late. May be changed at any time.
+        strength: 0 changes nothing, 1 smooths most and lags most. May be changed at any time.
     """
 
     def __init__(self, strength: float = 0.5):
@@ -95,8 +96,8 @@ class MotionFilter:
         self._place, self._depth, self._actions = NumberFilter(), NumberFilter(), NumberFilter()
 
     def step(self, frame: Frame, seconds: float) -> Frame:
-        """The next frame, `seconds` after the last."""
-        seconds = max(seconds, 1e-3)
+        """Smooth the next frame, `seconds` after the last."""
+        seconds = max(seconds, _SHORTEST)
         factor = self._factor()
         turns = np.concatenate([frame.root_rotation[None], frame.pose])
         turns = self._turns.step(turns, seconds, ROTATIONS.scaled(factor))
@@ -112,10 +113,10 @@ class MotionFilter:
         )
 
     def _factor(self) -> float:
-        """Of the cutoffs: unlimited at strength 0, 1 at one half, `_CALMEST` at 1."""
-        return (1 / max(self.strength, _NONE) - 1) * (1 - _CALMEST) + _CALMEST
+        """Factor of the cutoffs: unlimited at strength 0, 1 at one half, `_STRONGEST` at 1."""
+        return (1 / max(self.strength, _LEAST_STRENGTH) - 1) * (1 - _STRONGEST) + _STRONGEST
 
 
-def _share(cutoff: Array | float, seconds: float) -> Array | float:
-    """How far a low-pass filter goes towards its input in one frame."""
+def _gain(cutoff: Array | float, seconds: float) -> Array | float:
+    """Share of the way to its input that a low-pass filter goes in one frame."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff * seconds))

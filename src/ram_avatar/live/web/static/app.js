@@ -1,27 +1,28 @@
-// The page: camera up, avatar down.
+// The page: sends the camera, shows the avatar.
 
 import { CameraTrouble, follow, listCameras, openCamera, tick } from "./camera.js";
-import { canH264, H264Packer, JpegPacker, Unpacker } from "./codecs.js";
+import { canH264, H264Encoder, ImageDecoder, JpegEncoder } from "./codecs.js";
 import { Connection } from "./connection.js";
-import { Figures } from "./figures.js";
 import { Panel } from "./panel.js";
 import { packFrame } from "./protocol.js";
 import { drawLandmarks, Painter } from "./stage.js";
+import { Statistics } from "./statistics.js";
+import { upload } from "./upload.js";
 
 const $ = (id) => document.getElementById(id);
-const LOST_FOR = 700; // ms without the person, before the page says so
-const STATUS_WORDS = { lost: "I do not see you; the avatar waits", calibrating: "Stand still for a moment", waiting: "Looking for you" };
+const LOST_DELAY = 700; // ms without the person before the page reports it
+const STATUS_WORDS = { lost: "You are out of view; the avatar waits", calibrating: "Stand still for a moment", waiting: "Looking for you" };
 
 const connection = new Connection("socket", (sessionStorage.page ??= crypto.getRandomValues(new Uint32Array(2)).join("-")));
 const panel = new Panel();
 const painter = new Painter($("picture"));
-const unpacker = new Unpacker(() => connection.request("keyframe"));
-const figures = new Figures();
+const decoder = new ImageDecoder(() => connection.request("keyframe"));
+const statistics = new Statistics();
 
-let packer = new JpegPacker();
+let encoder = new JpegEncoder();
 let avatar = "";
 let driver = "camera";
-let running = false; // frames go up
+let running = false; // frames are being sent
 let stream = null;
 let stopFrames = () => {};
 let number = 0, drawn = 0;
@@ -29,30 +30,30 @@ let seenAt = 0;
 let recordingSince = 0;
 let drivingUrl = "";
 
-// Coming and going ------------------------------------------------------------------------------------------
+// Connection ------------------------------------------------------------------------------------------------
 
 connection.addEventListener("open", () => link("open", "Connected"));
-connection.addEventListener("lost", ({ detail: { pause, tries } }) => {
-  link("lost", tries > 1 ? "No connection" : "Reconnecting");
-  $("saved").hidden = true; // what is there to be saved is on the server
-  if (tries < 3) return;
+connection.addEventListener("lost", ({ detail: { pause, attempts } }) => {
+  link("lost", attempts > 1 ? "No connection" : "Reconnecting…");
+  $("saved").hidden = true; // the recording is on the server
+  if (attempts < 3) return;
   const seconds = Math.max(1, Math.round(pause / 1000));
-  card("The server does not answer", `Is ram-avatar live still running, and this device in its network? Trying again in ${seconds} s.`, {
+  card("The server does not respond", `Check that ram-avatar live is still running and that this device is on its network. Retrying in ${seconds} s.`, {
     spinner: true,
-    button: ["Try now", () => connection.connect()],
+    button: ["Retry now", () => connection.connect()],
   });
 });
 connection.addEventListener("busy", ({ detail: { taken } }) => {
   stop();
   link("ended", "Not connected");
-  card(taken ? "Another page took over" : "Another page drives this avatar", "Only one page at a time can. That one ends if you go on here.", {
+  card(taken ? "Another page took over" : "Another page drives this avatar", "Only one page can drive at a time. Driving from here stops the other one.", {
     button: ["Drive from here", () => connection.connect(true)],
   });
 });
 connection.addEventListener("event", ({ detail: event }) => EVENTS[event.type]?.(event));
 
 const EVENTS = {
-  loading: () => card("Getting the avatar ready", "This takes some seconds.", { spinner: true }),
+  loading: () => card("Loading the avatar", "This takes a few seconds.", { spinner: true }),
   welcome: welcomed,
   settings: ({ settings }) => panel.show(settings),
   driver: ({ driver: name, name: film }) => {
@@ -61,42 +62,42 @@ const EVENTS = {
     if (film) $("film-name").dataset.there = "yes";
     if (name === "film") start();
   },
-  figures: showServerFigures,
-  keyframe: () => packer.startOver(),
+  statistics: showServerStatistics,
+  keyframe: () => encoder.restart(),
   trouble: ({ text }) => trouble(text),
   refused: ({ text }) => trouble(text),
   failed: ({ text }) => {
     stop();
     link("ended", "Stopped");
-    card("The avatar cannot be shown", text, {});
+    card("The avatar could not be loaded", text, {});
   },
   recording: () => showRecording(true),
   recorded: ({ text, recording, seconds }) => {
     showRecording(false);
     if (text) trouble(text);
-    else offerRecording(recording, `A recording of ${Math.round(seconds)} s is ready. `).click();
+    else offerRecording(recording, `Recording of ${Math.round(seconds)} s ready. `).click();
   },
 };
 
 function welcomed(event) {
-  const back = running && event.avatar === avatar; // after a dropped network, or a server that was started again
+  const back = running && event.avatar === avatar; // after a network failure or a restart of the server
   if (back && event.driver !== driver) connection.request("driver", { kind: driver });
   if (back) connection.request("settings", { changes: panel.settings });
   else driver = event.driver;
   avatar = event.avatar;
   panel.fill({ ...event, driver, settings: back ? panel.settings : event.settings });
-  document.title = `${event.avatar}, live`;
+  document.title = `${event.avatar} live`;
   $("picture").setAttribute("aria-label", `The avatar ${event.avatar}`);
   showRecording(event.recording);
-  if (event.recordings.length) offerRecording(event.recordings.at(-1), "Your last recording is still there. ");
+  if (event.recordings.length) offerRecording(event.recordings.at(-1), "Your last recording is still available. ");
   $("virtual").hidden = !event.virtual_camera;
-  $("virtual").textContent = `Other programs find the avatar as the camera “${event.virtual_camera}”.`;
+  $("virtual").textContent = `Other programs can use the camera “${event.virtual_camera}”.`;
   if ($("coding").value === "h264") connection.request("coding", { h264: true });
   if (running) {
     state("running");
     return;
   }
-  sendFrame(null, performance.now()); // one picture, to be behind the card
+  sendFrame(null, performance.now()); // one image, shown behind the card
   ready();
 }
 
@@ -105,12 +106,12 @@ function ready() {
   $("start").disabled = false;
   const sliders = ["sliders", () => (chooseDriver("sliders"), start())];
   if (driver === "camera") {
-    card("Step in front of the camera", "Your pictures go to the computer that runs RAM-Avatar and nowhere else. Nothing is recorded unless you ask.", {
-      button: ["Start the camera", start],
-      other: ["Use the sliders instead", sliders[1]],
+    card("Step in front of the camera", "Your video goes only to the computer that runs RAM-Avatar. Nothing is recorded unless you press Record.", {
+      button: ["Start camera", start],
+      other: ["Use sliders instead", sliders[1]],
     });
   } else {
-    const text = { source: "It moves as the motion does that the server was started with.", sliders: "Move the face and the fingers by hand.", film: "It moves as the person in your video." };
+    const text = { source: "It follows the motion given by --source.", sliders: "Move the face and fingers with the sliders.", film: "It follows the person in your video." };
     card("The avatar is ready", text[driver], { button: ["Start", start] });
   }
 }
@@ -147,10 +148,10 @@ async function startCamera() {
   const [track] = stream.getVideoTracks();
   track.addEventListener("ended", () => {
     stop();
-    trouble("The camera is gone: unplugged, or taken back. Plug it in and press Start.");
+    trouble("The camera was disconnected. Reconnect it, then press Start.");
     refreshCameras();
   });
-  track.addEventListener("mute", () => trouble("The camera sends no pictures just now; is its cover closed, or is another program using it?"));
+  track.addEventListener("mute", () => trouble("The camera sends no video. Check that its shutter is open and that no other program uses it."));
   track.addEventListener("unmute", hideTrouble);
   $("video").srcObject = stream;
   await $("video").play().catch(() => {});
@@ -182,7 +183,7 @@ async function sendFrame(picture, captured) {
   const closed = picture instanceof HTMLVideoElement ? null : picture;
   if (!connection.ready || (!running && picture)) {
     closed?.close();
-    if (running && connection.open) figures.drop();
+    if (running && connection.open) statistics.drop();
     return;
   }
   const mine = (number = (number + 1) >>> 0);
@@ -191,21 +192,21 @@ async function sendFrame(picture, captured) {
     if (picture === null) {
       connection.sendFrame(packFrame(mine, captured));
     } else {
-      const { coding, bytes } = await packer.pack(picture);
+      const { coding, bytes } = await encoder.encode(picture);
       connection.sendFrame(packFrame(mine, captured, coding, bytes));
     }
   } catch {
-    connection.release(mine); // an encoder that was closed in between
+    connection.release(mine); // the encoder was closed meanwhile
   } finally {
     closed?.close();
   }
 }
 
 connection.addEventListener("answer", async ({ detail: answer }) => {
-  if (answer.dropped) figures.drop();
+  if (answer.dropped) statistics.drop();
   showStatus(answer.status);
   if (answer.coding === 0) return;
-  const picture = await unpacker.unpack(answer).catch(() => null);
+  const picture = await decoder.decode(answer).catch(() => null);
   if (!picture) return;
   if (answer.number > drawn || drawn - answer.number > 1e6) {
     drawn = answer.number;
@@ -218,7 +219,7 @@ connection.addEventListener("answer", async ({ detail: answer }) => {
 
 function showRunning(answer) {
   showDriving(answer);
-  const shown = (now) => figures.show(answer.captured, now);
+  const shown = (now) => statistics.show(answer.captured, now);
   document.hidden ? shown(performance.now()) : requestAnimationFrame(shown);
 }
 
@@ -234,7 +235,7 @@ function showDriving({ driving, points }) {
   if (!document.hidden && !$("preview").hidden) drawLandmarks($("overlay"), points);
 }
 
-// What the page shows ---------------------------------------------------------------------------------------
+// Display ---------------------------------------------------------------------------------------------------
 
 function state(name) {
   document.body.dataset.state = name;
@@ -277,14 +278,14 @@ function hideTrouble() {
 function showStatus(status) {
   const now = performance.now();
   if (status === "seen" || status === "playing") seenAt = now;
-  const words = status === "lost" && now - seenAt < LOST_FOR ? null : STATUS_WORDS[status];
+  const words = status === "lost" && now - seenAt < LOST_DELAY ? null : STATUS_WORDS[status];
   const shown = words ?? null;
   if ($("status").textContent !== (shown ?? "")) $("status").textContent = shown ?? "";
   $("status").hidden = !shown || !running;
   $("status").classList.toggle("warn", status === "lost");
 }
 
-function showServerFigures({ stages, latency }) {
+function showServerStatistics({ stages, latency }) {
   $("stages").replaceChildren(
     ...stages.filter((name) => latency[name]?.p95 > 0).map((name) => {
       const row = document.createElement("tr");
@@ -295,10 +296,10 @@ function showServerFigures({ stages, latency }) {
       return row;
     }),
   );
-  const { fps, p50, p95, dropped } = figures.summary();
+  const { fps, p50, p95, dropped } = statistics.summary();
   const ms = (value) => (value === undefined ? "–" : `${Math.round(value)} ms`);
-  const told = { fps: fps.toFixed(1), p50: ms(p50), p95: ms(p95), dropped: String(dropped) };
-  for (const [name, text] of Object.entries(told)) document.querySelector(`[data-figure="${name}"]`).textContent = text;
+  const texts = { fps: fps.toFixed(1), p50: ms(p50), p95: ms(p95), dropped: String(dropped) };
+  for (const [name, text] of Object.entries(texts)) document.querySelector(`[data-statistic="${name}"]`).textContent = text;
   $("numbers").textContent = `${Math.round(fps)} fps · ${ms(p50)}`;
   $("numbers").hidden = !running || !fps;
 }
@@ -307,10 +308,10 @@ function showRecording(on) {
   recordingSince = on ? recordingSince || performance.now() : 0;
   $("recording").hidden = !on;
   $("record").setAttribute("aria-pressed", on);
-  $("record-label").textContent = on ? "End" : "Record";
+  $("record-label").textContent = on ? "Stop" : "Record";
 }
 
-// A few pixels of the picture, large and soft, on both sides of it.
+// Fill both sides of the image with a blurred copy: a few pixels, enlarged.
 setInterval(() => {
   if (running && !document.hidden && panel.settings?.background !== "transparent") {
     $("ambient").getContext("2d").drawImage($("picture"), 0, 0, 8, 8);
@@ -327,7 +328,7 @@ function offerRecording(recording, text) {
   const anchor = document.createElement("a");
   anchor.href = `recordings/${recording}.mp4`;
   anchor.download = "";
-  anchor.textContent = "Save it";
+  anchor.textContent = "Save";
   $("saved").replaceChildren(text, anchor);
   $("saved").hidden = false;
   return anchor;
@@ -352,7 +353,7 @@ function chooseDriver(name) {
     $("film").click();
     return;
   }
-  if (name !== "film") delete $("film-name").dataset.there; // the server forgets it
+  if (name !== "film") delete $("film-name").dataset.there; // the server deletes it
   connection.request("driver", { kind: name });
   running ? start() : ready();
 }
@@ -362,36 +363,22 @@ async function refreshCameras(current = $("cameras").value) {
 }
 navigator.mediaDevices?.addEventListener?.("devicechange", () => refreshCameras());
 
-function upload(kind, file, name, progress) {
-  const request = new XMLHttpRequest();
-  request.open("POST", `upload/${kind}`);
-  request.setRequestHeader("X-Name", encodeURIComponent(file.name));
-  if (progress) {
-    progress.hidden = false;
-    request.upload.onprogress = ({ loaded, total }) => (progress.value = loaded / total);
+async function sendFile(kind, file, name, progress) {
+  try {
+    await upload(kind, file, progress);
+    name.textContent = file.name;
+    name.dataset.there = "yes";
+  } catch (error) {
+    trouble(error.message);
   }
-  request.onloadend = () => {
-    if (progress) progress.hidden = true;
-    if (request.status === 200) {
-      name.textContent = file.name;
-      name.dataset.there = "yes";
-      return;
-    }
-    let text = "The upload did not arrive; is the server still there?";
-    try {
-      text = JSON.parse(request.responseText).text;
-    } catch {}
-    trouble(text);
-  };
-  request.send(file);
 }
 
 $("film").addEventListener("change", ({ target }) => {
-  if (target.files[0]) upload("film", target.files[0], $("film-name"), $("film-progress"));
+  if (target.files[0]) sendFile("film", target.files[0], $("film-name"), $("film-progress"));
   target.value = "";
 });
 $("backdrop").addEventListener("change", ({ target }) => {
-  if (target.files[0]) upload("picture", target.files[0], $("backdrop-name"));
+  if (target.files[0]) sendFile("picture", target.files[0], $("backdrop-name"));
   target.value = "";
 });
 
@@ -404,8 +391,8 @@ $("copy-link").addEventListener("click", async () => {
 });
 
 $("coding").addEventListener("change", ({ target }) => {
-  packer.close();
-  packer = target.value === "h264" ? new H264Packer() : new JpegPacker();
+  encoder.close();
+  encoder = target.value === "h264" ? new H264Encoder() : new JpegEncoder();
   connection.request("coding", { h264: target.value === "h264" });
 });
 canH264().then((can) => {
@@ -413,7 +400,7 @@ canH264().then((can) => {
   $("coding-hint").hidden = can;
 });
 
-// A tab that slept: its camera may be gone, and frames that were under way are old.
+// After a tab was suspended, its camera may have ended.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden || !running || driver !== "camera") return;
   if (stream?.getVideoTracks()[0]?.readyState === "ended") start();
@@ -425,5 +412,5 @@ addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
   if (action && !$(action).disabled) $(action).click();
 });
 
-card("Connecting", "", { spinner: true });
+card("Connecting…", "", { spinner: true });
 connection.connect();

@@ -1,24 +1,24 @@
-// Cameras: finding, opening, and giving their pictures one by one, also while the tab is in the background.
+// Cameras: list, open, and deliver frame by frame, also while the tab is in the background.
 
-const RATE = 30; // pictures a second
+const RATE = 30; // frames per second
 
 export class CameraTrouble extends Error {}
 
 const CAUSES = {
-  NotAllowedError: "The camera is blocked. Allow it at the camera sign beside this page's address, then press Start.",
-  NotFoundError: "No camera was found. Plug one in and press Start, or move the avatar by a video or the sliders.",
-  NotReadableError: "Another program holds the camera. End the video call or the program that uses it, then press Start.",
-  AbortError: "The camera did not start. Unplug it, plug it in again, then press Start.",
-  OverconstrainedError: "This camera is gone. Choose another one, then press Start.",
+  NotAllowedError: "The camera is blocked. Allow it with the camera icon in the address bar, then press Start.",
+  NotFoundError: "No camera found. Connect one and press Start, or drive the avatar with a video or the sliders.",
+  NotReadableError: "Another program is using the camera. Close that program, then press Start.",
+  AbortError: "The camera did not start. Reconnect it, then press Start.",
+  OverconstrainedError: "This camera is not available. Choose another one, then press Start.",
 };
 
 export async function openCamera(id) {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw new CameraTrouble(
-      "Browsers give the camera only to secure pages. Open this page on this machine itself, or start the server with --certificate.",
+      "Browsers allow the camera only on secure pages. Open the page on the machine that runs RAM-Avatar, or use its HTTPS link.",
     );
   }
-  // "none": what the camera itself has, never a part cut out of it.
+  // "none": a native resolution of the camera, not a crop of one.
   const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: RATE }, resizeMode: "none" };
   try {
     return await navigator.mediaDevices.getUserMedia({
@@ -26,7 +26,7 @@ export async function openCamera(id) {
       video: id ? { ...wanted, deviceId: { exact: id } } : wanted,
     });
   } catch (error) {
-    throw new CameraTrouble(CAUSES[error.name] ?? `The camera does not start (${error.name}: ${error.message}).`);
+    throw new CameraTrouble(CAUSES[error.name] ?? `The camera did not start (${error.name}: ${error.message}).`);
   }
 }
 
@@ -35,8 +35,8 @@ export async function listCameras() {
   return devices.filter(({ kind, deviceId }) => kind === "videoinput" && deviceId);
 }
 
-// Calls `take(picture, captured)` for every picture of a stream until it is stopped. A picture is a VideoFrame, which
-// `take` has to close, or the <video> itself.
+// Calls `take(image, captured)` for every frame of a stream; returns a function that stops it. An image is a VideoFrame,
+// which `take` must close, or the <video> itself.
 export function follow(stream, video, take) {
   const [track] = stream.getVideoTracks();
   if ("MediaStreamTrackProcessor" in window) {
@@ -47,7 +47,7 @@ export function follow(stream, video, take) {
         if (done) return;
         take(value, performance.now());
       }
-    })().catch(() => {}); // the track ended, which its `onended` tells
+    })().catch(() => {}); // the track ended; its `ended` event reports it
     return () => reader.cancel().catch(() => {});
   }
   let last = -1;
@@ -58,7 +58,8 @@ export function follow(stream, video, take) {
   });
 }
 
-// Calls `step` at the rate of a camera. Timers of a worker go on in a tab in the background, those of a page do not.
+// Calls `step` at the rate of a camera; returns a function that stops it. Unlike timers of a page, those of a worker are
+// not throttled in background tabs.
 export function tick(step) {
   const worker = new Worker(new URL("ticker.js", import.meta.url));
   worker.onmessage = step;

@@ -1,11 +1,11 @@
-// Pictures packed for the way up and unpacked on the way down: JPEG, and H.264 by WebCodecs.
+// Image codecs, to and from the server: JPEG, and H.264 by WebCodecs.
 
 import { CODING } from "./protocol.js";
 
-const LONGER_SIDE = 640, QUALITY = 0.8; // of what goes up: trackers look at less
-const H264 = "avc1.42E01F"; // constrained baseline, 3.1: what every decoder knows
-const BITS = 1_200_000;
-const KEY_EVERY = 90; // frames
+const MAX_SIDE = 640, QUALITY = 0.8; // of uploaded frames; trackers use fewer pixels
+const H264 = "avc1.42E01F"; // constrained baseline 3.1, which every decoder supports
+const BITRATE = 1_200_000;
+const KEY_INTERVAL = 90; // frames
 
 export async function canH264() {
   if (!("VideoEncoder" in window && "VideoDecoder" in window)) return false;
@@ -20,13 +20,13 @@ export async function canH264() {
 
 function encoderConfig(width, height) {
   return {
-    codec: H264, width, height, bitrate: BITS, framerate: 30, latencyMode: "realtime", avc: { format: "annexb" },
+    codec: H264, width, height, bitrate: BITRATE, framerate: 30, latencyMode: "realtime", avc: { format: "annexb" },
   };
 }
 
-function fitted(picture) {
-  const width = picture.displayWidth ?? picture.videoWidth, height = picture.displayHeight ?? picture.videoHeight;
-  const scale = Math.min(1, LONGER_SIDE / Math.max(width, height));
+function fitted(image) {
+  const width = image.displayWidth ?? image.videoWidth, height = image.displayHeight ?? image.videoHeight;
+  const scale = Math.min(1, MAX_SIDE / Math.max(width, height));
   return [Math.max(2, 2 * Math.round((width * scale) / 2)), Math.max(2, 2 * Math.round((height * scale) / 2))];
 }
 
@@ -36,40 +36,40 @@ class Canvas {
     this.context = this.canvas.getContext("2d", { alpha: false });
   }
 
-  draw(picture) {
-    const [width, height] = fitted(picture);
+  draw(image) {
+    const [width, height] = fitted(image);
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
-    this.context.drawImage(picture, 0, 0, width, height);
+    this.context.drawImage(image, 0, 0, width, height);
   }
 }
 
-// pack(picture) gives { coding, bytes }.
-export class JpegPacker {
+// encode(image) resolves to { coding, bytes }.
+export class JpegEncoder {
   #canvas = new Canvas();
 
-  async pack(picture) {
-    this.#canvas.draw(picture);
+  async encode(image) {
+    this.#canvas.draw(image);
     const blob = await this.#canvas.canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
     return { coding: CODING.jpeg, bytes: await blob.arrayBuffer() };
   }
 
-  startOver() {}
+  restart() {}
   close() {}
 }
 
-export class H264Packer {
+export class H264Encoder {
   #canvas = new Canvas();
   #encoder = null;
   #size = "";
   #count = 0;
   #waiting = [];
 
-  async pack(picture) {
-    this.#canvas.draw(picture);
+  async encode(image) {
+    this.#canvas.draw(image);
     const { width, height } = this.#canvas.canvas;
     if (this.#encoder?.state !== "configured" || this.#size !== `${width}x${height}`) this.#open(width, height);
     const frame = new VideoFrame(this.#canvas.canvas, { timestamp: Math.round(performance.now() * 1000) });
-    const keyFrame = this.#count++ % KEY_EVERY === 0;
+    const keyFrame = this.#count++ % KEY_INTERVAL === 0;
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
       this.#encoder.encode(frame, { keyFrame });
@@ -97,7 +97,7 @@ export class H264Packer {
     this.#encoder = null;
   }
 
-  startOver() {
+  restart() {
     this.#count = 0;
   }
 
@@ -107,20 +107,20 @@ export class H264Packer {
   }
 }
 
-// unpack(answer) gives something that can be drawn, and has to be closed; null where it is not possible.
-export class Unpacker {
+// decode(answer) resolves to a drawable image that must be closed, or to null if it cannot be decoded.
+export class ImageDecoder {
   #decoder = null;
   #waiting = [];
 
-  constructor(lost) {
-    this.lost = lost; // called where a picture that stands alone is needed
+  constructor(requestKeyFrame) {
+    this.requestKeyFrame = requestKeyFrame;
   }
 
-  async unpack({ coding, picture }) {
+  async decode({ coding, picture }) {
     if (coding === CODING.jpeg) return createImageBitmap(new Blob([picture], { type: "image/jpeg" }));
     if (coding === CODING.h264Key) this.#open();
     if (!this.#decoder || this.#decoder.state !== "configured") {
-      this.lost();
+      this.requestKeyFrame();
       return null;
     }
     return new Promise((resolve) => {
@@ -143,7 +143,7 @@ export class Unpacker {
       error: () => {
         for (const resolve of this.#waiting.splice(0)) resolve(null);
         this.#decoder = null;
-        this.lost();
+        this.requestKeyFrame();
       },
     });
     this.#decoder.configure({ codec: H264, optimizeForLatency: true });

@@ -1,39 +1,35 @@
-// The websocket to the server: comes back by itself, and sends frames no sooner than the server has use for them.
+// The websocket to the server. It reconnects by itself, and paces frames to what the server can process.
 
 import { unpackAnswer } from "./protocol.js";
 
-export const BUSY = 4409, TAKEN = 4410, REFUSED = 4403;
-const MOST_UNDER_WAY = 4; // frames
-const SPARE = 8; // ms that a frame may wait at the server: then it is not the server that waits
-const LATER = 0.3; // of what a frame waited too long, that the next ones are farther apart
-const CLOSER = 0.95, APART = 1.1; // how much, where no frame has to wait, or one had to give way to the next
-const WIDEST = 1000; // ms
-const PATIENCE = 4000; // ms without an answer, then frames are given up
-const FIRST_PAUSE = 500, LONGEST_PAUSE = 10000; // ms between two tries
+const BUSY = 4409, TAKEN = 4410; // close codes
+const MAX_IN_FLIGHT = 4; // frames
+const TARGET_WAIT = 8; // ms that a frame may wait at the server, so that the server never waits
+const WAIT_GAIN = 0.3; // share of the excess wait by which the interval grows
+const SPEED_UP = 0.95, SLOW_DOWN = 1.1; // factors of the interval if a frame did not wait, or was dropped
+const MAX_INTERVAL = 1000; // ms
+const ANSWER_TIMEOUT = 4000; // ms until an unanswered frame is given up
+const FIRST_PAUSE = 500, MAX_PAUSE = 10000; // ms between attempts to connect
 
 export class Connection extends EventTarget {
   #socket = null;
-  #underWay = new Map();
+  #inFlight = new Map();
   #lastSent = 0;
-  #interval = Infinity; // ms from one frame to the next, at least
-  #tries = 0;
+  #interval = Infinity; // minimum ms between frames
+  #attempts = 0;
   #timer = 0;
 
-  constructor(path, ident) {
+  constructor(path, tab) {
     super();
     this.path = path;
-    this.ident = ident;
-    // A network that is back, or a tab that wakes, is a reason not to wait any longer.
-    addEventListener("online", () => this.#hurry());
-    document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
+    this.tab = tab;
+    // Retry at once when the network is back or the tab becomes visible.
+    addEventListener("online", () => this.#retryNow());
+    document.addEventListener("visibilitychange", () => document.hidden || this.#retryNow());
   }
 
   get open() {
     return this.#socket?.readyState === WebSocket.OPEN;
-  }
-
-  get tries() {
-    return this.#tries;
   }
 
   connect(takeOver = false) {
@@ -41,41 +37,34 @@ export class Connection extends EventTarget {
     this.#timer = 0;
     const url = new URL(this.path, location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    url.search = new URLSearchParams({ page: this.ident, ...(takeOver ? { take: "1" } : {}) }).toString();
+    url.search = new URLSearchParams({ page: this.tab, ...(takeOver ? { take: "1" } : {}) }).toString();
     const socket = (this.#socket = new WebSocket(url));
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
-      this.#underWay.clear();
-      this.#interval = Infinity; // one at a time, until it is known how long the server takes
+      this.#inFlight.clear();
+      this.#interval = Infinity; // one at a time, until the server's processing time is known
       this.#emit("open");
     };
     socket.onmessage = ({ data }) => this.#received(data);
     socket.onclose = ({ code, reason }) => socket === this.#socket && this.#closed(code, reason);
   }
 
-  close() {
-    clearTimeout(this.#timer);
-    const socket = this.#socket;
-    this.#socket = null;
-    socket?.close();
-  }
-
-  // Whether one more frame may go up now. Those that are sent too soon only grow old at the server.
+  // Whether to send another frame now. Sent too soon, it would only wait at the server.
   get ready() {
     if (!this.open) return false;
     const now = performance.now();
-    for (const [number, sent] of this.#underWay) if (now - sent > PATIENCE) this.#underWay.delete(number);
-    const { size } = this.#underWay;
-    return size === 0 || (size < MOST_UNDER_WAY && now - this.#lastSent > this.#interval);
+    for (const [number, sent] of this.#inFlight) if (now - sent > ANSWER_TIMEOUT) this.#inFlight.delete(number);
+    const { size } = this.#inFlight;
+    return size === 0 || (size < MAX_IN_FLIGHT && now - this.#lastSent > this.#interval);
   }
 
   reserve(number) {
     this.#lastSent = performance.now();
-    this.#underWay.set(number, this.#lastSent);
+    this.#inFlight.set(number, this.#lastSent);
   }
 
   release(number) {
-    this.#underWay.delete(number);
+    this.#inFlight.delete(number);
   }
 
   sendFrame(message) {
@@ -89,7 +78,7 @@ export class Connection extends EventTarget {
   #received(data) {
     if (typeof data === "string") {
       const event = JSON.parse(data);
-      if (event.type === "figures") this.#tries = 0; // told after a second: this connection holds
+      if (event.type === "statistics") this.#attempts = 0; // it came after a second, so the connection works
       this.#emit("event", event);
       return;
     }
@@ -102,26 +91,26 @@ export class Connection extends EventTarget {
   #adapt({ dropped, timings }) {
     const [waited, ...worked] = timings;
     if (!dropped && this.#interval === Infinity) this.#interval = worked.reduce((sum, spent) => sum + spent, 0);
-    else if (dropped) this.#interval *= APART;
-    else if (waited < SPARE) this.#interval *= CLOSER;
-    else this.#interval += LATER * (waited - SPARE);
-    if (this.#interval > WIDEST && this.#interval < Infinity) this.#interval = WIDEST;
+    else if (dropped) this.#interval *= SLOW_DOWN;
+    else if (waited < TARGET_WAIT) this.#interval *= SPEED_UP;
+    else this.#interval += WAIT_GAIN * (waited - TARGET_WAIT);
+    if (this.#interval > MAX_INTERVAL && this.#interval < Infinity) this.#interval = MAX_INTERVAL;
   }
 
   #closed(code, reason) {
-    this.#underWay.clear();
+    this.#inFlight.clear();
     if (code === BUSY || (code === TAKEN && reason === "taken")) {
       this.#emit("busy", { taken: code === TAKEN });
       return;
     }
-    if (code === TAKEN) return; // this tab is back on another connection
-    const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#tries) * (0.75 + 0.5 * Math.random());
-    this.#tries += 1;
-    this.#emit("lost", { pause, tries: this.#tries });
+    if (code === TAKEN) return; // this tab reconnected
+    const pause = Math.min(MAX_PAUSE, FIRST_PAUSE * 2 ** this.#attempts) * (0.75 + 0.5 * Math.random());
+    this.#attempts += 1;
+    this.#emit("lost", { pause, attempts: this.#attempts });
     this.#timer = setTimeout(() => this.connect(), pause);
   }
 
-  #hurry() {
+  #retryNow() {
     if (this.#timer) this.connect();
   }
 

@@ -1,14 +1,14 @@
-// The settings: what the page shows of them, and what of them it asks the server for.
+// The settings panel: shows the settings, and requests changes from the server.
 
-const FIRST = {
-  mouthSmileLeft: "Smile, left", mouthSmileRight: "Smile, right", jawOpen: "Open mouth", mouthPucker: "Pucker",
-  eyeBlinkLeft: "Close eye, left", eyeBlinkRight: "Close eye, right", browInnerUp: "Raise brows",
+const COMMON_ACTIONS = {
+  mouthSmileLeft: "Smile left", mouthSmileRight: "Smile right", jawOpen: "Open mouth", mouthPucker: "Pucker",
+  eyeBlinkLeft: "Close left eye", eyeBlinkRight: "Close right eye", browInnerUp: "Raise brows",
 };
 const FINGERS = ["thumb", "index", "middle", "ring", "little"];
 const DRIVERS = {
   camera: ["Camera", "i-camera"], film: ["Video", "i-film"], source: ["Motion", "i-motion"], sliders: ["Sliders", "i-hand"],
 };
-const SEND_EVERY = 50; // ms, while a slider is dragged
+const SEND_INTERVAL = 50; // ms, while a slider is dragged
 
 const $ = (id) => document.getElementById(id);
 
@@ -28,15 +28,15 @@ export class Panel extends EventTarget {
     this.#sheet();
   }
 
-  // Everything that depends on the avatar and on the server.
+  // Fill in what depends on the avatar and the server.
   fill({ avatar, avatars, facts, drivers, driver, settings }) {
     $("avatar").replaceChildren(...avatars.map((name) => new Option(name, name, false, name === avatar)));
     $("avatar").disabled = avatars.length < 2;
     this.#drivers(drivers, driver);
     $("for-alignment").hidden = !facts.alignment;
     document.querySelector('[name="background"][value="transparent"]').closest("label").hidden = !facts.transparent;
-    this.#sliders($("face-first"), "face", Object.keys(FIRST).filter((name) => facts.actions.includes(name)), (name) => FIRST[name]);
-    this.#sliders($("face-all"), "face", facts.actions, words);
+    this.#sliders($("face-first"), "face", Object.keys(COMMON_ACTIONS).filter((name) => facts.actions.includes(name)), (name) => COMMON_ACTIONS[name]);
+    this.#sliders($("face-all"), "face", facts.actions, inWords);
     const fingers = FINGERS.flatMap((finger) => [`left ${finger}`, `right ${finger}`]);
     this.#sliders($("fingers"), "fingers", fingers, (name) => name[0].toUpperCase() + name.slice(1));
     this.show(settings);
@@ -68,7 +68,7 @@ export class Panel extends EventTarget {
 
   showCameras(cameras, current) {
     const options = cameras.map(({ deviceId, label }, i) => new Option(label || `Camera ${i + 1}`, deviceId, false, deviceId === current));
-    $("cameras").replaceChildren(...(options.length ? options : [new Option("The usual one", "")]));
+    $("cameras").replaceChildren(...(options.length ? options : [new Option("Default", "")]));
   }
 
   close() {
@@ -122,14 +122,14 @@ export class Panel extends EventTarget {
     });
   }
 
-  // What is dragged changes often; the server hears of the latest state now and then.
+  // Changes while dragging are sent together at intervals.
   #change(changes) {
     Object.assign(this.#changes, changes);
     this.#timer ||= setTimeout(() => {
       this.#timer = 0;
       this.#emit("settings", this.#changes);
       this.#changes = {};
-    }, SEND_EVERY);
+    }, SEND_INTERVAL);
   }
 
   #chooseBackground(kind) {
@@ -150,7 +150,7 @@ export class Panel extends EventTarget {
     frame.style.backgroundColor = kind === "colour" ? $("colour").value : "";
   }
 
-  // On small screens the panel is a sheet that opens over the stage.
+  // On small screens the panel is a sheet that opens over the avatar.
   #sheet() {
     const small = matchMedia("(max-width: 960px)");
     const settle = () => {
@@ -186,8 +186,8 @@ function set(input, value) {
   output.textContent = `${Math.round(value * 100)} %`;
 }
 
-// "mouthSmileLeft" as "Mouth smile left".
-function words(name) {
+// Turns "mouthSmileLeft" into "Mouth smile left".
+function inWords(name) {
   const text = name.replace(/([A-Z])/g, (letter) => ` ${letter.toLowerCase()}`);
   return text[0].toUpperCase() + text.slice(1);
 }

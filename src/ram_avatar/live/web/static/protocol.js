@@ -1,4 +1,4 @@
-// Messages of the websocket; ram_avatar/live/protocol.py says what each byte is.
+// Messages of the websocket; ram_avatar/live/protocol.py documents every byte.
 
 export const CODING = { none: 0, jpeg: 1, h264Key: 2, h264Delta: 3 };
 export const STATUS = ["waiting", "seen", "lost", "calibrating", "playing"];

@@ -1,4 +1,4 @@
-// Draws the avatar, and the tracked body over the camera.
+// Drawing: the avatar, and the tracked body over the camera image.
 
 const BONES = [
   [11, 12], [11, 13], [13, 15], [12, 14], [14, 16], [11, 23], [12, 24], [23, 24], [23, 25], [25, 27], [24, 26],
@@ -18,16 +18,16 @@ export class Painter {
     this.scratchContext = this.scratch.getContext("2d", { willReadFrequently: true });
   }
 
-  draw(picture, opacityBelow) {
-    const width = picture.displayWidth ?? picture.width, tall = picture.displayHeight ?? picture.height;
+  draw(image, opacityBelow) {
+    const width = image.displayWidth ?? image.width, tall = image.displayHeight ?? image.height;
     const height = opacityBelow ? tall / 2 : tall;
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
     if (!opacityBelow) {
-      this.context.drawImage(picture, 0, 0);
+      this.context.drawImage(image, 0, 0);
       return;
     }
     if (this.scratch.width !== width || this.scratch.height !== tall) Object.assign(this.scratch, { width, height: tall });
-    this.scratchContext.drawImage(picture, 0, 0);
+    this.scratchContext.drawImage(image, 0, 0);
     const pixels = this.scratchContext.getImageData(0, 0, width, tall), size = 4 * width * height;
     const shown = new ImageData(pixels.data.slice(0, size), width, height);
     for (let i = 0; i < size; i += 4) shown.data[i + 3] = pixels.data[size + i];

@@ -1,2 +1,2 @@
-// A clock that a tab in the background does not slow down.
-onmessage = ({ data: pause }) => setInterval(() => postMessage(0), pause);
+// A timer in a worker, which browsers do not throttle in background tabs.
+onmessage = ({ data: interval }) => setInterval(() => postMessage(0), interval);

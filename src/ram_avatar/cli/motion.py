@@ -1,0 +1,102 @@
+"""`ram-avatar motion`: convert, show, prior."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+from tyro.conf import Positional, arg, subcommand
+
+from ..core.errors import UserError
+from ..options import TemplateOptions
+from .arguments import Flat, JointNames, Overwrite, Rate, Up
+from .terminal import TerminalProgress
+
+
+def convert(
+    source: Positional[Path],
+    out: Positional[Path],
+    fps: Annotated[
+        float | None,
+        arg(help="frame rate of the result, and of a source that states none; default: the source's own, up to 60"),
+    ] = None,
+    template: Flat[TemplateOptions] = TemplateOptions(),
+    joint_names: JointNames = None,
+    up: Up = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a motion in another format.
+
+    A source is a capture folder or a motion file: our own .npz, .npz of AMASS, SMPL or SMPL-X, .bvh, .amc with its
+    .asf, .csv of Live Link Face or Audio2Face. OUT is .npz, .bvh (the body) or .csv (the face).
+    """
+    from ..motion.formats.reading import ReadOptions
+    from ..motion_files import convert as run
+
+    options = ReadOptions(joint_names, up, fps)
+    with TerminalProgress() as progress:
+        made = run(source, out, template=template, options=options, overwrite=overwrite, progress=progress)
+        progress.note(f"{out}: {len(made)} frames at {made.fps:g} a second")
+
+
+def show(
+    source: Positional[Path],
+    out: Positional[Path],
+    size: Annotated[int, arg(help="side of the square frames, pixels")] = 512,
+    template: Flat[TemplateOptions] = TemplateOptions(),
+    joint_names: JointNames = None,
+    up: Up = None,
+    fps: Rate = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw any motion as a shaded body on a floor: OUT is .mp4, .mov or .webm. For sources see `convert`."""
+    from ..motion.formats.reading import ReadOptions
+    from ..motion_files import show as run
+
+    options = ReadOptions(joint_names, up, fps)
+    with TerminalProgress() as progress:
+        run(source, out, size=size, template=template, options=options, overwrite=overwrite, progress=progress)
+        progress.note(f"{out}: ready")
+
+
+def prior(
+    paths: Annotated[
+        Positional[list[Path]],
+        arg(metavar="MOTIONS... PRIOR", help="motions to learn from, and the .safetensors file to make"),
+    ],
+    epochs: Annotated[int, arg(help="passes over all poses")] = 50,
+    seed: Annotated[int, arg(help="seed of everything random")] = 0,
+    licence: Annotated[str, arg(help="licence of the motions, for the prior's card")] = "unknown: that of the motions",
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit a motion prior, which tells alignment what poses are plausible: from files, folders, .zip of .bvh."""
+    from ..body import load_template
+    from ..motion.alignment.prior_training import PriorTraining, fit_prior
+
+    # One list of paths: a positional list of motions would leave nothing for a path after it.
+    if len(paths) < 2:
+        raise UserError("ram-avatar motion prior MOTIONS... PRIOR: name at least one motion and the file to make")
+    *motions, out = paths
+    with TerminalProgress() as progress:
+        card = fit_prior(
+            motions,
+            out,
+            template=load_template(progress=progress),
+            training=PriorTraining(epochs=epochs, seed=seed),
+            licence=licence,
+            command=shlex.join(["ram-avatar", *sys.argv[1:]]),
+            overwrite=overwrite,
+            progress=progress,
+        )
+        progress.note(
+            f"{out}: {card['poses']} poses from {card['files']} motions; held-out poses are reconstructed within "
+            f"{card['held_out_error_degrees']:.1f} degrees per joint"
+        )
+
+
+MOTION_COMMANDS = {"convert": convert, "show": show, "prior": prior}
+_COMMAND = Union[tuple(Annotated[Any, subcommand(name, constructor=run)] for name, run in MOTION_COMMANDS.items())]  # noqa: UP007
+
+
+def motion(command: Annotated[_COMMAND, arg(name="")]) -> None:
+    """Work with motion files: convert them, view them, learn from them."""

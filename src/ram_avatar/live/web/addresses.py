@@ -1,0 +1,28 @@
+"""Network addresses: which are loopback, and which to write into a link."""
+
+import ipaddress
+import socket
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is reachable from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def reachable_address(host: str) -> str:
+    """Return the address to write into a link: for "all addresses", this machine's own on its network."""
+    if host not in ("0.0.0.0", "::", ""):
+        return host
+    family = socket.AF_INET6 if host == "::" else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Sends nothing: the kernel reports which address it would use. (Addresses reserved for documentation.)
+            probe.connect(("2001:db8::1" if host == "::" else "192.0.2.1", 9))
+            return probe.getsockname()[0]
+        except OSError:
+            return socket.gethostname()

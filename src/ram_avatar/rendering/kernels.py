@@ -1,0 +1,231 @@
+"""Warp kernels for CPU and CUDA: rasterization, line segments, and the maps of a frame.
+
+Kernels are in Warp's own language: Python by syntax, with types of its own, compiled on first use.
+"""
+
+import warp as wp
+
+NEAR_PLANE = 0.05
+"""Triangles with a vertex at or nearer than this camera depth (metres) are not drawn."""
+
+NEAR = wp.constant(NEAR_PLANE)
+EMPTY = wp.constant(wp.int64(2**63 - 1))
+
+# The edge test leaves no holes if swapping the ends of an edge exactly negates its edge function. A fused multiply-add,
+# which rounds only one of the two products, would break that.
+wp.set_module_options({"fuse_fp": False, "enable_backward": False})
+
+
+@wp.func
+def _first_pixel(low: float, size: int) -> int:
+    """Return the first pixel in 0 .. size - 1 whose centre is at or after `low`; size if there is none."""
+    return int(wp.clamp(wp.ceil(low - 0.5), 0.0, float(size)))
+
+
+@wp.func
+def _last_pixel(high: float, size: int) -> int:
+    """Return the last pixel in 0 .. size - 1 whose centre is at or before `high`; -1 if there is none."""
+    return int(wp.clamp(wp.floor(high - 0.5), -1.0, float(size - 1)))
+
+
+@wp.func
+def edge_functions(a: wp.vec3, b: wp.vec3, c: wp.vec3, x: float, y: float) -> wp.vec3:
+    """Return twice the signed areas that a pixel centre spans with the edges opposite a, b and c.
+
+    Corners are taken relative to the pixel centre: rounding then moves a corner equally for all triangles that share
+    it, and the remaining sign is exact or 0, so a pixel on an edge always belongs to one of the two triangles.
+    """
+    ax, ay = a[0] - x, a[1] - y
+    bx, by = b[0] - x, b[1] - y
+    cx, cy = c[0] - x, c[1] - y
+    return wp.vec3(bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx)
+
+
+@wp.kernel
+def z_pass(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    cull_backfaces: bool,
+    nearest: wp.array3d(dtype=wp.int64),
+):
+    """Store in each pixel the smallest key (depth, triangle) of the triangles that cover it."""
+    batch, index = wp.tid()
+    height, width = nearest.shape[1], nearest.shape[2]
+    face = faces[index]
+    a, b, c = points[batch, face[0]], points[batch, face[1]], points[batch, face[2]]
+    if not (wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c)):
+        return
+    if a[2] <= NEAR or b[2] <= NEAR or c[2] <= NEAR:
+        return
+    if cull_backfaces and not ((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) < 0.0):
+        return
+
+    left = _first_pixel(wp.min(a[0], wp.min(b[0], c[0])), width)
+    right = _last_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
+    top = _first_pixel(wp.min(a[1], wp.min(b[1], c[1])), height)
+    bottom = _last_pixel(wp.max(a[1], wp.max(b[1], c[1])), height)
+    if left > right or top > bottom:
+        return  # between pixel centres, like most triangles
+    inverse_z = wp.vec3(1.0 / a[2], 1.0 / b[2], 1.0 / c[2])
+    for row in range(top, bottom + 1):
+        for column in range(left, right + 1):
+            edges = edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
+            if wp.min(edges) >= 0.0 or wp.max(edges) <= 0.0:
+                # 1 / z is linear in the image, z is not
+                weight = edges[0] * inverse_z[0] + edges[1] * inverse_z[1] + edges[2] * inverse_z[2]
+                z = (edges[0] + edges[1] + edges[2]) / weight
+                if z > 0.0:  # false for a triangle without area: 0 / 0
+                    # the bits of positive floats sort like the floats
+                    key = (wp.int64(wp.cast(z, wp.int32)) << wp.int64(32)) | wp.int64(index)
+                    wp.atomic_min(nearest, batch, row, column, key)
+
+
+@wp.kernel
+def resolve_pass(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    nearest: wp.array3d(dtype=wp.int64),
+    triangle: wp.array3d(dtype=wp.int32),
+    barycentric: wp.array3d(dtype=wp.vec3),
+    depth: wp.array3d(dtype=wp.float32),
+):
+    """Unpack the keys of `z_pass`."""
+    batch, row, column = wp.tid()
+    key = nearest[batch, row, column]
+    if key == EMPTY:
+        triangle[batch, row, column] = -1
+        barycentric[batch, row, column] = wp.vec3(0.0)
+        depth[batch, row, column] = wp.inf
+        return
+    index = wp.int32(key & wp.int64(0xFFFFFFFF))
+    face = faces[index]
+    a, b, c = points[batch, face[0]], points[batch, face[1]], points[batch, face[2]]
+    edges = edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
+    weights = wp.vec3(edges[0] * (1.0 / a[2]), edges[1] * (1.0 / b[2]), edges[2] * (1.0 / c[2]))
+    triangle[batch, row, column] = index
+    barycentric[batch, row, column] = weights / (weights[0] + weights[1] + weights[2])
+    depth[batch, row, column] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
+
+
+@wp.kernel
+def segment_pass(
+    points: wp.array3d(dtype=wp.vec2),
+    channels: wp.array(dtype=wp.int32),
+    radius: float,
+    picture: wp.array4d(dtype=wp.float32),
+):
+    """Raise the pixels around a segment to its coverage of them."""
+    batch, segment = wp.tid()
+    height, width = picture.shape[2], picture.shape[3]
+    start, end = points[batch, segment, 0], points[batch, segment, 1]
+    if not (wp.isfinite(start) and wp.isfinite(end)):
+        return
+    reach = radius + 0.5
+    along = end - start
+    length_squared = wp.max(wp.dot(along, along), 1.0e-20)  # a point is a segment too
+    for row in range(
+        _first_pixel(wp.min(start[1], end[1]) - reach, height),
+        _last_pixel(wp.max(start[1], end[1]) + reach, height) + 1,
+    ):
+        for column in range(
+            _first_pixel(wp.min(start[0], end[0]) - reach, width),
+            _last_pixel(wp.max(start[0], end[0]) + reach, width) + 1,
+        ):
+            offset = wp.vec2(float(column) + 0.5, float(row) + 0.5) - start
+            fraction = wp.clamp(wp.dot(offset, along) / length_squared, 0.0, 1.0)
+            coverage = wp.clamp(reach - wp.length(offset - fraction * along), 0.0, 1.0)
+            wp.atomic_max(picture, batch, channels[segment], row, column, coverage)
+
+
+@wp.func
+def _project(point: wp.vec3, focal: float, center_x: float, center_y: float) -> wp.vec3:
+    """Project a point, see `Camera.project`."""
+    scale = focal / wp.max(point[1], 0.05)
+    return wp.vec3(center_x + point[0] * scale, center_y - point[2] * scale, point[1])
+
+
+@wp.kernel
+def vertex_pass(
+    vertices: wp.array(dtype=wp.vec3),
+    starts: wp.array(dtype=wp.int32),
+    neighbours: wp.array(dtype=wp.vec2i),
+    kind: wp.array(dtype=wp.int32),
+    eye_color: wp.array(dtype=wp.float32),
+    focal: float,
+    center_x: float,
+    center_y: float,
+    expansion: float,
+    points: wp.array2d(dtype=wp.vec3),
+    look: wp.array(dtype=wp.vec3),
+):
+    """Project a vertex and its expanded copy, and compute the vertex's value in the face map."""
+    index = wp.tid()
+    vertex = vertices[index]
+    normal = wp.vec3(0.0)
+    for k in range(starts[index], starts[index + 1]):
+        pair = neighbours[k]
+        normal += wp.cross(vertices[pair[0]] - vertex, vertices[pair[1]] - vertex)
+    normal = normal / wp.max(wp.length(normal), 1.0e-20)
+    points[0, index] = _project(vertex, focal, center_x, center_y)
+    points[1, index] = _project(vertex + expansion * normal, focal, center_x, center_y)
+    shown = wp.vec3(0.0)
+    if kind[index] == 1:
+        shown = normal
+    if kind[index] == 2:
+        shown = wp.vec3(eye_color[index])
+    look[index] = shown
+
+
+@wp.func
+def _texel(texture: wp.array2d(dtype=wp.vec3), u: float, v: float) -> wp.vec3:
+    """Sample bilinearly, clamped to the texture: u to the right, v up, in [0, 1]."""
+    rows, columns = texture.shape[0], texture.shape[1]
+    x = wp.clamp(u * float(columns) - 0.5, 0.0, float(columns - 1))
+    y = wp.clamp((1.0 - v) * float(rows) - 0.5, 0.0, float(rows - 1))
+    left, top = int(wp.floor(x)), int(wp.floor(y))
+    right, bottom = wp.min(left + 1, columns - 1), wp.min(top + 1, rows - 1)
+    fx, fy = x - float(left), y - float(top)
+    above = texture[top, left] * (1.0 - fx) + texture[top, right] * fx
+    below = texture[bottom, left] * (1.0 - fx) + texture[bottom, right] * fx
+    return above * (1.0 - fy) + below * fy
+
+
+@wp.kernel
+def pixel_pass(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    nearest: wp.array3d(dtype=wp.int64),
+    look: wp.array(dtype=wp.vec3),
+    canonical: wp.array(dtype=wp.vec3),
+    uv: wp.array(dtype=wp.vec2),
+    uv_faces: wp.array(dtype=wp.vec3i),
+    texture: wp.array2d(dtype=wp.vec3),
+    textured: bool,
+    first_row: int,
+    first_column: int,
+    position: wp.array3d(dtype=wp.vec4),
+    face_map: wp.array2d(dtype=wp.vec3),
+    color: wp.array2d(dtype=wp.vec3),
+):
+    """Interpolate the nearest triangle: canonical position, and for the body itself face map and colour."""
+    picture, row, column = wp.tid()
+    row += first_row
+    column += first_column
+    key = nearest[picture, row, column]
+    if key == EMPTY:
+        return
+    index = wp.int32(key & wp.int64(0xFFFFFFFF))
+    face = faces[index]
+    a, b, c = points[picture, face[0]], points[picture, face[1]], points[picture, face[2]]
+    edges = edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
+    weight = wp.vec3(edges[0] * (1.0 / a[2]), edges[1] * (1.0 / b[2]), edges[2] * (1.0 / c[2]))
+    weight = weight / (weight[0] + weight[1] + weight[2])
+    place = weight[0] * canonical[face[0]] + weight[1] * canonical[face[1]] + weight[2] * canonical[face[2]]
+    position[picture, row, column] = wp.vec4(place[0], place[1], place[2], 1.0)
+    if picture == 1:
+        return
+    face_map[row, column] = weight[0] * look[face[0]] + weight[1] * look[face[1]] + weight[2] * look[face[2]]
+    if textured:
+        corner = uv_faces[index]
+        at = weight[0] * uv[corner[0]] + weight[1] * uv[corner[1]] + weight[2] * uv[corner[2]]
+        color[row, column] = _texel(texture, at[0], at[1])

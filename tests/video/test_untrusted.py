@@ -1,0 +1,121 @@
+import os
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from stepped_film import number_of, write_steps
+
+from ram_avatar.core.errors import UserError
+from ram_avatar.video import VideoWriter, untrusted
+from ram_avatar.video.untrusted import Decoder, read_untrusted_picture
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    return write_steps(tmp_path_factory.mktemp("film") / "steps.mp4")
+
+
+def test_pictures_come_with_their_times(film):
+    decoder = Decoder("film", film, "steps.mp4")
+    got = []
+    while (each := decoder.next()) is not None:
+        got.append(each)
+    decoder.close()
+    assert [number_of(picture) for _, picture in got] == list(range(10))
+    assert [seconds for seconds, _ in got] == pytest.approx([k / 10 for k in range(10)])
+    assert got[0][1].shape == (48, 64, 3)
+
+
+def test_a_film_can_be_turned(film):
+    decoder = Decoder("film", film, "steps.mp4", rotate=90)
+    _, picture = decoder.next()
+    decoder.close()
+    assert picture.shape == (64, 48, 3)
+
+
+def test_a_decoder_that_is_closed_leaves_no_process(film):
+    decoder = Decoder("film", film, "steps.mp4")
+    decoder.next()
+    decoder.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(decoder._process.pid, 0)
+
+
+def test_a_picture(tmp_path):
+    scene = np.zeros((40, 60, 3), np.uint8)
+    scene[:20, :, 0] = 200
+    cv2.imwrite(str(tmp_path / "p.png"), scene[..., ::-1])
+    assert np.array_equal(read_untrusted_picture(tmp_path / "p.png", "p.png"), scene)
+
+
+def _bomb(path, side: int) -> None:
+    """A PNG of side x side pixels that is small as a file."""
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
+    _bomb(tmp_path / "bomb.png", 30_000)  # 2.7 GB once it is unpacked
+    assert (tmp_path / "bomb.png").stat().st_size < 1 << 20
+    with pytest.raises(UserError, match=r"holiday\.png.*too large"):
+        read_untrusted_picture(tmp_path / "bomb.png", "holiday.png")
+
+
+@pytest.mark.parametrize("kind", ["film", "picture"])
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"#EXTM3U\n/etc/passwd\n", b"hello"])
+def test_what_is_neither_is_told_by_the_users_name_for_it(tmp_path, kind, content):
+    path = tmp_path / "4f2a.upload"
+    path.write_bytes(content)
+    decoder = Decoder(kind, path, "mine.mp4")
+    with pytest.raises(UserError, match=r"mine\.mp4") as raised:
+        decoder.next()
+    decoder.close()
+    assert "4f2a" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_film_that_is_too_large_is_refused(tmp_path):
+    with VideoWriter(tmp_path / "wide.mp4", 4112, 32, 10) as video:
+        video.write(np.zeros((32, 4112, 3), np.uint8))
+    decoder = Decoder("film", tmp_path / "wide.mp4", "wide.mp4")
+    with pytest.raises(UserError, match="4112 x 32"):
+        decoder.next()
+    decoder.close()
+
+
+def test_decoding_that_hangs_is_given_up(tmp_path, monkeypatch):
+    """A pipe that nobody writes to stands for a file whose decoder never ends."""
+    os.mkfifo(tmp_path / "endless")
+    monkeypatch.setattr(untrusted, "_PATIENCE", 1.0)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="too long"):
+        read_untrusted_picture(tmp_path / "endless", "endless")
+    assert time.monotonic() - started < 15
+
+
+def _confined(code: str) -> subprocess.CompletedProcess:
+    script = f"from ram_avatar.video.sandbox import confine\nconfine('picture')\n{code}"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+
+
+def test_the_decoding_process_cannot_write_files(tmp_path):
+    done = _confined(f"with open({str(tmp_path / 'x')!r}, 'w') as file: file.write('x' * 100)")
+    assert done.returncode == 1 and "File too large" in done.stderr and not (tmp_path / "x").read_text()
+
+
+def test_the_decoding_process_cannot_take_all_memory():
+    done = _confined("x = bytearray(6 << 30)")
+    assert done.returncode == 1 and "MemoryError" in done.stderr
+
+
+def test_the_decoding_process_cannot_compute_for_ever():
+    limits = "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n"
+    assert _confined(limits + "while True: pass").returncode < 0
+    told = _confined("import resource\nprint(resource.getrlimit(resource.RLIMIT_CPU))")
+    assert told.stdout.strip() == "(20, 20)"
