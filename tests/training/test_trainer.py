@@ -125,7 +125,7 @@ def _three_steps(fabric, folder, capture, preset):
 
 def test_a_batch_that_cannot_be_shared_is_refused(capture, tiny, tmp_path):
     odd = replace(tiny, training=replace(tiny.training, batch_size=3))
-    with pytest.raises(UserError, match="share evenly"):
+    with pytest.raises(UserError, match="divisible"):
         train(capture, tmp_path / "a", TrainOptions(preset=odd, devices=2, accelerator="cpu"))
     assert not (tmp_path / "a").exists()
 
