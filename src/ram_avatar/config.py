@@ -240,7 +240,7 @@ def load_preset(name: str) -> Preset:
 
 def _recipe_path(name: str, folder: Path) -> Path:
     """Return the file of the shipped preset `name`; if there is none, the path `name` relative to a folder."""
-    shipped = files(__package__) / "presets" / f"{name}.yaml"
+    shipped = Path(str(files(__package__) / "presets" / f"{name}.yaml"))
     return shipped if shipped.is_file() else Path(os.path.normpath(folder / name))
 
 

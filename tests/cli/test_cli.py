@@ -110,12 +110,14 @@ def test_ctrl_c_says_how_to_resume(tmp_path, capsys, monkeypatch):
 
 
 def test_help_loads_nothing_heavy():
-    code = (
-        "import sys\n"
-        "from ram_avatar.cli.main import main\n"
-        "try:\n    main(['create', '--help'])\n"
-        "except SystemExit:\n    print(sorted({'torch', 'cv2', 'mediapipe', 'numpy'} & set(sys.modules)), file=sys.stderr)"
-    )
+    code = """
+import sys
+from ram_avatar.cli.main import main
+try:
+    main(["create", "--help"])
+except SystemExit:
+    print(sorted({"torch", "cv2", "mediapipe", "numpy"} & set(sys.modules)), file=sys.stderr)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "[]"
 
