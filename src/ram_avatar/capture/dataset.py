@@ -15,7 +15,7 @@ from ..motion.motion import Motion
 from ..networks.avatar_network import ConditionMaps
 from ..rendering.condition_maps import MAP_CHANNELS, ConditionMapper, MeshMaps
 from .capture import Capture
-from .close_ups import CloseUps
+from .cropper import CloseUpCropper
 
 _KEPT_BYTES = 3 << 30  # condition maps are kept in memory up to this, and drawn anew beyond
 _DRAWN_AT_ONCE = 8
@@ -55,15 +55,15 @@ class CaptureDataset:
         progress: Progress,
     ):
         self.capture, self.size, self.device = capture, size, device
-        close_ups = CloseUps(capture, template)
-        self.squares = close_ups.squares
-        self.cameras = [close_ups.camera(index, size) for index in range(len(capture))]
+        cropper = CloseUpCropper(capture, template)
+        self.squares = cropper.squares
+        self.cameras = [cropper.camera(index, size) for index in range(len(capture))]
         self.mapper = ConditionMapper(template, capture.identity, Camera.default(size, size), texture)
         frames, masks, inside = [], [], []
         for index, (frame, mask) in enumerate(follow(capture.frames(), progress, "Reading frames", len(capture))):
-            frames.append(close_ups.cut(index, frame, size))
-            masks.append(close_ups.cut(index, mask, size))
-            inside.append(close_ups.inside(index, size))
+            frames.append(cropper.cut(index, frame, size))
+            masks.append(cropper.cut(index, mask, size))
+            inside.append(cropper.inside(index, size))
         self.frames = torch.from_numpy(np.stack(frames))  # [N, S, S, 3] uint8
         self.masks = torch.from_numpy(np.stack(masks))[:, None]  # [N, 1, S, S] uint8
         self.inside = torch.from_numpy(np.stack(inside))[:, None]  # [N, 1, S, S] bool

@@ -7,7 +7,7 @@ import torch
 from ..avatar import Avatar
 from ..body.template import BodyTemplate
 from ..capture.capture import Capture
-from ..capture.close_ups import CloseUps
+from ..capture.cropper import CloseUpCropper
 from ..config import NetworkConfig, Preset
 from ..core.images import to_uint8
 from ..core.progress import SILENT, Progress, follow
@@ -24,15 +24,15 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
 
     Its network is the preset's, untrained; it is made so that it draws just that.
     """
-    close_ups = CloseUps(capture, template)
+    cropper = CloseUpCropper(capture, template)
     side = max(PAINTED_SIZE, preset.network.image_size)
     painter = SurfacePainter(template, capture.identity, preset.texture_size)
     chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
     for index, (frame, mask) in frames:
         if index in chosen:
-            image, matte = (close_ups.cut(index, each, side) for each in (frame, mask))
-            painter.add(image, matte, capture.motion[[index]], close_ups.camera(index, side))
+            image, matte = (cropper.cut(index, each, side) for each in (frame, mask))
+            painter.add(image, matte, capture.motion[[index]], cropper.camera(index, side))
     texture, unseen = painter.texture()
     # Style codes go by the frame's number.
     config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1)
