@@ -1,4 +1,4 @@
-"""A known motion, and what a detector without any error would see of it."""
+"""A known motion, and the landmarks that an error-free detector would find."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ FRAMES, WIDTH, HEIGHT = 24, 480, 640
 
 
 def performance(template, frames: int = FRAMES, speed: float = 1.0) -> tuple[Motion, torch.Tensor]:
-    """A person of another shape who waves, turns, bends fingers and opens the mouth."""
+    """A person of another identity who waves, turns, bends fingers and opens the mouth."""
     anatomy, time = anatomy_of(template), torch.linspace(0, 2 * speed, frames)
     angles = anatomy.relaxed.repeat(frames, 1, 1)
     turn = lambda name, axis, values: angles[:, template.pose_joints.index(name), axis].add_(values)
@@ -42,6 +42,7 @@ def performance(template, frames: int = FRAMES, speed: float = 1.0) -> tuple[Mot
 def seen_by_a_perfect_detector(
     template, motion, identity, camera: Camera, topology: Topology = MEDIAPIPE
 ) -> list[Landmarks]:
+    """The landmarks of each frame of a motion, exactly."""
     map_ = Correspondence.load(template, topology)
     with torch.no_grad():
         posed = template.points(map_.regressor).body(identity).pose(*motion.parameters())

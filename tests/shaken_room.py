@@ -1,4 +1,4 @@
-"""A hand-held video of a textured room whose every number is known: camera, light, person, captions, grain."""
+"""A synthetic hand-held video of a textured room, with known camera, light, person, captions and grain."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-_FINER = 2  # the room is painted with so many pixels to one of the video
+_FINER = 2  # pixels of the room's texture per pixel of the video
 _MARGIN = 0.25  # of the frame, on every side
 
 
@@ -27,7 +27,13 @@ def room(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 
 def shake(frames: int, width: int, height: int, seed: int = 0, sway=0.03, turn=1.5, zoom=0.02, rate=25.0):
-    """[N, 3, 3] frame to scene: a hand's smooth sway (share of the larger side, degrees, share), up to 2.5 Hz."""
+    """[N, 3, 3] frame to scene: a hand's sway up to 2.5 Hz.
+
+    Args:
+        sway, zoom: shares, of the larger side and of the size.
+        turn: degrees.
+        rate: frames per second.
+    """
     rng, side = np.random.default_rng(seed), max(width, height)
     time = np.arange(frames) / rate
     waves = np.zeros((4, frames))
@@ -43,7 +49,7 @@ def shake(frames: int, width: int, height: int, seed: int = 0, sway=0.03, turn=1
 
 
 def pan(frames: int, width: int, height: int, degrees: float, focal: float = 1.6) -> np.ndarray:
-    """[N, 3, 3] frame to scene: a camera that turns about itself, to and fro."""
+    """[N, 3, 3] frame to scene: a camera that pans and tilts back and forth."""
     inner = np.array([[focal * height, 0, width / 2], [0, focal * height, height / 2], [0, 0, 1]])
     matrices = []
     for phase in np.linspace(0, 2 * np.pi, frames):
@@ -55,7 +61,7 @@ def pan(frames: int, width: int, height: int, degrees: float, focal: float = 1.6
 
 @dataclass
 class ShakenRoom:
-    """Frames with person masks; the truth lies beside them."""
+    """Frames with person masks, and their ground truth."""
 
     to_scene: np.ndarray  # [N, 3, 3] centres at half integers
     width: int = 360
@@ -72,7 +78,7 @@ class ShakenRoom:
         self.texture = room(*finer, self.seed)
 
     def scene(self, to_scene: np.ndarray | None = None) -> np.ndarray:
-        """[H, W, 3] uint8: the room alone as a frame with that transform sees it; the scene itself for none."""
+        """[H, W, 3] uint8: the empty room as a frame with that transform shows it; the scene itself for None."""
         matrix = np.eye(3) if to_scene is None else to_scene
         corner = np.array([[1, 0, self.width * _MARGIN], [0, 1, self.height * _MARGIN], [0, 0, 1]])
         half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
@@ -101,7 +107,7 @@ class ShakenRoom:
             yield frame.round().clip(0, 255).astype(np.uint8), cv2.resize(mask, (self.width // 2, self.height // 2))
 
     def _stand(self, frame: np.ndarray, mask: np.ndarray, n: int) -> None:
-        """A striped figure that sways by its own rhythm."""
+        """Draw a striped figure that sways at its own rhythm."""
         x = int(self.width * (0.5 + 0.16 * np.sin(2 * np.pi * n / 40)))
         y, w, h = int(0.55 * self.height), int(0.14 * self.width), int(0.33 * self.height)
         for picture, colors in ((frame, ((220, 40, 40), (40, 40, 90))), (mask, (255, 255))):

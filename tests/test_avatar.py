@@ -25,15 +25,15 @@ def motion(capture):
     return capture.motion[24:]
 
 
-def test_saved_and_loaded_it_draws_the_same(avatar, motion, tmp_path):
+def test_saving_and_loading_keeps_the_frames(avatar, motion, tmp_path):
     avatar.save(tmp_path)
     again = Avatar.load(tmp_path)
     for mine, theirs in zip(render(avatar, motion), render(again, motion), strict=True):
         assert mine.shape == (256, 256, 3) and mine.dtype == np.uint8 and np.array_equal(mine, theirs)
 
 
-def test_an_avatar_from_before_scenes_draws_its_square(avatar, motion, tmp_path):
-    """Format 2: the picture was the one square that the network painted, whatever the person did."""
+def test_an_avatar_of_format_2_renders_its_square(avatar, motion, tmp_path):
+    """In format 2 the image was one fixed square, which the network painted."""
     square = avatar.framing.square(motion.root_translation[0].numpy())
     avatar.save(tmp_path)
     described = json.loads((tmp_path / "avatar.json").read_text())
@@ -106,7 +106,7 @@ def _drop_a_tensor(folder):
         (lambda f: (f / "avatar.json").unlink(), "not an avatar"),
     ],
 )
-def test_damaged_avatars_are_told_in_one_line(avatar_folder, tmp_path, spoil, cause):
+def test_damaged_avatars_are_reported_in_one_line(avatar_folder, tmp_path, spoil, cause):
     folder = tmp_path / "a"
     shutil.copytree(avatar_folder, folder)
     spoil(folder)
@@ -116,7 +116,7 @@ def test_damaged_avatars_are_told_in_one_line(avatar_folder, tmp_path, spoil, ca
 
 
 def test_a_full_disk_leaves_the_old_avatar(avatar, avatar_folder, tmp_path):
-    """A real limit on the size of files: the weights do not fit, what was there stays whole."""
+    """With a real limit on file sizes: the weights do not fit, and the old files stay intact."""
     folder = tmp_path / "a"
     shutil.copytree(avatar_folder, folder)
     before = {path.name: path.stat().st_size for path in folder.iterdir()}

@@ -34,14 +34,14 @@ def test_lite_is_256():
         ("network: {}\ntraining: {}\nspeed: 9", "speed"),
     ],
 )
-def test_what_is_wrong_with_a_recipe_is_said(tmp_path, text, cause):
+def test_errors_in_a_recipe_are_reported(tmp_path, text, cause):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=cause):
         load_preset(str(path))
 
 
-def test_a_recipe_gives_only_what_differs_from_the_one_it_extends(tmp_path):
+def test_a_recipe_states_only_what_differs_from_the_one_it_extends(tmp_path):
     (tmp_path / "fine").mkdir()
     (tmp_path / "fine" / "mine.yaml").write_text("extends: lite\ntraining: {steps: 7}\ntexture_size: 64\n")
     (tmp_path / "other.yaml").write_text("extends: fine/mine.yaml\nnetwork: {style_dim: 8}\n")
@@ -61,7 +61,7 @@ def test_a_recipe_gives_only_what_differs_from_the_one_it_extends(tmp_path):
         ({"a.yaml": "extends: b.yaml", "b.yaml": ": : :"}, "b.yaml: not a preset"),
     ],
 )
-def test_what_is_wrong_between_recipes_is_said(tmp_path, recipes, cause):
+def test_errors_between_recipes_are_reported(tmp_path, recipes, cause):
     folder = tmp_path / "x"
     folder.mkdir()
     for name, text in recipes.items():
@@ -70,7 +70,7 @@ def test_what_is_wrong_between_recipes_is_said(tmp_path, recipes, cause):
         load_preset(str(folder / "a.yaml"))
 
 
-def test_changes_are_made_by_name():
+def test_fields_are_changed_by_name():
     lite = load_preset("lite")
     changed = lite.with_changes(network={"unet_widths": [8, 16]}, training={"steps": 5})
     assert changed.network.unet_widths == (8, 16) and changed.training.steps == 5
@@ -79,7 +79,7 @@ def test_changes_are_made_by_name():
         lite.with_changes({"no_such": 1})
 
 
-def test_an_unknown_name_lists_the_known():
+def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(UserError, match="lite"):
         load_preset("gigantic")
 

@@ -1,4 +1,4 @@
-"""The shipped recipes: `paper` is the supplement's, all of them can be built, and the ablations of them as well."""
+"""The shipped presets: `paper` matches the supplement; all of them, and their ablations, can be built."""
 
 from dataclasses import fields, replace
 from functools import cache
@@ -27,14 +27,14 @@ from ram_avatar.training.trainer import Trainer
 
 TABLE_1 = {"H": 1024, "W": 1024, "C_1": 16, "C_2": 16, "C_3": 48, "C_4": 24}
 PUBLISHED_FLOPS = 768e9
-"""Of a frame of the authors' released network at 1024 x 1024, counted likewise."""
+"""FLOPs per frame of the authors' released network at 1024 x 1024, counted the same way."""
 ABLATIONS = yaml.safe_load((Path(__file__).parents[1] / "benchmarks" / "ablations.yaml").read_text())
 
 paper = cache(lambda: load_preset("paper"))
 
 
 def feature_maps(network: AvatarNetwork) -> dict[str, list[tuple[int, ...]]]:
-    """The shapes of the feature maps that each part of a network hands on, at full size, for one frame."""
+    """Return the shapes of the feature maps that each part of a network outputs for one frame, at full size."""
     shapes: dict[str, list[tuple[int, ...]]] = {}
 
     def note(part: str, output) -> None:
@@ -65,7 +65,7 @@ def test_paper_has_the_feature_maps_of_table_1():
     assert paper().network.attention_distance_power == 0.8
 
 
-def test_paper_trains_as_the_supplement_says():
+def test_paper_is_trained_as_in_the_supplement():
     training = paper().training
     assert (training.steps, training.batch_size) == (150_000, 1)
     assert [attention_on(step, training) for step in (0, 9_999, 10_000, 149_999)] == [False, False, True, True]
@@ -79,7 +79,7 @@ def test_paper_trains_as_the_supplement_says():
     assert adversarial_weight(149_999, training) == pytest.approx(0.02)
 
 
-def test_paper_s_weight_decay_and_rates_reach_adam(tiny, tmp_path):
+def test_the_papers_weight_decay_and_learning_rates_reach_adam(tiny, tmp_path):
     preset = replace(tiny, training=paper().training)
     avatar = SimpleNamespace(network=AvatarNetwork(tiny.network))
     data = SimpleNamespace(capture=SimpleNamespace(train_frames=[0]))
@@ -89,7 +89,7 @@ def test_paper_s_weight_decay_and_rates_reach_adam(tiny, tmp_path):
     assert {group["lr"] for group in groups} == {1e-4}
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     layer = avatar.network.style_unet.encoders[0].refine
-    assert decay[id(layer.weight)] == pytest.approx(1e-4 * layer.scale**2)  # of the weights that are used
+    assert decay[id(layer.weight)] == pytest.approx(1e-4 * layer.scale**2)  # on the scaled weights that the layer uses
     assert decay[id(layer.bias)] == decay[id(avatar.network.neural_texture.planes)] == 0
     reached = {id(p) for group in groups for p in group["params"]}
     assert reached == {id(p) for p in avatar.network.parameters()}
@@ -101,9 +101,9 @@ def test_as_published_is_paper_without_alpha_and_warm_start():
     assert replace(published, name="paper", network=paper().network) == paper()
 
 
-def test_paper_costs_half_of_the_published_network_with_every_part_in_it():
+def test_paper_has_every_part_and_costs_at_most_half_of_the_published_network():
     network = paper().network
-    parts = {field.name for field in fields(network)} - {"keep_hands"}  # a help for small pictures, of our own
+    parts = {field.name for field in fields(network)} - {"keep_hands"}  # an addition of ours, for small images
     assert all(getattr(network, name) for name in parts)
     assert frame_flops(network).total() <= PUBLISHED_FLOPS / 2
 
@@ -113,7 +113,7 @@ def test_a_training_step_of_paper_fits_into_24_gb():
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_is_built_and_draws(name):
+def test_every_preset_builds_and_renders(name):
     preset = load_preset(name)
     config = preset.network
     with torch.device("meta"):
@@ -129,7 +129,7 @@ def test_standard_costs_40_to_60_gflop_a_frame():
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_every_ablation_changes_lite_and_draws(name):
+def test_every_ablation_changes_lite_and_renders(name):
     lite = load_preset("lite")
     ablated = lite.with_changes(**ABLATIONS[name])
     assert (ablated == lite) == (name == "lite")

@@ -1,4 +1,4 @@
-"""The whole path on a template that is not Anny: measured, tracked, learned, driven and judged."""
+"""From video to driven avatar on a template other than Anny."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def at_hand(smplx_file, tmp_path_factory):
-    """The model file where the environment says, and a cache of its own for what is measured."""
+    """Set the environment variable to the model file, and use a fresh cache for what is measured."""
     from ram_avatar.body import AnnyTemplate
     from ram_avatar.core.cache import cache_folder
 
@@ -53,8 +53,8 @@ def learned(tracked, tiny, tmp_path_factory):
     return folder
 
 
-def test_landmarks_are_measured_where_they_are_on_the_same_looks(tracked, at_hand, template, smplx):
-    """The fake has Anny's mesh, so what is measured on it must be what ships for Anny."""
+def test_measured_landmarks_match_those_shipped_for_the_same_mesh(tracked, at_hand, template, smplx):
+    """The fake model has Anny's mesh, so its measurements must match those shipped for Anny."""
     assert (at_hand / f"{smplx.name}-mediapipe.npz").is_file()
     ours, annys = (Correspondence.load(each, MEDIAPIPE) for each in (smplx, template))
     surface = smplx.body(smplx.default_identity()).reference_vertices()
@@ -63,7 +63,7 @@ def test_landmarks_are_measured_where_they_are_on_the_same_looks(tracked, at_han
     assert (ours.joint_offsets - annys.joint_offsets).norm(dim=1).max() < 0.012
 
 
-def test_the_film_is_tracked(tracked, smplx):
+def test_the_video_is_tracked(tracked, smplx):
     assert tracked.motion.template == smplx.name and tracked.motion.pose.shape == (30, 53, 3)
     assert tracked.report["fit_errors"]["body"] < 0.012 and tracked.report["fit_errors"]["face"] < 0.006
     assert tracked.report["face_read_from"] == "landmarks"  # the net's actions are ARKit's
@@ -73,7 +73,7 @@ def test_the_film_is_tracked(tracked, smplx):
     assert np.mean(overlap) > 0.65
 
 
-def test_boxes_hold_face_and_hands(tracked, smplx):
+def test_part_boxes_contain_face_and_hands(tracked, smplx):
     data = CaptureDataset(tracked, smplx, torch.zeros(3, 8, 8), 128, torch.device("cpu"), Silent())
     posed = smplx.body(tracked.identity).pose(*tracked.motion[:1].parameters())
     pixels = data.cameras[0].project(posed.vertices)[0]
@@ -96,8 +96,8 @@ def test_an_avatar_is_driven_by_a_motion_file(learned, tracked, smplx, template,
     assert len(list(read_frames(tmp_path / "own.mp4"))) == 30
 
 
-def test_what_is_asked_of_it_is_what_the_detector_saw(tracked, smplx):
-    """The control's expectation of a motion that was tracked is near the truth of the silhouette."""
+def test_expected_landmarks_match_the_detected_person(tracked, smplx):
+    """Expected landmarks of a tracked motion lie within its silhouette."""
     camera = tracked.camera
     wanted = expected_landmarks(smplx, tracked.identity, [camera] * 4, tracked.motion[:4])
     posed = smplx.body(tracked.identity).pose(*tracked.motion[:4].parameters()).vertices
@@ -108,7 +108,7 @@ def test_what_is_asked_of_it_is_what_the_detector_saw(tracked, smplx):
         assert np.isfinite(landmarks.face).all()
 
 
-def test_without_the_model_file_one_line_says_what_is_needed(learned, tracked, tiny, tmp_path, monkeypatch, smplx):
+def test_a_missing_model_file_is_reported_in_one_line(learned, tracked, tiny, tmp_path, monkeypatch, smplx):
     monkeypatch.delenv("RAM_AVATAR_SMPLX")
     for call in (lambda: Avatar.load(learned), lambda: train(tracked, tmp_path / "a", TrainOptions(preset=tiny))):
         with pytest.raises(UserError, match=rf"{smplx.name} needs its model file: get SMPLX_NEUTRAL\.npz") as caught:

@@ -1,4 +1,4 @@
-"""RAM-Avatar: from one video of one person, an avatar with full control of body, hands and face.
+"""RAM-Avatar: from one video of one person, learn an avatar with full control of body, hands and face.
 
 from ram_avatar import Motion, create, render
 
@@ -13,8 +13,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Avatar": "avatar",
     "Capture": "capture.capture",
+    "CreateOptions": "creation.options",
     "Motion": "motion.motion",
     "Person": "motion.retargeting.retarget",
+    "TrackOptions": "tracking.offline.options",
+    "TrainOptions": "creation.options",
     "UserError": "core.errors",
     "animate": "animate",
     "create": "creation.create",
@@ -27,8 +30,8 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str):
-    # Imported when asked for: torch and the detector take seconds.
+def __getattr__(name: str) -> object:
+    # Imported on first use: torch and the detector take seconds.
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

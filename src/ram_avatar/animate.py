@@ -12,7 +12,8 @@ import torch
 
 from .avatar import Avatar, generated_by
 from .body import BodyTemplate
-from .capture.capture import Capture, Footage, is_capture
+from .capture.capture import Capture, is_capture
+from .capture.footage import Footage
 from .core.errors import UserError
 from .core.files import check_output
 from .core.images import fit, read_picture

@@ -1,4 +1,4 @@
-"""The artefact: a person who can be driven. A folder that is loaded, rendered from, and passed on."""
+"""The avatar: one person's network, identity and scene, saved as a folder."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -28,8 +28,8 @@ from .motion.retargeting.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork
 from .rendering.framing import Framing
 
-FORMAT_VERSION = 3  # since the picture is the whole scene, and what the network paints follows the person in it
-EARLIER_VERSIONS = (2,)  # both were one square; still loads
+FORMAT_VERSION = 3  # the image is the whole scene, and the network paints a close-up that follows the person
+EARLIER_VERSIONS = (2,)  # scene and close-up are the same square; still loads
 AVATAR_FILE = "avatar.json"
 WEIGHTS_FILE = "weights.safetensors"
 _MAX_WEIGHTS = 2 << 30
@@ -39,8 +39,8 @@ _MAX_WEIGHTS = 2 << 30
 class Avatar:
     """One person's network, identity and scene.
 
-    `inference.render.render` turns it and a motion into pictures. The network may be untrained (`training["step"]`
-    is 0): it then draws the textured template.
+    `inference.render.render` renders it in a motion. The network may be untrained (`training["step"]` is 0): it then
+    draws the textured template.
     """
 
     name: str
@@ -53,27 +53,27 @@ class Avatar:
     background: np.ndarray  # [H, W, 3] uint8 RGB, the scene without the person
     placement: Placement
     fps: float
-    training: dict = field(default_factory=dict)  # step, steps, seconds, capture
-    alignment: Alignment | None = None  # what motion it knows; there once it is trained to its end
+    training: dict = field(default_factory=dict)  # step, steps, seconds, source, frames, ...
+    alignment: Alignment | None = None  # fitted at the end of training
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def camera(self) -> Camera:
-        """Of the scene, at the size of the video."""
+        """The scene's camera, at the size of the video."""
         return self.framing.camera
 
     @property
     def size(self) -> int:
-        """Pixels of a side of the close-up, which the network paints."""
+        """Side of the close-up that the network paints, in pixels."""
         return self.network.config.image_size
 
     @property
     def person(self) -> Person:
-        """Who is to move, for `motion.retarget`; on the CPU."""
+        """The person to retarget to (`motion.retargeting`); on the CPU."""
         return Person(self.identity.cpu(), self.placement)
 
     def to(self, device: torch.device | str) -> "Avatar":
-        """Move everything that renders to a device; returns itself."""
+        """Move network, template, identity and texture to a device; return the avatar itself."""
         self.device = torch.device(device)
         self.network.to(self.device)
         self.template = self.template.to(self.device)
@@ -83,10 +83,12 @@ class Avatar:
     # Files --------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
-        """Write avatar.json, weights.safetensors, background.png and, where there is an alignment,
-        motion_prior.safetensors into a folder that exists.
+        """Write avatar.json, weights.safetensors, background.png and any alignment to an existing folder.
 
-        Each file is replaced whole, so that a run that is killed leaves an avatar that loads.
+        Each file is replaced atomically, so that a killed run leaves an avatar that loads.
+
+        Raises:
+            UserError: the folder is not writable, or the disk is full.
         """
         folder = Path(folder)
         tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
@@ -123,13 +125,14 @@ class Avatar:
         smplx_model: str | Path | None = None,
         progress: Progress = SILENT,
     ) -> "Avatar":
-        """Open an avatar folder.
+        """Load an avatar from its folder.
 
         Args:
-            smplx_model: see `body.load_template`; for an avatar of SMPL-X.
+            device: where to put what renders.
+            smplx_model: SMPL-X's model file, for an avatar of that template; see `body.load_template`.
 
         Raises:
-            UserError: not an avatar, of another format version or template, or damaged.
+            UserError: not an avatar, of an unknown format version or template, or damaged.
         """
         folder = Path(folder)
         described = read_description(folder / AVATAR_FILE, "avatar", FORMAT_VERSION, *EARLIER_VERSIONS)
@@ -149,7 +152,7 @@ class Avatar:
             texture, identity = tensors.pop("texture"), tensors.pop("identity")
             network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items()})
             if identity.shape != (len(template.identity_names),) or texture.dtype != torch.uint8:
-                raise KeyError("identity or texture of another kind")
+                raise KeyError("identity or texture has another shape")
         except (KeyError, RuntimeError) as error:
             cause = str(error).splitlines()[0]
             raise UserError(f"{folder / WEIGHTS_FILE}: does not fit its {AVATAR_FILE} ({cause})") from None
@@ -171,11 +174,12 @@ class Avatar:
 
 
 def generated_by(avatar: Avatar) -> dict[str, str]:
-    """Return the metadata of every file that shows an avatar: it says that the pictures are generated."""
+    """Return the metadata that marks a video of an avatar as generated."""
     return {"title": avatar.name, "comment": f"Generated by RAM-Avatar: not a recording. Avatar: {avatar.name}"}
 
 
 def is_avatar(path: str | Path) -> bool:
+    """Return whether a folder holds an avatar."""
     return (Path(path) / AVATAR_FILE).is_file()
 
 

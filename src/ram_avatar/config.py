@@ -1,4 +1,4 @@
-"""Configuration: dataclasses with a docstring per field. The presets are recipes over them."""
+"""Configuration of network and training, and the presets that set it."""
 
 import os.path
 from dataclasses import dataclass, fields, replace
@@ -15,12 +15,12 @@ class NetworkConfig:
     """Sizes and parts of the network. The defaults are those of the paper (supplement, Table 1)."""
 
     image_size: int = 1024
-    """Height and width of the condition maps and of the picture, in pixels."""
+    """Height and width of the condition maps and of the output, in pixels."""
 
     texture_channels: int = 16
-    """Channels of each of the three planes of the neural texture; C3, of the body feature map, is their sum."""
+    """Channels of each of the neural texture's three planes; their sum is C3, the channels of the body feature map."""
     texture_resolution: int = 512
-    """Height and width of a plane of the neural texture, in texels."""
+    """Height and width of each plane of the neural texture, in texels."""
 
     temporal_attention: bool = True
     """Whether frame n attends to frame n-1."""
@@ -29,56 +29,56 @@ class NetworkConfig:
     attention_channels: int = 24
     """C4: channels of the attention feature map."""
     attention_widths: tuple[int, int] = (32, 64)
-    """Channels of an attention branch at a half and at a quarter of the picture's size."""
+    """Channels of an attention branch at 1/2 and 1/4 of `image_size`."""
     attention_distance_power: float = 0.8
-    """p of the distance function 1 / (M^p + 1) that weighs the attention energies (supplement, equation 1);
-    0 leaves the energies as they are."""
+    """p of the distance function 1 / (M^p + 1) that weighs the attention energies (supplement, equation 1); 0 leaves
+    them unweighted."""
 
     face: bool = True
-    """Whether the face map is given to the network."""
+    """Whether the network gets the face map."""
     face_channels: int = 16
     """C1: channels of the face feature map."""
     hands: bool = True
-    """Whether the hand map is given to the network."""
+    """Whether the network gets the hand map."""
     hand_channels: int = 16
     """C2: channels of the hand feature map."""
     feature_widths: tuple[int, int] = (16, 32)
-    """Channels of the face and hand networks at a half and at a quarter of the picture's size."""
+    """Channels of the face and hand networks at 1/2 and 1/4 of `image_size`."""
 
     unet_widths: tuple[int, ...] = (64, 128, 192, 256, 384, 512)
-    """Channels of the StyleUNet, from a half of the picture's size down, halving the size each time."""
+    """Channels of the StyleUNet at 1/2, 1/4, ... of `image_size`."""
     style_codes: bool = True
-    """Whether each training frame has a style code of its own; if not, all frames share one."""
+    """Whether each training frame has its own style code; if not, all share one."""
     style_dim: int = 64
     """Length of a style code."""
     styles: int = 1
-    """Number of style codes: the number of training frames."""
+    """Number of style codes; a capture's last training frame sets it (`for_capture`)."""
 
     alpha: bool = True
-    """Whether the network predicts an alpha, so that its picture lies over a background plate; if not, it
-    paints the whole frame, as published."""
+    """Whether the network predicts opacity, to composite the person over a background plate; if not, it paints the
+    whole frame, as published."""
     warm_start: bool = True
-    """Whether surface colours gathered from the video are given to the network, which then predicts what is
-    to be added to them; if not, the picture comes from the neural texture alone, as published."""
+    """Whether the network gets surface colours gathered from the video, and predicts a residual; if not, colour comes
+    from the neural texture alone, as published."""
     keep_hands: bool = False
-    """Whether hands keep the surface texture's detail: what the network adds to their colours is smooth, and it takes
-    nothing from their opacity (`networks.hand_detail`)."""
+    """Whether hands keep the surface texture's detail: the network's residual is smoothed there, and does not reduce
+    their opacity (`networks.hand_detail`)."""
 
     discriminator_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 512, 512)
-    """Channels of the discriminator, from a half of the picture's size down, halving the size each time."""
+    """Channels of the discriminator at 1/2, 1/4, ... of `image_size`."""
 
     def __post_init__(self):
         if self.keep_hands and not self.warm_start:
-            raise ValueError("keep_hands needs warm_start: without it there is no detail to keep")
+            raise ValueError("keep_hands needs warm_start, which provides the detail to keep")
         if self.attention_distance_power < 0:
             raise ValueError(f"attention_distance_power is at least 0, not {self.attention_distance_power}")
         for name in ("attention_widths", "feature_widths"):
             if len(getattr(self, name)) != 2:
-                raise ValueError(f"{name} are two numbers, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be two numbers, not {getattr(self, name)}")
         for name in ("unet_widths", "discriminator_widths"):
             widths = getattr(self, name)
             if len(widths) < 2:
-                raise ValueError(f"{name} are at least two numbers, not {widths}")
+                raise ValueError(f"{name} must be at least two numbers, not {widths}")
             if self.image_size % 2 ** len(widths):
                 raise ValueError(
                     f"image_size {self.image_size} cannot be halved {len(widths)} times, as the "
@@ -97,19 +97,19 @@ class NetworkConfig:
 
     @property
     def attends(self) -> bool:
-        """Whether there is any branch of dual attention."""
+        """Whether there is any attention branch."""
         return self.temporal_attention or self.spatial_attention
 
     def for_capture(self, styles: int) -> "NetworkConfig":
-        """Return this configuration for a capture of `styles` training frames."""
+        """Return this configuration with `styles` style codes."""
         return replace(self, styles=styles)
 
     @classmethod
     def from_dict(cls, values: dict) -> "NetworkConfig":
-        """From what JSON or YAML gives, where tuples are lists.
+        """Make a configuration from JSON or YAML, where tuples are lists.
 
         Raises:
-            ValueError: a name that is no field, or a value out of range.
+            ValueError: an unknown field, or a value out of range.
             TypeError: a value of another type.
         """
         return _from_dict(cls, values)
@@ -117,84 +117,89 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained on a capture. Fractions are of `steps`; the seed's own numbers are 150,000 steps,
-    dual attention off for the first 10,000 and the neural texture frozen for the last 20,000."""
+    """How to train a network on a capture.
+
+    Fractions are of `steps`. The defaults are the paper's (supplement): 150,000 steps, dual attention off for the first
+    10,000, the neural texture frozen for the last 20,000.
+    """
 
     steps: int = 150_000
-    """Optimizer steps in all."""
+    """Optimizer steps."""
     batch_size: int = 1
     """Frames per step."""
     learning_rate: float = 1e-4
-    """Of the network; decays to 0 by half a cosine."""
+    """Learning rate of the network; decays to 0 by half a cosine."""
     texture_learning_rate: float = 1e-4
-    """Of the neural texture's planes."""
+    """Learning rate of the neural texture's planes."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Adam's decay rates."""
     weight_decay: float = 1e-4
-    """Adam's L2 penalty, on the weights as the layers use them (`training.optimizers`)."""
+    """Adam's L2 penalty, on the scaled weights that the layers use (`training.optimizers`)."""
     warmup_steps: int = 50
     """Steps over which the learning rate rises from 0."""
     attention_start: float = 1 / 15
-    """Share of the steps without dual attention, at the beginning."""
+    """Fraction of the steps, at the start, without dual attention."""
     texture_frozen: float = 2 / 15
-    """Share of the steps with a frozen neural texture, at the end."""
+    """Fraction of the steps, at the end, with a frozen neural texture."""
     person_weight: float = 4.0
-    """How much more a pixel of the person counts in the photometric loss than one of the background, less one."""
+    """Extra weight of the person in the photometric loss: a pixel counts 1 + this, one of the background 1."""
     photometric_weight: float = 5.0
-    """Of the smooth L1 loss (beta 0.05)."""
+    """Weight of the smooth L1 loss (beta 0.05)."""
     perceptual_weight: float = 0.03
-    """Of the VGG-16 feature loss on the person."""
+    """Weight of the VGG-16 feature loss on the person."""
     perceptual_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-    """Features compared."""
+    """VGG-16 features to compare."""
     detail_weight: float = 0.1
-    """Of the perceptual loss on cut-outs of the face and the hands."""
+    """Weight of the perceptual loss on crops of face and hands."""
     alpha_weight: float = 0.5
-    """Of the cross-entropy between the opacity and the person mask, which is only about right."""
+    """Weight of the cross-entropy between opacity and matte, which is only approximate."""
     adversarial_weight: float = 1e-3
-    """Of the temporal discriminator at the first step; grows to twenty times that. 0 leaves it out."""
+    """Weight of the temporal discriminator at the first step; grows to 20 times that. 0 leaves it out."""
     discriminator_start: float = 0.0
-    """Share of the steps before the discriminator comes in."""
+    """Fraction of the steps before the discriminator starts."""
     discriminator_learning_rate: float = 1e-4
+    """Learning rate of the discriminator."""
     r1_weight: float = 10.0
-    """Gradient penalty on real frames."""
+    """Weight of the gradient penalty on real frames."""
     r1_every: int = 16
     """Steps between gradient penalties (lazy regularization)."""
     gradient_clip: float = 1.0
-    """Largest norm of the network's gradient."""
+    """Maximum norm of the network's gradient."""
     checkpoint_seconds: float = 60.0
-    """A killed run loses no more than this."""
+    """Seconds between checkpoints: what a killed run loses at most."""
     seed: int = 0
+    """Seed of initialization and of the order of frames."""
 
     def __post_init__(self):
         if self.steps < 1 or self.batch_size < 1:
             raise UserError(f"training needs at least one step of one frame, got {self.steps} of {self.batch_size}")
         for name in ("attention_start", "texture_frozen", "discriminator_start"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is a share of the steps between 0 and 1, got {getattr(self, name)}")
+                raise UserError(f"{name} is a fraction of the steps between 0 and 1, got {getattr(self, name)}")
 
     @classmethod
     def from_dict(cls, values: dict) -> "TrainingConfig":
-        """See `NetworkConfig.from_dict`."""
+        """Make a configuration from JSON or YAML; see `NetworkConfig.from_dict`."""
         return _from_dict(cls, values)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe: the sizes of a network and how it is trained."""
+    """A recipe: a network's configuration, and how to train it."""
 
     name: str
     network: NetworkConfig
     training: TrainingConfig
     texture_size: int = 512
-    """Texels along the side of the surface texture (the warm start)."""
+    """Side of the surface texture (the warm start), in texels."""
     precision: str = "auto"
-    """Lightning Fabric's precision; "auto" is bf16-mixed on a GPU that multiplies bf16 matrices, else 32-true."""
+    """Lightning Fabric's precision; "auto" is bf16-mixed on a GPU that supports it, else 32-true."""
 
     def with_changes(self, network: dict | None = None, training: dict | None = None) -> "Preset":
-        """This recipe with other values for some fields, by name; an ablation, for one.
+        """Return this recipe with some fields changed, by name; for ablations.
 
         Raises:
-            ValueError, TypeError: as `NetworkConfig.from_dict`.
+            ValueError, TypeError: see `NetworkConfig.from_dict`.
             UserError: a value of `training` out of range.
         """
         return replace(
@@ -205,22 +210,22 @@ class Preset:
 
 
 def preset_names() -> list[str]:
-    """The presets that ship with the package."""
+    """Return the names of the presets that ship with the package."""
     return sorted(path.name.removesuffix(".yaml") for path in (files(__package__) / "presets").iterdir())
 
 
 def load_preset(name: str) -> Preset:
-    """A preset by its name, or the path of a YAML file of the same form; a preset is called as its file is.
+    """Load a preset that ships with the package, or a YAML file of the same form; it is named after its file.
 
-    A recipe that says `extends: OTHER` gives only what differs from another one: a preset that ships with the
-    package, or a file beside it.
+    A recipe with `extends: OTHER` states only what differs from OTHER: a preset that ships, or the path of a file,
+    relative to its own.
 
     Raises:
-        UserError: no such preset, an unknown key, an impossible value, or recipes that extend each other.
+        UserError: no such preset, an unknown key, a value out of range, or recipes that extend each other.
     """
     path = _recipe_path(name, Path())
     if not path.is_file():
-        raise UserError(f"preset '{name}' is not known; there are: {', '.join(preset_names())}, or a .yaml file")
+        raise UserError(f"preset '{name}' is not known; choose one of {', '.join(preset_names())}, or a .yaml file")
     recipe = _read_recipe(path)
     try:
         return Preset(
@@ -234,13 +239,13 @@ def load_preset(name: str) -> Preset:
 
 
 def _recipe_path(name: str, folder: Path) -> Path:
-    """Where the preset of that name ships, or else the path `name`, relative to a folder."""
-    shipped = files(__package__) / "presets" / f"{name}.yaml"
+    """Return the file of the shipped preset `name`; if there is none, the path `name` relative to a folder."""
+    shipped = Path(str(files(__package__) / "presets" / f"{name}.yaml"))
     return shipped if shipped.is_file() else Path(os.path.normpath(folder / name))
 
 
 def _read_recipe(path: Path, heirs: tuple[Path, ...] = ()) -> dict:
-    """A recipe, completed by what it extends. `heirs` are the recipes that extend it, the first one first."""
+    """Read a recipe, completed by what it extends. `heirs` are the recipes that extend it, outermost first."""
     if path in heirs:
         raise UserError(f"{heirs[0]}: extends itself, by way of {' and '.join(str(p) for p in (*heirs[1:], path))}")
     try:
@@ -257,14 +262,14 @@ def _read_recipe(path: Path, heirs: tuple[Path, ...] = ()) -> dict:
 
 
 def _completed(recipe: dict, base: dict) -> dict:
-    """`base` with the recipe's values in place of its own; in the sections, value by value."""
+    """Return `base` updated by the recipe, sections value by value."""
     sections = {name: base[name] | recipe[name] for name in ("network", "training") if name in recipe and name in base}
     return base | recipe | sections
 
 
 def _from_dict(kind: type, values: dict):
-    """A configuration from plain YAML or JSON, where tuples are lists."""
+    """Make a configuration from plain YAML or JSON, where tuples are lists."""
     unknown = values.keys() - {field.name for field in fields(kind)}
     if unknown:
-        raise ValueError(f"no such field: {', '.join(sorted(unknown))}")
+        raise ValueError(f"unknown field: {', '.join(sorted(unknown))}")
     return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

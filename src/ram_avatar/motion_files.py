@@ -43,8 +43,8 @@ def convert(
     """
     out = check_output(out, overwrite)
     check_suffix(out)
-    template, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
-    write_motion(out, motion, template, identity, progress)
+    body, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
+    write_motion(out, motion, body, identity, progress)
     return motion
 
 
@@ -71,8 +71,8 @@ def show(
     out = check_output(out, overwrite)
     if size not in _SIZES:
         raise UserError(f"--size {size} is not possible; even sizes from {_SIZES[0]} to {_SIZES[-1]} are")
-    template, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
-    pictures = Stage.around(motion, template, identity, size).draw(motion)
+    body, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
+    pictures = Stage.around(motion, body, identity, size).draw(motion)
     with VideoWriter(out, size, size, motion.fps) as video:
         for picture in follow(pictures, progress, "Drawing", len(motion)):
             video.write(picture)

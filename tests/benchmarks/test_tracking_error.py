@@ -6,7 +6,8 @@ import roma
 import torch
 from tracking_error import compare_tracking
 
-from ram_avatar.capture.capture import Capture, Footage
+from ram_avatar.capture.capture import Capture
+from ram_avatar.capture.footage import Footage
 from ram_avatar.core.camera import Camera
 from ram_avatar.core.errors import UserError
 

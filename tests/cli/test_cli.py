@@ -23,7 +23,7 @@ def _fails(capsys, *arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS, *(f"motion {name}" for name in MOTION_COMMANDS)])
-def test_every_command_explains_itself(command, capsys):
+def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])
     assert stopped.value.code == 0
@@ -36,7 +36,7 @@ def test_every_command_explains_itself(command, capsys):
 @pytest.mark.parametrize(
     ("name", "content"), [("absent.mp4", None), ("empty.mp4", b""), ("text.mp4", b"hello"), ("folder.mp4", "folder")]
 )
-def test_what_is_no_video_is_one_line_and_code_2(tmp_path, capsys, name, content):
+def test_an_unreadable_video_is_reported_in_one_line_with_code_2(tmp_path, capsys, name, content):
     if content == "folder":
         (tmp_path / name).mkdir()
     elif content is not None:
@@ -56,14 +56,14 @@ def test_what_is_no_video_is_one_line_and_code_2(tmp_path, capsys, name, content
         (("--smplx-model", "SMPLX_NEUTRAL.pkl"), "a pickle, which is not opened here"),
     ],
 )
-def test_smplx_without_its_file_says_where_to_get_it(tmp_path, film, capsys, monkeypatch, options, cause):
+def test_a_missing_smplx_model_says_where_to_get_it(tmp_path, film, capsys, monkeypatch, options, cause):
     monkeypatch.delenv("RAM_AVATAR_SMPLX", raising=False)
     code, said = _fails(capsys, "track", film, tmp_path / "c", "--template", "smplx", *options)
     assert code == 2 and cause in said.strip().splitlines()[-1] and "non-commercial" in said
     assert not list(tmp_path.iterdir())
 
 
-def test_an_existing_output_is_told_before_any_work(tmp_path, film, capsys):
+def test_an_existing_output_is_reported_before_any_work(tmp_path, film, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("precious")
     code, said = _fails(capsys, "create", film, tmp_path / "out")
@@ -86,7 +86,7 @@ def test_an_existing_output_is_told_before_any_work(tmp_path, film, capsys):
         (["animate", "{tmp}", "{film}", "{tmp}/o.mp4"], "not an avatar"),
     ],
 )
-def test_wrong_arguments(tmp_path, film, capsys, arguments, cause):
+def test_wrong_arguments_are_reported(tmp_path, film, capsys, arguments, cause):
     code, said = _fails(capsys, *[a.format(film=film, tmp=tmp_path) for a in arguments])
     assert code == 2 and cause in said and "Traceback" not in said
 
@@ -96,6 +96,32 @@ def test_debug_shows_the_traceback(tmp_path, capsys):
     assert "Traceback" in said
 
 
+def test_ctrl_c_says_how_to_resume(tmp_path, capsys, monkeypatch):
+    import ram_avatar.creation.train
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ram_avatar.creation.train, "train", interrupted)
+    assert _fails(capsys, "train", tmp_path / "c", tmp_path / "a") == (
+        130,
+        "Interrupted. Run the same command to resume.\n",
+    )
+
+
+def test_help_loads_nothing_heavy():
+    code = """
+import sys
+from ram_avatar.cli.main import main
+try:
+    main(["create", "--help"])
+except SystemExit:
+    print(sorted({"torch", "cv2", "mediapipe", "numpy"} & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "[]"
+
+
 def test_from_the_shell():
     done = _run("track", "absent.mp4", "capture")
     assert done.returncode == 2 and "absent.mp4" in done.stderr and done.stdout == ""
@@ -103,7 +129,7 @@ def test_from_the_shell():
 
 @pytest.mark.slow
 def test_create_and_animate_as_a_user_does(film, tmp_path):
-    """Video in, avatar out, driven, judged: three commands, an own recipe, a second run that finds its work done."""
+    """Create with a recipe of one's own, animate, evaluate; then again, with everything done already."""
     recipe = tmp_path / "small.yaml"
     recipe.write_text(
         "network: {image_size: 64, texture_channels: 2, texture_resolution: 32, attention_channels: 4,\n"

@@ -10,15 +10,15 @@ def _said(progress: TerminalProgress) -> str:
     return progress.console.file.getvalue()
 
 
-def _into_a_pipe(monkeypatch) -> TerminalProgress:
+def _to_a_pipe(monkeypatch) -> TerminalProgress:
     import ram_avatar.cli.terminal as terminal
 
     monkeypatch.setattr(terminal, "Console", lambda **_: Console(file=io.StringIO(), force_terminal=False))
     return TerminalProgress()
 
 
-def test_a_pipe_gets_lines_and_not_bars(monkeypatch):
-    with _into_a_pipe(monkeypatch) as progress:
+def test_a_pipe_gets_lines_instead_of_bars(monkeypatch):
+    with _to_a_pipe(monkeypatch) as progress:
         assert list(follow(range(100), progress, "Working", 100)) == list(range(100))
         progress.note("ready: out.mp4")
         with progress.wait("Looking"):
@@ -26,6 +26,17 @@ def test_a_pipe_gets_lines_and_not_bars(monkeypatch):
     said = _said(progress)
     assert "Working: 100/100" in said and "ready: out.mp4" in said and "Looking" in said
     assert said.count("\n") < 8  # not one line per frame
+
+
+def test_long_work_prints_a_line_at_each_tenth(monkeypatch):
+    monkeypatch.setattr("ram_avatar.cli.terminal._LOG_EVERY", 0.0)
+    with _to_a_pipe(monkeypatch) as progress:
+        for label in ("Tracking", "Training"):
+            for _ in follow(range(1000), progress, label, 1000):
+                pass
+    lines = _said(progress).splitlines()
+    assert lines[:3] == ["Tracking: 100/1000", "Tracking: 200/1000", "Tracking: 300/1000"]
+    assert len(lines) == 20 and lines[-1] == "Training: 1000/1000"
 
 
 def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch):

@@ -21,8 +21,7 @@ def long_film(template, tmp_path_factory):
     return path
 
 
-def test_an_avatar_of_a_few_frames(long_film, template, tiny, tmp_path):
-    """It stands in the scene, moves, and says what it is."""
+def test_a_draft_is_an_avatar_marked_as_such(long_film, template, tiny, tmp_path):
     made = draft_avatar(long_film, template, CreateOptions(preset=tiny))
     assert made.training["step"] == 0 and made.name == "me" and (made.camera.width, made.camera.height) == (128, 128)
     made.save(tmp_path)
@@ -33,7 +32,7 @@ def test_an_avatar_of_a_few_frames(long_film, template, tiny, tmp_path):
     assert not is_draft(tmp_path) and not is_draft(tmp_path / "nowhere")
 
 
-def test_short_films_and_films_of_nobody_get_none(film, template, tiny, tmp_path):
+def test_short_videos_and_videos_of_nobody_get_no_draft(film, template, tiny, tmp_path):
     assert probe(film).frames < 2 * FRAMES
     assert draft_avatar(film, template, CreateOptions(preset=tiny)) is None
     with VideoWriter(tmp_path / "wall.mp4", 64, 64, 25) as video:
@@ -42,15 +41,15 @@ def test_short_films_and_films_of_nobody_get_none(film, template, tiny, tmp_path
     assert draft_avatar(tmp_path / "wall.mp4", template, CreateOptions(preset=tiny)) is None
 
 
-def test_it_is_there_before_the_clip_is_tracked_and_then_replaced(long_film, template, tiny, tmp_path, monkeypatch):
-    """A run that is stopped while it tracks leaves the draft; the next one goes on and leaves no trace of it."""
+def test_the_draft_is_saved_before_tracking_and_then_replaced(long_film, template, tiny, tmp_path, monkeypatch):
+    """A run interrupted while tracking leaves the draft; the next one resumes and replaces it."""
 
-    def stopped(*arguments, **options):
+    def interrupted(*arguments, **options):
         assert is_draft(tmp_path / "me")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules[create.__module__], "track", stopped)
+        patch.setattr(sys.modules[create.__module__], "track", interrupted)
         with pytest.raises(KeyboardInterrupt):
             create(long_film, tmp_path / "me", CreateOptions(preset=tiny, instant=True))
     assert is_draft(tmp_path / "me")

@@ -1,10 +1,8 @@
-"""The whole path for a film that ends in an empty room and a title card."""
+"""From a video that ends with an empty room and a title card to an avatar and its evaluation."""
 
 import json
 import math
-import shutil
 import warnings
-from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -17,39 +15,31 @@ from ram_avatar.capture.capture import (
     LeftOut,
 )
 from ram_avatar.cli.metrics import note_metrics
-from ram_avatar.core.errors import UserError
-from ram_avatar.creation.create import create
+from ram_avatar.core.progress import Silent
 from ram_avatar.creation.model_card import model_card
-from ram_avatar.creation.options import CreateOptions, TrainOptions
+from ram_avatar.creation.options import TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.evaluate import evaluate
 from ram_avatar.motion.alignment.aligner import ALIGNMENT_FILE
 from ram_avatar.synthetic.performer import Performer
 from ram_avatar.tracking.offline.fitting import FitSettings
-from ram_avatar.tracking.offline.options import TrackOptions
 from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import VideoWriter, read_frames
 
 SIZE, SHOWN, EMPTY, CARD = 256, 30, 4, 6
 
 
-class Notes:
-    """A user who keeps what is told."""
+class Notes(Silent):
+    """A progress that keeps its notes."""
 
     def __init__(self):
-        self.told = []
-
-    def step(self, label, done, total):
-        pass
+        self.notes = []
 
     def note(self, text):
-        self.told.append(text)
-
-    def wait(self, text):
-        return nullcontext()
+        self.notes.append(text)
 
 
-def card() -> np.ndarray:
+def title_card() -> np.ndarray:
     picture = np.full((SIZE, SIZE, 3), (20, 24, 60), np.uint8)
     cv2.circle(picture, (128, 100), 60, (240, 200, 40), -1)
     cv2.putText(picture, "LOGO", (60, 220), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (255, 255, 255), 4)
@@ -66,31 +56,31 @@ def left(film, template, notes, tmp_path_factory) -> Capture:
     folder = tmp_path_factory.mktemp("left")
     room = Performer(template).room(SIZE)
     with VideoWriter(folder / "left.mp4", SIZE, SIZE, 12.5) as video:
-        for frame in (*read_frames(film), *[room] * EMPTY, *[card()] * CARD):
+        for frame in (*read_frames(film), *[room] * EMPTY, *[title_card()] * CARD):
             video.write(frame)
     settings = FitSettings(60, 80, refinements=1, refit_iterations=20)
     return track(folder / "left.mp4", folder / "c", template=template, settings=settings, progress=notes)
 
 
-def test_all_frames_are_kept_and_those_that_show_nobody_are_left_out(left, notes):
+def test_frames_that_do_not_show_the_person_are_kept_but_left_out(left, notes):
     assert len(left) == SHOWN + EMPTY + CARD
     assert left.left_out == (
         LeftOut(SHOWN, SHOWN + EMPTY - 1, NOBODY),
         LeftOut(SHOWN + EMPTY, SHOWN + EMPTY + CARD - 1, OTHER_SCENE),
     )
     assert left.train_frames == list(range(24)) and left.held_out == list(range(24, 30))
-    assert "left.mp4: 10 of 40 frames are left out: 4 show nobody, 6 belong to another scene" in notes.told
+    assert "left.mp4: 10 of 40 frames are left out: 4 show nobody, 6 belong to another scene" in notes.notes
     assert left.motion.confidence[SHOWN:].abs().max() == 0
     assert left.motion.confidence[: SHOWN - 1, 0].min() > 0.5
 
 
-def test_the_card_is_no_background_and_no_moving_camera(left, template):
+def test_left_out_frames_affect_neither_background_nor_camera(left, template):
     assert not left.footage.moves and left.known_background
     room = Performer(template).room(SIZE).astype(int)
     assert np.abs(left.background().astype(int) - room).mean() < 6
 
 
-def test_an_avatar_of_it_has_figures_and_an_alignment(left, tiny, tmp_path):
+def test_an_avatar_learned_from_it_has_metrics_and_an_alignment(left, tiny, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         avatar = train(left, tmp_path / "a", TrainOptions(preset=tiny, accelerator="cpu"))
@@ -104,7 +94,7 @@ def test_an_avatar_of_it_has_figures_and_an_alignment(left, tiny, tmp_path):
     assert sum(1 for _ in read_frames(tmp_path / "a" / "preview.mp4")) == 6
 
 
-def test_figures_that_no_frame_has_are_told_as_none(avatar_folder, tmp_path):
+def test_a_metric_that_no_frame_has_is_shown_as_a_dash(avatar_folder, tmp_path):
     from ram_avatar.avatar import Avatar
 
     row = {"psnr": 20.0, "psnr_person": None, "ssim": None, "st_lpips_person": None}
@@ -112,12 +102,12 @@ def test_figures_that_no_frame_has_are_told_as_none(avatar_folder, tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps(figures))
     notes = Notes()
     note_metrics(tmp_path, notes)
-    assert any("this avatar" in told and "20.00" in told and "–" in told for told in notes.told)
+    assert any("this avatar" in note and "20.00" in note and "–" in note for note in notes.notes)
     assert "| 20.00 | – | – | – |" in model_card(Avatar.load(avatar_folder), figures)
 
 
-def test_a_gap_among_the_judged_frames_is_passed_over(capture, avatar_folder, tmp_path):
-    """No picture before a gap is compared with the one after it."""
+def test_temporal_metrics_skip_gaps(capture, avatar_folder, tmp_path):
+    """No frame before a gap is compared with one after it."""
     from ram_avatar.avatar import Avatar
 
     gapped = Capture(**{**vars(capture), "source": "another.mp4", "left_out": (LeftOut(2, 25, NOBODY),)})
@@ -128,52 +118,3 @@ def test_a_gap_among_the_judged_frames_is_passed_over(capture, avatar_folder, tm
     document = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert document["left_out"] == list(range(2, 26)) and document["first_frame"] == 0
     assert "frame 29" in (tmp_path / "e" / "report.html").read_text()
-
-
-def test_too_few_frames_make_no_avatar(capture, film, tiny, tmp_path):
-    few = Capture(**{**vars(capture), "left_out": (LeftOut(5, 29, NOBODY),)})
-    with pytest.raises(UserError, match="in only 5 frames; an avatar takes at least 24"):
-        train(few, tmp_path / "a", TrainOptions(preset=tiny, accelerator="cpu"))
-    with VideoWriter(tmp_path / "v.mp4", SIZE, SIZE, 12) as video:
-        for frame in read_frames(film, stop=10):
-            video.write(frame)
-    with pytest.raises(UserError, match=r"v\.mp4: only 10 frames; an avatar takes at least 24"):
-        create(tmp_path / "v.mp4", tmp_path / "a", CreateOptions(preset=tiny, accelerator="cpu"))
-    assert [path.name for path in tmp_path.iterdir()] == ["v.mp4"]
-
-
-def test_a_capture_of_another_rotation_is_not_gone_on_with(capture, film, tiny, tmp_path):
-    shutil.copytree(capture.folder, tmp_path / "a-capture")
-    with pytest.raises(UserError, match="made with --rotate 0, not 90; remove it or pass --overwrite"):
-        create(film, tmp_path / "a", CreateOptions(preset=tiny, accelerator="cpu", rotate=90))
-
-
-def test_a_single_frame_is_tracked(film, template, tmp_path):
-    """As a driver, which may be a picture."""
-    with VideoWriter(tmp_path / "v.mp4", SIZE, SIZE, 12) as video:
-        video.write(next(read_frames(film)))
-    settings = FitSettings(60, 40, refinements=1, refit_iterations=10)
-    tracked = track(tmp_path / "v.mp4", tmp_path / "c", template=template, settings=settings, one_scene=False)
-    assert len(tracked) == 1 and tracked.motion.confidence[0, 0] > 0.5
-    assert tracked.report["fit_errors"]["body"] < 0.02
-
-
-def test_a_film_on_its_side_is_noticed_and_turned(film, template, tmp_path):
-    with VideoWriter(tmp_path / "v.mp4", SIZE, SIZE, 12) as video:
-        for frame in read_frames(film, stop=8):
-            video.write(np.ascontiguousarray(np.rot90(frame)))  # counterclockwise
-    settings, notes = FitSettings(20, 10, refinements=0), Notes()
-    track(tmp_path / "v.mp4", tmp_path / "c", template=template, settings=settings, progress=notes)
-    assert any("sideways" in told and "--rotate 90" in told for told in notes.told)
-    turned = Notes()
-    made = track(
-        tmp_path / "v.mp4",
-        tmp_path / "d",
-        TrackOptions(rotate=90),
-        template=template,
-        settings=settings,
-        progress=turned,
-    )
-    assert not any("--rotate" in told for told in turned.told) and made.report["rotated"] == 90
-    up = made.motion.root_rotation.abs().max()
-    assert up < 0.8  # radians: upright, as the performer is

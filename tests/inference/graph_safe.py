@@ -1,4 +1,4 @@
-"""What a CUDA graph refuses to record, refused on any device."""
+"""Detects on any device what a CUDA graph cannot record."""
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,17 @@ _INDEXING = {aten.index, aten.index_put, aten.index_put_}
 
 
 class GraphSafe(TorchDispatchMode):
-    """Raise AssertionError at the first operation that could not be part of a CUDA graph: one that waits for the
-    device, one whose result's shape depends on values, one that reads a tensor made from Python values.
+    """Raises AssertionError at the first operation that a CUDA graph cannot record.
+
+    These wait for the device, have a result whose shape depends on values, or read a tensor made from Python values.
 
     Args:
-        known: the module and the tensors that are on the device beforehand.
+        known: modules and tensors that are already on the device.
     """
 
     def __init__(self, *known: nn.Module | Tensor):
         super().__init__()
-        self._known: dict[int, Tensor] = {}  # by storage; held, so that no number comes back for another tensor
+        self._known: dict[int, Tensor] = {}  # by storage; holding the tensors keeps the ids unique
         for each in known:
             for tensor in [each] if isinstance(each, Tensor) else [*each.parameters(), *each.buffers()]:
                 self._know(tensor)

@@ -13,7 +13,7 @@ def cache(tmp_path, monkeypatch):
 
 
 class Work:
-    """Something that takes a while, and counts how often it was done."""
+    """Work that takes a given time and counts its runs."""
 
     def __init__(self, seconds: float):
         self.seconds, self.runs = seconds, 0
@@ -23,7 +23,7 @@ class Work:
         time.sleep(self.seconds)
 
 
-def test_the_fastest_is_chosen_and_remembered(cache):
+def test_the_fastest_is_chosen_and_cached(cache):
     work = {"slow": Work(0.02), "fast": Work(0.002)}
     assert fastest(work, "this") == "fast"
     runs = work["slow"].runs
@@ -31,23 +31,23 @@ def test_the_fastest_is_chosen_and_remembered(cache):
     assert list(json.loads(cache.read_text()).values()) == ["fast"]
 
 
-def test_anything_else_is_measured_for_itself(cache):
+def test_each_context_is_measured_separately(cache):
     assert fastest({"a": Work(0.0), "b": Work(0.02)}, "this") == "a"
     assert fastest({"a": Work(0.02), "b": Work(0.0)}, "that") == "b"
     assert len(json.loads(cache.read_text())) == 2
 
 
-def test_within_the_noise_it_is_the_first_one():
+def test_within_timing_noise_the_first_is_chosen():
     assert fastest({"exact": Work(0.01), "other": Work(0.01)}, "this") == "exact"
 
 
-def test_of_one_there_is_nothing_to_measure(cache):
+def test_a_single_candidate_is_not_measured(cache):
     only = Work(0.0)
     assert fastest({"only": only}, "this") == "only" and only.runs == 0 and not cache.exists()
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
-def test_a_damaged_memory_is_made_anew(cache, content):
+def test_a_damaged_cache_is_replaced(cache, content):
     cache.write_text(content)
     assert fastest({"a": Work(0.0), "b": Work(0.02)}, "this") == "a"
     assert list(json.loads(cache.read_text()).values()) == ["a"]

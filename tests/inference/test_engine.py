@@ -19,7 +19,7 @@ def trained(avatar_folder):
 
 @pytest.fixture()
 def shaken(avatar_folder):
-    """An avatar all of whose parameters matter. Its alpha is nowhere zero."""
+    """An avatar with perturbed parameters, so that all of them matter. Its alpha is nowhere zero."""
     avatar = Avatar.load(avatar_folder)
     shake(avatar.network)
     return avatar
@@ -31,8 +31,8 @@ def motion(capture):
 
 
 @pytest.fixture()
-def own_choices(tmp_path, monkeypatch, template):
-    """A cache folder without a memory of what is fast here."""
+def empty_cache(tmp_path, monkeypatch, template):
+    """A cache without autotuning results."""
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
 
 
@@ -48,15 +48,15 @@ def test_no_pixel_differs_by_more_than_one(which, motion, request):
         assert _difference(engine.render(frame), wanted) <= 1
 
 
-def test_a_close_up_is_laid_where_it_is_in_the_scene(shaken, motion):
-    """At the scene's size; beyond the square there is the room and nothing else."""
+def test_a_close_up_is_placed_in_the_scene(shaken, motion):
+    """Inside the square the scene shows the close-up at the scene's size, outside it only the room."""
     scene, close = Engine(shaken), Engine(shaken, close_up=True)
     for frame in motion.frames():
         picture, patch, square = scene.render(frame), close.render(frame), scene.square
         assert picture.shape == shaken.background.shape
         where, laid = square.lay(patch.astype(np.float32), *picture.shape[1::-1])
         inner = tuple(slice(4, -4) for _ in range(2))
-        assert np.abs(picture[where].astype(float) - laid)[inner].mean() < 4  # the room is sharper in the scene
+        assert np.abs(picture[where].astype(float) - laid)[inner].mean() < 4  # the scene shows a sharper room
         outside = np.ones(picture.shape[:2], bool)
         outside[where] = False
         assert np.array_equal(picture[outside], shaken.background[outside])
@@ -71,16 +71,16 @@ def test_the_scene_at_another_size(trained, motion, size):
     assert np.abs(small.astype(int) - resized).mean() < 4
 
 
-def test_nothing_of_an_absent_person_is_left_in_the_room(trained, motion):
-    """Where alpha is but a trace, the picture is the background to two levels."""
+def test_the_room_shows_no_trace_of_the_person(trained, motion):
+    """Where alpha is a mere trace, the image matches the background to two levels."""
     picture = Engine(trained).render(motion.frame(0))
     alpha = Engine(trained, background="transparent").render(motion.frame(0))[..., 3]
     assert 0.02 < (alpha > 127).mean() < 0.6 and (alpha == 0).mean() > 0.3
     assert _difference(picture[alpha == 0], trained.background[alpha == 0]) <= 2
 
 
-def test_in_reduced_precision_it_is_above_45_decibels(trained, shaken, motion, own_choices):
-    """Of the whole picture; of an avatar whose alpha is nowhere zero, where the person is looked for."""
+def test_in_reduced_precision_it_is_above_45_decibels(trained, shaken, motion, empty_cache):
+    """Over the whole image; for an avatar whose alpha is nowhere zero, within the person's window."""
     for avatar, whole in ((trained, True), (shaken, False)):
         engine = Engine(avatar, exact=False, close_up=True)
         for frame, wanted in zip(motion.frames(), renderings(avatar, motion), strict=True):
@@ -90,17 +90,17 @@ def test_in_reduced_precision_it_is_above_45_decibels(trained, shaken, motion, o
             assert error < 255**2 * 10**-4.5
 
 
-def test_a_clip_begins_anew_after_a_reset(shaken, motion):
+def test_a_reset_starts_a_new_clip(shaken, motion):
     engine = Engine(shaken)
     first = [engine.render(frame) for frame in motion.frames()]
-    after = engine.render(motion.frame(0))  # attends to the last one
+    after = engine.render(motion.frame(0))  # attends to the last frame
     engine.reset()
     again = [engine.render(frame) for frame in motion.frames()]
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(after, first[0])
 
 
-def test_outside_of_the_window_there_is_the_background_alone(shaken, capture, monkeypatch):
+def test_outside_the_window_there_is_only_background(shaken, capture, monkeypatch):
     monkeypatch.setattr("ram_avatar.inference.engine.multiplies_bf16", lambda device: False)
     blue = np.full((256, 256, 3), (0, 0, 255), np.uint8)
     motion = capture.motion[:1]  # arms down: narrow
@@ -119,7 +119,7 @@ def test_outside_of_the_window_there_is_the_background_alone(shaken, capture, mo
             assert not picture[outside].any() and picture[window.slices].any()
 
 
-def test_the_window_leaves_room_around_the_template(trained, motion, own_choices):
+def test_the_window_leaves_a_margin_around_the_template(trained, motion, empty_cache):
     engine = Engine(trained, exact=False)
     engine.render(motion.frame(0))
     _, places = engine.mapper.draw(motion[:1], engine.square.camera(trained.camera, 64))
@@ -127,7 +127,7 @@ def test_the_window_leaves_room_around_the_template(trained, motion, own_choices
     assert engine.window.joined(room) == engine.window
 
 
-def test_another_background_in_the_middle_of_a_clip(trained, motion):
+def test_the_background_can_change_during_a_clip(trained, motion):
     engine = Engine(trained)
     engine.render(motion.frame(0))
     engine.set_background(np.zeros((30, 40, 3), np.uint8))
@@ -138,7 +138,7 @@ def test_another_background_in_the_middle_of_a_clip(trained, motion):
         engine.set_background("opaque")
 
 
-def test_an_avatar_without_alpha_is_painted_whole_and_never_transparent(trained, motion, avatar_folder, tiny):
+def test_an_avatar_without_alpha_paints_the_whole_frame_and_is_never_transparent(trained, motion, avatar_folder, tiny):
     from ram_avatar.networks.avatar_network import AvatarNetwork
 
     avatar = Avatar.load(avatar_folder)
@@ -150,14 +150,14 @@ def test_an_avatar_without_alpha_is_painted_whole_and_never_transparent(trained,
         Engine(avatar, background="transparent")
 
 
-def test_it_tells_how_long_each_stage_took(trained, motion):
+def test_the_stages_are_timed(trained, motion):
     engine = Engine(trained)
     assert engine.timings is None
     engine.render(motion.frame(0))
     assert min(vars(engine.timings).values()) > 0
 
 
-def test_nobody_in_the_picture_and_somebody_again(shaken, motion):
+def test_the_person_may_leave_the_image_and_return(shaken, motion):
     motion.root_translation[1] += torch.tensor([40.0, 0, 0])
     engine = Engine(shaken, close_up=True)
     for frame, wanted in zip(motion.frames(), renderings(shaken, motion), strict=True):
@@ -173,6 +173,6 @@ def test_on_a_gpu_the_recorded_graph_renders_the_same(shaken, motion, exact):
         for frame, picture in zip(motion.frames(), wanted, strict=True):
             found = engine.render(frame)
             error = np.square(found.astype(float) - picture).mean()
-            # Pixels at an outline may be covered on one device and not on the other.
+            # Pixels at an outline may be covered on only one of the devices.
             assert error < 255**2 * 10**-3.5 and np.median(np.abs(found.astype(int) - picture)) <= 1
         engine.reset()

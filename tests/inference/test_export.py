@@ -36,7 +36,7 @@ def motion(capture):
 
 @pytest.fixture(scope="module")
 def exported(avatar, motion, tmp_path_factory):
-    """The graph's file; its maps lie beside it."""
+    """The graph's file, with its maps next to it."""
     path = tmp_path_factory.mktemp("export") / "me.onnx"
     export(avatar, path, motion=motion)
     return path
@@ -44,7 +44,7 @@ def exported(avatar, motion, tmp_path_factory):
 
 @torch.no_grad()
 def by_torch(avatar: Avatar, motion) -> np.ndarray:
-    """[N, 4, S, S] of the training network, in the units of the graph's output."""
+    """Render [N, 4, S, S] with the training network, in the units of the graph's output."""
     mapper = ConditionMapper(avatar.template, avatar.identity, Camera.default(avatar.size, avatar.size), avatar.texture)
     made, before = [], motion[:1]
     for frame in motion.batches(1):
@@ -68,7 +68,7 @@ def test_the_example_in_the_docs_runs_and_agrees_with_torch(exported, avatar, mo
     assert scope["picture"].dtype == np.uint8
 
 
-def test_the_card_tells_of_every_input_and_output(exported, avatar):
+def test_the_card_describes_every_input_and_output(exported, avatar):
     onnx.checker.check_model(str(exported), full_check=True)
     session = onnxruntime.InferenceSession(str(exported))
     told = json.loads(session.get_modelmeta().custom_metadata_map[CARD_KEY])
@@ -86,7 +86,7 @@ def test_the_docs_name_every_input_and_output():
     assert rows == [*MAPS, "previous", "rgba"]
 
 
-def test_an_avatar_without_a_temporal_branch_is_not_given_the_frame_before(avatar, motion, tmp_path):
+def test_an_avatar_without_a_temporal_branch_has_no_previous_frame(avatar, motion, tmp_path):
     config = replace(avatar.network.config, temporal_attention=False, spatial_attention=False, face=False)
     bare = replace(avatar, network=shake(AvatarNetwork(config)))
     export(bare, tmp_path / "bare.onnx", motion=motion)
@@ -96,7 +96,7 @@ def test_an_avatar_without_a_temporal_branch_is_not_given_the_frame_before(avata
     assert np.abs(session.run(None, given)[0] - by_torch(bare, motion)[1:2]).max() < 1 / 255
 
 
-def test_what_a_user_asks_for_wrongly(avatar, motion, tmp_path, avatar_folder, capsys):
+def test_wrong_output_paths_are_refused(avatar, motion, tmp_path, avatar_folder, capsys):
     with pytest.raises(UserError, match=r"\.onnx"):
         export(avatar, tmp_path / "me.pt")
     (tmp_path / "me.npz").write_text("mine")
@@ -108,7 +108,7 @@ def test_what_a_user_asks_for_wrongly(avatar, motion, tmp_path, avatar_folder, c
     assert stopped.value.code == 2 and "there is no folder" in capsys.readouterr().err
 
 
-def test_without_its_packages_the_extra_is_named(avatar, tmp_path, monkeypatch):
+def test_missing_packages_are_reported_with_their_extra(avatar, tmp_path, monkeypatch):
     monkeypatch.setattr("ram_avatar.inference.export.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"ram-avatar\[onnx\]"):
         export(avatar, tmp_path / "me.onnx")

@@ -41,7 +41,7 @@ PERSON, FACE, HANDS = Window(20, 50, 110, 80), Window(24, 60, 34, 70), [Window(7
 
 
 def clip(frames: int, seed: int = 0) -> list[MeshMaps]:
-    """Maps of a person in `PERSON`, with a face in `FACE` and hands in `HANDS`."""
+    """Make maps of a person in `PERSON`, with a face in `FACE` and hands in `HANDS`."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(channels: int, *windows: Window) -> torch.Tensor:
@@ -75,7 +75,7 @@ def windows(person: Window) -> Windows:
 
 @torch.no_grad()
 def by_the_training_network(network: AvatarNetwork, maps: list[MeshMaps]) -> list[torch.Tensor]:
-    """Colour and alpha [1, 4, S, S] of every frame."""
+    """Render colour and alpha [1, 4, S, S] of every frame."""
     made = []
     for frame, before in zip(maps, [maps[0], *maps], strict=False):
         rendering = network(ConditionMaps(previous=before.position, **vars(frame)))
@@ -90,7 +90,7 @@ def by(folded: FoldedNetwork, maps: list[MeshMaps], where: Windows | None = None
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_it_is_the_training_network_of_every_kind(variant):
+def test_it_equals_the_training_network(variant):
     network = shake(AvatarNetwork(replace(SMALL, **VARIANTS[variant])))
     maps = clip(3)
     wanted, folded = by_the_training_network(network, maps), FoldedNetwork(network)
@@ -103,7 +103,7 @@ def test_it_is_the_training_network_of_every_kind(variant):
 @pytest.mark.parametrize(
     "person", [Window(20, 48, 112, 80), Window(0, 0, 4, 4), Window(64, 100, 128, 128), Window(36, 40, 44, 128)]
 )
-def test_a_window_is_cut_from_the_whole_picture(person):
+def test_a_window_is_a_crop_of_the_whole_image(person):
     network = shake(AvatarNetwork(SMALL))
     maps = clip(2)
     for wanted, found in zip(
@@ -112,7 +112,7 @@ def test_a_window_is_cut_from_the_whole_picture(person):
         torch.testing.assert_close(found, crop(wanted, person, Window.whole(SIZE)), rtol=0, atol=2e-6)
 
 
-def test_where_there_is_no_face_and_no_hand_their_networks_give_what_they_give_of_nothing():
+def test_without_face_and_hands_their_networks_yield_their_output_for_empty_maps():
     network = shake(AvatarNetwork(SMALL))
     bare = [replace(frame, face=0 * frame.face, hands=0 * frame.hands) for frame in clip(1)]
     nowhere = Windows(Window.whole(SIZE), {"face": [], "hands": []})
@@ -121,8 +121,8 @@ def test_where_there_is_no_face_and_no_hand_their_networks_give_what_they_give_o
     )
 
 
-def test_a_part_reaches_no_farther_than_is_said():
-    """What is left out of a window's edges is enough, and half as much would not be."""
+def test_a_part_reaches_no_farther_than_stated():
+    """The margin that is cropped off windows suffices, and half of it would not."""
     part = FoldedNetwork(shake(AvatarNetwork(SMALL))).parts["face"]
     point = torch.zeros(1, 3, SIZE, SIZE)
     point[:, :, 64, 64] = 10
@@ -134,13 +134,13 @@ def test_a_part_reaches_no_farther_than_is_said():
     assert changed.sum() > changed[inner_rows, inner_columns].sum()
 
 
-def test_the_frame_before_matters():
+def test_the_previous_frame_matters():
     folded, maps = FoldedNetwork(shake(AvatarNetwork(SMALL))), clip(2)
     alone, after = by(folded, maps[1:])[0], by(folded, maps)[1]
     assert (alone - after).abs().max() > 1e-4
 
 
-def test_no_person_at_all():
+def test_an_image_without_a_person():
     network, nothing = (
         shake(AvatarNetwork(SMALL)),
         MeshMaps(**{f.name: 0 * getattr(clip(1)[0], f.name) for f in fields(MeshMaps)}),
@@ -157,11 +157,11 @@ def test_in_bf16_it_is_above_45_decibels():
     for where in (None, windows(Window.whole(SIZE))):
         for one, other in zip(wanted, by(half, maps, where), strict=True):
             assert other.dtype == torch.float32
-            error = (one - other).square().mean() / 4  # of pictures in [-1, 1]
+            error = (one - other).square().mean() / 4  # of images in [-1, 1]
             assert 0 < error < 10**-4.5
 
 
-def test_the_avatars_network_is_left_as_it_is():
+def test_the_avatars_network_is_not_modified():
     network = shake(AvatarNetwork(SMALL))
     before = deepcopy(network.state_dict())
     FoldedNetwork(network).in_bf16()
@@ -174,8 +174,8 @@ def test_the_avatars_network_is_left_as_it_is():
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_cuda_graph_could_record_it(variant, bf16):
-    """No tensor made on the host, no wait for the device, no shape that depends on what the maps show."""
+def test_a_cuda_graph_can_record_it(variant, bf16):
+    """No tensor made on the host, no wait for the device, no shape that depends on the content of the maps."""
     folded = FoldedNetwork(AvatarNetwork(replace(SMALL, **VARIANTS[variant])))
     folded = folded.in_bf16() if bf16 else folded
     first, second = clip(2)
@@ -195,7 +195,7 @@ def test_a_cuda_graph_could_record_it(variant, bf16):
         ("by a mask", lambda x: x[x > 0]),
     ],
 )
-def test_what_a_cuda_graph_refuses_is_noticed(cause, work):
+def test_what_a_cuda_graph_cannot_record_is_detected(cause, work):
     x = torch.rand(4, 3)
     with pytest.raises(AssertionError, match=cause), GraphSafe(x):
         work(x)

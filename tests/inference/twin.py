@@ -1,4 +1,4 @@
-"""The slow, plain twin of the engine: whole condition maps and the training network, frame by frame."""
+"""A slow, plain reference for the engine: whole condition maps and the training network, frame by frame."""
 
 from collections.abc import Iterator
 
@@ -16,8 +16,11 @@ from ram_avatar.rendering.condition_maps import ConditionMapper
 
 @torch.no_grad()
 def shake(network: AvatarNetwork, seed: int = 0) -> AvatarNetwork:
-    """Move every parameter at random: a new network's last layers are zero, and hide all before them; so do the gains
-    of its attention, and its texture is faint."""
+    """Perturb every parameter, so that all of them matter.
+
+    In a new network the last layers and the attention gains are zero and hide everything before them, and the texture
+    is faint.
+    """
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         parameter += 0.1 * torch.randn(parameter.shape, generator=generator) + (parameter.ndim == 0)
@@ -28,7 +31,7 @@ def shake(network: AvatarNetwork, seed: int = 0) -> AvatarNetwork:
 
 @torch.no_grad()
 def renderings(avatar: Avatar, motion: Motion, background: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Close-ups [S, S, 3] over the avatar's room, or over a picture [H, W, 3] of the scene's size."""
+    """Render close-ups [S, S, 3] over the avatar's room, or over an image [H, W, 3] of the scene's size."""
     size = avatar.size
     mapper = ConditionMapper(avatar.template, avatar.identity, Camera.default(size, size), avatar.texture)
     background = avatar.background if background is None else background

@@ -55,7 +55,7 @@ def train(network: AvatarNetwork, steps: int, **arguments) -> None:
         optimizer.step()
 
 
-def test_untrained_it_draws_the_textured_mesh_over_the_plate():
+def test_an_untrained_network_draws_the_textured_mesh_over_the_plate():
     maps, plate = condition_maps(), torch.rand(1, 3, 32, 32) * 2 - 1
     rendering = AvatarNetwork(SMALL)(maps)
     torch.testing.assert_close(rendering.color, maps.color, rtol=0, atol=0)
@@ -63,15 +63,15 @@ def test_untrained_it_draws_the_textured_mesh_over_the_plate():
     blurred = F.avg_pool2d(maps.mask, 3, 1, 1, count_include_pad=False)
     off, edge = (rendering.over(plate) - mesh).abs(), (blurred > 0) & (blurred < 1)
     assert off[~edge.expand_as(off)].max() < 2 * 0.019 and 0.1 < edge.float().mean() < 0.3
-    # Two thirds of what a pixel at a straight edge sees is the person, of the one beside it a third.
+    # At a straight edge the blurred mask is two thirds at the inner pixel and one third at the outer.
     alpha = rendering.alpha[0, 0, 8:10, 16]
     torch.testing.assert_close(rendering.alpha[0, 0, 7:9, 16], torch.sigmoid(torch.tensor([-4 / 3, 4 / 3])))
     assert alpha[1] > 0.98
 
 
 def test_every_parameter_of_every_module_learns():
-    # The image starts at zero and so does the attention's gain: the second step teaches what writes to the
-    # image, the third what the gain weighs.
+    # The image and the attention's gain start at zero: the second step reaches the layers that write the image, the
+    # third those behind the gain.
     network = AvatarNetwork(SMALL)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     train(network, steps=3, style=torch.tensor([0, 1]))
@@ -81,7 +81,7 @@ def test_every_parameter_of_every_module_learns():
     assert moved.tolist() == [True, True, False, False]
 
 
-def test_without_attention_its_weights_rest_and_its_maps_are_not_looked_at():
+def test_without_attention_its_weights_are_frozen_and_its_maps_ignored():
     network = AvatarNetwork(SMALL)
     train(network, steps=3, style=torch.tensor([0, 1]), attention=False)
     assert all(p.grad is None for p in network.dual_attention.parameters())
@@ -92,7 +92,7 @@ def test_without_attention_its_weights_rest_and_its_maps_are_not_looked_at():
     assert not torch.allclose(network(maps).color, plain)
 
 
-def test_the_mean_code_is_that_of_the_trained_frames():
+def test_the_mean_code_is_that_of_the_training_frames():
     network = AvatarNetwork(SMALL)
     assert not network.styles(None).any()
     with pytest.raises(IndexError):
@@ -145,7 +145,7 @@ def test_in_bfloat16_it_learns_and_renders_the_same():
     torch.testing.assert_close(rough.alpha, exact.alpha, rtol=0, atol=0.05)
 
 
-def test_frames_of_a_batch_do_not_mix():
+def test_frames_of_a_batch_are_independent():
     network = AvatarNetwork(SMALL)
     train(network, steps=3)
     maps = condition_maps()
@@ -180,7 +180,7 @@ def test_exports_to_a_graph_that_does_not_depend_on_the_pose():
     with torch.no_grad():
         program = torch.export.export(Flat(), tensors)
         other = condition_maps(1)
-        other.position[:, :, :10] = 0  # another number of covered pixels
+        other.position[:, :, :10] = 0  # a different number of covered pixels
         torch.testing.assert_close(program.module()(*vars(other).values())[0], network(other).color)
 
 
@@ -204,7 +204,7 @@ def test_default_sizes_are_those_of_table_1():
     ("field", "value"),
     [("image_size", 33), ("texture_channels", 0), ("unet_widths", (8,)), ("attention_distance_power", -1.0)],
 )
-def test_impossible_sizes_are_refused_by_name(field, value):
+def test_invalid_sizes_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
         replace(SMALL, **{field: value})
 

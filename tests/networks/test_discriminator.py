@@ -14,7 +14,7 @@ def small() -> TemporalDiscriminator:
     return TemporalDiscriminator(config)
 
 
-def test_scores_each_triple_by_all_of_its_frames():
+def test_the_score_depends_on_all_three_frames():
     critic, frames = small(), torch.randn(2, 9, 32, 32)
     score = critic(frames)
     assert score.shape == (2,)

@@ -6,7 +6,7 @@ from ram_avatar.networks.dual_attention import AttentionBranch, CrissCrossAttent
 
 
 def attend_plainly(attention: CrissCrossAttention, current: Tensor, other: Tensor) -> Tensor:
-    """The full matrix of every position against every other, those in other rows and columns struck out."""
+    """Attend with the full matrix of all positions, masking those in other rows and columns."""
     batch, channels, height, width = current.shape
     flat = lambda layer, x: layer(x.flatten(2).transpose(1, 2))
     query = flat(attention.query, current)
@@ -50,7 +50,7 @@ def test_criss_cross_attention_in_bfloat16():
         torch.testing.assert_close(attention(current, other).float(), exact, rtol=0.05, atol=0.05)
 
 
-def test_starts_as_the_identity_with_a_gain_that_learns():
+def test_it_starts_as_the_identity_with_a_gain_that_learns():
     attention = CrissCrossAttention(12, 0.8)
     current = torch.randn(1, 12, 6, 6)
     result = attention(current, torch.randn(1, 12, 6, 6))
@@ -71,7 +71,7 @@ def test_one_pass_reaches_a_cross_and_two_the_whole_map():
     assert (twice[0] != twice[1]).any(1).all()
 
 
-def test_a_branch_works_on_odd_sizes_and_keeps_nothing_that_grows_with_the_size():
+def test_a_branch_works_on_odd_sizes_and_stores_nothing_that_grows_with_the_size():
     branch = AttentionBranch(inputs=3, outputs=2, widths=(8, 16), distance_power=0.8)
     held = sum(t.numel() for t in branch.state_dict().values())
     for size in ((9, 13), (16, 16)):

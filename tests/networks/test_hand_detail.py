@@ -8,7 +8,7 @@ FAR[28:33, 18:29] = False
 
 
 def _image() -> tuple[torch.Tensor, ...]:
-    """What a network adds, an outline, a mask that ends at the bone's row, and a hand map with one bone."""
+    """Make a network's output, an outline, a mask that ends at the bone's row, and a hand map with one bone."""
     image, mask, hands = torch.randn(1, 4, 64, 64), torch.zeros(1, 1, 64, 64), torch.zeros(1, 5, 64, 64)
     hands[0, 2, 30, 20:26] = 1.0
     mask[:, :, :31] = 1.0
@@ -16,7 +16,7 @@ def _image() -> tuple[torch.Tensor, ...]:
 
 
 def test_colours_are_smooth_near_bones():
-    """Against a plain twin there, and as they were elsewhere."""
+    """They match a plain computation near bones, and are unchanged elsewhere."""
     image, *others = _image()
     kept, _ = keep_hands(image, *others, 64, DRAWING)
     assert torch.equal(kept[..., FAR], image[..., FAR])
@@ -26,16 +26,16 @@ def test_colours_are_smooth_near_bones():
     assert torch.isclose(kept[0, 1, y, x], DRAWING.shaded_by * mean, atol=1e-5)
 
 
-def test_opacity_stays_on_the_template_s_side_of_the_outline():
+def test_opacity_keeps_to_the_templates_side_of_the_outline():
     image, *others = _image()
     image[0, 3, 30, 22:24] = torch.tensor([-2.0, 2.0])
-    image[0, 3, 31, 22:24] = torch.tensor([-2.0, 2.0])  # outside of the mask
+    image[0, 3, 31, 22:24] = torch.tensor([-2.0, 2.0])  # outside the mask
     kept, _ = keep_hands(image, *others, 64, DRAWING)
     assert kept[0, 3, 30:32, 22:24].tolist() == [[0.0, 2.0], [-2.0, pytest.approx(2 / 3)]]
 
 
-def test_in_training_more_is_free():
-    """All of the smooth colours, and the opacity outside of the mask."""
+def test_the_limits_are_looser_in_training():
+    """All of the smooth colours are added, and opacity outside the mask is free."""
     image, *others = _image()
     free, drawn = keep_hands(image, *others, 64, TRAINING)[0], keep_hands(image, *others, 64, DRAWING)[0]
     y, x = NEAR
@@ -48,10 +48,10 @@ def test_the_outline_is_sharp_near_bones():
     _, kept = keep_hands(image, outline, mask, hands, 64, DRAWING)
     assert torch.equal(kept[..., FAR], outline[..., FAR])
     assert torch.isclose(kept[0, 0, 30, 23], mask[0, 0, 30, 23])
-    assert torch.isclose(kept[0, 0, 31, 23], outline[0, 0, 31, 23] / 3)  # two thirds near, and outside of the mask
+    assert torch.isclose(kept[0, 0, 31, 23], outline[0, 0, 31, 23] / 3)  # two thirds near, and outside the mask
 
 
-def test_without_a_logit_there_is_only_colour():
+def test_without_an_alpha_logit_only_colours_are_limited():
     image, *others = _image()
     alone, whole = (keep_hands(shown, *others, 64, DRAWING) for shown in (image[:, :3], image))
     assert torch.equal(alone[0], whole[0][:, :3]) and torch.equal(alone[1], whole[1])

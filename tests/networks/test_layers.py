@@ -14,7 +14,7 @@ from ram_avatar.networks.layers import (
 )
 
 
-def test_fold_puts_the_pixels_of_a_square_into_channels():
+def test_fold_moves_the_pixels_of_a_square_into_channels():
     x = torch.randn(2, 3, 6, 4)
     folded = fold(x)
     assert folded.shape == (2, 12, 3, 2)
@@ -47,7 +47,7 @@ def test_equalized_convolution_and_activation_keep_the_magnitude():
 
 
 @pytest.mark.parametrize("demodulate", [True, False])
-def test_modulated_convolution_is_a_convolution_with_each_samples_own_weights(demodulate):
+def test_modulated_convolution_is_a_convolution_with_weights_per_sample(demodulate):
     layer = ModulatedConv2d(6, 5, 3, 4, demodulate=demodulate)
     torch.nn.init.normal_(layer.bias)
     x, style = torch.randn(3, 6, 7, 9), torch.randn(3, 4)
@@ -60,7 +60,7 @@ def test_modulated_convolution_is_a_convolution_with_each_samples_own_weights(de
         torch.testing.assert_close(result[i : i + 1], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_one_style_for_the_batch_is_the_same_as_that_style_for_each_sample():
+def test_one_style_for_the_batch_equals_that_style_for_each_sample():
     layer = ModulatedConv2d(6, 5, 3, 4)
     x, style = torch.randn(3, 6, 8, 8), torch.randn(1, 4)
     torch.testing.assert_close(layer(x, style), layer(x, style.expand(3, -1)), rtol=1e-4, atol=1e-5)

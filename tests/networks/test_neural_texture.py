@@ -10,7 +10,7 @@ def position_map(batch: int = 2, size: int = 8) -> torch.Tensor:
 
 
 def plain_lookup(plane: torch.Tensor, u: float, v: float) -> torch.Tensor:
-    """Bilinear, texel centres at +0.5, [-1, 1] over the whole plane, the border repeated."""
+    """Look up bilinearly: texel centres at +0.5, [-1, 1] over the whole plane, border repeated."""
     size = plane.shape[-1]
     x, y = (min(max((c + 1) / 2 * size - 0.5, 0), size - 1) for c in (u, v))
     left, top = min(int(x), size - 2), min(int(y), size - 2)
@@ -20,7 +20,7 @@ def plain_lookup(plane: torch.Tensor, u: float, v: float) -> torch.Tensor:
     return upper * (1 - fy) + lower * fy
 
 
-def test_each_pixel_holds_what_the_three_planes_hold_at_its_coordinate():
+def test_each_pixel_holds_the_features_of_the_three_planes_at_its_coordinate():
     texture, position = NeuralTexture(channels=2, resolution=5), position_map()
     (features,) = texture(position)
     assert features.shape == (2, 4 * 6, 4, 4) and features.is_contiguous(memory_format=torch.channels_last)
@@ -32,7 +32,7 @@ def test_each_pixel_holds_what_the_three_planes_hold_at_its_coordinate():
         torch.testing.assert_close(features[b, :, y, x], expected * covered)
 
 
-def test_looking_up_covered_pixels_only_changes_neither_values_nor_gradients():
+def test_skipping_uncovered_pixels_changes_neither_values_nor_gradients():
     position = fold(position_map())
     results = []
     for look_up in (sample, sample_covered):

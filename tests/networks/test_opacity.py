@@ -6,7 +6,7 @@ from ram_avatar.networks.opacity import PersonAlpha, soft_outline
 
 @pytest.mark.parametrize(("size", "off"), [(64, 2), (1024, 8)])
 def test_a_head_is_opaque_off_its_edges(size, off):
-    """Whatever the network says; at the edges, and of the rest of the body, it may say what it likes."""
+    """Inside the head alpha is 1 whatever the network outputs; at the edges the network decides."""
     mask, face = torch.zeros(1, 1, size, size), torch.zeros(1, 3, size, size)
     mask[..., 10:, 20:60] = 1.0
     face[..., 10:50, 20:60] = torch.tensor([0.0, -1.0, 0.1])[:, None, None]

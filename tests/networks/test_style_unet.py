@@ -9,13 +9,13 @@ def unet() -> StyleUNet:
 
 
 def stir(network: torch.nn.Module) -> None:
-    """Give the layers that start at zero something to say."""
+    """Perturb all parameters, so that layers that start at zero have an effect."""
     for parameter in network.parameters():
         with torch.no_grad():
             parameter.add_(0.1 * torch.randn(parameter.shape))
 
 
-def test_starts_with_an_image_of_zeros():
+def test_the_image_starts_at_zero():
     image = unet()({"body": torch.randn(2, 12, 16, 24), "face": torch.randn(2, 8, 16, 24)}, torch.randn(2, 6))
     assert image.shape == (2, 4, 32, 48)
     assert not image.any()
@@ -30,7 +30,7 @@ def test_the_image_depends_on_the_style_and_on_every_map():
     assert not torch.allclose(image, network({"body": body, "face": torch.randn_like(face)}, style))
 
 
-def test_a_map_that_is_left_out_counts_as_zero():
+def test_a_missing_map_counts_as_zero():
     network = unet()
     stir(network)
     body, style = torch.randn(1, 12, 8, 8), torch.randn(1, 6)
@@ -39,7 +39,7 @@ def test_a_map_that_is_left_out_counts_as_zero():
     )
 
 
-def test_samples_of_a_batch_do_not_mix():
+def test_samples_of_a_batch_are_independent():
     network = unet()
     stir(network)
     maps = {"body": torch.randn(3, 12, 8, 8), "face": torch.randn(3, 8, 8, 8)}

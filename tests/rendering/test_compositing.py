@@ -28,12 +28,12 @@ def _plate(frames, expected: int) -> tuple[np.ndarray, float]:
     return plate.make()
 
 
-def test_the_person_is_gone_and_the_room_is_left():
+def test_the_plate_shows_the_room_without_the_person():
     plate, hole = _plate(_walks(), 8)
     assert np.abs(plate.astype(int) - _room()).max() <= 1 and hole == 0
 
 
-def test_what_was_never_uncovered_is_filled_from_around():
+def test_pixels_that_are_never_uncovered_are_inpainted():
     stands = [next(iter(_walks()))] * 6
     plate, hole = _plate(stands, 6)
     assert 0.1 < hole < 0.3
@@ -42,7 +42,7 @@ def test_what_was_never_uncovered_is_filled_from_around():
 
 
 def test_long_clips_are_sampled():
-    """Memory does not grow with the clip: at most 90 frames are kept."""
+    """At most 90 frames are kept, so memory does not grow with the clip."""
     frames = [walked for _ in range(40) for walked in _walks()]
     kept = [weakref.ref(frame) for frame, _ in frames]
     plate = BackgroundPlate(len(frames))
@@ -73,18 +73,18 @@ def _shaken(grain: float = 4.0) -> ShakenRoom:
     return ShakenRoom(np.linalg.inv(path[15]) @ path, grain=grain, gain=light)
 
 
-def test_a_mosaic_is_as_sharp_as_the_room_and_nobody_is_in_it():
+def test_a_mosaic_is_as_sharp_as_the_room_and_shows_nobody():
     clip = _shaken()
     plate, hole = _mosaic(clip, clip.to_scene)
     truth = clip.scene()
     error = (plate.astype(float) - truth)[_MIDDLE]
-    # Where the person stands most of the time, it is filled: what counts is that nothing striped is left.
+    # Where the person stands most of the time, the plate is inpainted; it must not show stripes.
     assert hole < 0.06 and np.median(np.abs(error)) <= 1 and np.percentile(np.abs(error), 90) < 4
     beside = (slice(30, 280), slice(30, -30))
     assert 0.97 < _energy(plate, beside) / _energy(truth, beside) < 1.03
 
 
-def test_a_mosaic_of_badly_registered_frames_is_sharp_all_the_same():
+def test_a_mosaic_of_badly_registered_frames_is_still_sharp():
     clip = _shaken()
     rng = np.random.default_rng(0)
     off = clip.to_scene.copy()
@@ -102,8 +102,8 @@ def test_blurred_frames_do_not_blur_the_mosaic():
     assert _energy(plate.make()[0], beside) / _energy(clip.scene(), beside) > 0.85
 
 
-def test_what_the_scene_shows_only_beside_other_frames_is_covered():
-    """A frame that lies beside the scene adds to the part that it shows and to nothing else."""
+def test_frames_that_cover_part_of_the_scene_leave_the_rest_a_hole():
+    """A frame that overlaps the scene contributes only where it overlaps."""
     frame, mask = _room(), np.zeros((16, 16), np.uint8)
     plate = BackgroundPlate(4)
     for _ in range(4):
@@ -113,7 +113,7 @@ def test_what_the_scene_shows_only_beside_other_frames_is_covered():
     assert np.abs(picture[:, 44:].astype(int) - _room()[:, 4:88]).max() <= 1
 
 
-def test_a_still_plate_takes_the_gain_away():
+def test_the_plate_of_a_static_camera_compensates_the_gain():
     plate = BackgroundPlate(3)
     for gain in (0.5, 1.0, 0.8):
         plate.add((_room() * gain).astype(np.uint8), np.zeros((128, 128), np.uint8), None, np.full(3, gain))
@@ -128,7 +128,7 @@ def test_the_sharpest_frame_of_each_span_is_kept():
     assert np.array_equal(plate.make()[0], sharp)
 
 
-def test_a_mask_of_any_size_will_do():
+def test_masks_may_have_any_size():
     frames = [(f, cv2.resize(m, (32, 32), interpolation=cv2.INTER_NEAREST)) for f, m in _walks()]
     plate, _ = _plate(frames, 8)
     assert np.abs(plate.astype(int) - _room()).max() <= 12

@@ -25,11 +25,11 @@ def test_shapes_and_ranges(mapper, random_motion):
     outside = maps.position[:, 3:] == 0
     for tensor in (maps.position[:, :3], maps.face):
         assert (tensor * outside == 0).all()
-    assert (maps.color * outside).any()  # colours go on beyond
+    assert (maps.color * outside).any()  # colours extend beyond the outline
 
 
-def test_canonical_coordinates_do_not_move_with_the_pose(mapper, random_motion):
-    """A surface point keeps its coordinate: look one up in two poses by projecting the same vertex."""
+def test_canonical_coordinates_do_not_depend_on_the_pose(mapper, random_motion):
+    """A surface point keeps its coordinate: look one up in two poses by projecting its vertex."""
     motion = random_motion(2, turn=0.1)
     maps, body = mapper(motion), mapper.body
     points = mapper.camera.project(body.pose(*motion.parameters()).vertices)
@@ -45,12 +45,12 @@ def test_the_expanded_map_reaches_further(mapper, random_motion):
     maps = mapper(random_motion(1))
     inner, outer = maps.position[:, 3] > 0, maps.expanded[:, 3] > 0
     grown = outer.float().sum() - inner.float().sum()
-    # About the outline's length times the expansion in pixels, one way or the other.
+    # Roughly the outline's length times the expansion in pixels.
     assert 0 < grown < inner.sum() * 0.5 and (inner & ~outer).sum() < 0.01 * inner.sum()
     assert EXPANSION == 0.01
 
 
-def test_the_face_map_is_the_head_alone_and_shows_expression(mapper, template, random_motion):
+def test_the_face_map_shows_only_the_head_and_its_expression(mapper, template, random_motion):
     motion = random_motion(1, turn=0.0)
     motion.facial_actions.zero_()
     close = ConditionMapper(template, template.default_identity(), Camera(900, SIZE / 2, SIZE / 2 + 306, SIZE, SIZE))
@@ -74,7 +74,7 @@ def test_hands_have_a_channel_per_finger(mapper, template, random_motion):
 
 
 def test_colors_come_from_the_texture(mapper, random_motion):
-    """Red is u: the drawn colour is the interpolated texture coordinate."""
+    """Red grows with u, so the drawn colour is the interpolated texture coordinate."""
     color = mapper(random_motion(1)).color
     drawn = color[:, 0][color[:, 0] != 0]
     assert drawn.max() - drawn.min() > 0.5 and (color[:, 1:] == 0).all()

@@ -17,21 +17,21 @@ DEVICES = [
 
 @pytest.fixture(scope="module")
 def made(template):
-    """The slow mapper and the fast one, of one person."""
+    """Make the slow and the fast mapper of one person."""
     texture = torch.rand(3, 64, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
     arguments = (template, template.default_identity(), Camera.default(SIZE, SIZE), texture)
     return ConditionMapper(*arguments), FrameMapper(*arguments)
 
 
 def box(shown: torch.Tensor) -> Window:
-    """The smallest window about what is true in [H, W]."""
+    """Return the bounding window of what is true in [H, W]."""
     rows, columns = (shown.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
     return Window(rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("distance", [3.0, 1.2])
-def test_it_draws_what_the_condition_mapper_draws(made, template, random_motion, device, distance):
+def test_it_matches_the_condition_mapper(made, template, random_motion, device, distance):
     slow = made[0]
     fast = FrameMapper(
         template.to(device), slow.body.template.default_identity().to(device), slow.camera, slow.texture.to(device)
@@ -43,11 +43,11 @@ def test_it_draws_what_the_condition_mapper_draws(made, template, random_motion,
         assert covered > 0.03
         for field in fields(MeshMaps):
             difference = (getattr(wanted, field.name) - getattr(found, field.name).cpu()).abs().amax(1)
-            # Another order of summation may move a triangle's edge across a pixel's centre.
+            # A different order of summation may move a triangle's edge across a pixel centre.
             assert (difference > 2e-3).float().mean() < 0.002 * covered, field.name
 
 
-def test_the_maps_are_zero_outside_of_where_they_are_said_to_show_anything(made, random_motion):
+def test_the_maps_are_zero_outside_their_bounds(made, random_motion):
     for seed in range(3):
         maps, places = made[1].draw(random_motion(1, seed=seed, turn=0.3))
         person = box((maps.position[0, 3] > 0) | (maps.expanded[0, 3] > 0))
@@ -60,7 +60,7 @@ def test_the_maps_are_zero_outside_of_where_they_are_said_to_show_anything(made,
         assert places.person.height <= person.height + 6 and places.person.width <= person.width + 6
 
 
-def test_a_person_out_of_the_picture_is_nowhere(made, random_motion):
+def test_a_person_outside_the_image_has_no_bounds(made, random_motion):
     motion = random_motion(1)
     motion.root_translation[:, 0] = 50.0
     maps, places = made[1].draw(motion)
@@ -68,7 +68,7 @@ def test_a_person_out_of_the_picture_is_nowhere(made, random_motion):
     assert not any(getattr(maps, field.name).any() for field in fields(MeshMaps))
 
 
-def test_a_person_around_the_camera_is_drawn_as_far_as_in_front_of_it(made, random_motion):
+def test_of_a_person_around_the_camera_the_part_in_front_is_drawn(made, random_motion):
     motion = random_motion(1, distance=0.1)
     wanted, (found, places) = made[0](motion), made[1].draw(motion)
     assert places.person == Window.whole(SIZE)

@@ -16,7 +16,7 @@ def framing(template):
 
 
 def _ramp(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """[H, W, 2] float32: every pixel's own x and y, counted from the corner of the picture."""
+    """Return [H, W, 2] float32: every pixel's x and y from the corner of the image."""
     y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
     return np.stack([x, y], 2)
 
@@ -24,13 +24,13 @@ def _ramp(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
 # The rule -------------------------------------------------------------------------------------------------------
 
 
-def test_it_holds_a_person_whatever_they_do(framing, template, random_motion):
-    """All vertices that the frame shows, arms and legs in any direction."""
+def test_it_holds_a_person_in_any_pose(framing, template, random_motion):
+    """All vertices that the frame shows are inside, with arms and legs in any direction."""
     body = template.body(template.default_identity())
     for seed in range(4):
         motion = random_motion(4, seed=seed, turn=0.5, distance=(3.0, 4.0, 5.0, 7.0)[seed])
         motion.root_rotation[:] *= 0.3
-        motion.root_translation[:, 2] = -0.6  # a camera held at the height of the eyes
+        motion.root_translation[:, 2] = -0.6  # a camera at eye level
         arms = [template.pose_joints.index(template.roles[f"upper_arm.{side}"]) for side in "LR"]
         motion.pose[:, arms] *= 3
         pixels = framing.camera.project(body.pose(*motion.parameters()).vertices)[..., :2]
@@ -42,8 +42,8 @@ def test_it_holds_a_person_whatever_they_do(framing, template, random_motion):
             assert inside[shown].all()
 
 
-def test_a_person_is_as_large_wherever_they_stand(framing):
-    """In a frame that shows all of them; a little smaller next to the camera, where limbs reach out more."""
+def test_a_person_is_equally_large_wherever_they_stand(framing):
+    """In a frame that shows all of them; slightly smaller near the camera, where limbs reach out more."""
     sizes = []
     for depth in (4.0, 6.0, 9.0):
         square = framing.square(np.array([0.1, depth, -0.1]))
@@ -51,8 +51,8 @@ def test_a_person_is_as_large_wherever_they_stand(framing):
     assert np.ptp(sizes) < 0.05 * np.mean(sizes)
 
 
-def test_it_moves_without_a_jump(framing):
-    """Along a walk across the frame, towards the camera and half out of it."""
+def test_it_moves_without_jumps(framing):
+    """During a walk across the frame, towards the camera and half out of it."""
     steps = np.linspace(0, 1, 400)
     path = np.stack([-1.5 + 3 * steps, 7 - 5.5 * steps, 0.2 * steps - 0.1], 1)
     squares = np.array([(s.left, s.top, s.side) for s in map(framing.square, path)])
@@ -61,14 +61,14 @@ def test_it_moves_without_a_jump(framing):
 
 
 def test_pixels_are_not_spent_beyond_the_frame(framing):
-    """At a desk: the legs are out of the picture, and so is most of what the arms could reach."""
+    """At a desk, the legs are out of the frame, and so is most of the arms' reach."""
     square = framing.square(np.array([0.0, 1.0, -0.7]))
     assert square.side <= max(WIDTH, HEIGHT)
     gone = framing.square(np.array([30.0, 4.0, 0.0]))
     assert np.isfinite([gone.left, gone.top, gone.side]).all() and gone.side > 20 and gone.left > WIDTH
 
 
-def test_without_numbers_it_sees_the_whole_square():
+def test_without_extents_it_shows_the_whole_scene():
     square = Framing(Camera.default(96, 96)).square(np.array([1.0, 3.0, 0.5]))
     assert square == Square(0.0, 0.0, 96.0)
 
@@ -79,16 +79,16 @@ def test_without_numbers_it_sees_the_whole_square():
 @pytest.mark.parametrize(
     "square", [Square(20.0, 40.0, 100.0), Square(10.3, 51.7, 64.0), Square(31.4, 100.9, 41.3), Square(2.2, 60.1, 170.7)]
 )
-def test_a_pixel_of_a_cut_is_where_it_says(square):
+def test_cut_samples_the_right_pixels(square):
     size = 64
     cut = square.cut(_ramp(), size)
     wanted = np.array([square.left, square.top]) + square.side / size * _ramp(size, size)
     inner = slice(2, -2)
-    assert np.abs(cut - wanted)[inner, inner].max() < 0.08  # OpenCV counts in 1/32 of a pixel
+    assert np.abs(cut - wanted)[inner, inner].max() < 0.08  # OpenCV interpolates in steps of 1/32 pixel
 
 
-def test_a_cut_through_a_moving_camera(tmp_path):
-    """A frame that was filmed shifted, turned and zoomed is cut as the scene is."""
+def test_cut_undoes_the_motion_of_the_camera():
+    """Cutting a frame that was filmed shifted, rotated and zoomed equals cutting the scene."""
     angle, square = np.radians(3), Square(40.0, 80.0, 80.0)
     rotation = np.array([[np.cos(angle), -np.sin(angle), 9.0], [np.sin(angle), np.cos(angle), -7.0], [0, 0, 1]])
     to_scene = rotation @ np.diag([1.05, 1.05, 1.0])
@@ -96,7 +96,7 @@ def test_a_cut_through_a_moving_camera(tmp_path):
     assert np.abs(square.cut(frame, 80, to_scene) - square.cut(_ramp(), 80))[3:-3, 3:-3].max() < 0.06
 
 
-def test_what_lies_beyond_the_frame_is_not_inside():
+def test_inside_excludes_what_lies_beyond_the_frame():
     square = Square(-20.0, 300.0, 40.0)
     inside = square.inside(WIDTH, HEIGHT, 40)
     assert inside[:20, 20:].all() and not inside[20:].any() and not inside[:, :20].any()
@@ -104,8 +104,8 @@ def test_what_lies_beyond_the_frame_is_not_inside():
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 2.5])
-def test_laid_back_everything_is_where_it_was(zoom):
-    """A smooth picture, cut out at one size and laid into the scene at another."""
+def test_lay_inverts_cut(zoom):
+    """Cut a smooth image at one size, and lay it into the scene at another."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] / 15.0
     scene = np.stack([127 + 100 * np.sin(x) * np.cos(y)] * 2, 2).astype(np.float32)
     square = Square(30.5, 60.25, 90.0)
@@ -115,7 +115,7 @@ def test_laid_back_everything_is_where_it_was(zoom):
     assert np.abs(laid - scene[where])[4:-4, 4:-4].max() < 3
 
 
-def test_a_part_is_laid_where_it_is_in_the_whole():
+def test_a_part_is_laid_as_within_the_whole_square():
     square, size = Square(-30.0, 250.0, 120.0), 48
     patch = cv2.GaussianBlur(np.random.default_rng(0).normal(size=(size, size, 4)).astype(np.float32), (0, 0), 3)
     part = Window(8, 20, 30, 44)

@@ -26,7 +26,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 def make_sphere(rings: int, segments: int) -> tuple[Tensor, Tensor]:
-    """A closed unit sphere: vertices [V, 3], faces [F, 3] counter-clockwise from outside."""
+    """Make a closed unit sphere: vertices [V, 3], faces [F, 3] counter-clockwise from outside."""
     polar = torch.linspace(0, math.pi, rings + 1)[1:-1, None]
     azimuth = torch.arange(segments) * (2 * math.pi / segments)
     x, y, z = polar.sin() * azimuth.cos(), polar.sin() * azimuth.sin(), polar.cos().expand(-1, segments)
@@ -44,20 +44,20 @@ def make_sphere(rings: int, segments: int) -> tuple[Tensor, Tensor]:
 
 
 def project(vertices: Tensor, focal: float, size: int) -> Tensor:
-    """Camera space (x right, y down, z forward, metres) to pixels of a square picture and depth."""
+    """Project camera space (x right, y down, z forward, metres) to pixels of a square image and depth."""
     x, y, z = vertices.unbind(-1)
     return torch.stack((x / z * focal + size / 2, y / z * focal + size / 2, z), -1)
 
 
 def rays(focal: float, size: int) -> Tensor:
-    """[size, size, 3] points at depth 1 on the rays through the pixel centres."""
+    """Return points [size, size, 3] at depth 1 on the rays through the pixel centres."""
     slope = (torch.arange(size) + 0.5 - size / 2) / focal
     y, x = torch.meshgrid(slope, slope, indexing="ij")
     return torch.stack((x, y, torch.ones_like(x)), -1)
 
 
 def random_soup(batch: int, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Triangles of all sizes in, across and outside a picture, some behind the camera, flat, not finite."""
+    """Make triangles of all sizes in, across and outside an image, some behind the camera, flat or not finite."""
     generator = torch.Generator().manual_seed(count)
     centre = torch.rand(batch, count, 1, 3, generator=generator) * 1.6 - 0.3
     size = 0.6 * torch.rand(1, count, 1, 1, generator=generator) ** 3
@@ -87,7 +87,7 @@ def test_soup_matches_reference(
     expected = rasterize_reference(points, faces, height, width, cull)
     assert_same(rasterize(points.to(device), faces.to(device), height, width, cull), expected)
     drawn = expected.triangle.unique()
-    assert len(drawn) > min(20, height * width)  # otherwise the comparison says little
+    assert len(drawn) > min(20, height * width)  # otherwise the comparison means little
     assert not {index for index in drawn.tolist() if index >= 0 and index % 29 == 0}  # flat by construction
 
 
@@ -104,7 +104,7 @@ def test_results_are_consistent(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("z", [(1.0, 1.0, 0.0), (1.0, 1.0, -2.0), (1.0, 1.0, 0.05), (1.0, 1.0, torch.nan)])
-def test_triangles_at_or_behind_the_near_plane_are_left_out(z: tuple, device: torch.device) -> None:
+def test_triangles_at_or_behind_the_near_plane_are_skipped(z: tuple, device: torch.device) -> None:
     corners = torch.tensor([[0.0, 0], [20, 0], [0, 20]])
     points = torch.cat((corners, torch.tensor(z)[:, None]), 1)[None].to(device)
     faces = torch.tensor([[0, 1, 2]], device=device)
@@ -155,7 +155,7 @@ def test_interpolation_is_perspective_correct(device: torch.device) -> None:
     torch.testing.assert_close(result.depth[0].cpu(), expected[..., 2])
 
 
-def test_faces_of_attributes_may_differ_from_those_of_the_geometry() -> None:
+def test_attributes_may_have_faces_of_their_own() -> None:
     points = torch.tensor([[[0.0, 0, 1], [4, 0, 1], [4, 4, 1], [0, 4, 1]]])
     result = rasterize(points, torch.tensor([[0, 1, 2], [0, 2, 3]]), 4, 4)
     colours = torch.tensor([[1.0], [2.0]])
@@ -197,7 +197,7 @@ def test_sphere_has_no_holes(radius: float, device: torch.device) -> None:
 
 @pytest.mark.parametrize("step", [1e-7, 0.25, 0.5])
 def test_shared_edges_have_no_holes(step: float, device: torch.device) -> None:
-    """A jittered grid over the picture, its corners rounded so that many edges run through pixel centres."""
+    """Draw a jittered grid over the image, with corners rounded so that many edges pass through pixel centres."""
     generator = torch.Generator().manual_seed(0)
     cells, size = 90, 64
     line = torch.linspace(-2, size + 2, cells + 1)
@@ -219,7 +219,7 @@ def test_visible(device: torch.device) -> None:
     result = rasterize(points, faces.to(device), size, size)
     facing = (-vertices * placed).sum(-1) / placed.norm(dim=-1)  # cosine of the angle to the viewer
     seen = visible(points, result, tolerance=0.03)[0].cpu()
-    assert seen[facing > 0.3].all() and not seen[facing < -0.4].any()  # at the silhouette pixels decide
+    assert seen[facing > 0.3].all() and not seen[facing < -0.4].any()  # at the silhouette it depends on pixels
 
     shown = torch.tensor([[64, 64, 1.9], [64, 64, 2.02], [1, 1, 9]])
     hidden = torch.tensor([[64, 64, 2.1], [-0.1, 64, 1], [64, 128, 1], [64, 64, -1], [torch.nan, 64, 1]])
@@ -301,7 +301,7 @@ def test_wrong_segments_are_refused() -> None:
         draw_segments(torch.zeros(1, 2, 2), torch.tensor([0]), 2, 1.0, 4, 4)
 
 
-def test_warp_starts_late_and_says_nothing() -> None:
+def test_warp_starts_lazily_and_silently() -> None:
     program = """
 import torch, warp
 from ram_avatar.rendering.rasterizer import rasterize

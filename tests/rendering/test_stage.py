@@ -15,7 +15,7 @@ RED = (220.0, 60.0, 60.0)
 
 @pytest.fixture()
 def walk(random_motion):
-    """Somebody who goes five metres to their left and two back, with small turns of every joint."""
+    """A walk five metres to the left and two back, with small rotations of every joint."""
     motion = random_motion(25, turn=0.08)
     motion.root_translation[:, 0] += torch.linspace(0, 5, 25)
     motion.root_translation[:, 1] += torch.linspace(0, 2, 25)
@@ -23,11 +23,11 @@ def walk(random_motion):
 
 
 def _person(picture: np.ndarray) -> np.ndarray:
-    """[S, S] bool: what is coloured; floor and sky are grey."""
+    """Return [S, S] bool: coloured pixels; floor and sky are grey."""
     return np.ptp(picture.astype(int), axis=-1) > 25
 
 
-def test_every_joint_is_in_every_picture(template, walk):
+def test_every_joint_is_in_every_image(template, walk):
     stage = Stage.around(walk, template, template.default_identity(), SIZE)
     positions = TemplateSkeleton(Reference(template)).clip(walk).forward()[1]
     seen = stage.project(positions)[..., :2]
@@ -46,7 +46,7 @@ def test_the_person_is_drawn_where_the_joints_are(template, walk):
 
 
 def test_stills_of_two_motions_on_one_stage(template, walk):
-    """Chosen frames, another motion on the same ground, another colour."""
+    """Draw chosen frames, another motion on the same floor, and another colour."""
     stage = Stage.around(walk, template, template.default_identity(), SIZE)
     frames = [3, 20]
     whole = list(stage.draw(walk))
@@ -59,19 +59,19 @@ def test_stills_of_two_motions_on_one_stage(template, walk):
         next(stage.draw(walk[frames]))
 
 
-def test_what_is_below_the_floor_is_hidden(template, walk):
+def test_the_floor_hides_what_is_below_it(template, walk):
     still = replace(walk, pose=walk.pose * 0, root_rotation=walk.root_rotation * 0)[:1]
     stage = Stage.around(still, template, template.default_identity(), SIZE)
     lower = replace(still, root_translation=still.root_translation - torch.tensor([0.0, 0.0, 0.5]))
     standing, sunk = (next(stage.draw(motion)) for motion in (still, lower))
     vivid = lambda picture: np.ptp(picture.astype(int), axis=-1) > 60
     lowest = lambda picture: np.nonzero(vivid(picture))[0].max()
-    assert abs(lowest(sunk) - lowest(standing)) < 4, "the floor is where it was"
-    assert np.nonzero(vivid(sunk))[0].min() > np.nonzero(vivid(standing))[0].min() + 8, "the head came down"
+    assert abs(lowest(sunk) - lowest(standing)) < 4, "the floor stays in place"
+    assert np.nonzero(vivid(sunk))[0].min() > np.nonzero(vivid(standing))[0].min() + 8, "the head is lower"
 
 
 def test_shadow_and_lines_stay_with_the_floor(template, walk):
-    """As the camera follows, the lines go by."""
+    """The lines move through the image as the camera follows."""
     stage = Stage.around(walk, template, template.default_identity(), SIZE)
     first, *_, last = stage.draw(walk)
     floor = ~_person(first) & ~_person(last)
@@ -79,10 +79,10 @@ def test_shadow_and_lines_stay_with_the_floor(template, walk):
     aside = replace(walk, root_translation=walk.root_translation + torch.tensor([0.0, 0.0, 3.0]))[:1]
     jumped = next(stage[:1].draw(aside))
     assert not _person(jumped).any()
-    assert jumped[SIZE // 2 :].min() < 170, "a shadow of somebody above the picture"
+    assert jumped[SIZE // 2 :].min() < 170, "the shadow of a person above the image"
 
 
-def test_shaded_pictures_have_the_bodys_colour(template, random_motion):
+def test_shaded_images_have_the_bodys_colour(template, random_motion):
     from ram_avatar.core.camera import Camera
 
     motion, camera = random_motion(2, turn=0.05), Camera.default(64, 64)

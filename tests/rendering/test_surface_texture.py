@@ -19,7 +19,7 @@ SIZE = 192
 def painted(
     template,
 ):
-    """Frames of a body that wears a known texture, seen from several sides; the painter's result beside it."""
+    """Frames of a body with a known texture, seen from several sides, and the painter's result."""
     from ram_avatar.motion.motion import Motion
 
     identity = template.default_identity()
@@ -45,7 +45,7 @@ def painted(
     return mapper, motion, maps, painter.texture()
 
 
-def test_known_colors_are_found_again(painted, template):
+def test_known_colors_are_recovered(painted, template):
     mapper, motion, maps, (found, unseen) = painted
     again = ConditionMapper(template, template.default_identity(), mapper.camera, found)(motion)
     inside = torch.nn.functional.max_pool2d(1 - maps.position[:, 3:], 7, 1, 3) == 0  # clear of the outline
@@ -54,13 +54,13 @@ def test_known_colors_are_found_again(painted, template):
     assert 0.2 < unseen < 0.7  # the back and the soles
 
 
-def test_what_is_not_seen_takes_the_nearest_color(painted):
+def test_unseen_texels_take_the_nearest_color(painted):
     found, _ = painted[3]
     assert torch.isfinite(found).all() and found.abs().max() <= 1
-    assert found[0].std() > 0.3  # it is a picture, not a constant
+    assert found[0].std() > 0.3  # not a constant
 
 
-def test_a_painter_that_saw_nothing_is_gray(template):
+def test_a_painter_that_saw_nothing_returns_gray(template):
     painter = SurfacePainter(template, template.default_identity(), size=32)
     from ram_avatar.motion.motion import Motion
 
@@ -71,14 +71,14 @@ def test_a_painter_that_saw_nothing_is_gray(template):
     assert unseen == 1.0 and texture.abs().max() < 0.01
 
 
-def test_chosen_frames_are_spread():
+def test_chosen_frames_are_evenly_spread():
     assert choose_frames(range(10), 20) == list(range(10))
     chosen = choose_frames(range(1000), 50)
     assert len(chosen) == 50 and chosen[0] == 0 and chosen[-1] == 999 and len(set(chosen)) == 50
 
 
 def plainly_spread(color: np.ndarray, mask: np.ndarray, levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Push and pull by the book, square by square: colours [H, W] with even sides, and where there are any."""
+    """Push-pull, square by square: return colours [H, W] with even sides, and where there are any."""
     if not levels:
         return np.where(mask > 0, color, 0), mask > 0
     height, width = color.shape
@@ -91,7 +91,7 @@ def plainly_spread(color: np.ndarray, mask: np.ndarray, levels: int) -> tuple[np
     filled, there = np.zeros_like(color), np.zeros(color.shape, bool)
     for y, x in np.ndindex(color.shape):
         total = amount = 0.0
-        for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):  # a quarter to the nearest squares, bilinear
+        for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):  # bilinear weights of the nearest squares
             row = np.clip((y - 1 + 2 * dy) // 2, 0, height // 2 - 1)
             column = np.clip((x - 1 + 2 * dx) // 2, 0, width // 2 - 1)
             near = (0.75 if row == y // 2 and (y - 1 + 2 * (1 - dy)) // 2 != y // 2 else 0.25) * (
@@ -104,7 +104,7 @@ def plainly_spread(color: np.ndarray, mask: np.ndarray, levels: int) -> tuple[np
     return filled, there
 
 
-def test_colors_go_on_beyond_the_outline_as_push_and_pull_have_it():
+def test_colors_spread_beyond_the_outline_by_push_pull():
     generator = np.random.default_rng(0)
     color, mask = generator.uniform(-1, 1, (96, 96)), np.zeros((96, 96))
     mask[44:52, 43:45], mask[49:51, 45:52] = 1, 1
@@ -116,8 +116,8 @@ def test_colors_go_on_beyond_the_outline_as_push_and_pull_have_it():
 
 
 @pytest.mark.parametrize("end", range(81, 97))
-def test_colors_go_far_enough_and_not_everywhere(end):
-    """Wherever the outline lies in the coarse squares, and in pictures that these do not fit into."""
+def test_colors_spread_far_enough_and_not_everywhere(end):
+    """Wherever the outline lies in the coarse squares, and in images whose size these do not divide."""
     color, mask = torch.full((1, 1, 128, 160), 0.5), torch.zeros(1, 1, 128, 160)
     mask[..., 60:70, 50:end] = 1
     row = spread_colors(color, mask, 160)[0, 0, 65]
@@ -126,8 +126,8 @@ def test_colors_go_far_enough_and_not_everywhere(end):
     assert not row[end + 4 * reach :].any()
 
 
-def test_what_is_seen_rarely_takes_the_colors_beside_it(template):
-    """A strip of a body that two frames of thirty alone show, in a colour that is wrong."""
+def test_rarely_seen_texels_take_the_colors_beside_them(template):
+    """Only two of thirty frames show a strip of the body, in a wrong colour."""
     from ram_avatar.motion.motion import Motion
 
     camera, identity = Camera.default(SIZE, SIZE), template.default_identity()

@@ -10,7 +10,7 @@ from ram_avatar.tracking import correspondence_measuring
 from ram_avatar.tracking.correspondence import Correspondence
 from ram_avatar.tracking.correspondence_measuring import named_landmarks, sparse_rows
 from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
-from ram_avatar.tracking.portrait import Studio
+from ram_avatar.tracking.portrait import PortraitStudio
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def test_shapes_and_weights(template, correspondence):
     assert c.joint_offsets.norm(dim=1).max() < 0.06
 
 
-def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch, listener):
-    """Of a template that nothing ships for: once, said to the user, and again where the file is damaged."""
+def test_measurements_are_kept(smplx, tmp_path, monkeypatch, listener):
+    """A template without shipped data is measured once, with a message, and again if the file is damaged."""
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
     measured = []
 
@@ -61,8 +61,8 @@ def test_what_is_measured_is_kept(smplx, tmp_path, monkeypatch, listener):
     assert torch.equal(Correspondence.load(smplx, MEDIAPIPE).regressor, first.regressor) and len(measured) == 2
 
 
-def test_a_template_that_the_detector_takes_for_nobody(smplx):
-    """Its head shrunk to a point: a message, and no data."""
+def test_a_template_that_the_detector_does_not_recognize(smplx):
+    """With its head shrunk to a point: a message, and no data."""
     faceless = smplx.model.vertices.clone()
     head = smplx.role_weight("head", "eye") > 0.5
     faceless[head] = faceless[head].mean(0) + 0.01 * (faceless[head] - faceless[head].mean(0))
@@ -91,7 +91,7 @@ def test_face_landmarks_lie_where_their_names_say(template, correspondence, poin
     for side, iris, ring in (("R", 468, range(469, 473)), ("L", 473, range(474, 478))):
         eye = reference.joints[0, template.joint(f"eye.{side}"), :3, 3]
         radii = (face[[iris, *ring]] - eye).norm(dim=1)
-        assert radii.min() > 0.0155 and radii.max() < 0.0175  # on the ball
+        assert radii.min() > 0.0155 and radii.max() < 0.0175  # on the eyeball
         assert (face[list(ring)] - face[iris]).norm(dim=1).max() < 0.008
     for upper, lower in ((159, 145), (386, 374), (13, 14), (82, 87)):
         assert face[upper, 2] >= face[lower, 2]
@@ -129,7 +129,7 @@ def test_hand_landmarks_interleave_joints_and_tips(template, correspondence, ref
         assert last.min() > 0.012 and last.max() < 0.04  # a finger's last bone
 
 
-def test_pose_joints_turn_their_offsets_with_the_body(correspondence, reference):
+def test_offsets_of_pose_joints_turn_with_the_body(correspondence, reference):
     joints = reference.joints[..., :3, 3]
     standing = correspondence.pose_joints(joints, reference.turns)
     turn = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # to the left by 90 degrees
@@ -138,10 +138,10 @@ def test_pose_joints_turn_their_offsets_with_the_body(correspondence, reference)
 
 
 def test_detector_agrees_on_another_identity(correspondence, template):
-    """MediaPipe on a render of somebody whom the data was not measured on."""
+    """MediaPipe on a render of an identity that the data was not measured on."""
     from mediapipe.python.solutions import face_mesh
 
-    studio, identity = Studio(template), template.default_identity()
+    studio, identity = PortraitStudio(template), template.default_identity()
     for name, value in {"gender": 0.75, "weight": 0.5, "age": 0.75, "muscle": 0.6}.items():
         identity[template.identity_names.index(name)] = value
     picture, camera, vertices = studio.head(studio.body(identity), yaw=0.2)

@@ -1,4 +1,4 @@
-"""Limbs that the detector does not see: it imagines them, elsewhere in every frame."""
+"""Hidden limbs, which the detector imagines elsewhere in every frame."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ SETTINGS = FitSettings(60, 60)
 
 
 def _hide(clip, *legs: str, seed: int = 0) -> None:
-    """Let the detector imagine legs as it does behind a desk: far off, and not sure of it."""
+    """Make landmarks of legs as imagined behind a desk: far off, and of low visibility."""
     draw = np.random.default_rng(seed)
     for landmarks in clip:
         for leg in legs:
@@ -63,7 +63,7 @@ def _step(bone: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def played(template):
-    """Somebody who waves and sways the hips, seen whole."""
+    """A person who waves and sways the hips, all visible."""
     motion, identity = performance(template)
     sway = 0.15 * torch.sin(torch.linspace(0, 9, len(motion)))
     motion.root_rotation[:, 0] += sway
@@ -93,30 +93,30 @@ def behind_a_desk(template, played):
     return clip
 
 
-def test_legs_that_are_never_seen_stand_still(template, played, seen_whole, behind_a_desk):
+def test_legs_that_are_never_visible_stand_still(template, played, seen_whole, behind_a_desk):
     fitted = fit(template, observe(behind_a_desk, WIDTH, HEIGHT, FPS), settings=SETTINGS)
     legs = [LEFT_LEG, RIGHT_LEG]
     assert fitted.motion.confidence[:, legs].max() == 0 and seen_whole.motion.confidence.min() > 0.8
     assert fitted.motion.confidence[:, [PARTS.index("left_arm"), PARTS.index("right_arm")]].min() > 0.8
     for name, bone in _bones(template, fitted.motion, fitted.identity).items():
         assert _swing(bone) < 5 and _step(bone) < 2 and bone[:, 2].max() < -0.97, name  # upright
-    assert fitted.errors["body"] < 0.012  # of what is seen
+    assert fitted.errors["body"] < 0.012  # of visible parts
     arms = [template.joint_of(f"hand.{side}") for side in "LR"]
     hands = [
         template.body(each.identity).pose(*each.motion.parameters()).joints[:, arms][..., [0, 2], 3]
         for each in (seen_whole, fitted)
     ]
-    assert (hands[0] - hands[1]).norm(dim=-1).mean() < 0.04  # metres; what is seen is followed as before
+    assert (hands[0] - hands[1]).norm(dim=-1).mean() < 0.04  # metres; visible parts are followed as before
 
 
-def test_legs_that_are_never_seen_stand_still_live(template, played, behind_a_desk):
+def test_legs_that_are_never_visible_stand_still_live(template, played, behind_a_desk):
     made = _solve(template, played[1], behind_a_desk)
     assert made.confidence[:, [LEFT_LEG, RIGHT_LEG]].max() == 0 and made.confidence[:, :6].min() > 0.6
     for name, bone in _bones(template, made, played[1]).items():
         assert _swing(bone) < 5 and _step(bone) < 2 and bone[:, 2].max() < -0.97, name
 
 
-def test_a_leg_that_is_hidden_for_a_moment_goes_on(template, played, seen_whole):
+def test_a_briefly_hidden_leg_keeps_moving(template, played, seen_whole):
     clip = _clip(template, played)
     _hide(clip[9:15], "left_leg")
     fitted = fit(template, observe(clip, WIDTH, HEIGHT, FPS), settings=SETTINGS)
@@ -141,7 +141,7 @@ def seated(template):
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_leg_that_nobody_sees_sits_if_the_other_one_does(template, seated, live):
+def test_a_hidden_leg_sits_if_the_other_one_does(template, seated, live):
     clip = _clip(template, seated)
     _hide(clip, "right_leg")
     if live:
@@ -155,7 +155,7 @@ def test_a_leg_that_nobody_sees_sits_if_the_other_one_does(template, seated, liv
     assert _swing(bones["shin.R"]) < 5
 
 
-def test_one_joint_or_a_hand_is_enough_to_see_a_limb():
+def test_one_joint_or_a_hand_makes_a_limb_visible():
     trusted = np.zeros((4, 33))
     trusted[0, 15], trusted[1, 25], trusted[2, 26] = 0.9, 0.45, 0.25
     seen, confidence = limb_visibility(trusted, np.array([[False, False]] * 3 + [[False, True]]), MEDIAPIPE)
@@ -163,12 +163,12 @@ def test_one_joint_or_a_hand_is_enough_to_see_a_limb():
     assert confidence[0, 0] == pytest.approx(0.9) and confidence[3, 1] == 1
 
 
-def test_what_is_out_of_the_picture_is_not_trusted():
+def test_landmarks_outside_the_image_are_not_trusted():
     pose = np.array([[10.0, 10.0], [-1.0, 10.0], [10.0, 101.0], [np.nan, np.nan]])
     assert trust(pose, np.array([0.9, 0.9, 0.9, 0.0]), 100, 100).tolist() == [0.9, 0, 0, 0]
 
 
-def test_rest_sets_in_with_time_and_not_in_a_short_gap():
+def test_rest_begins_slowly_and_not_in_a_short_gap():
     seen = np.ones((40, 4))
     seen[10:13, 0] = seen[5:, 1] = seen[:, 2] = 0.0
     away = hidden_time(seen, 25.0)
@@ -184,12 +184,12 @@ def test_a_kick_is_not_sitting():
     seen = np.array([[1.0, 0.0]] * 100)
     assert sitting(thighs, np.zeros((100, 3)), seen, 25.0).max() == 0
     assert sitting(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), seen, 25.0).min() == 1
-    assert sitting(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), 0 * seen, 25.0).max() == 0  # nothing tells of it
+    assert sitting(np.tile(lifted, (100, 2, 1)), np.zeros((100, 3)), 0 * seen, 25.0).max() == 0  # no leg is visible
 
 
 @pytest.mark.slow
 def test_a_dancer_behind_a_desk(template, shared):
-    """A real detector's landmarks: knees at a visibility of 0.15, thighs that swung by 44 degrees."""
+    """With a real detector's landmarks: knees at a visibility of 0.15, and thighs that swung by 44 degrees."""
     video = shared / "cases" / "behind_a_desk.mp4"
     if not video.is_file():
         pytest.skip(f"no {video}")

@@ -18,7 +18,7 @@ def real_landmarks(shared):
     return found, info
 
 
-def test_a_real_person_is_seen(real_landmarks):
+def test_a_real_person_is_detected(real_landmarks):
     found, info = real_landmarks
     observed = observe(found, info.width, info.height, float(info.fps))
     rates = observed.rates()
@@ -38,12 +38,12 @@ def test_a_hand_far_from_its_wrist_is_dropped(real_landmarks):
 
 def test_a_face_seen_from_behind_is_dropped(real_landmarks):
     found, info = copy.deepcopy(real_landmarks[0]), real_landmarks[1]
-    found[3].pose_world[:, 2] *= -1  # turned round: the nose is further away than the ears
+    found[3].pose_world[:, 2] *= -1  # from behind: the nose is farther away than the ears
     seen = observe(found, info.width, info.height, 16.0).seen["face"]
     assert not seen[3] and seen[2]
 
 
-def test_an_empty_frame_is_nobody(real_landmarks):
+def test_an_empty_frame_shows_nobody(real_landmarks):
     info = real_landmarks[1]
     detector = HolisticDetector()
     nobody = detector.detect(np.full((240, 320, 3), 90, np.uint8))

@@ -4,7 +4,7 @@ from ram_avatar.training.loss_crops import detail_cuts, person_windows, within_b
 
 
 def test_person_windows_follow_each_person():
-    """Two persons at opposite sides: each window holds its own, and is the same for every kind of picture."""
+    """With two people at opposite sides, each window holds its person, and is the same for all kinds of images."""
     mask = torch.zeros(2, 1, 64, 64)
     mask[0, :, 20:50, 4:14] = 1
     mask[1, :, 20:50, 50:60] = 1
@@ -15,8 +15,8 @@ def test_person_windows_follow_each_person():
     assert torch.equal(window(columns)[:, 0, 0, 0], torch.tensor([0.0, 32.0]))
 
 
-def test_detail_cuts_show_what_is_in_their_box():
-    """A ramp tells where each pixel of a cut-out came from."""
+def test_detail_cuts_show_the_content_of_their_box():
+    """A ramp reveals where each pixel of a crop came from."""
     columns = (torch.arange(64.0) + 0.5).expand(1, 1, 64, 64)
     boxes = torch.tensor([[[8.0, 16.0, 32.0], [30.0, 2.0, 16.0]]])
     for ramp, start in ((columns, [8.0, 30.0]), (columns.mT, [16.0, 2.0])):
@@ -28,7 +28,7 @@ def test_detail_cuts_show_what_is_in_their_box():
             assert torch.allclose(along[k], expected, atol=1e-3)
 
 
-def test_within_boxes_against_a_loop():
+def test_within_boxes_matches_a_loop():
     boxes = torch.tensor([[[2.0, 3.0, 5.0], [10.2, 0.0, 3.0]], [[-4.0, -4.0, 6.0], [12.0, 12.0, 9.0]]])
     inside = within_boxes(boxes, 16)
     assert inside.shape == (2, 1, 16, 16)

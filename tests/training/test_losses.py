@@ -20,7 +20,7 @@ from ram_avatar.training.losses import (
 
 
 def picture(size: int = 64) -> torch.Tensor:
-    """[1, 3, size, size] with edges and shades at several scales."""
+    """Make an image [1, 3, size, size] with edges and shades at several scales."""
     torch.manual_seed(1)
     scales = [F.interpolate(torch.randn(1, 3, n, n), (size, size), mode="bicubic") for n in (3, 8, 20)]
     return (sum(scales) / 2).clamp(-1, 1)
@@ -40,8 +40,8 @@ def test_smooth_l1_is_a_weighted_mean():
     assert smooth_l1(error, truth, 10 * weight).item() == pytest.approx((3 * 0.175 + 0.475) / 4)
 
 
-def test_losses_of_a_batch_are_means_over_its_pictures():
-    """So that several processes may share a batch: what differs between pictures stays within each."""
+def test_losses_of_a_batch_are_means_over_its_images():
+    """So several processes can share a batch, even though the images differ in weight."""
     torch.manual_seed(0)
     shown, truth = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     weight = 1 + 4 * (torch.rand(2, 1, 32, 32) > torch.tensor([0.2, 0.9]).view(2, 1, 1, 1))
@@ -51,7 +51,7 @@ def test_losses_of_a_batch_are_means_over_its_pictures():
         assert torch.allclose(loss(slice(0, 2)), sum(apart) / 2, rtol=1e-4)
 
 
-def test_opacity_loss_against_a_loop_and_untouched_by_what_others_weigh():
+def test_opacity_loss_matches_a_loop_and_weights_do_not_affect_other_pixels():
     alpha, target = (
         torch.tensor([0.9, 0.3, 0.5, 0.8]).view(1, 1, 2, 2),
         torch.tensor([1.0, 0.0, 1.0, 0.25]).view(1, 1, 2, 2),
@@ -64,7 +64,7 @@ def test_opacity_loss_against_a_loop_and_untouched_by_what_others_weigh():
 
 
 @pytest.mark.parametrize("layers", [("relu1_2", "relu2_2", "relu3_3"), ("relu1_1", "relu4_1")])
-def test_perceptual_loss_forgives_a_shift_more_than_blur_or_noise_of_the_same_error(layers):
+def test_perceptual_loss_penalizes_a_shift_less_than_blur_or_noise_of_the_same_error(layers):
     loss, x = PerceptualLoss(layers), picture(65)
     truth, shifted = x[..., 1:, :-1], x[..., 1:, 1:]
     error = (shifted - truth).square().mean()
@@ -75,7 +75,7 @@ def test_perceptual_loss_forgives_a_shift_more_than_blur_or_noise_of_the_same_er
     assert loss(shifted, truth) < loss(blurred, truth)
 
 
-def test_perceptual_gradients_flow_into_what_is_shown_alone():
+def test_perceptual_gradients_flow_only_into_the_rendering():
     loss = PerceptualLoss(("relu1_1", "relu2_1"))
     shown, truth = (0.5 * picture()).requires_grad_(), picture().requires_grad_()
     loss(shown, truth).backward()
@@ -83,7 +83,7 @@ def test_perceptual_gradients_flow_into_what_is_shown_alone():
     assert not list(loss.parameters())
 
 
-def test_vgg_features_come_at_their_sizes_and_nothing_deeper_is_loaded():
+def test_vgg_features_have_their_sizes_and_no_deeper_layer_is_loaded():
     features = VggFeatures(("relu1_1", "relu3_3"))
     assert [tuple(x.shape) for x in features(picture())] == [(1, 64, 64, 64), (1, 256, 16, 16)]
     assert not hasattr(features, "relu4_1_weight")
@@ -107,10 +107,10 @@ def test_the_discriminator_learns_to_score_real_frames_above_generated_ones():
     middle = generated().requires_grad_()
     score = critic(middle)
     (gradient,) = torch.autograd.grad(generator_loss(score), middle)
-    assert critic(middle - 50 * gradient).mean() > score.mean()  # the generator is led towards real
+    assert critic(middle - 50 * gradient).mean() > score.mean()  # the generator moves towards real
 
 
-def test_r1_is_the_squared_slope():
+def test_r1_is_the_squared_gradient_norm():
     class Linear(nn.Module):
         def forward(self, x):
             return 2 * x[:, 0, 0, 0] + 3 * x[:, 1, 0, 0]

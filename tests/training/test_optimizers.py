@@ -7,8 +7,8 @@ from ram_avatar.networks.layers import EqualizedConv2d
 from ram_avatar.training.optimizers import parameter_groups
 
 
-def test_weight_decay_is_that_of_the_weights_that_are_used(tiny):
-    """The share in the groups is the gradient, by autograd, of half the squared norm of the scaled weights."""
+def test_weight_decay_applies_to_the_scaled_weights(tiny):
+    """The groups' decay matches the gradient, by autograd, of half the squared norm of the scaled weights."""
     config = replace(tiny.training, weight_decay=0.3)
     network = AvatarNetwork(tiny.network)
     shares = {id(p): g["weight_decay"] for g in parameter_groups(network, config) for p in g["params"]}
@@ -20,7 +20,7 @@ def test_weight_decay_is_that_of_the_weights_that_are_used(tiny):
         assert torch.allclose(gradient, shares[id(layer.weight)] * layer.weight, rtol=1e-4)
 
 
-def test_what_few_frames_show_is_not_forgotten(tiny):
+def test_parameters_that_few_frames_show_are_not_decayed(tiny):
     network = AvatarNetwork(tiny.network)
     groups = parameter_groups(network, replace(tiny.training, weight_decay=0.3))
     shares = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
@@ -29,7 +29,7 @@ def test_what_few_frames_show_is_not_forgotten(tiny):
         assert shares[id(parameter)] == 0
 
 
-def test_the_texture_has_its_own_rate(tiny):
+def test_the_texture_has_its_own_learning_rate(tiny):
     network = AvatarNetwork(tiny.network)
     rates = {id(p): g["lr"] for g in parameter_groups(network, tiny.training) for p in g["params"]}
     assert rates[id(network.neural_texture.planes)] == tiny.training.texture_learning_rate

@@ -14,8 +14,8 @@ from ram_avatar.training.schedule import (
 PAPER = TrainingConfig()
 
 
-def test_the_seeds_own_steps():
-    """150,000 steps; no dual attention for the first 10,000, a frozen texture for the last 20,000."""
+def test_the_phases_of_the_paper():
+    """Of 150,000 steps the first 10,000 have no dual attention, and the last 20,000 a frozen texture."""
     assert PAPER.steps == 150_000
     assert not attention_on(9_999, PAPER) and attention_on(10_000, PAPER)
     assert texture_trains(129_999, PAPER) and not texture_trains(130_000, PAPER)
@@ -40,7 +40,7 @@ def test_the_discriminator_may_start_late_or_never():
     assert not discriminator_on(99, TrainingConfig(steps=100, adversarial_weight=0))
 
 
-def test_every_frame_comes_once_an_epoch_in_another_order_each_time():
+def test_every_frame_comes_once_an_epoch_in_a_new_order_each_time():
     config = TrainingConfig(batch_size=2, seed=3)
     first = torch.cat([frames_of_step(step, range(10), config) for step in range(5)])
     second = torch.cat([frames_of_step(step, range(10), config) for step in range(5, 10)])

@@ -2,7 +2,6 @@ import json
 import shutil
 import sys
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -12,9 +11,8 @@ from safetensors.torch import load_file
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.capture.capture import Capture
-from ram_avatar.capture.dataset import CaptureDataset, behind
+from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.core.errors import UserError
-from ram_avatar.core.images import to_tensor
 from ram_avatar.core.progress import Silent
 from ram_avatar.creation.options import TrainOptions
 from ram_avatar.creation.train import train
@@ -40,14 +38,14 @@ def trainer(capture, template, tiny, tmp_path):
 
 
 def test_every_parameter_trains(trainer, tiny):
-    """With every phase on, two steps change each parameter of each module: none was forgotten."""
+    """With every phase on, a few steps change each parameter of each module."""
     training = replace(tiny.training, attention_start=0.0, texture_frozen=0.0, discriminator_start=0.0, warmup_steps=1)
     made = trainer(replace(tiny, training=training))
     before = {name: p.detach().clone() for name, p in _parameters(made)}
-    for _ in range(3):  # gains that start at zero hold back what is behind them for a step
+    for _ in range(3):  # gains that start at zero block the layers behind them for a step
         made.train_step()
         made.step += 1
-    # The output starts at zero, so that the first step reaches nothing behind it.
+    # The output starts at zero, so the first step reaches nothing behind it.
     seen = {int(i) for step in (1, 2) for i in _frames(made, step)}
     for name, parameter in _parameters(made):
         changed = parameter != before[name]
@@ -57,7 +55,7 @@ def test_every_parameter_trains(trainer, tiny):
             assert changed.any(), name
 
 
-def test_phases_hold_still_what_they_should(trainer, tiny):
+def test_phases_freeze_the_right_modules(trainer, tiny):
     training = replace(tiny.training, steps=10, attention_start=0.5, texture_frozen=0.3, discriminator_start=0.9)
     made = trainer(replace(tiny, training=training))
     for step, still in ((0, ("network.dual_attention", "critic.")), (8, ("network.neural_texture", "critic."))):
@@ -80,8 +78,8 @@ def test_training_lowers_the_loss(trainer, tiny):
     assert sum(losses[-12:]) < 0.93 * sum(losses[:12])
 
 
-def test_a_killed_run_goes_on_bit_for_bit(trainer, tmp_path):
-    """Six steps at once, and three, a kill, and three more from the checkpoint: the same weights."""
+def test_an_interrupted_run_resumes_bit_for_bit(trainer, tmp_path):
+    """Six steps at once give the same weights as three, a kill, and three more from the checkpoint."""
     whole = trainer(folder=_made(tmp_path / "whole"))
     whole.run(Silent())
     first = trainer(folder=_made(tmp_path / "parts"))
@@ -91,7 +89,7 @@ def test_a_killed_run_goes_on_bit_for_bit(trainer, tmp_path):
     first.save()
     second = trainer(folder=tmp_path / "parts")
     for parameter in second.network.parameters():
-        parameter.data.zero_()  # what it starts from does not matter
+        parameter.data.zero_()  # its initial weights must not matter
     assert second.resume() and second.step == 3
     second.run(Silent())
     for (name, a), (_, b) in zip(_parameters(whole), _parameters(second), strict=True):
@@ -111,7 +109,7 @@ def test_two_processes_take_the_steps_of_one(capture, tiny, tmp_path):
     assert np.allclose(results[1][0], results[2][0], rtol=1e-4)
     assert torch.allclose(results[1][1], results[2][1], atol=2e-3)
     start = torch.cat([p.flatten() for p in avatar.network.parameters()])
-    assert (results[1][1] - start).abs().max() > 1e-3  # they did move
+    assert (results[1][1] - start).abs().max() > 1e-3  # the weights changed
 
 
 def _three_steps(fabric, folder, capture, preset):
@@ -125,7 +123,7 @@ def _three_steps(fabric, folder, capture, preset):
 
 def test_a_batch_that_cannot_be_shared_is_refused(capture, tiny, tmp_path):
     odd = replace(tiny, training=replace(tiny.training, batch_size=3))
-    with pytest.raises(UserError, match="share evenly"):
+    with pytest.raises(UserError, match="divisible"):
         train(capture, tmp_path / "a", TrainOptions(preset=odd, devices=2, accelerator="cpu"))
     assert not (tmp_path / "a").exists()
 
@@ -140,7 +138,7 @@ def test_a_checkpoint_of_another_run_is_refused(trainer, tiny, tmp_path):
         other.resume()
 
 
-def test_a_trained_avatar_is_whole(avatar_folder, tiny):
+def test_a_trained_avatar_is_complete(avatar_folder, tiny):
     metrics = json.loads((avatar_folder / "metrics.json").read_text())
     assert metrics["frames"] == 6
     for name in ("psnr", "psnr_person", "ssim", "st_lpips_person"):
@@ -154,11 +152,11 @@ def test_a_trained_avatar_is_whole(avatar_folder, tiny):
     assert "consent" in card and f"{metrics['psnr']:.2f}" in card
     avatar = Avatar.load(avatar_folder)
     assert avatar.training["step"] == tiny.training.steps
-    assert avatar.network.styles.style_trained.sum() == 24  # the training frames, and no held-out one
+    assert avatar.network.styles.style_trained.sum() == 24  # the training frames only
 
 
-def test_its_own_motion_is_learned_from_the_training_frames(avatar_folder, capture, template):
-    """With the last fifth held out, one frame of which may count as outside; and it can be asked for later."""
+def test_the_alignment_is_fitted_to_the_training_frames(avatar_folder, capture, template):
+    """The last fifth is held out; at most one of its frames may count as out of distribution."""
     known = Alignment.load(avatar_folder / ALIGNMENT_FILE, template)
     assert (known.card["frames"], known.card["held_out_frames"]) == (24, len(capture) - 24)
     features = PoseFeatures(template)
@@ -167,8 +165,8 @@ def test_its_own_motion_is_learned_from_the_training_frames(avatar_folder, captu
     assert (score[:24] < 0.05).all() and (score[24:] > 1).sum() <= 1
 
 
-def test_an_avatar_of_before_gets_its_motion_alone(avatar_folder, capture, tiny, tmp_path):
-    """A finished avatar without it: the same command adds it and touches nothing else."""
+def test_a_missing_alignment_is_added_alone(avatar_folder, capture, tiny, tmp_path):
+    """Training a finished avatar without an alignment adds it and changes nothing else."""
     folder = tmp_path / "a"
     shutil.copytree(avatar_folder, folder)
     (folder / ALIGNMENT_FILE).unlink()
@@ -184,7 +182,7 @@ def test_an_avatar_of_before_gets_its_motion_alone(avatar_folder, capture, tiny,
 
 
 def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
-    """An untrained network draws the surface's colours over the plate."""
+    """An untrained network draws the surface colours over the plate."""
     avatar = train(capture, tmp_path / "a", TrainOptions(preset=tiny, instant=True, accelerator="cpu"))
     assert not (tmp_path / "a" / "metrics.json").exists() and (tmp_path / "a" / "preview.mp4").is_file()
     assert Avatar.load(tmp_path / "a").training["step"] == 0
@@ -196,39 +194,14 @@ def test_instant_stops_at_the_textured_mesh(capture, tiny, tmp_path):
         drawn = avatar.network.eval()(maps).over(plate)
     mesh = maps.color * covered + plate * (1 - covered)
     assert ((drawn - mesh) * (1 - edge)).abs().max() < 0.05 and edge.mean() < 0.2
-    trained = train(capture, tmp_path / "a", TrainOptions(preset=tiny, accelerator="cpu"))  # and goes on from there
+    trained = train(capture, tmp_path / "a", TrainOptions(preset=tiny, accelerator="cpu"))  # resumes from there
     assert trained.training["step"] == tiny.training.steps
     weights = load_file(tmp_path / "a" / "weights.safetensors")
     assert any("style_unet" in name for name in weights)
 
 
-def test_what_is_behind_the_person_is_nobodys_to_learn():
-    """The frame where nobody is near, the plate where somebody is, and no step between."""
-    image, plate = torch.full((1, 3, 32, 32), 0.5), torch.full((1, 3, 32, 32), -0.5)
-    mask = torch.zeros(1, 1, 32, 32)
-    mask[..., 8:20, 8:20] = torch.linspace(0.02, 1, 12)
-    shown = behind(image, mask, plate)
-    assert (shown[..., 12:20, 12:20] == -0.5).all() and (shown[..., :5, :] == 0.5).all()
-    assert ((shown >= -0.5) & (shown <= 0.5)).all() and ((shown > -0.5) & (shown < 0.5)).any()
-
-
-def test_neighbours_are_seen_through_the_frames_own_close_up(capture, template):
-    """A neighbour that is cut out as its own frame, brought to this frame's square, is the neighbour cut by it."""
-    data = CaptureDataset(capture, template, torch.zeros(3, 8, 8), 64, torch.device("cpu"), Silent())
-    for index, step in ((12, -1), (12, 1), (20, 1)):
-        frame = next(islice(capture.frames(), index + step, None))[0]
-        wanted = to_tensor(data.squares[index].cut(frame, 64))[None]
-        batch = data.batch(torch.tensor([index]))
-        found = batch.before if step < 0 else batch.after
-        both = torch.from_numpy(data.squares[index].inside(256, 256, 64))
-        assert ((wanted - found).abs().mean(1, keepdim=True) * both).mean() < 0.03
-        camera = data.cameras[index]
-        before = data.mapper.positions(capture.motion[[index - 1]], camera)
-        assert torch.equal(batch.maps.previous, before)
-
-
 def test_a_run_killed_after_its_last_step_is_finished(capture, tiny, tmp_path, monkeypatch):
-    """What comes after the training is not lost: the same call does it."""
+    """The same call does the rest: evaluation, preview and card."""
     preset = replace(tiny, training=replace(tiny.training, steps=2))
 
     def killed(*arguments):

@@ -1,1 +1,1 @@
-"""A tracked video on disk, and the dataset made of it."""
+"""A tracked video on disk, and the training data made from it."""

@@ -1,4 +1,4 @@
-"""What the trainer sees of a capture: close-ups of the person, their mattes, maps and boxes, by frame index."""
+"""The training data of a capture: close-ups of the person with their mattes, condition maps and boxes."""
 
 from dataclasses import dataclass
 
@@ -15,25 +15,25 @@ from ..motion.motion import Motion
 from ..networks.avatar_network import ConditionMaps
 from ..rendering.condition_maps import MAP_CHANNELS, ConditionMapper, MeshMaps
 from .capture import Capture
-from .close_ups import CloseUps
+from .cropper import CloseUpCropper
 
-_KEPT_BYTES = 3 << 30  # condition maps are kept in memory up to this, and drawn anew beyond
+_KEPT_BYTES = 3 << 30  # condition maps are cached if all fit into this, and redrawn for every batch otherwise
 _DRAWN_AT_ONCE = 8
 _BOX_MARGIN = 0.25
-_NEAR = 2  # pixels about the person in which their frame does not show the background alone
-_PERSON = 0.1  # of the matte, from which the frame tells nothing of the background
+_NEAR = 2  # pixels about the person where the frame does not show the background alone
+_PERSON = 0.1  # matte value from which the frame shows nothing of the background
 
 
 @dataclass
 class Batch:
-    """Frames of a capture, as close-ups, on one device. Pictures are in [-1, 1]."""
+    """Frames of a capture as close-ups, on one device. Images are in [-1, 1]."""
 
     index: Tensor  # [B] frame numbers
     maps: ConditionMaps
     image: Tensor  # [B, 3, S, S]
     mask: Tensor  # [B, 1, S, S] person, [0, 1]
-    inside: Tensor  # [B, 1, S, S] what the video shows, 0 or 1
-    plate: Tensor  # [B, 3, S, S] what is behind the person
+    inside: Tensor  # [B, 1, S, S] within the video's frame, 0 or 1
+    plate: Tensor  # [B, 3, S, S] background, see `behind`
     before: Tensor  # [B, 3, S, S] frame n-1, through the close-up of frame n
     after: Tensor  # [B, 3, S, S] frame n+1, likewise
 
@@ -41,8 +41,13 @@ class Batch:
 class CaptureDataset:
     """The close-ups of a capture at one size.
 
-    Condition maps are drawn when they are first asked for. They are kept (as half floats) where the whole
-    clip fits into 3 GB, and drawn anew for every batch where it does not.
+    Condition maps are drawn on first use. They are cached (in half precision) if the whole clip fits into 3 GB, and
+    redrawn for every batch otherwise.
+
+    Args:
+        texture: [3, T, T] surface colours in [-1, 1].
+        size: S, side of the close-ups in pixels.
+        device: where batches are placed.
     """
 
     def __init__(
@@ -55,15 +60,15 @@ class CaptureDataset:
         progress: Progress,
     ):
         self.capture, self.size, self.device = capture, size, device
-        close_ups = CloseUps(capture, template)
-        self.squares = close_ups.squares
-        self.cameras = [close_ups.camera(index, size) for index in range(len(capture))]
+        cropper = CloseUpCropper(capture, template)
+        self.squares = cropper.squares
+        self.cameras = [cropper.camera(index, size) for index in range(len(capture))]
         self.mapper = ConditionMapper(template, capture.identity, Camera.default(size, size), texture)
         frames, masks, inside = [], [], []
         for index, (frame, mask) in enumerate(follow(capture.frames(), progress, "Reading frames", len(capture))):
-            frames.append(close_ups.cut(index, frame, size))
-            masks.append(close_ups.cut(index, mask, size))
-            inside.append(close_ups.inside(index, size))
+            frames.append(cropper.cut(index, frame, size))
+            masks.append(cropper.cut(index, mask, size))
+            inside.append(cropper.inside(index, size))
         self.frames = torch.from_numpy(np.stack(frames))  # [N, S, S, 3] uint8
         self.masks = torch.from_numpy(np.stack(masks))[:, None]  # [N, 1, S, S] uint8
         self.inside = torch.from_numpy(np.stack(inside))[:, None]  # [N, 1, S, S] bool
@@ -71,21 +76,21 @@ class CaptureDataset:
         self.joints = self._project_joints()
         self.boxes = self._part_boxes()
         self._keeps = len(self) * MAP_CHANNELS * size * size * 2 <= _KEPT_BYTES
-        self._kept: list[MeshMaps | None] = [None] * len(self)
+        self._kept: dict[int, MeshMaps] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def batch(self, index: Tensor, neighbors: bool = True) -> Batch:
-        """The frames `index` [B].
+        """Return the frames `index` [B].
 
-        At the ends of the clip, and next to frames that were left out, a frame is its own neighbour.
+        At the ends of the clip and next to left-out frames, a frame is its own neighbour.
 
         Args:
-            neighbors: whether frames n-1 and n+1 are needed, in pictures and in maps; without, frame n is there.
+            neighbors: whether images and maps of frames n-1 and n+1 are needed; otherwise frame n takes their place.
         """
-        image, mask, inside = self._pictures(index), self.masks[index].to(self.device).float() / 255, self.inside[index]
-        inside = inside.to(self.device).float()
+        image, mask = self._images(index), self.masks[index].to(self.device).float() / 255
+        inside = self.inside[index].to(self.device).float()
         return Batch(
             index=index.to(self.device),
             maps=self.maps(index, neighbors),
@@ -98,7 +103,7 @@ class CaptureDataset:
         )
 
     def maps(self, index: Tensor, neighbors: bool = True) -> ConditionMaps:
-        """Condition maps of the frames `index` [B], with the position maps of the frames before them."""
+        """Return condition maps of the frames `index` [B], with the position maps of the previous frames."""
         now = self._mesh_maps(index)
         if not neighbors:
             return ConditionMaps(previous=now.position, **vars(now))
@@ -107,15 +112,15 @@ class CaptureDataset:
         return ConditionMaps(previous=torch.cat(previous), **vars(now))
 
     def plates(self, index: Tensor) -> Tensor:
-        """[B, 3, S, S] the background plate in the close-ups of the frames `index` [B]."""
+        """Return the background plate [B, 3, S, S] in the close-ups of the frames `index` [B]."""
         cut = [self.squares[i].cut(self._background, self.size) for i in index.tolist()]
         return to_tensor(np.stack(cut)).to(self.device)
 
-    def _pictures(self, index: Tensor) -> Tensor:
+    def _images(self, index: Tensor) -> Tensor:
         return to_tensor(self.frames[index].to(self.device))
 
     def _seen_through(self, index: Tensor, step: int) -> Tensor:
-        """[B, 3, S, S] the frames next to some, through the close-ups of these: what both show."""
+        """Return the neighbours [B, 3, S, S] of frames through the frames' close-ups, where both show the scene."""
         there = self.capture.neighbors(index, step)
         grids = []
         for here, other in zip(index.tolist(), there.tolist(), strict=True):
@@ -127,18 +132,19 @@ class CaptureDataset:
         grid = F.affine_grid(
             torch.tensor(grids, dtype=torch.float32, device=self.device), [len(index), 3, self.size, self.size], False
         )
-        return F.grid_sample(self._pictures(there), grid, padding_mode="border", align_corners=False)
+        return F.grid_sample(self._images(there), grid, padding_mode="border", align_corners=False)
 
     def part_boxes(self, index: Tensor) -> Tensor:
-        """[B, 3, 3] square boxes (left, top, side in pixels) about face, left and right hand of the frames [B]."""
+        """Return square boxes [B, 3, 3] (left, top, side in pixels) about face, left and right hand of frames [B]."""
         return torch.stack([box[index.cpu()] for box in self.boxes.values()], 1).to(self.device)
 
     def _mesh_maps(self, index: Tensor) -> MeshMaps:
+        """Return the maps of frames, from the cache if it is used."""
         if not self._keeps:
             return self._draw(index)
-        missing = [i for i in index.tolist() if self._kept[i] is None]
-        if missing:
-            for i, maps in zip(missing, (self._draw(torch.tensor([i])) for i in missing), strict=True):
+        for i in index.tolist():
+            if i not in self._kept:
+                maps = self._draw(torch.tensor([i]))
                 self._kept[i] = MeshMaps(**{name: t.half().cpu() for name, t in vars(maps).items()})
         kept = MeshMaps.cat([self._kept[i] for i in index.tolist()])
         return MeshMaps(**{name: t.to(self.device).float() for name, t in vars(kept).items()})
@@ -148,15 +154,16 @@ class CaptureDataset:
         return MeshMaps.cat(drawn)
 
     def _draw_position(self, there: int, here: int) -> Tensor:
-        """[1, 4, S, S] the position map of one frame through the close-up of another."""
+        """Draw the position map [1, 4, S, S] of one frame through the close-up of another."""
         return self.mapper.positions(self._moment(there), self.cameras[here])
 
     def _moment(self, index: int) -> Motion:
+        """Return the motion of one frame, on the device."""
         return self.capture.motion[[index]].map(lambda t: t.to(self.device))
 
     @torch.no_grad()
     def _project_joints(self) -> Tensor:
-        """[N, J, 2] joints of every frame, in pixels of its close-up."""
+        """Project the joints [N, J, 2] of every frame to pixels of its close-up."""
         scene, joints = self.capture.camera, []
         for part in self.capture.motion.batches(_DRAWN_AT_ONCE):
             posed = self.mapper.body.pose(*part.map(lambda t: t.to(self.device)).parameters())
@@ -166,7 +173,7 @@ class CaptureDataset:
         return (torch.cat(joints) - corners[:, None]) * zooms[:, None, None]
 
     def _part_boxes(self) -> dict[str, Tensor]:
-        """Square boxes [N, 3] (left, top, side in pixels) about the face and each hand."""
+        """Return square boxes [N, 3] (left, top, side in pixels) about the face and each hand."""
         joints_of = self.mapper.template.joints_of
         parts = {
             "face": joints_of("neck2", "head", "eye"),
@@ -182,10 +189,9 @@ class CaptureDataset:
 
 
 def behind(image: Tensor, mask: Tensor, plate: Tensor) -> Tensor:
-    """[B, 3, S, S] what is behind the person in frames: the frame itself where nobody is near, else the plate.
+    """Return the background [B, 3, S, S] of frames: the frame itself away from the person, the plate near them.
 
-    A plate is one picture of a background that in truth moves, flickers and is lit anew. None of that is the person's
-    to paint.
+    The plate is a still of a background that moves, flickers and changes its light. The network need not paint that.
     """
     near = F.max_pool2d(mask, 2 * _NEAR + 1, 1, _NEAR)
     return torch.lerp(image, plate, (near / _PERSON).clamp(max=1))

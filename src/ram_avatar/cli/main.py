@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from collections.abc import Callable
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -20,7 +21,7 @@ from .synth import synth
 from .track import track
 from .train import train
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "create": create,
     "track": track,
     "train": train,

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from tyro.conf import Positional, arg, subcommand
 
@@ -95,8 +95,11 @@ def prior(
 
 
 MOTION_COMMANDS = {"convert": convert, "show": show, "prior": prior}
-_COMMAND = Union[tuple(Annotated[Any, subcommand(name, constructor=run)] for name, run in MOTION_COMMANDS.items())]  # noqa: UP007
+if TYPE_CHECKING:
+    _Command = Any
+else:
+    _Command = Union[tuple(Annotated[Any, subcommand(name, constructor=run)] for name, run in MOTION_COMMANDS.items())]  # noqa: UP007
 
 
-def motion(command: Annotated[_COMMAND, arg(name="")]) -> None:
+def motion(command: Annotated[_Command, arg(name="")]) -> None:
     """Work with motion files: convert them, view them, learn from them."""

@@ -1,1 +1,1 @@
-"""What knows nothing of avatars: errors, files, archives, the cache, progress, devices, the camera, images."""
+"""What depends on nothing else in the package: errors, files, cache, progress, devices, the camera, images."""

@@ -1,4 +1,4 @@
-"""NumPy archives that may come from a stranger: nothing is unpickled, and sizes are checked before they are read."""
+"""NumPy archives from untrusted sources: nothing is unpickled, and sizes are checked before reading."""
 
 import errno
 import io
@@ -19,7 +19,7 @@ def open_archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive for reading.
 
     Raises:
-        zipfile.BadZipFile: not an archive, or one whose table of contents is damaged.
+        zipfile.BadZipFile: not an archive, or its table of contents is damaged.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -32,15 +32,15 @@ def open_archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _as_damage(error: OSError) -> Exception:
-    """The error, as that of a damaged archive if it says that there is no such place in the file."""
+    """Return the error; as BadZipFile if an offset lies outside the file."""
     return zipfile.BadZipFile(str(error)) if error.errno == errno.EINVAL else error
 
 
 class Arrays:
-    """The arrays of an .npz file, which may come from a stranger."""
+    """The arrays of an untrusted .npz file."""
 
     def __init__(self, archive: zipfile.ZipFile, max_bytes: int):
-        """`max_bytes`: the most that one array may take, unpacked."""
+        """Open the arrays of an archive; none may be larger than `max_bytes` unpacked."""
         self._archive, self._max_bytes = archive, max_bytes
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
 
@@ -48,14 +48,14 @@ class Arrays:
         return key in self._entries
 
     def first(self, keys: Iterable[str]) -> str | None:
-        """The first of the keys that there is."""
+        """Return the first of the keys that exists, or None."""
         return next((key for key in keys if key in self), None)
 
     def numbers(self, key: str) -> Tensor:
-        """float32, of any shape.
+        """Return an array as float32, of any shape.
 
         Raises:
-            ValueError: absent, too large, damaged, or with other things than finite numbers.
+            ValueError: the array is missing, too large, damaged, or holds anything but finite numbers.
         """
         if key not in self:
             raise ValueError(f"has no {key}")
@@ -65,7 +65,7 @@ class Arrays:
             content = io.BytesIO(self._archive.read(self._entries[key]))
             array = np.lib.format.read_array(content, allow_pickle=False)
         except (ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, zlib.error) as error:
-            raise ValueError(f"{key} is damaged or no plain array ({error})") from None
+            raise ValueError(f"{key} is damaged or not a plain array ({error})") from None
         except OSError as error:
             raise _as_damage(error) from None
         if array.dtype.kind not in "iuf":

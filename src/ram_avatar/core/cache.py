@@ -1,4 +1,4 @@
-"""The one folder outside of the user's own where anything is kept: built templates and downloaded models."""
+"""The cache: the only folder besides the user's own that is written to. Holds built templates and downloaded models."""
 
 import hashlib
 import os
@@ -11,7 +11,11 @@ from .errors import UserError
 
 
 def cache_folder() -> Path:
-    """`$RAM_AVATAR_CACHE`, or the platform's cache folder for this package; made where it is absent."""
+    """Return `$RAM_AVATAR_CACHE` or the platform's cache folder for this package; makes it if missing.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     path = Path(os.environ.get("RAM_AVATAR_CACHE") or platformdirs.user_cache_path("ram-avatar"))
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -21,15 +25,21 @@ def cache_folder() -> Path:
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(url: str, checksum: str, max_bytes: int, timeout: float = 10.0) -> Path:
-    """Fetch `url` into the cache once; its SHA-256 must be `checksum`.
+    """Download `url` to the cache, unless it is there; return its path.
+
+    Args:
+        checksum: SHA-256 that the file must have, in hexadecimal.
+        max_bytes: largest size accepted.
+        timeout: seconds without data before giving up.
 
     Raises:
-        UserError: no network, a file larger than `max_bytes`, or another checksum. Nothing is left behind.
+        UserError: no network, a larger file, or another checksum. Nothing is left behind.
     """
     target = cache_folder() / Path(url).name
     if target.is_file() and sha256(target) == checksum:

@@ -1,18 +1,18 @@
-"""A pinhole camera that stands level at the origin of the world and looks along +y."""
+"""A pinhole camera: level, at the origin of the world, looking along +y."""
 
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
-# A clip says nothing about its lens; a focal length of 1.6 picture heights (35 degrees upright) suits a
-# phone held upright and lets depth follow from the person's size.
+# In longer sides of the image. A clip says nothing about its lens; this one (35 degrees along the longer side) suits a
+# phone held upright, and lets the person's size determine their depth.
 DEFAULT_FOCAL = 1.6
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole intrinsics in pixels; world axes are those of `body.template` (x left of the person, z up)."""
+    """Pinhole intrinsics in pixels. World axes are those of `body.template` (x to the person's left, z up)."""
 
     focal: float
     center_x: float
@@ -22,29 +22,31 @@ class Camera:
 
     @classmethod
     def default(cls, width: int, height: int) -> "Camera":
+        """Return the camera assumed for images of `width` x `height` pixels."""
         return cls(DEFAULT_FOCAL * max(width, height), width / 2, height / 2, width, height)
 
     def project(self, points: Tensor) -> Tensor:
-        """World points [..., 3] (metres) to [..., 3]: x, y in pixels and the depth in metres."""
+        """Project world points [..., 3] (metres) to [..., 3]: x and y in pixels, depth in metres."""
         depth = points[..., 1]
         scale = self.focal / depth.clamp(min=0.05)
         return torch.stack([self.center_x + points[..., 0] * scale, self.center_y - points[..., 2] * scale, depth], -1)
 
     def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
-        """Pixels [..., 2] at depths [...] (metres) to world points [..., 3]."""
+        """Return the world points [..., 3] (metres) of pixels [..., 2] at depths [...] (metres)."""
         x = (pixels[..., 0] - self.center_x) / self.focal * depth
         z = (self.center_y - pixels[..., 1]) / self.focal * depth
         return torch.stack([x, depth, z], -1)
 
     def crop(self, left: float, top: float, side: float, size: int) -> "Camera":
-        """The camera of a square cut-out (pixels of this camera), resized to `size` x `size`."""
+        """Return the camera of a square crop (in pixels of this camera), resized to `size` x `size`."""
         scale = size / side
         return Camera(self.focal * scale, (self.center_x - left) * scale, (self.center_y - top) * scale, size, size)
 
     def scaled(self, width: int, height: int) -> "Camera":
-        """The camera at another resolution of the same aspect."""
+        """Return the camera at another resolution of the same aspect ratio."""
         across, down = width / self.width, height / self.height
         return Camera(self.focal * across, self.center_x * across, self.center_y * down, width, height)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, float]:
+        """Return the fields, for JSON."""
         return asdict(self)

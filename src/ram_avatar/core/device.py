@@ -1,4 +1,4 @@
-"""What the machine computes fast."""
+"""The machine: devices, precisions, and a description of it."""
 
 import os
 import platform
@@ -12,19 +12,20 @@ from .errors import UserError
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bf16 faster than floats: CUDA from Ampere on, CPUs with AMX or AVX-512 BF16."""
+    """Return whether bf16 matrix products are fast: on CUDA from Ampere on, and on CPUs with AMX or AVX-512 BF16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def choose_precision(precision: str, recipe: str, device: torch.device) -> str:
-    """Return Lightning Fabric's precision: as asked for, else the recipe's; "auto" is bf16-mixed on a GPU that has it.
+    """Return Lightning Fabric's precision: "32-true" or "bf16-mixed".
 
-    On a CPU it is 32-true: convolutions of few channels are slower in bf16 there, with units for it or without.
+    "auto" defers to the recipe; if that is "auto" too, it is bf16-mixed on a GPU that supports it, else 32-true. On
+    CPUs, convolutions with few channels are slower in bf16, with or without units for it.
 
     Raises:
-        UserError: another word.
+        UserError: an unknown precision.
     """
     check_choice("precision", precision, PRECISIONS)
     asked = precision if precision != "auto" else recipe
@@ -34,28 +35,28 @@ def choose_precision(precision: str, recipe: str, device: torch.device) -> str:
 
 
 def choose_device(accelerator: str) -> torch.device:
-    """ "auto" is CUDA where there is one.
+    """Return the device for "cpu", "cuda", or "auto": CUDA if available.
 
     Raises:
-        UserError: CUDA asked for and absent, or another word.
+        UserError: CUDA is not available, or an unknown accelerator.
     """
     check_choice("accelerator", accelerator, ACCELERATORS)
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA GPU is at hand (or torch is a CPU build); use --accelerator cpu")
+        raise UserError("no CUDA GPU is available (or torch is a CPU build); use --accelerator cpu")
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def check_devices(devices: int, device: torch.device, batch_size: int) -> None:
-    """Raises UserError where there are not so many devices, or a batch cannot be shared evenly among them."""
-    there = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count()
-    if not 1 <= devices <= there:
-        raise UserError(f"{devices} devices asked for; this machine has {there} of kind '{device.type}'")
+    """Raise a UserError unless there are that many devices, and they can share a batch evenly."""
+    available = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count()
+    if not 1 <= devices <= (available or 1):
+        raise UserError(f"{devices} devices asked for; this machine has {available} of type '{device.type}'")
     if batch_size % devices:
-        raise UserError(f"{devices} devices cannot share batches of {batch_size} evenly")
+        raise UserError(f"the batch size {batch_size} is not divisible by {devices} devices")
 
 
 def describe_machine() -> str:
-    """One line: processor, cores, memory, GPU, and the Python that runs."""
+    """Return one line: processor, cores, memory, GPU, Python version."""
     cpu = _value("/proc/cpuinfo", "model name", platform.processor())
     memory = int(_value("/proc/meminfo", "MemTotal", "0").split()[0]) >> 20
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
@@ -65,7 +66,7 @@ def describe_machine() -> str:
 
 
 def describe_versions(*packages: str) -> str:
-    """Installed versions of packages, as "name version, ..."; those that are not installed are left out."""
+    """Return the versions of packages as "name version, ..."; skips those not installed."""
     return ", ".join(f"{name} {version(name)}" for name in packages if _installed(name))
 
 
@@ -78,6 +79,6 @@ def _installed(name: str) -> bool:
 
 
 def _value(path: str, key: str, default: str) -> str:
-    """The value of the first line "key : value" of a file."""
+    """Return the value of the first line "key : value" of a file, or the default."""
     lines = Path(path).read_text().splitlines() if Path(path).is_file() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), default)

@@ -1,4 +1,4 @@
-"""Outputs that are whole or not there at all, and the descriptions of folders."""
+"""Outputs that are written completely or not at all, and the JSON descriptions of folders."""
 
 import errno
 import json
@@ -30,10 +30,10 @@ _CAUSES = {
 
 @contextmanager
 def disk_errors(path: str | Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a UserError that names the file and the cause.
+    """Turn errors of the operating system into a UserError that names the file and the cause.
 
-    A full disk is reported for `path`, the output a user asked for; a refused file by its own name where
-    the system gives one. Any other error passes unchanged.
+    A full disk is reported for `path`, the output that the user asked for; an inaccessible file by its own name, if the
+    system gives one. Other errors pass through unchanged.
     """
     try:
         yield
@@ -46,14 +46,14 @@ def disk_errors(path: str | Path) -> Iterator[None]:
 
 
 def check_output(path: str | Path, overwrite: bool = False, *, marker: str | None = None) -> Path:
-    """Check, before any work is done, that an output can be written to `path`; returns it as a Path.
+    """Check, before any work is done, that `path` can be written; return it as a Path.
 
     Args:
-        marker: see `atomic_folder`, for an output that is a folder.
+        marker: for an output that is a folder, see `atomic_folder`.
 
     Raises:
-        UserError: `path` exists and `overwrite` is false; its parent folder is missing or not writable; `path`
-            holds other files and no `marker`.
+        UserError: `path` exists and `overwrite` is false; its parent folder is missing or not writable; `path` holds
+            other files but no `marker`.
     """
     path = Path(path)
     parent = path.absolute().parent
@@ -70,16 +70,16 @@ def check_output(path: str | Path, overwrite: bool = False, *, marker: str | Non
 
 
 def temporary_sibling(path: Path) -> Path:
-    """A new hidden name in the folder of `path`, so that a rename to `path` stays on one disk."""
+    """Return a new hidden name beside `path`, so that renaming it to `path` stays on one disk."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a name to write to, which becomes the file `path` when the block ends, and is removed if it raises.
+    """Yield a name to write to; the file becomes `path` when the block ends, and is removed if it raises.
 
     Raises:
-        UserError: no such folder, not writable, the disk is full.
+        UserError: the folder is missing or not writable, or the disk is full.
     """
     path = Path(path)
     temporary = temporary_sibling(path)
@@ -88,20 +88,20 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)  # gone already after a rename
+        temporary.unlink(missing_ok=True)  # after a rename there is nothing left to remove
 
 
 @contextmanager
 def atomic_folder(path: str | Path, overwrite: bool = False, *, marker: str | None = None) -> Iterator[Path]:
     """Yield an empty folder that becomes `path` when the block ends, and is removed if it raises.
 
-    With `overwrite`, an old folder at `path` stays untouched until the new one is complete.
+    With `overwrite`, an existing folder stays untouched until the new one is complete.
 
     Args:
-        path: the folder to be; a symbolic link is followed.
-        overwrite: replace a folder that exists.
-        marker: name of a file that every folder of this kind holds. A folder without it is not replaced
-            unless it is empty, so that a mistyped `--overwrite` never deletes somebody's files.
+        path: the folder to make; a symbolic link is followed.
+        overwrite: replace an existing folder.
+        marker: name of a file that every folder of this kind holds. A folder without it is replaced only if it is
+            empty, so that a mistyped `--overwrite` never deletes the user's files.
 
     Raises:
         UserError: see `check_output`; `path` is a file, or a folder of another kind; the disk is full.
@@ -113,11 +113,11 @@ def atomic_folder(path: str | Path, overwrite: bool = False, *, marker: str | No
         with disk_errors(path):
             temporary.mkdir()
             yield temporary
-            check_output(path, overwrite)  # somebody may have put something there in the meantime
+            check_output(path, overwrite)  # something may have appeared there meanwhile
             _check_replaceable(path, marker)
             _replace_folder(path, temporary)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # gone already after a rename
+        shutil.rmtree(temporary, ignore_errors=True)  # after a rename there is nothing left to remove
 
 
 def _check_replaceable(path: Path, marker: str | None) -> None:
@@ -126,11 +126,11 @@ def _check_replaceable(path: Path, marker: str | None) -> None:
     if not path.is_dir():
         raise UserError(f"{path} is a file; the output is a folder, choose another name")
     if marker and any(path.iterdir()) and not (path / marker).is_file():
-        raise UserError(f"{path} holds other files and no {marker}; it is not replaced, choose another name")
+        raise UserError(f"{path} holds other files and no {marker}; it will not be replaced, choose another name")
 
 
 def _replace_folder(path: Path, new: Path) -> None:
-    """Put `new` in the place of `path`; a failure in between puts the old folder back."""
+    """Move `new` to `path`; if that fails, put the old folder back."""
     if not path.exists():
         new.rename(path)
         return
@@ -145,14 +145,16 @@ def _replace_folder(path: Path, new: Path) -> None:
 
 
 def read_description(path: Path, kind: str, version: int, *earlier: int) -> dict:
-    """Read a folder's JSON description and check its format.
+    """Read a folder's JSON description, and check its format version.
 
     Args:
-        version: the format that is written today.
-        earlier: formats that can be read as well.
+        path: the description's file.
+        kind: what the folder is, for messages: "avatar", "capture".
+        version: the format written today.
+        earlier: older formats that can be read, too.
 
     Raises:
-        UserError: absent, not JSON, or of another format version.
+        UserError: the file is missing, not JSON, or of another format version.
     """
     if not path.is_file():
         article = "an" if kind[0] in "aeiou" else "a"
@@ -163,7 +165,7 @@ def read_description(path: Path, kind: str, version: int, *earlier: int) -> dict
         described = json.loads(path.read_text())
         found = described["format_version"]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: damaged, it is not a {kind}'s description") from None
+        raise UserError(f"{path}: damaged, not a {kind}'s description") from None
     if found not in (version, *earlier):
         raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
     return described

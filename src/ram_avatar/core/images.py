@@ -1,4 +1,4 @@
-"""Pictures between files, arrays and tensors."""
+"""Images as files, arrays and tensors."""
 
 from pathlib import Path
 
@@ -10,23 +10,23 @@ from torch import Tensor
 from .errors import UserError
 
 
-def to_tensor(pictures: np.ndarray | Tensor) -> Tensor:
-    """uint8 [..., H, W, 3] to float32 [..., 3, H, W] in [-1, 1]."""
-    return torch.as_tensor(pictures).movedim(-1, -3).float() / 127.5 - 1
+def to_tensor(images: np.ndarray | Tensor) -> Tensor:
+    """Convert uint8 [..., H, W, 3] to float32 [..., 3, H, W] in [-1, 1]."""
+    return torch.as_tensor(images).movedim(-1, -3).float() / 127.5 - 1
 
 
-def to_uint8(pictures: Tensor) -> Tensor:
-    """[-1, 1] to uint8, rounded; the order of the dimensions stays."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()
+def to_uint8(images: Tensor) -> Tensor:
+    """Convert [-1, 1] to uint8, rounded; the order of dimensions stays."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
 
 
-def to_array(pictures: Tensor) -> np.ndarray:
-    """[..., 3, H, W] in [-1, 1] to uint8 [..., H, W, 3]."""
-    return to_uint8(pictures).movedim(-3, -1).contiguous().cpu().numpy()
+def to_array(images: Tensor) -> np.ndarray:
+    """Convert [..., 3, H, W] in [-1, 1] to uint8 [..., H, W, 3]."""
+    return to_uint8(images).movedim(-3, -1).contiguous().cpu().numpy()
 
 
 def resize(image: np.ndarray, size: int | None) -> np.ndarray:
-    """A square picture at another size: area averaging down, cubic up; None leaves it as it is."""
+    """Resize a square image [S, S, C]: area averaging down, cubic up; None leaves it unchanged."""
     if size is None or image.shape[0] == size:
         return image
     how = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC
@@ -34,7 +34,7 @@ def resize(image: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def fill(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Fill a frame with a picture [H, W, C]: its middle, as much of it as has the frame's aspect."""
+    """Crop the middle of an image [H, W, C] to the aspect ratio of a frame, and resize it to fill the frame."""
     scale = max(width / image.shape[1], height / image.shape[0])
     across, down = min(image.shape[1], round(width / scale)), min(image.shape[0], round(height / scale))
     left, top = (image.shape[1] - across) // 2, (image.shape[0] - down) // 2
@@ -45,7 +45,7 @@ def fill(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Fit the whole of a picture [H, W, 3] into a black frame."""
+    """Fit a whole image [H, W, 3] into a black frame."""
     scale = min(width / image.shape[1], height / image.shape[0])
     across, down = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     small = cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
@@ -56,7 +56,7 @@ def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def shrunk(width: int, height: int, longest: float) -> tuple[int, int]:
-    """Return an even size of the same aspect whose longer side is at most `longest` pixels; nothing is enlarged."""
+    """Return an even size of the same aspect ratio, its longer side at most `longest` pixels; never enlarges."""
     scale = min(1.0, longest / max(width, height))
     return 2 * max(1, round(width * scale / 2)), 2 * max(1, round(height * scale / 2))
 
@@ -71,18 +71,18 @@ def for_opencv(transform: np.ndarray) -> np.ndarray:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """An RGB picture [H, W, 3] uint8.
+    """Read an RGB image [H, W, 3] uint8.
 
     Raises:
-        UserError: absent or damaged.
+        UserError: the file is missing or damaged.
     """
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
-        raise UserError(f"{path}: missing, or not a picture")
+        raise UserError(f"{path}: missing, or not an image")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture as PNG."""
+    """Write an RGB image [H, W, 3] uint8 as PNG."""
     encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     path.write_bytes(encoded.tobytes())

@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""How long-running work reports its progress."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -8,20 +8,21 @@ Item = TypeVar("Item")
 
 
 class Progress(Protocol):
-    """Somebody who wants to know; the command line draws bars with it."""
+    """What reports go to. The command line draws bars with one; functions that take one default to `SILENT`."""
 
     def step(self, label: str, done: int, total: int) -> None:
-        """`done` of `total` units of the work called `label` are finished."""
+        """Report that `done` of `total` units of the work called `label` are finished."""
 
     def note(self, text: str) -> None:
-        """Something that the user should read: a finding, a warning, a file that is ready."""
+        """Report something that the user should read: a finding, a warning, a file that is ready."""
 
-    def wait(self, text: str) -> AbstractContextManager:
-        """Shown while something runs whose end cannot be foreseen."""
+    def wait(self, text: str) -> AbstractContextManager[None]:
+        """Return a context for work of unknown length, which shows `text` meanwhile."""
+        ...
 
 
 class Silent:
-    """Nobody."""
+    """A progress that reports nothing; a base for those that report some of it."""
 
     def step(self, label: str, done: int, total: int) -> None:
         pass
@@ -29,16 +30,15 @@ class Silent:
     def note(self, text: str) -> None:
         pass
 
-    def wait(self, text: str) -> AbstractContextManager:
+    def wait(self, text: str) -> AbstractContextManager[None]:
         return nullcontext()
 
 
 SILENT: Progress = Silent()
-"""The default where nobody watches."""
 
 
 def follow(items: Iterable[Item], progress: Progress, label: str, total: int) -> Iterator[Item]:
-    """The items, with a step told after each."""
+    """Yield the items, and report a step after each."""
     for done, item in enumerate(items, 1):
         yield item
         progress.step(label, done, total)

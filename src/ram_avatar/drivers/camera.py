@@ -8,14 +8,13 @@ import numpy as np
 
 from ..avatar import Avatar
 from ..core.camera import Camera
-from ..core.errors import UserError
 from ..core.progress import Progress
 from ..motion.motion import Frame, Motion
 from ..motion.resting import eased
 from ..motion.retargeting.fallback import mixed, toward
 from ..motion.retargeting.retarget import Person
 from ..tracking.detection.detectors import open_detector
-from ..tracking.detection.expressions import ExpressionNet, find_model
+from ..tracking.detection.expressions import ExpressionNet, find_model_or_note
 from ..tracking.detection.landmarks import LandmarkDetector, Landmarks
 from ..tracking.online.smoothing import MotionFilter
 from ..tracking.online.solver import LiveSolver
@@ -252,13 +251,7 @@ def tracker_maker(
     Raises:
         UserError: `face_model` is not the model; `profile` is not a name.
     """
-    try:
-        model = find_model(face_model)
-    except UserError as error:
-        if face_model is not None:  # asked for by name: not a case to work around
-            raise
-        model = None
-        progress.note(f"Faces are read from landmarks alone; lids and smile are better with the face model. {error}")
+    model = find_model_or_note(face_model, progress)
 
     def make(avatar: Avatar) -> LiveTracker:
         net = ExpressionNet(model, avatar.template.action_names) if model else None

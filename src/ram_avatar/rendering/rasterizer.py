@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import warp as wp
 from torch import Tensor
 
-from ..core.silence_stderr import silent_stderr
+from ..core.silence_stderr import silence_stderr
 from .kernels import EMPTY, NEAR_PLANE, resolve_pass, segment_pass, z_pass
 
 
@@ -196,7 +196,7 @@ def initialize_warp() -> None:
     if torch.cuda.is_available():
         wp.init()
     else:
-        with silent_stderr():  # Warp's C++ complains about a missing CUDA driver
+        with silence_stderr():  # Warp's C++ complains about a missing CUDA driver
             wp.init()
 
 

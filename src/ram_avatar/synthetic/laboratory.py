@@ -17,12 +17,8 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from torch import Tensor
 
 from ..body import Body, BodyTemplate, load_template
-from ..capture.capture import (
-    CAPTURE_FILE,
-    Capture,
-    Footage,
-    is_capture,
-)
+from ..capture.capture import CAPTURE_FILE, Capture, is_capture
+from ..capture.footage import Footage
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.images import write_picture

@@ -35,7 +35,7 @@ from ..core.progress import SILENT, Progress
 from .detection.detectors import open_stills
 from .detection.landmarks import StillDetector
 from .detection.topology import JOINTS, FaceTopology, Topology
-from .portrait import HEAD_DISTANCE, Points, Studio
+from .portrait import HEAD_DISTANCE, MeshPoints, PortraitStudio
 
 Row = tuple[np.ndarray, np.ndarray]  # vertices and weights
 
@@ -66,11 +66,11 @@ class Heads:
 
     vertices: Tensor  # [N, V, 3] in front of the camera
     landmarks: Tensor  # [N, F, 2] pixels
-    hits: Points  # [N, F] surface points under the landmarks
+    hits: MeshPoints  # [N, F] surface points under the landmarks
     on_skin: np.ndarray  # [N, F] bool: neither background, eyeball nor tongue
     camera: Camera
 
-    def errors(self, points: Points, landmark: int) -> Tensor:
+    def errors(self, points: MeshPoints, landmark: int) -> Tensor:
         """Return the distances [N, P] of P points from a landmark, in the image, millimetres."""
         weights = torch.from_numpy(points.weights).float()[..., None]
         pixels = self.camera.project((self.vertices[:, points.vertices] * weights).sum(-2))[..., :2]
@@ -78,7 +78,7 @@ class Heads:
         return distance * (1e3 * HEAD_DISTANCE / self.camera.focal)
 
 
-def detect_heads(studio: Studio, detector: StillDetector, progress: Progress) -> Heads:
+def detect_heads(studio: PortraitStudio, detector: StillDetector, progress: Progress) -> Heads:
     """Render heads of various people from several sides, and find their faces.
 
     Raises:
@@ -102,12 +102,12 @@ def detect_heads(studio: Studio, detector: StillDetector, progress: Progress) ->
     progress.note(f"face: {len(hits)} of {len(views)} heads detected")
     if len(hits) < len(views) / 2:
         raise UserError(f"body template '{studio.template.name}': the detector does not recognize its head as a face")
-    points = Points(*(np.stack(arrays) for arrays in zip(*hits, strict=True)))
+    points = MeshPoints(*(np.stack(arrays) for arrays in zip(*hits, strict=True)))
     places = torch.from_numpy(np.stack(landmarks)).float()
     return Heads(torch.stack(vertices), places, points, np.stack(on_skin), camera)
 
 
-def thin_structures(studio: Studio, body: Body, face: FaceTopology) -> list[tuple[tuple[int, ...], Points]]:
+def thin_structures(studio: PortraitStudio, body: Body, face: FaceTopology) -> list[tuple[tuple[int, ...], MeshPoints]]:
     """Return the landmarks that must lie on lids, inner lips and eyeballs, with dense samples of each.
 
     A lid ends where the eyeball begins. A lip ends where, with the jaw open, the inside of the mouth begins.
@@ -129,7 +129,7 @@ def thin_structures(studio: Studio, body: Body, face: FaceTopology) -> list[tupl
     return [*structures, (face.irises, eyes.points(eyes.triangle >= 0, studio.faces))]
 
 
-def measure_face(studio: Studio, detector: StillDetector, progress: Progress) -> list[Row]:
+def measure_face(studio: PortraitStudio, detector: StillDetector, progress: Progress) -> list[Row]:
     """Return the regressor rows of the face.
 
     A landmark's place is the candidate nearest to it over all images (by mean distance, which tolerates the far cheek
@@ -222,7 +222,7 @@ Sighting = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def detect_bodies(
-    studio: Studio, detector: StillDetector, camera: Camera, distance: float, progress: Progress
+    studio: PortraitStudio, detector: StillDetector, camera: Camera, distance: float, progress: Progress
 ) -> dict[str, list[Sighting]]:
     """Return the sightings of each left landmark, those of the right one mirrored.
 
@@ -259,7 +259,7 @@ def detect_bodies(
     return seen
 
 
-def measure_joints(studio: Studio, detector: StillDetector, progress: Progress) -> np.ndarray:
+def measure_joints(studio: PortraitStudio, detector: StillDetector, progress: Progress) -> np.ndarray:
     """Return the offsets [12, 3] of pose landmarks from their joints, metres, world axes of the reference pose."""
     height = 640
     camera = Camera(1.6 * height, 256, height / 2, 512, height)
@@ -297,7 +297,7 @@ def measure(template: BodyTemplate, topology: Topology, progress: Progress = SIL
     Raises:
         UserError: the detector does not recognize the template as a person.
     """
-    studio = Studio(template)
+    studio = PortraitStudio(template)
     with closing(open_stills(topology)) as detector:
         rows = measure_face(studio, detector, progress) + fingertip_rows(template) + surface_rows(template)
         joint_offsets = measure_joints(studio, detector, progress)

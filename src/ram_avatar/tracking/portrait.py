@@ -1,6 +1,7 @@
-"""A template rendered like a person, for a detector to look at (`correspondence_measuring`)."""
+"""Portraits of a template: renders that a detector takes for a person (`correspondence_measuring`)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,49 +13,53 @@ from ..rendering.rasterizer import rasterize, vertex_normals
 
 SKIN, SHIRT, TROUSERS, EYE_WHITE = (205.0, 165.0, 145.0), (180.0, 60.0, 60.0), (60.0, 60.0, 80.0), (235.0,) * 3
 IRIS, PUPIL, BACKGROUND = (70, 50, 30), (10, 10, 10), (150, 150, 145)
-HEAD_DISTANCE = 1.2  # metres
-TONGUE_MOTION = 0.004  # metres by which tongueOut moves what belongs to the tongue
+HEAD_DISTANCE = 1.2  # metres from the camera
+_HEAD_HEIGHT = 0.34  # metres that a portrait of the head shows
+TONGUE_MOTION = 0.004  # metres: tongueOut moves the vertices of the tongue by more
 IRIS_RADIUS, PUPIL_RADIUS = 0.0059, 0.0025  # metres: MediaPipe takes every iris to be 11.7 mm wide
 
 
 @dataclass(frozen=True)
-class Points:
+class MeshPoints:
     """N points of the surface: weighted sums of vertices, the same on every body."""
 
     vertices: np.ndarray  # [N, C] indices
     weights: np.ndarray  # [N, C]
 
-    def __getitem__(self, index) -> "Points":
-        return Points(self.vertices[index], self.weights[index])
+    def __getitem__(self, index: Any) -> "MeshPoints":
+        return MeshPoints(self.vertices[index], self.weights[index])
 
     def on(self, mesh: np.ndarray) -> np.ndarray:
-        """Their positions [N, 3] on a mesh [V, 3]."""
+        """Return their positions [N, 3] on a mesh [V, 3]."""
         return (mesh[self.vertices] * self.weights[..., None]).sum(-2)
 
-    def reflected(self, mirror: np.ndarray) -> "Points":
-        """The same points on the other side of the body; mirror [V] is the vertex opposite each vertex."""
-        return Points(mirror[self.vertices], self.weights)
+    def reflected(self, mirror: np.ndarray) -> "MeshPoints":
+        """Return the same points on the other side of the body; mirror [V] is the vertex opposite each vertex."""
+        return MeshPoints(mirror[self.vertices], self.weights)
 
-    def join(self, other: "Points", axis: int = 0) -> "Points":
-        return Points(
+    def join(self, other: "MeshPoints", axis: int = 0) -> "MeshPoints":
+        """Return the points of both (axis 0), or the sums of both (axis -1)."""
+        return MeshPoints(
             np.concatenate([self.vertices, other.vertices], axis),
             np.concatenate([self.weights, other.weights], axis),
         )
 
 
 @dataclass(frozen=True)
-class Picture:
+class Portrait:
+    """A render, and what each pixel shows."""
+
     image: np.ndarray  # [H, W, 3] uint8 RGB
     triangle: np.ndarray  # [H, W], -1 for the background
     barycentric: np.ndarray  # [H, W, 3]
 
-    def points(self, where: np.ndarray, faces: np.ndarray) -> Points:
-        """Surface points at the pixels of a mask [H, W], none of them background."""
-        return Points(faces[self.triangle[where]], self.barycentric[where])
+    def points(self, where: np.ndarray, faces: np.ndarray) -> MeshPoints:
+        """Return the surface points at the pixels of a mask [H, W], none of them background."""
+        return MeshPoints(faces[self.triangle[where]], self.barycentric[where])
 
 
-class Studio:
-    """Renders the template: skin, plain clothes, dark irises, one lamp at the camera's upper left."""
+class PortraitStudio:
+    """Renders a template with skin, plain clothes and dark irises, lit from the camera's upper left."""
 
     def __init__(self, template: BodyTemplate):
         self.template = template
@@ -62,7 +67,7 @@ class Studio:
         self.is_eye = (template.role_weight("eye.") > 0.5).numpy()
         self.is_eyeball = self.is_eye[self.faces].all(1)
         still, moved = (self._posed(self.body(), tongueOut=weight).vertices[0] for weight in (0.0, 1.0))
-        is_tongue = ((moved - still).norm(dim=-1) > TONGUE_MOTION).numpy()  # nothing, of a template without one
+        is_tongue = ((moved - still).norm(dim=-1) > TONGUE_MOTION).numpy()  # none, if the template has no tongue
         self.is_skin = ~self.is_eyeball & ~is_tongue[self.faces].all(1)
         self.colors = self._vertex_colors()
 
@@ -74,8 +79,13 @@ class Studio:
         colors[self.is_eye] = torch.tensor(EYE_WHITE)
         return colors
 
-    def render(self, body: Body, vertices: Tensor, camera: Camera, triangles: np.ndarray | None = None) -> Picture:
-        """Vertices [V, 3] in world axes; `triangles` [F] bool draws only some of the triangles."""
+    def render(self, body: Body, vertices: Tensor, camera: Camera, triangles: np.ndarray | None = None) -> Portrait:
+        """Render a body.
+
+        Args:
+            vertices: [V, 3] in world axes.
+            triangles: [F] bool, to draw only some of the triangles.
+        """
         chosen = np.flatnonzero(np.ones(len(self.faces), bool) if triangles is None else triangles)
         faces = self.template.faces[chosen]
         fragments = rasterize(camera.project(vertices)[None], faces, camera.height, camera.width)
@@ -94,7 +104,7 @@ class Studio:
         color = color * (0.3 + 0.7 * np.abs(normal @ lamp))[..., None]
         color[~drawn] = BACKGROUND
         barycentric = fragments.barycentric[0].double().numpy()
-        return Picture(color.clip(0, 255).astype(np.uint8), triangle, barycentric)
+        return Portrait(color.clip(0, 255).astype(np.uint8), triangle, barycentric)
 
     def _paint_irises(self, color: np.ndarray, resting: np.ndarray, on_eye: np.ndarray, rest: Posed) -> None:
         for side in "LR":
@@ -104,20 +114,27 @@ class Studio:
                 color[on_eye & (off_axis < radius)] = paint
 
     def body(self, identity: Tensor | None = None) -> Body:
+        """Return a body of the identity [I], the default one if None."""
         return self.template.body(self.template.default_identity() if identity is None else identity)
 
     def head(
         self, body: Body, yaw: float = 0.0, pitch: float = 0.0, size: int = 640, **actions: float
-    ) -> tuple[Picture, Camera, Tensor]:
-        """A head, 34 cm of it in the picture, with the camera and the vertices [V, 3] in front of it."""
-        camera = Camera(size * HEAD_DISTANCE / 0.34, size / 2, size / 2, size, size)
+    ) -> tuple[Portrait, Camera, Tensor]:
+        """Render a head, 34 cm in the image; return also the camera, and the vertices [V, 3] in front of it.
+
+        Args:
+            yaw, pitch: radians.
+            size: pixels of each side.
+            actions: facial actions by name, 0 to 1.
+        """
+        camera = Camera(size * HEAD_DISTANCE / _HEAD_HEIGHT, size / 2, size / 2, size, size)
         posed = self._posed(body, yaw, pitch, **actions)
         eyes = posed.joint_positions([self.template.joint_of(f"eye.{side}") for side in "LR"])[0].mean(0)
         vertices = posed.vertices[0] - eyes + torch.tensor([0.0, HEAD_DISTANCE, 0.04])
         return self.render(body, vertices, camera), camera, vertices
 
     def _posed(self, body: Body, yaw: float = 0.0, pitch: float = 0.0, **actions: float) -> Posed:
-        """In the reference pose. Actions that the template does not have stay out."""
+        """In the reference pose. Actions that the template lacks are ignored."""
         weights = torch.tensor([[actions.get(name, 0.0) for name in self.template.action_names]])
         zeros = torch.zeros(1, len(self.template.pose_joints), 3)
         return body.pose(torch.tensor([[pitch, 0.0, yaw]]), torch.zeros(1, 3), zeros, weights)

@@ -1,1 +1,1 @@
-"""Training the network on a capture."""
+"""Training an avatar's network on a capture."""

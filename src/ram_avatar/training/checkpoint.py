@@ -1,22 +1,25 @@
-"""The state of a training run in safetensors: modules, optimizers, the step. No pickle."""
+"""Checkpoints of a training run in safetensors: modules, optimizers and the step, without pickle."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..core.errors import UserError
 from ..core.files import atomic_file
 
 
 def save_checkpoint(
-    path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], facts: dict
+    path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], facts: dict[str, Any]
 ) -> None:
-    """Replace the checkpoint at `path` whole. `facts` is JSON: the step, the configuration."""
-    tensors = {}
+    """Write a checkpoint atomically. `facts` is JSON: the step, the configuration."""
+    tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
     for name, optimizer in optimizers.items():
@@ -27,11 +30,13 @@ def save_checkpoint(
         partial.write_bytes(save(contiguous, {"facts": json.dumps(facts)}))
 
 
-def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> dict:
-    """Put a checkpoint's state into modules and optimizers of the same form; returns its facts.
+def load_checkpoint(
+    path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
+) -> dict[str, Any]:
+    """Load a checkpoint into modules and optimizers of the same structure, and return its facts.
 
     Raises:
-        UserError: damaged, or of another form.
+        UserError: damaged, or of another structure.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -44,12 +49,13 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizers: dict[
             _load_optimizer(optimizer, f"optimizer.{name}.", tensors)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         cause = str(error).splitlines()[0] if str(error) else repr(error)
-        raise UserError(f"{path}: the run cannot go on from it ({cause}); start anew with --overwrite") from None
+        raise UserError(f"{path}: cannot resume from it ({cause}); start over with --overwrite") from None
     return facts
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: dict[str, torch.Tensor]) -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
+def _load_optimizer(optimizer: Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    """Load the tensors whose names start with `prefix`."""
+    state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith(prefix):
             parameter, name = key.removeprefix(prefix).split(".", 1)

@@ -7,7 +7,7 @@ import torch
 from ..avatar import Avatar
 from ..body.template import BodyTemplate
 from ..capture.capture import Capture
-from ..capture.close_ups import CloseUps
+from ..capture.cropper import CloseUpCropper
 from ..config import NetworkConfig, Preset
 from ..core.images import to_uint8
 from ..core.progress import SILENT, Progress, follow
@@ -16,27 +16,27 @@ from ..networks.avatar_network import AvatarNetwork
 from ..rendering.surface_texture import SurfacePainter, choose_frames
 
 PAINTED_FROM = 64  # frames at most: the median hardly changes with more
-PAINTED_SIZE = 1024  # pixels of the close-ups that are painted from
+PAINTED_SIZE = 1024  # side of the close-ups that the colours come from, pixels
 
 
 def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progress: Progress = SILENT) -> Avatar:
-    """An avatar that needs no training: the textured template over the background plate.
+    """Make an avatar that needs no training: the textured template over the background plate.
 
-    Its network is the preset's, untrained; it is made so that it draws just that.
+    Its network is the preset's, untrained, which draws just that.
     """
-    close_ups = CloseUps(capture, template)
+    cropper = CloseUpCropper(capture, template)
     side = max(PAINTED_SIZE, preset.network.image_size)
     painter = SurfacePainter(template, capture.identity, preset.texture_size)
     chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
     for index, (frame, mask) in frames:
         if index in chosen:
-            image, matte = (close_ups.cut(index, each, side) for each in (frame, mask))
-            painter.add(image, matte, capture.motion[[index]], close_ups.camera(index, side))
+            image, matte = (cropper.cut(index, each, side) for each in (frame, mask))
+            painter.add(image, matte, capture.motion[[index]], cropper.camera(index, side))
     texture, unseen = painter.texture()
-    # Style codes go by the frame's number.
+    # Style codes are indexed by frame number.
     config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1)
-    with torch.random.fork_rng():  # the same seed, the same start
+    with torch.random.fork_rng():  # reproducible initialization
         torch.manual_seed(preset.training.seed)
         network = AvatarNetwork(config)
     return Avatar(
@@ -46,7 +46,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
         identity=capture.identity,
         template=template,
         network=network,
-        texture=to_uint8(texture) / 127.5 - 1,  # as it is saved: what is trained on is what is loaded again
+        texture=to_uint8(texture) / 127.5 - 1,  # quantized as when saved, so training and loading see the same
         background=capture.background(),
         placement=Placement.of(capture.shown_motion, template, capture.identity),
         fps=capture.motion.fps,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -26,7 +27,7 @@ def launched(
     progress bar and its environment variables as they are.
     """
     if devices == 1:
-        yield Fabric(accelerator=device.type, devices=1, precision=precision)
+        yield _fabric(device.type, 1, precision)
         return
     store = distributed.TCPStore(_HOST, 0, devices, is_master=True, wait_for_workers=False)
     group, threads = _Group(device.type, devices, precision, store.port), torch.get_num_threads()
@@ -81,10 +82,7 @@ class _Group:
             timeout=_TIMEOUT,
             device_id=torch.device("cuda", rank) if self.device == "cuda" else None,
         )
-        environment = _Member(rank, self)
-        fabric = Fabric(
-            accelerator=self.device, devices=self.size, strategy="ddp", precision=self.precision, plugins=[environment]
-        )
+        fabric = _fabric(self.device, self.size, self.precision, strategy="ddp", plugins=[_Member(rank, self)])
         fabric.launch()
         return fabric
 
@@ -123,6 +121,11 @@ class _Member(ClusterEnvironment):
 
     def node_rank(self) -> int:
         return 0
+
+
+def _fabric(device: str, devices: int, precision: Any, **options: Any) -> Fabric:
+    """Make a fabric; `precision` is any that Fabric knows."""
+    return Fabric(accelerator=device, devices=devices, precision=precision, **options)
 
 
 def _work(group: _Group, rank: int, worker: Callable, arguments: tuple) -> None:

@@ -1,4 +1,4 @@
-"""Where the perceptual losses look: an upright window about the person, and cut-outs of the face and the hands."""
+"""Crops for the losses: an upright window about the person, and boxes about the face and the hands."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-DETAIL_SIZE = 64  # pixels of a cut-out at least, whatever the picture's size
+DETAIL_SIZE = 64  # smallest side of a crop, pixels
 
 
 def person_windows(mask: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function that cuts the same upright windows about the persons out of pictures [B, C, S, S].
+    """Return a function that crops an upright window about each person from images [B, C, S, S].
 
     Args:
-        mask: [B, 1, S, S] person, [0, 1].
+        mask: [B, 1, S, S] person, [0, 1]; it places the windows.
     """
     size = mask.shape[-1]
     width = size * 5 // 8 // 16 * 16
@@ -24,7 +24,7 @@ def person_windows(mask: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def detail_cuts(boxes: Tensor, size: int) -> Callable[[Tensor], Tensor]:
-    """A function that cuts squares out of pictures [B, C, S, S], to [B * K, C, D, D] with D = max(64, S / 4).
+    """Return a function that crops squares from images [B, C, S, S], to [B * K, C, D, D] with D = max(64, S / 4).
 
     Args:
         boxes: [B, K, 3] left, top and side in pixels.
@@ -36,15 +36,15 @@ def detail_cuts(boxes: Tensor, size: int) -> Callable[[Tensor], Tensor]:
     y = (boxes[..., 1:2] + boxes[..., 2:3] * ramp) / size * 2 - 1
     grid = torch.stack(torch.broadcast_tensors(x[:, :, None, :], y[:, :, :, None]), -1)  # [B, K, D, D, 2]
 
-    def cut(pictures: Tensor) -> Tensor:
-        repeated = pictures.repeat_interleave(boxes.shape[1], 0)
+    def cut(images: Tensor) -> Tensor:
+        repeated = images.repeat_interleave(boxes.shape[1], 0)
         return F.grid_sample(repeated, grid.flatten(0, 1), align_corners=False, padding_mode="border")
 
     return cut
 
 
 def within_boxes(boxes: Tensor, size: int) -> Tensor:
-    """Where any of the square boxes lies in a picture: [B, 1, S, S] float, 0 or 1.
+    """Return the mask of square boxes in images: [B, 1, S, S] float, 0 or 1.
 
     Args:
         boxes: [B, K, 3] left, top and side in pixels.

@@ -1,23 +1,24 @@
 """Adam's parameter groups."""
 
 from collections import defaultdict
+from typing import Any
 
 from torch import nn
 
 from ..config import TrainingConfig
 from ..networks.avatar_network import AvatarNetwork
+from ..networks.layers import Equalized
 
 
-def parameter_groups(network: AvatarNetwork, config: TrainingConfig) -> list[dict]:
-    """Every parameter of a network, with its learning rate and its weight decay.
+def parameter_groups(network: AvatarNetwork, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Group all parameters of a network by learning rate and weight decay.
 
-    Equalized layers keep weights of unit size and scale them where they are used (`networks.layers`). Weight
-    decay is meant for the weights that are used: half the squared norm of `scale * weight` has the gradient
-    `scale ** 2 * weight`, so that is the share of it that a unit weight gets. In full it would outweigh every
-    other gradient. What is no weight of a layer (texels, style codes, gains, biases) is not pulled to zero: most
-    of it is seen in few steps, and would be forgotten in the others.
+    Equalized layers keep unit-size weights and scale them at use (`networks.layers`). Weight decay applies to the
+    weights as used: half the squared norm of `scale * weight` has the gradient `scale ** 2 * weight`, so the decay of
+    the unit weight is multiplied by `scale ** 2`. In full it would outweigh every other gradient. Other parameters
+    (texels, style codes, gains, biases) are not decayed: most are seen in few steps, and would be forgotten in between.
     """
-    scales = {id(module.weight): module.scale for module in network.modules() if hasattr(module, "scale")}
+    scales = {id(module.weight): module.scale for module in network.modules() if isinstance(module, Equalized)}
     texels = {id(parameter) for parameter in network.neural_texture.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for parameter in network.parameters():

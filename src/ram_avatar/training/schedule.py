@@ -1,5 +1,7 @@
-"""When what is trained, and which frames come when: functions of the step alone, so that a killed run goes on
-exactly where it was."""
+"""The training schedule: what is trained at each step, and on which frames.
+
+Everything is a function of the step alone, so an interrupted run resumes exactly.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,34 +13,34 @@ from ..config import TrainingConfig
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """A short linear warm-up, then half a cosine to zero at the last step."""
+    """Return the factor on learning rates: a short linear warm-up, then half a cosine to zero at the last step."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
 
 
 def attention_on(step: int, config: TrainingConfig) -> bool:
-    """Off at the beginning: the seed trains 10,000 of its 150,000 steps without dual attention."""
+    """Tell whether dual attention is on; the paper skips it in the first 10,000 of 150,000 steps."""
     return step >= round(config.attention_start * config.steps)
 
 
 def texture_trains(step: int, config: TrainingConfig) -> bool:
-    """Frozen at the end: the last 20,000 of the seed's 150,000 steps."""
+    """Tell whether the neural texture trains; the paper freezes it in the last 20,000 of 150,000 steps."""
     return step < config.steps - round(config.texture_frozen * config.steps)
 
 
 def discriminator_on(step: int, config: TrainingConfig) -> bool:
+    """Tell whether the discriminator trains."""
     return config.adversarial_weight > 0 and step >= round(config.discriminator_start * config.steps)
 
 
 def adversarial_weight(step: int, config: TrainingConfig) -> float:
-    """Grows by a tenth every 2,000 of the seed's 150,000 steps, up to twenty times its start (method, section 6)."""
+    """Return the adversarial weight: it grows by a tenth every 2,000 of 150,000 steps, up to 20 times its start."""
     grown = 1.1 ** (75 * step / config.steps)
     return config.adversarial_weight * min(grown, 20.0)
 
 
 def frames_of_step(step: int, frames: Sequence[int], config: TrainingConfig) -> Tensor:
-    """[B] frame numbers of a step: every one of `frames` once an epoch, in an order drawn from the seed and the
-    epoch."""
+    """Return the frame numbers [B] of a step: each of `frames` once an epoch, shuffled by seed and epoch."""
     places = torch.arange(step * config.batch_size, (step + 1) * config.batch_size)
     chosen = []
     for place in places.tolist():

@@ -1,9 +1,10 @@
-"""The training loop (method, section 6)."""
+"""The training loop; see docs/method.md."""
 
 import time
 from dataclasses import asdict
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -19,6 +20,7 @@ from ..core.images import to_uint8
 from ..core.progress import Progress
 from ..networks.avatar_network import Rendering
 from ..networks.discriminator import TemporalDiscriminator
+from ..networks.layers import channels_last
 from ..rendering.surface_texture import choose_frames
 from .checkpoint import load_checkpoint, save_checkpoint
 from .launch import average_gradients
@@ -42,23 +44,23 @@ from .schedule import (
 )
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-HANDS = [1, 2]  # of the boxes of `CaptureDataset.part_boxes`
-MASK_NEAR_HANDS = 0.1  # how far the person mask is trusted about them
-HANDS_COUNT = 10.0  # how often a pixel of a hand counts in the opacity: they are few
-PHOTOMETRIC_NEAR_HANDS = 0.25  # of its weight elsewhere: fingers a pixel off are better sharp than blurred
+HANDS = [1, 2]  # indices into the boxes of `CaptureDataset.part_boxes`
+MASK_NEAR_HANDS = 0.1  # weight of the person mask near hands
+HANDS_COUNT = 10.0  # weight of the few hand pixels in the opacity loss
+PHOTOMETRIC_NEAR_HANDS = 0.25  # photometric weight near hands: fingers a pixel off are better sharp than blurred
 _CURVES_EVERY = 10
-_PICTURES_EVERY = 250
-_PICTURED = 4
+_SAMPLES_EVERY = 250
+_SAMPLES = 4
 
 
 class Trainer:
-    """Fits an avatar's network to a capture, and leaves a checkpoint and the avatar in its folder as it goes."""
+    """Trains an avatar's network on a capture, saving a checkpoint and the avatar in its folder regularly."""
 
     def __init__(self, avatar: Avatar, data: CaptureDataset, preset: Preset, folder: Path, fabric: Fabric):
         self.avatar, self.data, self.folder, self.fabric = avatar, data, folder, fabric
         self.preset, self.config = preset, preset.training
         config, device = self.config, fabric.device
-        self.network = avatar.network.to(device, memory_format=torch.channels_last)
+        self.network = channels_last(avatar.network.to(device))
         self.texture = list(self.network.neural_texture.parameters())
         self.optimizer = torch.optim.Adam(parameter_groups(self.network, config), betas=config.betas)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -68,46 +70,52 @@ class Trainer:
             with torch.random.fork_rng():
                 torch.manual_seed(config.seed)
                 critic = TemporalDiscriminator(preset.network)
-            self.critic = critic.to(device, memory_format=torch.channels_last)
+            self.critic = channels_last(critic.to(device))
             self.critic_optimizer = torch.optim.Adam(
                 self.critic.parameters(), config.discriminator_learning_rate, (0.0, 0.99)
             )
             self.modules["critic"], self.optimizers["critic"] = self.critic, self.critic_optimizer
-        self.perceptual = PerceptualLoss(config.perceptual_layers).to(device, memory_format=torch.channels_last)
-        # VGG's wide convolutions gain from bf16 wherever there are units for it, CPUs included.
+        self.perceptual = channels_last(PerceptualLoss(config.perceptual_layers).to(device))
+        # VGG's wide convolutions are faster in bf16 wherever the hardware supports it, CPUs included.
         self.feature_precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=multiplies_bf16(device))
         self.neighbors = preset.network.temporal_attention or bool(config.adversarial_weight)
         self.step, self.seconds = 0, 0.0
         self.network.mark_trained(data.capture.train_frames)
 
-    # Going on -----------------------------------------------------------------------------------------------
+    # Checkpoints --------------------------------------------------------------------------------------------
 
     @property
     def checkpoint(self) -> Path:
+        """The checkpoint's file."""
         return self.folder / CHECKPOINT_FILE
 
     def resume(self) -> bool:
-        """Go on from the folder's checkpoint where there is one of this very run."""
+        """Resume from the folder's checkpoint if there is one; return whether there was.
+
+        Raises:
+            UserError: the checkpoint is damaged, or belongs to another preset or capture.
+        """
         if not self.checkpoint.is_file():
             return False
         facts = load_checkpoint(self.checkpoint, self.modules, self.optimizers)
         if facts["run"] != self._run():
             raise UserError(
-                f"{self.checkpoint}: left by a run with another preset or capture; start anew with --overwrite"
+                f"{self.checkpoint}: belongs to a run with another preset or capture; start over with --overwrite"
             )
         self.step, self.seconds = facts["step"], facts["seconds"]
         return True
 
     def save(self) -> None:
-        """The checkpoint, then the avatar."""
+        """Save the checkpoint, then the avatar."""
         facts = {"step": self.step, "seconds": self.seconds, "run": self._run()}
         save_checkpoint(self.checkpoint, self.modules, self.optimizers, facts)
         self.avatar.training |= {"step": self.step, "seconds": round(self.seconds, 1)}
         self.avatar.save(self.folder)
 
-    def _run(self) -> dict:
+    def _run(self) -> dict[str, Any]:
+        """Return what identifies this run: a checkpoint of another one must not be resumed."""
         capture = self.data.capture
-        run = {"preset": asdict(self.preset), "source": capture.source, "frames": len(capture)}
+        run: dict[str, Any] = {"preset": asdict(self.preset), "source": capture.source, "frames": len(capture)}
         if capture.left_out:
             run["left_out"] = [asdict(frames) for frames in capture.left_out]
         return _plain(run)
@@ -115,9 +123,9 @@ class Trainer:
     # The loop -----------------------------------------------------------------------------------------------
 
     def run(self, progress: Progress) -> None:
-        """Train to the last step; Ctrl-C saves what there is and is passed on.
+        """Train to the last step. On Ctrl-C, save and re-raise.
 
-        Of several processes the first one writes; the others only take their share of every step.
+        With several processes only the first one writes; the others only take their share of every step.
         """
         if not self.fabric.is_global_zero:
             while self.step < self.config.steps:
@@ -135,8 +143,8 @@ class Trainer:
                 progress.step("Training", self.step, self.config.steps)
                 if self.step % _CURVES_EVERY == 0:
                     self._write_curves(writer, losses)
-                if self.step % _PICTURES_EVERY == 0:
-                    writer.add_image("held out: video, avatar", self._picture(), self.step)
+                if self.step % _SAMPLES_EVERY == 0:
+                    writer.add_image("held out: video, avatar", self._samples(), self.step)
                 if time.monotonic() - saved > self.config.checkpoint_seconds:
                     self.save()
                     saved = time.monotonic()
@@ -145,7 +153,7 @@ class Trainer:
             self.save()
 
     def train_step(self) -> dict[str, Tensor]:
-        """One step of the network, and of the discriminator where its time has come. Returns the loss terms."""
+        """Train the network, and the discriminator once it is on, for one step; return the loss terms."""
         step, config = self.step, self.config
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * learning_rate_factor(step, config)
@@ -167,25 +175,29 @@ class Trainer:
         self._descend(self.optimizer, self.network, losses, config.gradient_clip)
         if adversarial:
             losses |= self._train_critic(batch, shown.detach())
-        return {name: self.fabric.all_reduce(value.detach(), reduce_op="mean") for name, value in losses.items()}
+        means = self.fabric.all_reduce({name: value.detach() for name, value in losses.items()}, reduce_op="mean")
+        assert isinstance(means, dict)  # as given
+        return means
 
     def _descend(
         self, optimizer: torch.optim.Optimizer, module: nn.Module, losses: dict[str, Tensor], clip: float | None = None
     ) -> None:
-        sum(losses.values()).backward()
+        """Take one optimizer step on the sum of the losses."""
+        reduce(torch.add, losses.values()).backward()
         parameters = list(module.parameters())
         average_gradients(self.fabric, parameters)
         if clip:
             nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
-        optimizer.zero_grad()  # here, and not before the next step: gradients take memory
+        optimizer.zero_grad()  # now instead of before the next step, to free the gradients' memory
 
     def _losses(self, batch: Batch, rendering: Rendering, shown: Tensor) -> dict[str, Tensor]:
+        """Return the loss terms of the network, without the adversarial one."""
         config, inside = self.config, batch.inside
         hands = within_boxes(self.data.part_boxes(batch.index)[:, HANDS], self.data.size)
         weight = inside * (1 + config.person_weight * batch.mask) * (1 - (1 - PHOTOMETRIC_NEAR_HANDS) * hands)
         losses = {"photometric": config.photometric_weight * smooth_l1(shown, batch.image, weight)}
-        # What lies beyond the video's edges teaches nothing.
+        # There is no truth beyond the video's edges.
         seen, truth = shown * inside, batch.image * inside
         with self.feature_precision():
             window = person_windows(batch.mask * inside)
@@ -198,17 +210,17 @@ class Trainer:
         return losses
 
     def _opacity(self, batch: Batch, hands: Tensor) -> tuple[Tensor, Tensor]:
-        """What the opacity should be [B, 1, S, S], and how far to trust that.
+        """Return the opacity's target and its weight, [B, 1, S, S] each.
 
-        The person mask is coarse: fingers are not in it, and what is half there gets painted as a ghost. Hands wear
-        no clothes, so that about them the template knows better; next to it nobody does.
+        The person mask is too coarse for fingers, and half of a finger would be painted as a ghost. Hands wear no
+        clothes, so there the template's outline is the better target; just outside it, nothing is reliable.
         """
         covered = hands * batch.maps.mask
         trust = 1 - (1 - MASK_NEAR_HANDS) * (hands - covered) + (HANDS_COUNT - 1) * covered
         return torch.maximum(batch.mask, covered), trust
 
     def _train_critic(self, batch: Batch, shown: Tensor) -> dict[str, Tensor]:
-        """Neighbours are always real; the middle frame is real or generated."""
+        """Train the discriminator for one step: neighbours are always real, the middle frame real or generated."""
         self.critic.requires_grad_(True)
         triple = lambda middle: torch.cat([batch.before, middle, batch.after], 1)
         with self.fabric.autocast():
@@ -220,7 +232,7 @@ class Trainer:
         self._descend(self.critic_optimizer, self.critic, losses)
         return losses
 
-    # What is shown ------------------------------------------------------------------------------------------
+    # TensorBoard --------------------------------------------------------------------------------------------
 
     def _write_curves(self, writer: SummaryWriter, losses: dict[str, Tensor]) -> None:
         for name, value in losses.items():
@@ -229,19 +241,19 @@ class Trainer:
         writer.add_scalar("seconds a step", self.seconds / self.step, self.step)
 
     @torch.no_grad()
-    def _picture(self) -> Tensor:
-        """[3, 2S, nS] uint8: some held-out frames above what the avatar makes of them."""
-        index = torch.tensor(choose_frames(self.data.capture.held_out, _PICTURED))
+    def _samples(self) -> Tensor:
+        """Return [3, 2S, nS] uint8: some held-out frames above the avatar's renderings of them."""
+        index = torch.tensor(choose_frames(self.data.capture.held_out, _SAMPLES))
         batch = self.data.batch(index, self.neighbors)
         self.network.eval()
         with self.fabric.autocast():
             shown = self.network(batch.maps, attention=attention_on(self.step, self.config)).over(batch.plate)
-        rows = [torch.cat(list(to_uint8(pictures)), 2) for pictures in (batch.image, shown.float())]
+        rows = [torch.cat(list(to_uint8(images)), 2) for images in (batch.image, shown.float())]
         return torch.cat(rows, 1)
 
 
-def _plain(value):
-    """As JSON gives it back: tuples are lists."""
+def _plain(value: Any) -> Any:
+    """Convert to what JSON reads back: tuples become lists."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

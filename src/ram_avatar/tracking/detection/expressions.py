@@ -9,7 +9,7 @@ import numpy as np
 from ...core.cache import cache_folder, download, sha256
 from ...core.errors import UserError
 from ...core.progress import Progress
-from ...core.silence_stderr import silent_stderr
+from ...core.silence_stderr import silence_stderr
 from .landmarks import Landmarks
 
 MODEL_URL = (
@@ -79,6 +79,7 @@ class ExpressionNet:
     """
 
     def __init__(self, model: Path, action_names: list[str]):
+        import mediapipe
         from mediapipe.tasks import python as tasks
         from mediapipe.tasks.python import vision
 
@@ -87,8 +88,11 @@ class ExpressionNet:
             output_face_blendshapes=True,
             min_face_detection_confidence=0.3,
         )
-        with silent_stderr():
+        with silence_stderr():
             self._net = vision.FaceLandmarker.create_from_options(options)
+            # Its threads print while they open; by the first result they are done.
+            blank = np.zeros((_CROP, _CROP, 3), np.uint8)
+            self._net.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=blank))
         self._names = action_names
 
     def detect(self, frame: np.ndarray, landmarks: Landmarks) -> np.ndarray:
@@ -109,7 +113,7 @@ class ExpressionNet:
         left, top = (low + high) / 2 - side / 2
         to_crop = np.array([[_CROP / side, 0, -left * _CROP / side], [0, _CROP / side, -top * _CROP / side]])
         crop = cv2.warpAffine(frame, to_crop, (_CROP, _CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        with silent_stderr():
+        with silence_stderr():
             result = self._net.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=crop))
         if not result.face_blendshapes:
             return unknown

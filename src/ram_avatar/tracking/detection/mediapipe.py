@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...core.silence_stderr import silent_stderr
+from ...core.silence_stderr import silence_stderr
 from .landmarks import Landmarks
 from .topology import Eye, FaceTopology, Topology
 
@@ -76,7 +76,7 @@ class HolisticDetector:
         from mediapipe.python.solutions import holistic
 
         # Complexity 2 would be downloaded; 1 is in the wheel.
-        with silent_stderr():
+        with silence_stderr():
             self._model = holistic.Holistic(
                 static_image_mode=separate,
                 model_complexity=1,
@@ -92,7 +92,7 @@ class HolisticDetector:
     def detect(self, frame: np.ndarray) -> Landmarks:
         height, width = frame.shape[:2]
         # Each part logs a warning when first used; after that, stderr stays open for other threads.
-        with silent_stderr() if self._unused else nullcontext():
+        with silence_stderr() if self._unused else nullcontext():
             result = self._model.process(np.ascontiguousarray(frame))
         self._unused = {part for part in self._unused if getattr(result, part) is None}
         scale = np.array([width, height, width], np.float32)  # depth is in units of the width
@@ -136,17 +136,21 @@ class MediaPipeStills:
     def __init__(self) -> None:
         from mediapipe.python.solutions import face_mesh, pose
 
-        with silent_stderr():
+        with silence_stderr():
             self._face = face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.2)
             self._pose = pose.Pose(static_image_mode=True, model_complexity=1, min_detection_confidence=0.3)
+            # Their threads print while they open; by the first result they are done.
+            blank = np.zeros((64, 64, 3), np.uint8)
+            self._face.process(blank)
+            self._pose.process(blank)
 
     def face(self, image: np.ndarray) -> np.ndarray | None:
-        with silent_stderr():
+        with silence_stderr():
             found = self._face.process(image).multi_face_landmarks
         return _pixels(found[0], image) if found else None
 
     def pose(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        with silent_stderr():
+        with silence_stderr():
             found = self._pose.process(image).pose_landmarks
         if found is None:
             return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...core.silence_stderr import silent_stderr
+from ...core.silence_stderr import silence_stderr
 
 _PERSISTENT = 0.2  # a second face in this share of the looks is a second person, not a false detection
 _REACH = 2.0  # face widths that a face may move between two looks
@@ -58,14 +58,16 @@ def find_people(looks: Iterable[tuple[int, np.ndarray]]) -> People:
 
     tracks: list[_Track] = []
     count = 0
-    with silent_stderr():
+    with silence_stderr():
         detector = face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
+        # Its threads print while they open, after the constructor has returned; by the first result they are done.
+        detector.process(np.zeros((64, 64, 3), np.uint8))
     with detector:
         for index, frame in looks:
             count += 1
             size = np.array([frame.shape[1], frame.shape[0], frame.shape[1]])
             boxes = []
-            with silent_stderr():
+            with silence_stderr():
                 detections = detector.process(np.ascontiguousarray(frame)).detections
             for found in detections or []:
                 box = found.location_data.relative_bounding_box

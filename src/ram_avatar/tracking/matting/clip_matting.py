@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from ...capture.capture import Footage
+from ...capture.footage import Footage
 from ...rendering.framing import warp
 from .mattes import Matting
 

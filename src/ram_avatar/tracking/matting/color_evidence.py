@@ -1,4 +1,4 @@
-"""What a pixel's colour says about whose it is: the person's, the background's, or a mix of both."""
+"""What a pixel's colour says about its alpha: whether it shows the person, the background, or a mix of both."""
 
 from dataclasses import dataclass
 
@@ -6,47 +6,50 @@ import cv2
 import numpy as np
 
 Places = tuple[tuple[int, int], ...]
+_Samples = tuple[np.ndarray, np.ndarray, np.ndarray]  # [3, N, K], which are valid [N, K], their variance [N, 1]
 
 # Variances of colours, in the units of `features_of`.
-_PERSON_LEAST, _BACKGROUND_LEAST, _MOST = 8.0**2, 4.0**2, 12.0**2  # bounds on the variance among samples
-_PLATE_LEAST = 2.5**2  # least variance of the frame from the plate
-_PLATE_MOST = 15.0**2  # where the frame varies more from the plate, the plate is not used
-_OUTLIER = 25.0  # differences from the plate count as no more than this
-_ALIKE = 2.5  # squared deviations from the plate, on average, of pixels that show it
+_PERSON_LEAST, _BACKGROUND_LEAST, _MOST = 8.0**2, 4.0**2, 12.0**2  # bounds on the variance of samples
+_PLATE_LEAST = 2.5**2  # least variance between frame and plate
+_PLATE_MOST = 15.0**2  # where it is larger, the plate is not used
+_OUTLIER = 25.0  # differences from the plate are clipped to this
+_ALIKE = 2.5  # mean squared deviation from the plate of pixels that show it
 _UNLIKE = 16.0  # squared deviation of a pixel that shows something else
 
-# How likely each explanation is before the pixel's colour is seen.
+# Prior probability of each explanation.
 _MIXED = 0.15
-_STRANGE, _STRANGE_PLATE = 0.15, 0.02  # of person and background, and of known plate: unlike any colour expected
+_STRANGE, _STRANGE_PLATE = 0.15, 0.02  # of person and background, and of the known plate: an unexpected colour
 _SHADOWED = 0.05  # of the background
 _DARKEST = 0.5  # a shadow keeps at least this share of the light
-_SEAM = 0.5  # of the person's samples: between two of them, as at the edge of a stripe
-_FARTHER = 0.3  # of colours: from anywhere in the picture rather than from nearby samples
-_ANY_COLOR = 1 / 255**3  # density of a colour about which nothing is known
+_SEAM = 0.5  # of the person's colours: a mix of two samples, as at the edge of a stripe
+_FARTHER = 0.3  # of colours: from anywhere in the image rather than from nearby samples
+_ANY_COLOR = 1 / 255**3  # density of an arbitrary colour
 
-_NEUTRAL = np.float32(1.4 * 128)  # chroma of grey in `features_of`
+_LUMA, _CHROMA = 1.6, 1.4  # factors that make distances close to those in RGB
+_NEUTRAL = np.float32(_CHROMA * 128)  # chroma of gray in `features_of`
 
 
 def features_of(picture: np.ndarray) -> np.ndarray:
-    """Return luma and chroma, [3, H, W] float32, of [H, W, 3] uint8 RGB; distances are close to those in RGB."""
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb).transpose(2, 0, 1) * np.float32([[[1.6]], [[1.4]], [[1.4]]])
+    """Return scaled luma and chroma [3, H, W] float32 of [H, W, 3] uint8 RGB; distances are close to those in RGB."""
+    factors = np.array([_LUMA, _CHROMA, _CHROMA], np.float32)[:, None, None]
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb).transpose(2, 0, 1) * factors
 
 
 def squared(vectors: np.ndarray) -> np.ndarray:
-    """Return squared lengths over the first axis, which has three elements."""
+    """Return squared lengths over the first axis, of three elements."""
     return vectors[0] ** 2 + vectors[1] ** 2 + vectors[2] ** 2
 
 
-# What colours to expect -----------------------------------------------------------------------------------------
+# Expected colours -----------------------------------------------------------------------------------------------
 
 
 class Palette:
-    """How common colours are among certain pixels of a small picture, by height in it.
+    """A histogram of the colours of some pixels of a small image, by height in it.
 
     Args:
         features: [3, h, w].
         seeds: [h, w] bool.
-        shared: how much the colours of all heights count in each.
+        shared: weight of the colours of all heights in each.
     """
 
     _bands, _bins, _width = 6, 18, 24.0
@@ -77,15 +80,15 @@ class Palette:
 
 
 @dataclass
-class Certain:
-    """The pixels of a picture that are certainly person, or certainly background."""
+class CertainRegion:
+    """The pixels of an image that are certainly person, or certainly background."""
 
     pixels: np.ndarray  # [H, W] bool
     palette: Palette
-    places: Places  # where to sample, from the certain pixel nearest to an uncertain one: (further away, to the side)
+    places: Places  # offsets of samples from the certain pixel nearest to an uncertain one: (farther away, sideways)
 
     def samples(self, features: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return colours [3, N, K] near pixels [N], and which are valid [N, K]; K is 0 where nothing is certain."""
+        """Return colours [3, N, K] near pixels [N], and which are valid [N, K]; K is 0 if nothing is certain."""
         if not self.pixels.any():
             return np.zeros((3, len(at), 0), np.float32), np.zeros((len(at), 0), bool)
         height, width = self.pixels.shape
@@ -115,13 +118,13 @@ class Certain:
 
 @dataclass
 class PlateView:
-    """The plate as one frame shows it: brighter or darker as a whole and in places, and in places not at all."""
+    """The plate as one frame shows it: with its exposure, local differences in brightness, and where it is usable."""
 
     gain: np.ndarray  # [3] of RGB
-    drift: np.ndarray  # [3, h, w] features to be added
-    variance: np.ndarray  # [h, w] of the frame's background from it
+    drift: np.ndarray  # [3, h, w] added to features
+    variance: np.ndarray  # [h, w] between it and the frame's background
     usable: np.ndarray  # [h, w] bool
-    colors: np.ndarray  # [3, h, w] features at this size
+    colors: np.ndarray  # [3, h, w] its features at this size
 
     @classmethod
     def fit(cls, frame: np.ndarray, plate: np.ndarray, trusted: np.ndarray, known: np.ndarray) -> "PlateView":
@@ -144,7 +147,7 @@ class PlateView:
             return values
 
         share = nearby(weight) + 0.02
-        # Clipped, since a hand that the mask missed must not spoil the plate about it.
+        # Clipped, so that a hand that the mask missed does not spoil the plate around it.
         change = (seen - colors).clip(-_OUTLIER, _OUTLIER)
         drift = np.stack([nearby(channel * weight) for channel in change]) / share
         colors += drift
@@ -158,7 +161,7 @@ class PlateView:
         return self.usable & (cv2.blur(self._deviation(features), (3, 3)) < _ALIKE)
 
     def hidden(self, features: np.ndarray) -> np.ndarray:
-        """Return where [h, w] bool the frame shows something else, other than a shadow."""
+        """Return where [h, w] bool the frame shows something else, and not just a shadow."""
         change, tint = _darkening(features, self.colors)
         shadow = (change < 0) & (change > _DARKEST - 1) & (tint < 9 * (self.variance + 9))
         return self.usable & (self._deviation(features) > _UNLIKE) & ~shadow
@@ -167,7 +170,7 @@ class PlateView:
         return squared(features - self.colors) / (3 * self.variance)
 
     def at(self, pixels: np.ndarray, plate: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return features [3, N], their variance [N] and whether they are usable [N] at pixels of a plate of any size.
+        """Return features [3, N], their variance [N] and whether they are usable [N], at pixels of a plate of any size.
 
         Args:
             pixels: [N] flat indices.
@@ -183,18 +186,19 @@ class PlateView:
 
 
 def _brighten(picture: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """An image [..., 3] uint8 times a gain [3]."""
     return np.rint(picture * gain).clip(0, 255).astype(np.uint8)
 
 
 # The explanations -----------------------------------------------------------------------------------------------
 
 
-def explain(
+def expected_alpha(
     features: np.ndarray,
     at: np.ndarray,
     prior: np.ndarray,
-    person: Certain,
-    background: Certain,
+    person: CertainRegion,
+    background: CertainRegion,
     plate: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
 ) -> np.ndarray:
     """Return the expected alpha [N] of pixels, given their colours.
@@ -202,9 +206,9 @@ def explain(
     Args:
         features: [3, H, W] of the frame.
         at: [N] flat indices of the pixels.
-        prior: [N] chance that a pixel is person, in (0, 1).
-        person, background: what is certain; its colours are expected.
-        plate: `PlateView.at` the pixels; where it is usable it is used instead of `background`'s samples.
+        prior: [N] probability that a pixel is person, in (0, 1).
+        person, background: what is certain; its colours are expected nearby.
+        plate: `PlateView.at` the pixels; used instead of samples of the background where it is usable.
     """
     if not len(at):
         return np.empty(0, np.float32)
@@ -218,11 +222,11 @@ def explain(
 
     is_background, is_mixed, share = (np.empty(len(at), np.float32) for _ in range(3))
     from_plate = np.zeros(len(at), bool) if plate is None else plate[2]
-    for flat, known in ((np.flatnonzero(from_plate), True), (np.flatnonzero(~from_plate), False)):
+    for flat, known in ((np.flatnonzero(from_plate), plate), (np.flatnonzero(~from_plate), None)):
         if not len(flat):
             continue
-        if known:
-            back, variance = plate[0][:, flat, None], plate[1][flat, None]
+        if known is not None:
+            back, variance = known[0][:, flat, None], known[1][flat, None]
             valid, farther, strange = np.ones((len(flat), 1), bool), _FARTHER / 2, _STRANGE_PLATE
         else:
             back, valid = background.samples(features, at[flat])
@@ -242,7 +246,7 @@ def explain(
 
 
 def _variance(colors: np.ndarray, valid: np.ndarray, least: float) -> np.ndarray:
-    """[N, 1] per channel, of valid samples [3, N, K]."""
+    """Variance [N, 1] per channel of valid samples [3, N, K]."""
     weight = valid / np.maximum(valid.sum(1, dtype=np.float32), 1)[:, None]
     mean = np.einsum("cnk,nk->cn", colors, weight)
     variance = np.einsum("nk,nk->n", squared(colors - mean[..., None]), weight) / 3
@@ -250,22 +254,22 @@ def _variance(colors: np.ndarray, valid: np.ndarray, least: float) -> np.ndarray
 
 
 def _mean(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """[N] mean of the valid values [N, K]; 0 where none is."""
+    """Mean [N] of the valid values [N, K]; 0 where none is."""
     return np.einsum("nk,nk->n", values, valid) / np.maximum(valid.sum(1, dtype=np.float32), 1)
 
 
 def _gaussian(apart: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Density of a colour whose squared distance from the mean is `apart`."""
+    """Density of a colour at a squared distance `apart` from the mean."""
     return np.exp(np.float32(-0.5) / variance * apart) * (np.float32((2 * np.pi) ** -1.5) * variance**-1.5)
 
 
 def _line(apart: np.ndarray, variance: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Density of a colour whose squared distance from a segment is `apart`; every point of the segment is as likely."""
+    """Density of a colour at a squared distance `apart` from a segment, uniform along it."""
     return np.exp(np.float32(-0.5) * apart / variance) * np.float32(0.5 / np.pi) / (variance * length)
 
 
 def _between(seen: np.ndarray, samples: np.ndarray, valid: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """[N] density of colours [3, N] as mixes of two samples [3, N, K] of the person that follow each other."""
+    """Density [N] of colours [3, N] as mixes of two consecutive samples [3, N, K] of the person."""
     start, way = samples[..., :-1], samples[..., 1:] - samples[..., :-1]
     length = squared(way) + 1
     offset = seen[..., None] - start
@@ -277,27 +281,22 @@ def _between(seen: np.ndarray, samples: np.ndarray, valid: np.ndarray, variance:
 
 
 def _shadow(seen: np.ndarray, back: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """[N, K] density of colours [3, N, 1] as backgrounds [3, N, K] in less light."""
+    """Density [N, K] of colours [3, N, 1] as backgrounds [3, N, K] in shadow."""
     change, tint = _darkening(seen, back)
     darker = (change < 0.02) & (change > _DARKEST - 1)
     return _line(tint, variance + 9, _DARKEST * (back[0] + 20)) * darker
 
 
 def _darkening(seen: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Relative change of the light from a background, and the squared distance in chroma that it leaves."""
+    """Relative change of the light from a background, and the squared residual in chroma."""
     change = (seen[0] - back[0]) / (back[0] + 1)
     red, blue = (seen[k] - back[k] - change * (back[k] - _NEUTRAL) for k in (1, 2))
     return change, red**2 + blue**2
 
 
-def _mixture(
-    seen: np.ndarray, fore: tuple[np.ndarray, np.ndarray, np.ndarray], back: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Density [N] of colours [3, N] as mixes of person and background, and the person's expected share [N].
-
-    `fore` and `back` are samples [3, N, K], which of them are valid [N, K], and their variance [N, 1].
-    """
-    (fore, fore_valid, fore_variance), (back, back_valid, back_variance) = fore, back
+def _mixture(seen: np.ndarray, person: _Samples, background: _Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Density [N] of colours [3, N] as mixes of person and background, and the person's expected share [N]."""
+    (fore, fore_valid, fore_variance), (back, back_valid, back_variance) = person, background
     density, shares = (np.zeros(seen.shape[1], np.float32) for _ in range(2))
     for k in range(back.shape[2]):
         offset = seen - back[..., k]

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ...capture.capture import Footage
+from ...capture.footage import Footage
 from ...core.progress import Progress, follow
 from ...video import VideoInfo, read_frames
 from ..detection.detectors import open_detector

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...body.template import BodyTemplate
 from ...capture.capture import Capture
+from ...capture.cropper import CloseUpCropper
 from ...core.camera import Camera
 from ...core.progress import Progress, follow
 from ...rendering.compositing import BackgroundPlate
@@ -60,22 +61,21 @@ def cut_close_ups(
     Returns:
         The close-ups, and where [H, W] bool any frame showed the background.
     """
-    framing, footage, shown = capture.framing(template), capture.footage, capture.shown
-    squares = [framing.square(root) for root in capture.motion.root_translation.numpy()]
-    size = min(SIZE, max(_LEAST_SIZE, int(np.median([square.side for square in squares]))))
+    cropper, footage, shown = CloseUpCropper(capture, template), capture.footage, capture.shown
+    size = min(SIZE, max(_LEAST_SIZE, int(np.median([square.side for square in cropper.squares]))))
     usable = shown & registered if (shown & registered).any() else shown
     plate = BackgroundPlate(int(usable.sum()))
     frames, masks = [], []
     pictures = follow(footage.read(capture.folder), progress, "Looking behind the person", len(capture))
     for index, frame in enumerate(pictures):
-        to_scene, mask = footage.matrix(index), observations.masks[index]
+        mask = observations.masks[index]
         if usable[index]:
-            plate.add(frame, mask, to_scene, None if footage.gains is None else footage.gains[index])
+            plate.add(frame, mask, footage.matrix(index), None if footage.gains is None else footage.gains[index])
         full = cv2.resize(mask, capture.scene_size)
-        frames.append(squares[index].cut(footage.evened(index, frame), size, to_scene))
-        masks.append(squares[index].cut(full, size, to_scene))
+        frames.append(cropper.cut(index, footage.evened(index, frame), size))
+        masks.append(cropper.cut(index, full, size))
     background, _ = plate.make()
     covered = np.ones(background.shape[:2], bool) if plate.known is None else plate.known
     known = covered if capture.known_background else np.zeros_like(covered)
     painted = capture.train_frames or capture.held_out  # a driver may have a single frame
-    return CloseUps(capture.camera, size, squares, frames, masks, background, known, shown, painted), covered
+    return CloseUps(capture.camera, size, cropper.squares, frames, masks, background, known, shown, painted), covered

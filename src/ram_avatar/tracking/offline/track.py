@@ -14,9 +14,9 @@ from ...capture.capture import (
     NOBODY,
     OTHER_SCENE,
     Capture,
-    Footage,
     LeftOut,
 )
+from ...capture.footage import Footage
 from ...core.errors import UserError
 from ...core.files import atomic_folder, disk_errors
 from ...core.images import write_picture

@@ -23,7 +23,6 @@ Array = NDArray[np.float64]
 _SPEED_CUTOFF = 1.0  # Hz, of the speed itself
 _LEAST_STRENGTH = 1e-9
 _STRONGEST = 0.2  # factor of the cutoffs at full strength; 1 at half strength
-_SHORTEST = 1e-3  # seconds between frames
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ class MotionFilter:
         self._place, self._depth, self._actions = NumberFilter(), NumberFilter(), NumberFilter()
 
     def step(self, frame: Frame, seconds: float) -> Frame:
-        """Smooth the next frame, `seconds` after the last."""
-        seconds = max(seconds, _SHORTEST)
+        """Smooth the next frame, `seconds` (above zero) after the last."""
         factor = self._factor()
         turns = np.concatenate([frame.root_rotation[None], frame.pose])
         turns = self._turns.step(turns, seconds, ROTATIONS.scaled(factor))

@@ -47,16 +47,16 @@ def solved(template, played):
     return _solve(template, played[1], played[2])
 
 
-def test_a_known_motion_is_found_again(template, played, solved):
+def test_a_known_motion_is_recovered_live(template, played, solved):
     motion, identity, _ = played
     error = (_joints(template, solved, identity) - _joints(template, motion, identity)).norm(dim=-1)
     assert error.mean() < 0.02 and error.max() < 0.06  # metres
     place = (solved.root_translation - motion.root_translation).abs().mean(0)
-    assert place[0] < 0.01 and place[2] < 0.01 and place[1] < 0.10  # one eye sees depth worst
+    assert place[0] < 0.01 and place[2] < 0.01 and place[1] < 0.10  # depth is the hardest for one camera
     assert (solved.confidence > 0.8).all()
 
 
-def test_the_mouth_opens_when_it_opens(template, played, solved):
+def test_the_jaw_follows_the_true_one(template, played, solved):
     motion = played[0]
     jaw = template.action_names.index("jawOpen")
     assert np.corrcoef(motion.facial_actions[:, jaw], solved.facial_actions[:, jaw])[0, 1] > 0.95
@@ -64,7 +64,7 @@ def test_the_mouth_opens_when_it_opens(template, played, solved):
     assert solved.facial_actions.min() >= 0 and solved.facial_actions.max() <= 1
 
 
-def test_the_net_is_followed_where_it_speaks(template, played):
+def test_the_nets_actions_are_followed(template, played):
     blink, jaw = (template.action_names.index(name) for name in ("eyeBlinkLeft", "jawOpen"))
     silent = np.full(len(template.action_names), np.nan)
     closed = silent.copy()
@@ -75,11 +75,11 @@ def test_the_net_is_followed_where_it_speaks(template, played):
     for landmarks in played[2][4:10]:
         frame = solver.solve(landmarks, closed)
     assert without[blink] < 0.2 and frame.facial_actions[blink] > 0.5
-    assert frame.facial_actions[jaw] < 0.8  # jaws are better told by landmarks: here the net is not asked
+    assert frame.facial_actions[jaw] < 0.8  # landmarks are better for jaws: the net is ignored
 
 
 def test_fast_movement_is_followed(template):
-    """Three times as fast: wrists that go a quarter of a metre from a frame to the next."""
+    """Wrists that move by a quarter of a metre from frame to frame."""
     motion, identity = performance(template, frames=30, speed=12.0)
     wrist = _joints(template, motion, identity)[:, 1]
     assert wrist.diff(dim=0).norm(dim=-1).max() > 0.15
@@ -88,7 +88,7 @@ def test_fast_movement_is_followed(template):
     assert error.mean() < 0.03 and error.max() < 0.08
 
 
-def test_lost_parts_have_no_confidence_and_do_not_run_away(template, played, solved):
+def test_lost_parts_have_no_confidence_and_do_not_drift(template, played, solved):
     motion, identity, _ = played
     clip = seen_by_a_perfect_detector(template, motion, identity, CAMERA)
     for landmarks in clip[8:16]:
@@ -101,7 +101,7 @@ def test_lost_parts_have_no_confidence_and_do_not_run_away(template, played, sol
     assert torch.allclose(made.facial_actions[8:16], made.facial_actions[7].expand(8, -1))
 
 
-def test_what_the_detector_imagined_is_not_believed(template, played):
+def test_imagined_parts_are_rejected(template, played):
     motion, identity, _ = played
     clip = seen_by_a_perfect_detector(template, motion, identity, CAMERA)[:3]
     clip[1].left_hand += 90.0  # pixels: not at the wrist
@@ -112,7 +112,7 @@ def test_what_the_detector_imagined_is_not_believed(template, played):
     assert confidence[2, 3] == 0
 
 
-def test_nobody_is_held_as_they_were(template, played):
+def test_a_lost_person_keeps_the_last_pose(template, played):
     solver = LiveSolver(template, played[1], CAMERA, MEDIAPIPE)
     clip = seen_by_a_perfect_detector(template, played[0], played[1], CAMERA)
     for landmarks in clip[4:8]:
@@ -124,7 +124,7 @@ def test_nobody_is_held_as_they_were(template, played):
     assert back[8:].mean() < 0.03
 
 
-def test_nobody_from_the_start_is_at_rest(template):
+def test_before_anybody_is_seen_the_pose_is_at_rest(template):
     motion, identity = performance(template, 2)
     clip = seen_by_a_perfect_detector(template, motion, identity, CAMERA)
     _nobody(clip[0])
@@ -132,8 +132,8 @@ def test_nobody_from_the_start_is_at_rest(template):
     assert (made.confidence[0] == 0).all() and (made.confidence[1] > 0.8).all()
 
 
-def test_who_comes_back_elsewhere_is_found(template, played):
-    """Turned by 150 degrees, aside and farther away, after a second."""
+def test_a_person_who_returns_elsewhere_is_found(template, played):
+    """Turned by 150 degrees, to the side and farther away, after a second."""
     motion, identity, clip = played
     away = seen_by_a_perfect_detector(template, motion, identity, CAMERA)[:15]
     for landmarks in away:
@@ -148,8 +148,8 @@ def test_who_comes_back_elsewhere_is_found(template, played):
     assert (made.root_translation - turned.root_translation).abs().mean(0)[0] < 0.02
 
 
-def test_a_wrong_start_is_left_behind(template, played):
-    """The camera cuts to somebody who is upside down, without a gap: a frame or two later they are found."""
+def test_the_solve_recovers_from_a_wrong_start(template, played):
+    """A cut to a person who is upside down, without a gap: they are found within two frames."""
     motion, identity, clip = played
     turned = motion[:8]
     turned.root_rotation = torch.tensor([0.0, 3.1, 0.0]).repeat(8, 1)
@@ -160,8 +160,8 @@ def test_a_wrong_start_is_left_behind(template, played):
 
 
 @pytest.mark.slow
-def test_a_real_clip_is_followed_as_the_offline_fit_does(template, shared):
-    """24 frames of a dance, with the build that the offline fit found."""
+def test_a_real_clip_agrees_with_the_offline_fit(template, shared):
+    """24 frames of a dance, with the identity from the offline fit."""
     video = shared / "videos" / "bedroom_dance.mp4"
     info = probe(video)
     detector, clip = HolisticDetector(), []
@@ -172,7 +172,7 @@ def test_a_real_clip_is_followed_as_the_offline_fit_does(template, shared):
     fitted = fit(template, observed, settings=FitSettings(80, 120))
     made = _solve(template, fitted.identity, clip, fitted.camera)
     both = [_joints(template, motion, fitted.identity) for motion in (made, fitted.motion)]
-    apart = (both[0] - both[1])[..., [0, 2]].norm(dim=-1)  # as the picture shows it
+    apart = (both[0] - both[1])[..., [0, 2]].norm(dim=-1)  # within the image
     assert apart.mean() < 0.025
     for part in range(4):
         agreed = (made.confidence[:, part] > 0.3) == (fitted.motion.confidence[:, part] > 0.3)

@@ -24,14 +24,14 @@ def _drift() -> np.ndarray:
 
 
 @pytest.mark.parametrize("sway", [0.0, 0.03])
-def test_drifting_exposure_and_tint_are_found_to_one_percent(sway):
+def test_drifting_exposure_and_tint_are_measured_to_one_percent(sway):
     path = shake(FRAMES, 360, 640, seed=1, sway=sway, turn=50 * sway, zoom=sway)
     found = _gains(ShakenRoom(path, grain=3, gain=_drift()))
     true = _drift() / np.median(_drift(), 0)
     assert np.abs(found / true - 1).max() < 0.01
 
 
-def test_a_step_stays_a_step():
+def test_a_step_is_kept():
     gain = np.where(np.arange(FRAMES) < 15, 0.8, 1.0)[:, None] * np.ones(3)
     assert np.abs(_gains(ShakenRoom(shake(FRAMES, 360, 640), gain=gain)) / gain - 1).max() < 0.01
 
@@ -45,7 +45,7 @@ def test_gains_of_black_frames_are_interpolated():
     assert np.abs(found[10:12] * np.median(_drift(), 0) / _drift()[10:12] - 1).max() < 0.02
 
 
-def test_as_many_frames_must_be_measured_as_registered():
+def test_exposure_and_path_must_have_the_same_frames():
     clip, finder, meter = ShakenRoom(shake(3, 360, 640)), PathFinder(), ExposureMeter()
     for frame, mask in clip:
         finder.add(frame, mask)

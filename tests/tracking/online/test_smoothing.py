@@ -46,14 +46,14 @@ def test_numbers_are_filtered_as_published(signal):
     assert np.allclose(made[:, 1], one_euro(2 * signal, 0.04, 1.3, 0.7), atol=1e-12)
 
 
-def test_turns_about_one_axis_are_filtered_as_numbers(signal):
+def test_rotations_about_one_axis_are_filtered_like_numbers(signal):
     axis = np.array([2.0, -1.0, 2.0]) / 3
     filter_ = RotationFilter()
     made = np.array([filter_.step(value * axis[None], 0.04, Cutoff(1.3, 0.7))[0] for value in signal])
     assert np.allclose(made, one_euro(signal, 0.04, 1.3, 0.7)[:, None] * axis, atol=1e-9)
 
 
-def test_turns_go_the_short_way_round():
+def test_rotations_take_the_short_way():
     """From 179 degrees to -179 it is two degrees, not 358."""
     filter_ = RotationFilter()
     for degrees in (179.0, -179.0):
@@ -62,7 +62,7 @@ def test_turns_go_the_short_way_round():
 
 
 def _trembling(random_motion, amount: float, frames: int = 60):
-    """Somebody who stands, as a tracker sees them."""
+    """A person standing still, as a tracker measures them."""
     motion = random_motion(1)
     still = motion.frame(0)
     noise = random_motion(frames, seed=1, turn=amount)
@@ -84,7 +84,7 @@ def _unrest(frames) -> dict[str, float]:
     return {name: float(getattr(motion, name)[10:].diff(dim=0).square().mean().sqrt()) for name in names}
 
 
-def test_more_strength_is_calmer_and_none_changes_nothing(random_motion):
+def test_more_strength_is_smoother_and_none_changes_nothing(random_motion):
     frames = _trembling(random_motion, 0.01)
     made = {}
     for strength in (0.0, 0.3, 0.6, 1.0):
@@ -100,8 +100,8 @@ def test_more_strength_is_calmer_and_none_changes_nothing(random_motion):
     assert unrest[2]["pose"] < 0.4 * unrest[0]["pose"]
 
 
-def test_fast_movement_is_hardly_late(random_motion):
-    """An arm that swings through 90 degrees in half a second arrives there with it, to a few degrees."""
+def test_fast_movement_hardly_lags(random_motion):
+    """An arm that swings by 90 degrees in half a second arrives within a few degrees."""
     still = random_motion(1, turn=0.0).frame(0)
     filter_ = MotionFilter(0.5)
     for k in range(26):

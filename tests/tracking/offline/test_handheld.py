@@ -1,4 +1,4 @@
-"""A film from the hand: the whole way from its frames to close-ups of a scene that stands still."""
+"""A hand-held video, from its frames to close-ups of a fixed scene."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from ram_avatar.tracking.offline.track import track
 from ram_avatar.video import VideoWriter, read_frames
 
 pytestmark = pytest.mark.slow
-FRAMES, SIZE, SHOWN = 30, 448, 384  # the shaken view is smaller than what was filmed: nothing is missing at its edges
+FRAMES, SIZE, SHOWN = 30, 448, 384  # the shaken view is smaller than the original, so that its edges are never empty
 
 
 def _shakes() -> np.ndarray:
-    """[N, 3, 3] pixels of the film to pixels of the shaken view: a smooth sway, roll and zoom."""
+    """[N, 3, 3] pixels of the original to pixels of the shaken view: a smooth sway, roll and zoom."""
     made = []
     for phase in np.linspace(0, 5, FRAMES):
         x, y = -32 + 11 * np.sin(phase), -32 + 9 * np.cos(1.7 * phase)
@@ -27,7 +27,7 @@ def _shakes() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def shaken(template, tmp_path_factory):
-    """A capture of the performer, filmed by a hand that shakes, and the true path."""
+    """A capture of the performer, filmed by a shaking camera, and the true path."""
     folder = tmp_path_factory.mktemp("shaken")
     write_performance(folder / "still.mp4", Performer(template), "training", frames=FRAMES, fps=12.5, size=SIZE)
     shakes = _shakes()
@@ -39,7 +39,7 @@ def shaken(template, tmp_path_factory):
 
 
 def test_the_path_is_found(shaken):
-    """To a pixel at the corners, relative to the frame that the scene is."""
+    """To a pixel at the corners, relative to the reference frame."""
     capture, shakes = shaken
     assert capture.footage.moves and capture.known_background
     found = capture.footage.to_scene
@@ -51,7 +51,7 @@ def test_the_path_is_found(shaken):
         assert np.linalg.norm(true[:2] / true[2] - ours[:2] / ours[2], axis=0).max() < 1.0
 
 
-def test_the_plate_is_the_room_as_sharp_as_a_frame(shaken, template):
+def test_the_plate_shows_the_room_as_sharp_as_a_frame(shaken, template):
     capture, shakes = shaken
     reference = int(np.abs(capture.footage.to_scene - np.eye(3)).sum((1, 2)).argmin())
     room = warp(Performer(template).room(SIZE), shakes[reference], (SHOWN, SHOWN)).astype(float)
@@ -62,8 +62,8 @@ def test_the_plate_is_the_room_as_sharp_as_a_frame(shaken, template):
     assert edges[0] > 0.8 * edges[1]
 
 
-def test_close_ups_of_a_shaken_film_stand_still(shaken, template):
-    """What is behind the person is the same in the close-ups of all frames."""
+def test_close_ups_of_a_shaken_video_are_steady(shaken, template):
+    """The background is the same in the close-ups of all frames."""
     capture, _ = shaken
     framing, plate = capture.framing(template), capture.background()
     apart = []
@@ -77,7 +77,7 @@ def test_close_ups_of_a_shaken_film_stand_still(shaken, template):
 
 
 def test_the_person_does_not_shake_with_the_camera(shaken, template):
-    """The hips' way through the scene is as calm as in the performance."""
+    """The path of the hips through the scene is as smooth as in the performance."""
     from ram_avatar.synthetic.performances import performance
 
     capture, _ = shaken

@@ -14,7 +14,7 @@ CAMERA = Camera.default(200, 300)
 
 @pytest.fixture()
 def observations():
-    """A body of 33 points in front of the camera, seen without an error: pixels and metres of the same points."""
+    """A body of 33 points in front of the camera, detected exactly: pixels and metres of the same points."""
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(4, 33, 3, generator=generator) * 0.3
     placed = points + torch.tensor([0.1, 4.0, -0.1])
@@ -36,7 +36,7 @@ def observations():
 
 
 def _turns(degrees) -> np.ndarray:
-    """[N, 3, 3] turns of the picture about its middle, clockwise."""
+    """[N, 3, 3] rotations of the image about its centre, clockwise."""
     made = []
     for angle in np.radians(degrees):
         to_middle = np.array([[1, 0, -100], [0, 1, -150], [0, 0, 1.0]])
@@ -45,19 +45,19 @@ def _turns(degrees) -> np.ndarray:
     return np.array(made)
 
 
-def test_a_camera_that_stands_changes_nothing(observations):
+def test_a_fixed_camera_changes_nothing(observations):
     again = stabilized(observations, np.tile(np.eye(3), (4, 1, 1)))
     for name in ("pose", "pose_world", "left_hand", "right_hand", "face"):
         assert torch.allclose(getattr(again, name), getattr(observations, name), atol=1e-5)
 
 
 def test_pixels_and_metres_turn_together(observations):
-    """A camera that rolls about its axis: what it saw, brought to the scene, is what a level one sees."""
+    """What a rolling camera sees, brought to the scene, is what a level camera sees."""
     rolls = _turns([0.0, 3.0, -10.0, 25.0])  # of frame to scene
     away = [np.linalg.inv(matrix) for matrix in rolls]
     rolled = stabilized(observations, np.array(away))  # what the rolled camera sees
     assert (rolled.pose - observations.pose)[3].norm(dim=-1).max() > 5
-    # In the rolled camera's own axes the metres still project to its pixels.
+    # In the rolled camera's own axes, metres still project to its pixels.
     world = rolled.pose_world + torch.tensor([0.0, 4.0, 0.0])
     middle = observations.pose_world.new_tensor([0.1, 0.0, -0.1])
     for frame, degrees in enumerate((0.0, -3.0, 10.0, -25.0)):
@@ -73,7 +73,7 @@ def test_pixels_and_metres_turn_together(observations):
     assert torch.allclose(back.pose_world, observations.pose_world, atol=1e-5)
 
 
-def test_depth_of_hands_grows_with_the_picture(observations):
+def test_depth_of_hands_scales_with_the_image(observations):
     zoom = np.tile(np.diag([1.5, 1.5, 1.0]), (4, 1, 1))
     larger = stabilized(observations, zoom)
     assert torch.allclose(larger.left_hand, 1.5 * observations.left_hand, atol=1e-4)

@@ -29,20 +29,20 @@ def test_bars_are_found_to_the_pixel(bars, black, noise):
     assert find_bars(_barred(*bars, black, noise)) == (left, top, WIDTH - right, HEIGHT - bottom)
 
 
-def test_what_is_left_has_even_sides():
+def test_the_picture_within_bars_has_even_sides():
     left, top, right, bottom = find_bars(_barred(21, 33, 20, 0))
     assert left in (21, 22) and right in (WIDTH - 20, WIDTH - 21) and top in (33, 34) and bottom == HEIGHT - (top == 33)
     assert (right - left) % 2 == 0 and (bottom - top) % 2 == 0
 
 
-def test_a_blurred_edge_goes_with_its_bar():
+def test_a_blurred_edge_is_cut_with_its_bar():
     frames = _barred(20, 0, 0, 0)
     for frame in frames:
         frame[:, 20] //= 3
     assert find_bars(frames) == (22, 0, WIDTH, HEIGHT)
 
 
-def test_a_picture_without_bars_is_left_as_it_is():
+def test_a_frame_without_bars_is_left_as_it_is():
     odd = [f[:-1] for f in _frames()]
     assert find_bars(odd) == (0, 0, WIDTH, HEIGHT - 1)
 
@@ -67,7 +67,7 @@ def test_a_black_stage_with_a_lit_floor_has_no_bars():
     assert find_bars(frames) == (0, 0, WIDTH, HEIGHT)
 
 
-def test_frames_that_are_dark_for_a_while_make_no_bars():
+def test_dark_frames_do_not_make_bars():
     frames = _frames(20)
     for frame in frames[:4]:
         frame[:, :30] = 0

@@ -23,14 +23,14 @@ def test_a_film_becomes_a_capture(capture, film):
     assert len(preview) == 30 and preview[0].shape == (256, 512, 3)
 
 
-def test_the_frames_are_the_films_and_whole(capture, film):
+def test_the_frames_are_those_of_the_film(capture, film):
     for (frame, mask), source in zip(capture.frames(), read_frames(film), strict=True):
         assert np.array_equal(frame, source) and mask.shape == frame.shape[:2]
     assert mask.max() == 255 and 0.03 < (mask > 127).mean() < 0.5
 
 
 def test_the_template_lies_on_the_person(capture, template):
-    """The fitted mesh and the detector's mask cover much the same pixels."""
+    """The fitted mesh and the detector's mask cover nearly the same pixels."""
     from ram_avatar.rendering.shading import shaded
 
     overlap = []
@@ -42,13 +42,13 @@ def test_the_template_lies_on_the_person(capture, template):
     assert np.mean(overlap) > 0.65
 
 
-def test_the_background_is_the_room_alone(capture, template):
+def test_the_background_is_the_empty_room(capture, template):
 
     room = Performer(template).room(256).astype(int)
     assert np.abs(capture.background().astype(int) - room).mean() < 6
 
 
-def test_a_capture_is_read_back(capture):
+def test_a_capture_is_reloaded(capture):
     again = Capture.load(capture.folder)
     assert again.camera == capture.camera and len(again) == len(capture)
     assert (again.identity - capture.identity).abs().max() < 1e-5
@@ -62,15 +62,15 @@ def _video(path, frames, shape=(96, 80)):
 
 
 @pytest.mark.parametrize("one_scene", [True, False])
-def test_films_without_a_person(tmp_path, template, one_scene):
+def test_videos_without_a_person(tmp_path, template, one_scene):
     video = _video(tmp_path / "v.mp4", 10)
     with pytest.raises(UserError, match=r"v\.mp4: no person was found in any of its 10 frames"):
         track(video, tmp_path / "c", template=template, one_scene=one_scene)
-    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]  # nothing half-written is left
+    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]  # nothing half-written remains
 
 
 def test_a_person_in_too_few_frames(tmp_path, film, template):
-    """Of the scene: the room goes on without them."""
+    """The scene continues without them."""
     frames, room = list(read_frames(film)), Performer(template).room(256)
     with VideoWriter(tmp_path / "v.mp4", 256, 256, 12) as video:
         for i in range(30):
@@ -106,7 +106,7 @@ def test_an_existing_folder_is_kept(tmp_path, film, template):
         (lambda f: (f / "capture.json").unlink(), "not a capture"),
     ],
 )
-def test_damaged_captures_are_told(capture, tmp_path, spoil, cause):
+def test_damaged_captures_are_reported(capture, tmp_path, spoil, cause):
     folder = tmp_path / "c"
     shutil.copytree(capture.folder, folder)
     spoil(folder)
@@ -126,7 +126,7 @@ def _footage(folder, **values):
     path.write_text(json.dumps(described))
 
 
-def test_a_named_face_model_has_to_be_the_right_one(tmp_path, film, template):
+def test_a_given_face_model_must_be_the_right_one(tmp_path, film, template):
     (tmp_path / "m.task").write_bytes(b"something else")
     with pytest.raises(UserError, match=r"m\.task.*checksum"):
         track(film, tmp_path / "c", TrackOptions(face_model=tmp_path / "m.task"), template=template)
@@ -141,9 +141,9 @@ def test_the_blendshape_net_reads_a_real_face(shared, template):
     landmarks = detector.detect(frame)
     scores = net.detect(frame, landmarks)
     landmarks.face[:] = np.nan
-    told = np.isfinite(scores)  # the net says nothing of the tongue
-    assert told.sum() == 51 and not told[template.action_names.index("tongueOut")]
-    assert scores[told].min() >= 0 and scores[told].max() > 0.2
-    assert np.isnan(net.detect(frame, landmarks)).all()  # no face, no opinion
+    known = np.isfinite(scores)  # the net does not know the tongue
+    assert known.sum() == 51 and not known[template.action_names.index("tongueOut")]
+    assert scores[known].min() >= 0 and scores[known].max() > 0.2
+    assert np.isnan(net.detect(frame, landmarks)).all()  # no face, no scores
     detector.close()
     net.close()

@@ -14,7 +14,7 @@ CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture()
 def server(tmp_path, monkeypatch):
-    """A real server on this machine, and an empty cache."""
+    """The URL of a file on a real local server; the cache is empty."""
     (tmp_path / "www").mkdir()
     (tmp_path / "www" / "model.task").write_bytes(CONTENT)
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path / "cache"))
@@ -37,24 +37,24 @@ def test_downloaded_once(server, tmp_path):
 
 
 @pytest.mark.parametrize(("checksum", "limit"), [("0" * 64, len(CONTENT)), (CHECKSUM, 100)])
-def test_another_file_is_not_kept(server, tmp_path, checksum, limit):
+def test_an_unexpected_file_is_not_kept(server, tmp_path, checksum, limit):
     with pytest.raises(UserError, match="not the expected file"):
         download(server, checksum, limit)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_damaged_copy_is_fetched_anew(server, tmp_path):
+def test_a_damaged_copy_is_downloaded_again(server, tmp_path):
     download(server, CHECKSUM, len(CONTENT)).write_bytes(b"spoiled")
     assert download(server, CHECKSUM, len(CONTENT)).read_bytes() == CONTENT
 
 
-def test_without_a_server_it_says_so(server, tmp_path):
+def test_an_unreachable_server_is_reported(server, tmp_path):
     with pytest.raises(UserError, match="cannot be downloaded"):
         download(server.replace("model.task", "absent.task"), CHECKSUM, len(CONTENT))
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):
+def test_a_cache_folder_that_cannot_be_made_is_reported(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match="RAM_AVATAR_CACHE"):

@@ -14,7 +14,7 @@ from ram_avatar.core.files import (
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every file under a folder, hidden ones too, with its text."""
+    """Return the text of every file under a folder, hidden ones included."""
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
@@ -25,7 +25,7 @@ def make(path: Path, text: str, **options: object) -> None:
         (folder / "deep" / "weights").write_text(text)
 
 
-def test_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
+def test_a_folder_appears_once_complete(tmp_path: Path) -> None:
     path = tmp_path / "avatar"
     with atomic_folder(path) as folder:
         (folder / "a").write_text("1")
@@ -36,7 +36,7 @@ def test_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_nothing_half_written_stays(tmp_path: Path, failure: type[BaseException], overwrite: bool) -> None:
+def test_failures_leave_nothing_half_written(tmp_path: Path, failure: type[BaseException], overwrite: bool) -> None:
     path = tmp_path / "avatar"
     if overwrite:
         make(path, "old")
@@ -58,7 +58,7 @@ def test_overwriting(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"avatar/avatar.json": "new", "avatar/deep/weights": "new"}
 
 
-def test_only_folders_of_our_own_are_replaced(tmp_path: Path) -> None:
+def test_only_folders_with_the_marker_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "photos"
     path.mkdir()
     make(path, "1", overwrite=True, marker="avatar.json")  # empty
@@ -73,7 +73,7 @@ def test_only_folders_of_our_own_are_replaced(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"photos/deep/weights": "2", "file": "a file"}
 
 
-def test_somebody_was_faster(tmp_path: Path) -> None:
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "avatar"
     with pytest.raises(UserError, match="exists"), atomic_folder(path) as folder:
         (folder / "a").write_text("ours")
@@ -90,7 +90,7 @@ def test_link_to_a_folder_is_followed(tmp_path: Path) -> None:
     assert (tmp_path / "target" / "avatar.json").read_text() == "new"
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+def test_a_file_is_complete_or_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     with atomic_file(path) as temporary:
         temporary.write_text("one")
@@ -118,7 +118,7 @@ def test_check_output(tmp_path: Path) -> None:
         check_output(tmp_path / ("x" * 300))
 
 
-def test_folder_that_may_not_be_written(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "private"
     folder.mkdir()
     folder.chmod(0o500)
@@ -158,13 +158,13 @@ def test_causes_are_named(code: int, cause: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_refused_input_goes_by_its_own_name(tmp_path: Path) -> None:
+def test_a_missing_input_is_named_itself(tmp_path: Path) -> None:
     missing = tmp_path / "input.json"
     with pytest.raises(UserError, match=r"input\.json: there is no such file"), disk_errors("out.mp4"):
         missing.read_text()
 
 
-def test_other_errors_pass(tmp_path: Path) -> None:
+def test_other_errors_pass_through(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Bad address"), disk_errors("out.mp4"):
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
     with pytest.raises(KeyError), disk_errors("out.mp4"):

@@ -18,30 +18,30 @@ def recovered(template):
     return motion, identity, observed, fit(template, observed, settings=FitSettings(100, 200))
 
 
-def test_a_known_motion_is_found_again(template, recovered):
+def test_a_known_motion_is_recovered(template, recovered):
     motion, identity, observed, fitted = recovered
     assert min(observed.rates().values()) == 1.0
     assert fitted.errors["body"] < 0.006 and fitted.errors["face"] < 0.003
     assert fitted.errors["left_hand"] < 0.005 and fitted.errors["right_hand"] < 0.005
     truth = template.body(identity).pose(*motion.parameters()).joints[..., :3, 3]
     found = template.body(fitted.identity).pose(*fitted.motion.parameters()).joints[..., :3, 3]
-    # Depth and size trade against each other in one view: compare about the root, at equal size.
+    # Depth and size are ambiguous in one view: compare about the root, at equal size.
     truth, found = truth - truth[:, :1], found - found[:, :1]
     found = found * (truth.norm() / found.norm())
     body = [template.joint(n) for n in ("wrist.L", "wrist.R", "foot.L", "foot.R", "head", "lowerarm01.R")]
     error = (truth - found)[:, body].abs().mean((0, 1))
-    assert error[0] < 0.02 and error[2] < 0.025  # what the picture tells
-    assert error[1] < 0.08  # depth, which it hardly does
+    assert error[0] < 0.02 and error[2] < 0.025  # within the image
+    assert error[1] < 0.08  # depth
 
 
-def test_the_mouth_opens_when_it_opens(template, recovered):
+def test_the_jaw_opens_with_the_true_one(template, recovered):
     motion, _, _, fitted = recovered
     jaw = template.action_names.index("jawOpen")
     together = np.corrcoef(motion.facial_actions[:, jaw], fitted.motion.facial_actions[:, jaw])[0, 1]
     assert together > 0.9
 
 
-def test_the_result_is_whole(recovered):
+def test_the_result_is_complete_and_finite(recovered):
     motion, _, _, fitted = recovered
     assert len(fitted.motion) == len(motion) and (fitted.motion.confidence > 0.8).all()
     for tensor in fitted.motion.parameters():
@@ -49,7 +49,7 @@ def test_the_result_is_whole(recovered):
 
 
 def test_gaps_are_filled_smoothly(template):
-    """Ten frames without anything seen: the motion goes on through them without a jump."""
+    """Eight frames without any landmarks: the motion continues through them without a jump."""
     motion, identity = performance(template)
     clip = seen_by_a_perfect_detector(template, motion, identity, Camera.default(WIDTH, HEIGHT))
     for frame in clip[8:16]:

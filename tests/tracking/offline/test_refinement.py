@@ -19,8 +19,8 @@ def truth(tmp_path_factory):
     return synthesize(tmp_path_factory.mktemp("film") / "f", SynthOptions(frames=6, fps=5.0, size=SIZE))
 
 
-def test_points_are_found_where_a_wrong_fit_does_not_put_them(truth, template):
-    """The true motion, moved by three pixels: the flow leads most of the points back to where they truly are."""
+def test_flow_corrects_a_wrong_fit(truth, template):
+    """With the true motion shifted by three pixels, the flow leads most points back to their true places."""
     camera, points = truth.camera, spread_points(template, 300)
     frames, masks = map(list, zip(*truth.frames(), strict=True))
     whole, shown = [Square(0.0, 0.0, float(SIZE))] * 6, np.array([True, True, False, True, True, True])
@@ -44,7 +44,7 @@ def test_points_are_found_where_a_wrong_fit_does_not_put_them(truth, template):
     assert np.mean(used) > 0.2
 
 
-def test_flow_is_trusted_on_the_person_and_where_it_leads_back():
+def test_flow_is_trusted_on_the_person_where_it_is_consistent():
     generator = np.random.default_rng(0)
     small = generator.integers(0, 255, (24, 24, 3), np.uint8)
     picture = np.kron(small, np.ones((4, 4, 1), np.uint8))
@@ -58,15 +58,15 @@ def test_flow_is_trusted_on_the_person_and_where_it_leads_back():
     assert not trusted[:, 52:].any()  # nobody is there
 
 
-def test_points_spread_over_the_whole_body(template):
+def test_points_cover_the_whole_body(template):
     points = spread_points(template, 100)
     assert len(set(points.tolist())) == 100
     surface = template.body(template.default_identity()).reference_vertices()
     reach = torch.cdist(surface, surface[points]).amin(1)
-    assert reach.max() < 0.15  # metres: no part is without one
+    assert reach.max() < 0.15  # metres: every part has some
 
 
-def test_the_frame_stands_in_for_an_unknown_background(truth):
+def test_the_frame_replaces_an_unknown_background(truth):
     frames, masks = map(list, zip(*truth.frames(), strict=True))
     known = np.zeros((SIZE, SIZE), bool)
     known[:, : SIZE // 2] = True

@@ -1,4 +1,4 @@
-"""Close-ups of a capture: the squares that follow the person, cut out of its frames."""
+"""Crops close-ups out of a capture's frames: the squares that follow the person."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ..core.camera import Camera
 from .capture import Capture
 
 
-class CloseUps:
+class CloseUpCropper:
     """The close-up of every frame of a capture (`rendering.framing`), at any size."""
 
     def __init__(self, capture: Capture, template: BodyTemplate):

@@ -1,4 +1,4 @@
-"""Which frames show the person, and which way up."""
+"""Which frames show the person, and their orientation."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 200, 300
 
 
 def standing() -> np.ndarray:
-    """[33, 2] somebody upright in the middle of the picture."""
+    """[33, 2] of a person upright in the middle of the image."""
     pose = np.tile([WIDTH / 2, HEIGHT / 2], (33, 1))
     pose[[2, 5], 1], pose[[9, 10], 1] = 40, 55
     pose[[11, 12, 13, 14, 15, 16], 1], pose[[23, 24], 1] = 80, 160
@@ -33,7 +33,7 @@ def standing() -> np.ndarray:
 
 
 def seen(visibility: list[float], pose: np.ndarray | None = None) -> Observations:
-    """Of frames with these visibilities; unseen where that is 0."""
+    """Observations with one visibility per frame; unseen where it is 0."""
     count, visible = len(visibility), torch.tensor(visibility)
     pose = torch.from_numpy(standing() if pose is None else pose).float().expand(count, -1, -1)
     return Observations(
@@ -52,13 +52,13 @@ def seen(visibility: list[float], pose: np.ndarray | None = None) -> Observation
     )
 
 
-def test_frames_of_no_confidence_show_nobody():
+def test_frames_of_low_visibility_show_nobody():
     found = find_left_out(seen([0.9, 0.9, 0.04, 0.0, 0.9, 0.0]), np.zeros(6, int), one_scene=True)
     assert found == [LeftOut(2, 3, NOBODY), LeftOut(5, 5, NOBODY)]
 
 
-def test_who_has_left_the_picture_is_not_there():
-    """The detector imagines on, outside of the picture, and trusts in it."""
+def test_a_person_outside_the_image_is_absent():
+    """The detector keeps guessing outside the image, and is confident of it."""
     outside = seen([0.9] * 3)
     outside.pose[1:, :, 0] += WIDTH
     outside.seen["face"][:] = False
@@ -74,7 +74,7 @@ def test_the_scene_that_shows_the_person_longest_is_kept():
     assert found == [LeftOut(0, 4, NOBODY), LeftOut(8, 8, OTHER_SCENE)]
 
 
-def test_nothing_is_left_of_what_was_seen_in_them():
+def test_left_out_frames_are_unseen():
     observations = seen([0.9] * 4)
     leave_out(observations, [LeftOut(1, 2, OTHER_SCENE)])
     for part in observations.seen.values():
@@ -82,7 +82,7 @@ def test_nothing_is_left_of_what_was_seen_in_them():
     assert observations.masks.any((1, 2)).tolist() == [True, False, False, True]
 
 
-def test_the_user_is_told_how_many_and_why():
+def test_the_description_says_how_many_and_why():
     assert describe([LeftOut(0, 0, NOBODY)], 9) == "1 of 9 frames is left out: 1 shows nobody"
     told = describe([LeftOut(0, 3, NOBODY), LeftOut(5, 9, OTHER_SCENE)], 60)
     assert told == "9 of 60 frames are left out: 4 show nobody, 5 belong to another scene"
@@ -90,14 +90,14 @@ def test_the_user_is_told_how_many_and_why():
 
 @pytest.mark.parametrize("turned", [0, 90, 180, 270])
 def test_the_rotation_that_brings_the_person_upright(turned):
-    """A picture that was turned clockwise has to be turned by the rest of the circle."""
+    """An image turned clockwise needs the rest of the full turn."""
     x, y = (standing() - [WIDTH / 2, HEIGHT / 2]).T
     at = {0: (x, y), 90: (-y, x), 180: (-x, -y), 270: (y, -x)}[turned]
     observations = seen([0.9] * 10, np.stack(at, 1) + [WIDTH / 2, HEIGHT / 2])
     assert needed_rotation(observations) == (360 - turned) % 360
 
 
-def test_somebody_who_bends_down_is_not_sideways():
+def test_a_person_bending_down_is_not_sideways():
     pose = standing()
     pose[:13] = pose[:13, ::-1]  # head and shoulders to the side, head upright
     pose[[2, 5]], pose[[9, 10]] = (40, 100), (40, 115)
@@ -110,7 +110,7 @@ def test_somebody_who_bends_down_is_not_sideways():
 
 @pytest.fixture()
 def gapped(capture) -> Capture:
-    """The 30 frames of the film, of which two stretches are left out."""
+    """The 30 frames of the film, with two runs left out."""
     left_out = (LeftOut(4, 8, OTHER_SCENE), LeftOut(25, 29, NOBODY))
     return Capture(**{**vars(capture), "left_out": left_out})
 
@@ -120,20 +120,20 @@ def test_the_last_fifth_of_the_frames_that_show_the_person_is_held_out(gapped):
     assert gapped.train_frames == [*range(4), *range(9, 21)] and gapped.held_out == [21, 22, 23, 24]
 
 
-def test_neighbors_do_not_reach_over_a_gap(gapped):
+def test_neighbors_do_not_cross_a_gap(gapped):
     frames = torch.tensor([0, 3, 9, 10, 24])
     assert gapped.neighbors(frames, -1).tolist() == [0, 2, 9, 9, 23]
     assert gapped.neighbors(frames, 1).tolist() == [1, 3, 10, 11, 24]
 
 
-def test_what_was_left_out_is_kept_with_the_capture(gapped, tmp_path):
+def test_left_out_frames_are_saved_with_the_capture(gapped, tmp_path):
     folder = tmp_path / "c"
     shutil.copytree(gapped.folder, folder)
     Capture(**{**vars(gapped), "folder": folder}).write_description()
     described = json.loads((folder / "capture.json").read_text())
     assert described["left_out"][0] == {"first": 4, "last": 8, "why": "other scene"}
     assert Capture.load(folder).train_frames == gapped.train_frames
-    del described["left_out"]  # as captures had none
+    del described["left_out"]  # as in earlier captures
     (folder / "capture.json").write_text(json.dumps(described))
     assert Capture.load(folder).train_frames == list(range(24))
     for bad in ([{"first": 3}], [{"first": 5, "last": 4, "why": "x"}], [{"first": 0, "last": 29, "why": "nobody"}], 3):

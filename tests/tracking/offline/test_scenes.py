@@ -1,4 +1,4 @@
-"""Cuts are found; what only looks like one is not."""
+"""Cuts are found, and lookalikes are not."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ FPS = 16.0
 
 
 def place(seed: int) -> np.ndarray:
-    """A picture with large shapes and small ones, as rooms have."""
+    """An image with large and small shapes, as rooms have."""
     random = np.random.default_rng(seed)
     colors = random.integers(0, 255, (3, 4, 3), dtype=np.uint8)
     picture = cv2.resize(colors, (320, 240), interpolation=cv2.INTER_CUBIC)
@@ -29,7 +29,7 @@ def logo() -> np.ndarray:
 
 
 def dancer(count: int) -> list[np.ndarray]:
-    """A person who takes up a third of the picture and jumps to and fro, by up to 50 pixels a frame."""
+    """A person who fills a third of the image and jumps back and forth, by up to 50 pixels a frame."""
     frames = []
     for i in range(count):
         frame, left = place(0), int(110 + 60 * np.sin(0.8 * i))
@@ -83,27 +83,27 @@ def zoomed() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("film", [lambda: dancer(30), shaken, panned, brightened, captioned, zoomed])
-def test_one_scene_is_one_scene(film):
+def test_one_scene_has_one_label(film):
     assert labels(film()) == [0] * 30
 
 
-def test_a_card_before_the_scene_and_after_it():
+def test_a_title_card_before_and_after_the_scene():
     assert labels([logo()] * 4 + dancer(20) + [logo()] * 8) == [0] * 4 + [1] * 20 + [0] * 8
 
 
-def test_a_cut_is_told_when_it_happens():
+def test_a_cut_is_reported_as_it_happens():
     scenes = Scenes(FPS)
     told = [scenes.add(frame) for frame in dancer(20) + [logo()] * 5]
     assert told == [False] * 20 + [True] + [False] * 4
 
 
-def test_a_scene_that_comes_back_is_the_same_scene():
+def test_a_recurring_scene_keeps_its_label():
     assert labels(dancer(10) + [place(7)] * 5 + dancer(10)) == [0] * 10 + [1] * 5 + [0] * 10
     found = labels(dancer(10) + [np.full((240, 320, 3), 255, np.uint8)] + dancer(10))  # a flash
     assert found[10] == 1 and found[:9] == [0] * 9 and found[12:] == [0] * 9
 
 
-def test_frames_of_a_fade_are_of_neither_scene():
+def test_frames_of_a_fade_belong_to_neither_scene():
     frames = dancer(20)
     found = labels(frames + fade(frames[-1], logo(), 8) + [logo()] * 12)
     assert found[:20] == [0] * 20 and found[29:] == [1] * 11
@@ -125,8 +125,8 @@ def test_a_bare_wall_stays_one_scene():
 
 
 @pytest.mark.parametrize("name", ["bedroom_dance", "handheld_hall", "stage_dance"])
-def test_real_clips_are_of_one_scene(shared, name):
-    """A fast dance; a camera in a hand at 8 frames a second that a window blinds; captions that move."""
+def test_real_clips_have_one_scene(shared, name):
+    """A fast dance; a hand-held camera at 8 frames a second, dazzled by a window; moving captions."""
     scenes = Scenes({"bedroom_dance": 16.0, "handheld_hall": 8.0, "stage_dance": 24.0}[name])
     for frame in read_frames(shared / "videos" / f"{name}.mp4", stop=160):
         scenes.add(frame)

@@ -1,4 +1,4 @@
-"""Mattes against pictures whose alpha is known, with masks as blurry as a detector's."""
+"""Mattes of images whose alpha is known, from masks as blurry as a detector's."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Scene:
 
 
 def _draw(paint) -> np.ndarray:
-    """[H, W] in [0, 1]: what `paint` draws, with edges as soft as a lens makes them."""
+    """[H, W] in [0, 1]: what `paint` draws, with edges as soft as a lens's."""
     canvas = np.zeros((4 * HEIGHT, 4 * WIDTH), np.uint8)
     paint(lambda *points, width=1: cv2.polylines(canvas, [4 * np.int32(points)], False, 255, int(4 * width)))
     small = cv2.resize(canvas, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
@@ -36,7 +36,7 @@ def _draw(paint) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    """Somebody with a hand on the hip, the other hand spread, loose hair, and a shadow on the floor."""
+    """A person with a hand on the hip, the other hand spread, loose hair, and a shadow on the floor."""
     chance = np.random.default_rng(3)
     plate = cv2.resize(chance.integers(110, 190, (24, 18, 3)).astype(np.float32), (WIDTH, HEIGHT))
     plate[340:] *= (0.95, 0.8, 0.65)
@@ -95,13 +95,13 @@ def _error(matte: np.ndarray, truth: np.ndarray, band: int = 6) -> float:
     return float(np.abs(matte / 255.0 - truth)[near].mean())
 
 
-def test_a_matte_with_a_plate_has_a_quarter_of_the_masks_error(scene):
+def test_a_plate_quarters_the_error_of_the_mask(scene):
     matte = Matting(scene.plate)(scene.frame, scene.mask, scene.mesh)
     assert matte.shape == scene.mask.shape and matte.dtype == np.uint8
     assert _error(matte, scene.alpha) < 0.25 * _error(scene.mask, scene.alpha)
 
 
-def test_without_a_plate_it_has_half_of_the_masks_error(scene):
+def test_without_a_plate_the_error_of_the_mask_is_halved(scene):
     assert _error(Matting()(scene.frame, scene.mask), scene.alpha) < 0.5 * _error(scene.mask, scene.alpha)
 
 
@@ -110,7 +110,7 @@ def test_fingers_that_mesh_and_plate_agree_on_are_found(scene):
     assert Matting(scene.plate)(scene.frame, scene.mask, scene.mesh)[scene.fingers].mean() > 230
 
 
-def test_a_hand_that_the_mask_misses_altogether_is_found(scene):
+def test_a_hand_that_the_mask_misses_is_found(scene):
     mask = scene.mask.copy()
     mask[:, 240:] = 0
     hand = scene.alpha > 0.9
@@ -135,7 +135,7 @@ def test_a_gap_that_the_mask_fills_shows_the_plate(scene):
     assert Matting(scene.plate)(scene.frame, scene.mask, scene.mesh)[scene.gap].mean() < 25
 
 
-def test_what_is_not_known_of_a_plate_is_not_used(scene):
+def test_unknown_parts_of_a_plate_are_not_used(scene):
     garbage = np.full_like(scene.plate, SHIRT)
     unknown = Matting(garbage, np.zeros(scene.mask.shape, bool))(scene.frame, scene.mask)
     assert np.array_equal(unknown, Matting()(scene.frame, scene.mask))
@@ -152,7 +152,7 @@ def test_a_change_of_exposure_is_not_the_person(scene):
 
 
 def test_a_caption_in_the_plate_is_not_the_person(scene):
-    """The plate holds writing that this frame does not show."""
+    """The plate shows a caption that this frame does not."""
     plate = scene.plate.copy()
     for k in range(8):
         cv2.putText(plate, "X", (10 + 45 * k, 420), cv2.FONT_HERSHEY_SIMPLEX, 1.6, (250, 20, 160), 8)
@@ -165,7 +165,7 @@ def test_a_caption_in_the_plate_is_not_the_person(scene):
 
 
 def test_a_large_person_is_matted_at_full_size(scene):
-    """People larger than the second pass are brought to full size by a guided filter."""
+    """A guided filter upsamples people larger than the second pass."""
     large = [cv2.resize(a, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC) for a in (scene.frame, scene.mask)]
     plate = cv2.resize(scene.plate, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     truth = cv2.resize(scene.alpha, None, fx=3, fy=3, interpolation=cv2.INTER_LINEAR)
@@ -173,7 +173,7 @@ def test_a_large_person_is_matted_at_full_size(scene):
     assert _error(matte, truth, 18) < 0.35 * _error(large[1], truth, 18)
 
 
-def test_a_person_cut_by_the_edge_keeps_their_edge(scene):
+def test_a_person_cropped_by_the_frame_is_opaque_at_its_edge(scene):
     cut = np.s_[:, 175:]
     plate, frame, mask = (np.ascontiguousarray(a[cut]) for a in (scene.plate, scene.frame, scene.mask))
     matte = Matting(plate)(frame, mask)
@@ -182,7 +182,7 @@ def test_a_person_cut_by_the_edge_keeps_their_edge(scene):
 
 
 def test_a_person_in_the_colours_of_the_plate_keeps_the_mask():
-    """Where colours say nothing the mask does."""
+    """Where colours are ambiguous, the mask decides."""
     frame = np.full((200, 160, 3), 255, np.uint8)
     mask = cv2.GaussianBlur(cv2.rectangle(np.zeros((200, 160), np.uint8), (50, 40), (110, 170), 255, -1), (0, 0), 3)
     matte = Matting(frame)(frame, mask, mask > 127)
@@ -190,7 +190,7 @@ def test_a_person_in_the_colours_of_the_plate_keeps_the_mask():
 
 
 @pytest.mark.parametrize("plate", [False, True])
-def test_masks_of_nobody_and_of_everything(scene, plate):
+def test_empty_and_full_masks(scene, plate):
     matting = Matting(scene.plate if plate else None)
     nobody, everything = np.zeros_like(scene.mask), np.full_like(scene.mask, 255)
     assert not matting(scene.frame, nobody, scene.mesh).any()
@@ -202,13 +202,13 @@ def test_masks_of_nobody_and_of_everything(scene, plate):
     assert matting(scene.frame, dot).sum() <= 255
 
 
-def test_a_mask_over_the_plate_alone_shows_nobody(scene):
+def test_a_mask_over_the_bare_plate_shows_nobody(scene):
     mask = np.zeros_like(scene.mask)
     mask[150:330, 120:240] = 255
     assert Matting(scene.plate)(scene.plate, mask).max() < 10
 
 
-def test_pictures_of_other_sizes_are_refused(scene):
+def test_images_of_other_sizes_are_refused(scene):
     with pytest.raises(ValueError, match="mask"):
         Matting()(scene.frame, scene.mask[1:])
     with pytest.raises(ValueError, match="plate"):
@@ -218,8 +218,8 @@ def test_pictures_of_other_sizes_are_refused(scene):
 
 
 @pytest.mark.slow
-def test_on_the_performer_it_has_half_of_the_detectors_error():
-    """Real masks, a plate from the frames' own room, and a mesh that is off."""
+def test_on_the_performer_the_error_of_the_detector_is_halved():
+    """With real masks, a plate of the room, and a misplaced mesh."""
     from ram_avatar.synthetic.laboratory import performer
     from ram_avatar.synthetic.performances import performance
     from ram_avatar.tracking.detection.mediapipe import HolisticDetector

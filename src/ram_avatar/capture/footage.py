@@ -1,0 +1,115 @@
+"""The video of a capture, and how its frames map to the scene."""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import UserError
+from ..rendering.framing import warp
+from ..video import read_frames
+
+PATH_FILE = "camera_path.npz"
+_MAX_PATH = 64 << 20  # bytes
+_PER_FRAME = {"to_scene": (3, 3), "gains": (3,)}  # arrays of the camera's path, with their shapes per frame
+
+
+@dataclass(frozen=True)
+class Footage:
+    """The video of a capture, and how its frames map to the scene.
+
+    The scene is what the reference frame shows. Frames of a moving camera map to it by a homography each.
+
+    Raises:
+        ValueError: an empty image.
+    """
+
+    file: str  # name in the capture's folder
+    left: int  # the part of a frame inside the black bars, pixels
+    top: int
+    right: int
+    bottom: int
+    rotate: int = 0  # degrees clockwise, see `video.probe`
+    to_scene: np.ndarray | None = None  # [N, 3, 3] pixels of frame n to pixels of the scene; None: a static camera
+    gains: np.ndarray | None = None  # [N, 3] brightness per channel relative to the reference; None: all 1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.left < self.right and 0 <= self.top < self.bottom):
+            raise ValueError(f"no image from {self.left, self.top} to {self.right, self.bottom}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the scene, and of every frame without bars."""
+        return self.right - self.left, self.bottom - self.top
+
+    @property
+    def moves(self) -> bool:
+        """Whether the camera moves."""
+        return self.to_scene is not None
+
+    def read(self, folder: Path) -> Iterator[np.ndarray]:
+        """Read the frames [H, W, 3] uint8 RGB, without bars, exposed as filmed."""
+        return map(self.within_bars, read_frames(folder / self.file, rotate=self.rotate))
+
+    def within_bars(self, frame: np.ndarray) -> np.ndarray:
+        """Crop the black bars off a frame of the video."""
+        return np.ascontiguousarray(frame[self.top : self.bottom, self.left : self.right])
+
+    def evened(self, index: int, frame: np.ndarray) -> np.ndarray:
+        """Adjust a frame to the exposure of the reference."""
+        if self.gains is None or (self.gains[index] == 1).all():
+            return frame
+        return (frame / self.gains[index]).clip(0, 255).round().astype(np.uint8)
+
+    def in_scene(self, index: int, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Warp a frame [H, W, C] to the scene, at `size` (width, height)."""
+        zoom = np.diag([size[0] / self.size[0], size[1] / self.size[1], 1.0])
+        to_scene = self.matrix(index)
+        return warp(frame, zoom if to_scene is None else zoom @ to_scene, size)
+
+    def matrix(self, index: int) -> np.ndarray | None:
+        """Return [3, 3] from pixels of a frame to pixels of the scene; None for the identity."""
+        return None if self.to_scene is None else self.to_scene[index]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all but the camera's path, for a file."""
+        return {name: value for name, value in vars(self).items() if name not in _PER_FRAME}
+
+    def save_path(self, folder: Path) -> None:
+        """Write the camera's path into a capture's folder, if the camera moves or the exposure drifts."""
+        arrays = {name: getattr(self, name) for name in _PER_FRAME}
+        known = {name: np.asarray(values, np.float64) for name, values in arrays.items() if values is not None}
+        if known:
+            np.savez_compressed(folder / PATH_FILE, **known)
+
+    @classmethod
+    def from_dict(cls, described: dict[str, Any], folder: Path, frames: int) -> "Footage":
+        """Rebuild footage from `as_dict` and the camera's path in a capture's folder.
+
+        Raises:
+            UserError: the camera's path is damaged.
+            TypeError, ValueError: the description is damaged.
+        """
+        path = _read_path(folder / PATH_FILE, frames)
+        return cls(**described, to_scene=path.get("to_scene"), gains=path.get("gains"))
+
+
+def _read_path(path: Path, frames: int) -> dict[str, np.ndarray]:
+    """Read the arrays of a camera's path; none if there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.file_size > _MAX_PATH for entry in archive.infolist()):
+                raise UserError(f"{path}: too large for a camera path")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name].astype(np.float64) for name in file.files}
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    for name, values in arrays.items():
+        if name not in _PER_FRAME or values.shape != (frames, *_PER_FRAME[name]) or not np.isfinite(values).all():
+            raise UserError(f"{path}: damaged (not {frames} frames of finite numbers)")
+    return arrays
