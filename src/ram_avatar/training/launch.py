@@ -1,4 +1,4 @@
-"""Several devices: this process drives the first, and one more process each of the others."""
+"""Training on several devices: this process drives the first, and one more process each of the others."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 from torch.multiprocessing import get_context
 
 _HOST = "127.0.0.1"
-_TIMEOUT = timedelta(minutes=30)  # of a collective operation; as Fabric sets it
+_TIMEOUT = timedelta(minutes=30)  # of a collective operation; Fabric's default
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def average_gradients(fabric: Fabric, parameters: list[torch.nn.Parameter]) -> N
 
 @dataclass(frozen=True)
 class _Group:
-    """The processes that train together, on one machine, and where they meet."""
+    """The processes of one machine that train together, and the port where they meet."""
 
     device: str  # "cpu" or "cuda"
     size: int
@@ -70,10 +70,10 @@ class _Group:
     port: int
 
     def join(self, rank: int, store: distributed.TCPStore) -> Fabric:
-        """Join the group as member `rank`; returns once all members have."""
+        """Join the group as member `rank`; return once all members have joined."""
         if self.device == "cpu":
             torch.set_num_threads(max(1, torch.get_num_threads() // self.size))
-        # Fabric would pass on the meeting point by environment variables; it takes a group that is there already.
+        # Fabric would pass the address in environment variables, but it also accepts an initialized group.
         distributed.init_process_group(
             "nccl" if self.device == "cuda" else "gloo",
             store=store,
@@ -88,7 +88,7 @@ class _Group:
 
 
 class _Member(ClusterEnvironment):
-    """What Fabric asks about a member of a group."""
+    """Fabric's view of one member of a group."""
 
     def __init__(self, rank: int, group: _Group):
         self._rank, self._group = rank, group
