@@ -36,16 +36,16 @@ from ram_avatar.creation.options import CreateOptions, TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.control import detect_frames, scaled
-from ram_avatar.evaluation.document import Evaluation, way_label
+from ram_avatar.evaluation.document import Evaluation, method_label
 from ram_avatar.evaluation.evaluate import (
     EVALUATION_FILE,
     REPORT_FILE,
-    Truth,
-    judge_own,
+    GroundTruth,
+    evaluate_held_out,
     render_frames,
-    render_ways,
+    render_methods,
 )
-from ram_avatar.evaluation.metric_catalog import tell
+from ram_avatar.evaluation.metric_catalog import format_value
 from ram_avatar.evaluation.report import write_report
 from ram_avatar.inference import folding
 from ram_avatar.networks.hand_detail import DRAWING, TRAINING
@@ -109,7 +109,7 @@ def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
     avatar = create(video, folder, CreateOptions(preset=preset), finished_is_fine=True, progress=progress)
     capture = Capture.load(_capture(folder))
     data = _dataset(avatar, capture, progress)
-    frames = render_ways(avatar, data, capture.held_out, progress)
+    frames = render_methods(avatar, data, capture.held_out, progress)
     frames["landmark_unet"], seconds = _landmark_unet(avatar, data, preset, folder, progress)
     facts = {"landmark U-Net": f"{preset.training.steps} steps in {seconds:.0f} s"}
     return _judged(avatar, data, frames, folder / "quality", progress, facts)
@@ -159,8 +159,8 @@ def print_table(evaluation: Evaluation, avatar: str = "avatar") -> None:
         for groups, name in COLUMNS.values():
             means = [evaluation.mean(way, group, name) for group in groups]
             known = [mean for mean in means if mean is not None]
-            values.append(tell(name, float(np.mean(known)) if known else None))
-        label = avatar if way == "avatar" else way_label(way).lower()
+            values.append(format_value(name, float(np.mean(known)) if known else None))
+        label = avatar if way == "avatar" else method_label(way).lower()
         print(f"| {label} | " + " | ".join(values) + " |")
 
 
@@ -198,8 +198,8 @@ def _judged(
 ) -> Evaluation:
     """The held-out frames of every way, judged; figures and page are kept in the folder."""
     capture = data.capture
-    truth = Truth.of(data, capture.held_out)
-    evaluation = judge_own(avatar, capture, capture.held_out, frames, truth, progress, facts)
+    truth = GroundTruth.of(data, capture.held_out)
+    evaluation = evaluate_held_out(avatar, capture, capture.held_out, frames, truth, progress, facts)
     folder.mkdir(exist_ok=True)
     (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
     write_report(folder / REPORT_FILE, evaluation, {"truth": truth.frames, **frames}, truth.regions.boxes)
