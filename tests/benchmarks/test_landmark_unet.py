@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from landmark_unet import (
+from measures.landmark_unet import (
     CHANNELS,
     LandmarkUNet,
     draw_landmarks,

@@ -1,5 +1,5 @@
 import torch
-from network_cost import (
+from measures.network_cost import (
     REST,
     Meter,
     frame_flops,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import roma
 import torch
-from tracking_error import compare_tracking
+from measures.tracking_error import compare_tracking
 
 from ram_avatar.capture.capture import Capture
 from ram_avatar.capture.footage import Footage

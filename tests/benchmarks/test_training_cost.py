@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning_fabric import Fabric
-from network_cost import (
+from measures.network_cost import (
     MetaAutocast,
     Meter,
     full_maps,
     parts,
 )
-from training_cost import TrainingStep, step_cost
+from measures.training_cost import TrainingStep, step_cost
 
 from ram_avatar.capture.dataset import Batch
 from ram_avatar.networks.avatar_network import AvatarNetwork
@@ -23,7 +23,7 @@ def metered_step(preset, device: str, autocast) -> tuple[Meter, TrainingStep]:
     """A second step with everything in it: of the first one there are states of Adam."""
     with Meter(device) as meter, torch.device(device):
         step = TrainingStep(preset, meter, autocast)
-        meter.watch(parts(step.network) | step.judges)
+        meter.watch(parts(step.network) | step.loss_networks)
         step.run(penalty=True)
         meter.flops.clear()
         meter.peak_bytes = 0
