@@ -220,7 +220,7 @@ def train_landmark_unet(
         network = LandmarkUNet.of_cost(gflop, data.size).to(data.device).train()
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE, config.betas)
     perceptual = PerceptualLoss(config.perceptual_layers).to(data.device, memory_format=torch.channels_last)
-    half = choose_precision("auto", preset, data.device) == "bf16-mixed"
+    half = choose_precision("auto", preset.precision, data.device) == "bf16-mixed"
     precision = partial(torch.autocast, data.device.type, torch.bfloat16, enabled=half)
 
     def draw(index: Tensor) -> Tensor:
