@@ -1,7 +1,7 @@
 """Live tracking beside the offline fit: `python benchmarks/live_tracking.py VIDEO ...`.
 
-How long each stage takes for a frame, how far the solved body is from the detector's landmarks, and how smooth it is.
-There is no other truth: what both ways have in common, the detector's own errors, is in neither figure.
+Measures the time of each stage per frame, the distance of the solved body from the detector's landmarks, and how
+smooth its motion is. There is no other ground truth, so the detector's own errors appear in none of the numbers.
 """
 
 import time
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from machine import describe
+from measures.results import describe_setup
 
 from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.core.camera import Camera
@@ -31,7 +31,7 @@ from ram_avatar.tracking.online.smoothing import MotionFilter
 from ram_avatar.tracking.online.solver import LiveSolver, SolverSettings
 from ram_avatar.video import VideoInfo, probe, read_frames
 
-ENDS = ("hand.L", "hand.R", "foot.L", "foot.R", "head")  # where unrest shows most
+ENDS = ("hand.L", "hand.R", "foot.L", "foot.R", "head")  # where jitter shows most
 STRENGTH = 0.5
 
 
@@ -39,12 +39,12 @@ STRENGTH = 0.5
 class Arguments:
     videos: tyro.conf.Positional[tuple[Path, ...]]
     frames: int = 300
-    """At most so many of each."""
+    """At most this many of each."""
 
 
 @dataclass
 class Clock:
-    """Milliseconds of this process, and of the wall, by stage."""
+    """Processor and wall time in milliseconds, by stage."""
 
     spent: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -56,16 +56,17 @@ class Clock:
         self.spent.setdefault(stage, []).append(tuple(1e3 * (b - a) for a, b in zip(started, ended, strict=True)))
 
     def rows(self) -> list[str]:
+        """Return a row per stage: processor time (median, 95 %, first) and wall time (median)."""
         rows = []
         for stage, spent in self.spent.items():
             processor, wall = np.array(spent).T
-            figures = (np.median(processor), np.quantile(processor, 0.95), processor[0], np.median(wall))
-            rows.append(" | ".join([stage, *(f"{figure:.1f}" for figure in figures)]))
+            times = (np.median(processor), np.quantile(processor, 0.95), processor[0], np.median(wall))
+            rows.append(" | ".join([stage, *(f"{time:.1f}" for time in times)]))
         return rows
 
 
-class Judge:
-    """Compares motions with what the detector saw in one clip."""
+class MotionErrors:
+    """Compares motions with the landmarks detected in one clip."""
 
     def __init__(self, template: BodyTemplate, seen: Observations, camera: Camera):
         self._template, self._seen, self._camera = template, seen, camera
@@ -75,7 +76,11 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, motion: Motion, identity: torch.Tensor) -> list[str]:
-        """Errors by part in % of the height; unrest of hands, feet and head about the root, of depth, of the face."""
+        """Return errors by part in % of the height, and jitter: of hands, feet and head, of depth, of the face.
+
+        Jitter is the median deviation from constant velocity in millimetres; hands, feet and head are relative to
+        the root. Jitter of the face is the mean change of an action from frame to frame.
+        """
         posed = self._points.body(identity).pose(*motion.parameters())
         joints, seen = posed.joints[..., :3, 3], self._seen
         hand = lambda side: self._map.hand(posed.vertices, joints, side)
@@ -85,21 +90,21 @@ class Judge:
             (hand("right"), seen.right_hand[..., :2]),
             (posed.vertices[:, self._map.face_rows], seen.face[..., :2]),
         )
-        figures = []
-        for part, (made, wanted) in zip(PARTS, pairs, strict=False):
-            off = (self._camera.project(made)[..., :2] - wanted).norm(dim=-1).mean(1)[seen.seen[part]]
-            figures.append(f"{100 * float(off.mean()) / seen.person_height:.2f}")
+        values = []
+        for part, (solved, detected) in zip(PARTS, pairs, strict=False):
+            off = (self._camera.project(solved)[..., :2] - detected).norm(dim=-1).mean(1)[seen.seen[part]]
+            values.append(f"{100 * float(off.mean()) / seen.person_height:.2f}")
         bent = (joints - joints[:, :1])[:, self._ends].diff(n=2, dim=0).norm(dim=-1)
         depth = motion.root_translation[:, 1].diff(n=2).abs()
         face = motion.facial_actions.diff(dim=0).abs()
-        figures += [f"{1e3 * float(bent.median()):.1f}", f"{1e3 * float(depth.median()):.2f}"]
-        return [*figures, f"{float(face.mean()):.4f}"]
+        values += [f"{1e3 * float(bent.median()):.1f}", f"{1e3 * float(depth.median()):.2f}"]
+        return [*values, f"{float(face.mean()):.4f}"]
 
 
 def detect(
     video: Path, info: VideoInfo, count: int, net: ExpressionNet, clock: Clock
 ) -> tuple[list[Landmarks], np.ndarray]:
-    """Landmarks and what the net says [N, A], timed; with a person mask, too, which live has no use for."""
+    """Detect landmarks and facial actions [N, A], timed; also times the detector with person masks."""
     found, actions = [], []
     plain, with_mask = HolisticDetector(masks=False), HolisticDetector()
     for _, frame in zip(range(min(count, info.frames)), read_frames(video), strict=False):
@@ -114,7 +119,7 @@ def detect(
     return found, np.stack(actions)
 
 
-def followed(
+def solve_live(
     template: BodyTemplate,
     identity: torch.Tensor,
     info: VideoInfo,
@@ -123,6 +128,7 @@ def followed(
     settings: SolverSettings,
     clock: Callable | None = None,
 ) -> Motion:
+    """Solve every frame in order; the blendshape net runs on every other frame, as in live use."""
     solver = LiveSolver(template, identity, Camera.default(info.width, info.height), MEDIAPIPE, settings)
     clock = clock or Clock()
     frames: list[Frame] = []
@@ -133,6 +139,7 @@ def followed(
 
 
 def smoothed(motion: Motion, clock: Clock) -> Motion:
+    """Filter a motion as live use does."""
     smoother, frames = MotionFilter(STRENGTH), []
     for frame in motion.frames():
         with clock("smoothing"):
@@ -141,7 +148,7 @@ def smoothed(motion: Motion, clock: Clock) -> Motion:
 
 
 def learned(template: BodyTemplate, info: VideoInfo, clip: list[Landmarks]) -> tuple[torch.Tensor, float]:
-    """The build that live use finds in the first seconds, and how long it takes to."""
+    """Return the identity that live use learns in the first seconds, and the processor time it takes."""
     learner = BuildLearner(template, (info.width, info.height), lambda person: person)
     started = time.process_time()
     for index, landmarks in enumerate(clip):
@@ -151,18 +158,18 @@ def learned(template: BodyTemplate, info: VideoInfo, clip: list[Landmarks]) -> t
     return learner.learned.identity, time.process_time() - started
 
 
-def main(wanted: Arguments) -> None:
+def main(arguments: Arguments) -> None:
     template = load_template()
     net = ExpressionNet(find_model(), template.action_names)
-    print(describe())
-    for video in wanted.videos:
+    print(describe_setup())
+    for video in arguments.videos:
         info, clock = probe(video), Clock()
-        clip, actions = detect(video, info, wanted.frames, net, clock)
+        clip, actions = detect(video, info, arguments.frames, net, clock)
         seen = observe(clip, info.width, info.height, float(info.fps))
-        judge = Judge(template, seen, Camera.default(info.width, info.height))
+        errors = MotionErrors(template, seen, Camera.default(info.width, info.height))
         fitted = fit(template, seen, torch.from_numpy(actions))
         own, took = learned(template, info, clip)
-        live = followed(template, fitted.identity, info, clip, actions, SolverSettings(), clock)
+        live = solve_live(template, fitted.identity, info, clip, actions, SolverSettings(), clock)
         calm = smoothed(live, clock)
         person = Person.of(calm, template, fitted.identity)
         retargeter = Retargeter(template, person, person, float(info.fps))
@@ -171,25 +178,26 @@ def main(wanted: Arguments) -> None:
                 retargeter.step(frame)
 
         print(
-            f"\n{video.stem}, {len(clip)} frames; the build from {LOOKS} looks, {SPACING} s apart, took {took:.1f} s\n"
+            f"\n{video.stem}, {len(clip)} frames; learning the identity from {LOOKS} frames, {SPACING} s apart, "
+            f"took {took:.1f} s\n"
         )
         print(
-            "| stage | processor, ms a frame, median | 95 % | first | wall, median |\n| --- | --- | --- | --- | --- |"
+            "| stage | processor, ms per frame, median | 95 % | first | wall, median |\n| --- | --- | --- | --- | --- |"
         )
         print("\n".join(f"| {row} |" for row in clock.rows()))
-        print("\n| | body | left hand | right hand | face | unrest, mm | of depth, mm | of the face |")
+        print("\n| | body | left hand | right hand | face | jitter, mm | of depth, mm | of the face |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-        ways = {"offline": (fitted.motion, fitted.identity)}
+        methods = {"offline": (fitted.motion, fitted.identity)}
         for iterations in (1, 2, 3):
             settings = SolverSettings(iterations=iterations)
-            made = live if iterations == 2 else followed(template, fitted.identity, info, clip, actions, settings)
-            ways[f"live, {iterations} iteration{'s' * (iterations > 1)}"] = (made, fitted.identity)
-        ways["live, 2, smoothed by half"] = (calm, fitted.identity)
+            solved = live if iterations == 2 else solve_live(template, fitted.identity, info, clip, actions, settings)
+            methods[f"live, {iterations} iteration{'s' * (iterations > 1)}"] = (solved, fitted.identity)
+        methods["live, 2, smoothed by half"] = (calm, fitted.identity)
         for name, identity in (("learned from the first seconds", own), ("average", template.default_identity())):
-            made = followed(template, identity, info, clip, actions, SolverSettings())
-            ways[f"live, 2, build {name}"] = (made, identity)
-        for name, (motion, identity) in ways.items():
-            print(f"| {name} | {' | '.join(judge(motion, identity))} |", flush=True)
+            solved = solve_live(template, identity, info, clip, actions, SolverSettings())
+            methods[f"live, 2, identity {name}"] = (solved, identity)
+        for name, (motion, identity) in methods.items():
+            print(f"| {name} | {' | '.join(errors(motion, identity))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How right mattes are, on the built-in performer, whose true alpha is known: `python benchmarks/matting.py --help`.
+"""Accuracy of mattes on the built-in performer, whose true alpha is known: `python benchmarks/matting.py --help`.
 
-Both performances are filmed at 720 x 1280, compressed, and seen by the real detector; the mesh is the fit to its
-landmarks, the plate the median of what nobody covers. The error is the mean absolute difference to the true alpha
-within some pixels of the true outline. Every way but the detector's mask starts from the outline that
-`find_outline` draws of mask, mesh and plate, except where its row says otherwise. Ways of pymatting are tried where it
-is installed.
+The performances are rendered at 720 x 1280, compressed, and run through the real detector; the mesh is the fit to its
+landmarks, the plate is made by `BackgroundPlate`. The error is the mean absolute difference to the true alpha within
+some pixels of the true outline. Methods other than the detector's mask start from the outline that `find_outline`
+derives from mask, mesh and plate, unless their row says otherwise. Methods of pymatting are included if it is
+installed.
 """
 
 import importlib
@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import torch
 import tyro
-from machine import describe, table
+from measures.results import describe_setup, markdown_table
 
 from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.cli.terminal import TerminalProgress
@@ -49,21 +49,21 @@ from ram_avatar.video import VideoWriter, read_frames
 SIZE = (720, 1280)
 FPS = 12.5
 BANDS = 5, 20  # pixels from the true outline
-NEIGHBORHOOD = 9  # pixels: a trimap that knows the mask alone doubts it so far from its outline
-Way = Callable[["Seen"], np.ndarray]
+NEIGHBORHOOD = 9  # pixels on both sides of the mask's outline that a trimap of the mask alone leaves unknown
+Method = Callable[["Seen"], np.ndarray]
 
 
 @dataclass
 class Arguments:
     frames: int = 60
-    """Of each performance."""
+    """Frames of each performance."""
     every: int = 3
-    """Which of them are judged: every n-th."""
+    """Evaluate every n-th frame."""
 
 
 @dataclass
 class Seen:
-    """One frame, and what tracking knows of it."""
+    """One frame and what tracking knows about it."""
 
     frame: np.ndarray  # [H, W, 3] uint8
     mask: np.ndarray  # [H, W] uint8
@@ -73,7 +73,7 @@ class Seen:
     truth: np.ndarray  # [H, W] uint8
 
 
-def main(wanted: Arguments) -> None:
+def main(arguments: Arguments) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     template = load_template()
@@ -81,57 +81,72 @@ def main(wanted: Arguments) -> None:
         seen = [
             one
             for name in PERFORMANCES
-            for one in film(name, template, Path(scratch) / f"{name}.mp4", wanted, progress)
+            for one in film(name, template, Path(scratch) / f"{name}.mp4", arguments, progress)
         ]
-        rows, today = [], None
-        for label, way in ways().items():
-            way(seen[0])  # what is compiled on first use is not counted
-            errors, seconds = judge(way, seen, partial(progress.step, label))
-            today = errors if today is None else today
+        rows: list[tuple[str, ...]] = []
+        baseline: np.ndarray | None = None
+        for label, method in methods().items():
+            method(seen[0])  # exclude compilation on first use
+            errors, time_spent = measure(method, seen, partial(progress.step, label))
+            baseline = errors if baseline is None else baseline
+            relative = errors[:, 0].mean() / baseline[:, 0].mean()
             means = (f"{errors[:, k].mean():.4f}" for k in range(len(BANDS)))
             rows.append(
-                (label, *means, f"{errors[:, 0].mean() / today[:, 0].mean():.2f}", f"{errors[:, 0].max():.3f}", seconds)
+                (
+                    label,
+                    *means,
+                    f"{relative:.2f}",
+                    f"{errors[:, 0].max():.3f}",
+                    time_spent,
+                )
             )
-    headings = ("way", *(f"error within {band} px" for band in BANDS), "of the mask's", "worst frame", "ms, one core")
+    headings = (
+        "method",
+        *(f"error within {band} px" for band in BANDS),
+        "relative to the mask",
+        "worst frame",
+        "ms, one core",
+    )
     print(
-        f"Mattes of {len(seen)} frames of the performer, {SIZE[0]} x {SIZE[1]}\n{describe()}\n\n{table(rows, headings)}"
+        f"Mattes of {len(seen)} frames of the performer, {SIZE[0]} x {SIZE[1]}\n{describe_setup()}\n\n"
+        f"{markdown_table(rows, headings)}"
     )
 
 
 def film(
-    name: str, template: BodyTemplate, path: Path, wanted: Arguments, progress: TerminalProgress
+    name: str, template: BodyTemplate, path: Path, arguments: Arguments, progress: TerminalProgress
 ) -> Iterator[Seen]:
-    """Every n-th frame of a performance."""
+    """Render a performance, track it, and yield every n-th frame."""
     performer = Performer(template)
     width, height = SIZE
     truths = []
     with VideoWriter(path, width, height, FPS) as video:
-        motion = performance(name, template, wanted.frames, FPS)
+        motion = performance(name, template, arguments.frames, FPS)
         rendered = performer.render_with_masks(motion, SIZE)
-        for picture, truth in follow(rendered, progress, f"Filming: {name}", len(motion)):
-            video.write(picture)
+        for frame, truth in follow(rendered, progress, f"Rendering: {name}", len(motion)):
+            video.write(frame)
             truths.append(truth)
     with closing(HolisticDetector()) as detector:
         landmarks = [detector.detect(frame) for frame in read_frames(path)]
     observations = observe(landmarks, width, height, FPS)
     fitted = fit(template, observations, None, progress=progress)
     masks = [cv2.resize(mask, SIZE) for mask in observations.masks]
-    plate = BackgroundPlate(wanted.frames)
+    plate = BackgroundPlate(arguments.frames)
     for frame, mask in zip(read_frames(path), masks, strict=True):
         plate.add(frame, mask)
     background, _ = plate.make()
     meshes = shaded(template, fitted.identity, fitted.motion, fitted.camera)
     for k, (frame, (_, mesh)) in enumerate(zip(read_frames(path), meshes, strict=True)):
-        if k % wanted.every == 0:
+        if k % arguments.every == 0:
             yield Seen(frame, masks[k], mesh, background, plate.known, truths[k])
 
 
-def judge(way: Way, seen: list[Seen], step: Callable[[int, int], None]) -> tuple[np.ndarray, str]:
-    """Errors [N, bands], and milliseconds of processor time a frame."""
+def measure(method: Method, seen: list[Seen], step: Callable[[int, int], None]) -> tuple[np.ndarray, str]:
+    """Return the errors [N, bands] and the processor time in milliseconds per frame."""
     errors, spent = [], 0.0
     for k, one in enumerate(seen):
         start = time.process_time()
-        matte = way(one)
+        matte = method(one)
         spent += time.process_time() - start
         difference = np.abs(matte.astype(np.float32) - one.truth) / 255
         errors.append([difference[near_outline(one.truth, band)].mean() for band in BANDS])
@@ -140,17 +155,18 @@ def judge(way: Way, seen: list[Seen], step: Callable[[int, int], None]) -> tuple
 
 
 def near_outline(truth: np.ndarray, band: int) -> np.ndarray:
-    """[H, W] bool: within so many pixels of the outline, and all that is transparent in part."""
+    """Return [H, W] bool: pixels within `band` of the outline, and all partly transparent ones."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
     inside = (truth > 127).view(np.uint8)
     return (cv2.dilate(inside, kernel) > cv2.erode(inside, kernel)) | ((truth > 0) & (truth < 255))
 
 
-# Ways -----------------------------------------------------------------------------------------------------------
+# Methods -----------------------------------------------------------------------------------------------------------
 
 
-def ways() -> dict[str, Way]:
-    found: dict[str, Way] = {
+def methods() -> dict[str, Method]:
+    """Return all methods by the label of their row."""
+    found: dict[str, Method] = {
         "the detector's mask": lambda seen: seen.mask,
         "guided filter on the mask": lambda seen: guided(seen.frame, seen.mask / np.float32(255), 8),
     }
@@ -178,6 +194,7 @@ def ways() -> dict[str, Way]:
 
 
 def guided(frame: np.ndarray, alpha: np.ndarray, radius: int) -> np.ndarray:
+    """Filter alpha, guided by the frame; returns uint8."""
     filtered = cv2.ximgproc.guidedFilter(frame, alpha.astype(np.float32), radius, 6.5)
     return np.rint(255 * filtered.clip(0, 1)).astype(np.uint8)
 
@@ -185,7 +202,7 @@ def guided(frame: np.ndarray, alpha: np.ndarray, radius: int) -> np.ndarray:
 def estimated(
     estimate: Callable[[View, np.ndarray], np.ndarray], trimap: Callable[[View], np.ndarray], seen: Seen
 ) -> np.ndarray:
-    """A matte by an estimator, which gets a trimap: 0, 1, and doubt between."""
+    """Return a matte by an estimator, given a trimap: 0, 1, and unknown between."""
     box = box_of(seen.mask, seen.mesh)
     view = View(*(part[box] for part in (seen.frame, seen.mask, seen.mesh, seen.plate, seen.known)))
     large = view.fit(LARGE)
@@ -196,6 +213,7 @@ def estimated(
 
 
 def trimap_of_mask(view: View) -> np.ndarray:
+    """Return a trimap from the mask alone."""
     inside, outside = (
         cv2.distanceTransform(part.view(np.uint8), cv2.DIST_L2, 5) for part in (view.mask > 127, view.mask <= 127)
     )
@@ -203,29 +221,32 @@ def trimap_of_mask(view: View) -> np.ndarray:
 
 
 def trimap_of_outline(view: View) -> np.ndarray:
+    """Return a trimap from the outline of mask, mesh and plate."""
     outline = find_outline(view.fit(SMALL))
     person, background = outline.trimap()
     return np.where(person, 1, np.where(background, 0, outline.prior.clip(0.01, 0.99))).astype(np.float32)
 
 
 def solved(solver: Callable[[np.ndarray, np.ndarray], np.ndarray], view: View, trimap: np.ndarray) -> np.ndarray:
+    """Return alpha by a solver of pymatting."""
     ternary = np.where((trimap > 0) & (trimap < 1), 0.5, trimap).astype(np.float64)
     return solver(view.frame / 255.0, ternary)
 
 
 def filtered(view: View, trimap: np.ndarray) -> np.ndarray:
+    """Return alpha by a guided filter of the trimap."""
     return guided(view.frame, trimap, 4) / np.float32(255)
 
 
 def projected(view: View, trimap: np.ndarray, regularization: float = 300.0) -> np.ndarray:
-    """Alpha = (I - B)(F - B) / |F - B|^2, drawn to the trimap where F and B are alike; then a guided filter."""
+    """Return alpha = (I - B)(F - B) / |F - B|^2, pulled to the trimap where F and B are similar, guided-filtered."""
     frame, person = view.frame.astype(np.float32), trimap == 1
     _, label = cv2.distanceTransformWithLabels((~person).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     colors = np.zeros((label.max() + 1, 3), np.float32)
     colors[label[person]] = frame[person]
-    way = colors[label] - view.plate
-    part = ((frame - view.plate) * way).sum(2) + regularization * trimap
-    alpha = (part / ((way**2).sum(2) + regularization)).clip(0, 1)
+    contrast = colors[label] - view.plate
+    projection = ((frame - view.plate) * contrast).sum(2) + regularization * trimap
+    alpha = (projection / ((contrast**2).sum(2) + regularization)).clip(0, 1)
     alpha = np.where(view.known, alpha, trimap)
     return guided(view.frame, np.where((trimap > 0) & (trimap < 1), alpha, trimap), 2) / np.float32(255)
 

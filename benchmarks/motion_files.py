@@ -1,7 +1,7 @@
-"""How fast and how exactly skeletons of other programs come onto the template: `python benchmarks/motion_files.py`.
+"""Speed and accuracy of converting skeletons to the template: `python benchmarks/motion_files.py`.
 
-Of every clip: reading and transfer, in seconds of the processor, one thread; and how far the trunk, upper arms,
-forearms, thighs and shins point from where the source's do.
+Measures the processor time of reading and transferring each clip on one thread, and the angles between the source's
+and the template's trunk, upper arms, forearms, thighs and shins.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import tyro
-from machine import describe
+from measures.results import describe_setup
 from torch import Tensor
 
 from ram_avatar.body import load_template
@@ -43,27 +43,29 @@ class Arguments:
         Path("../shared/motions/bandai_namco_subset.zip"),
         Path("../shared/motions/cmu_asf_amc_subset.tgz"),
     )
-    """Folders or archives of .bvh and .amc files; a row each."""
+    """Folders or archives of .bvh and .amc files, one row each."""
 
 
 @dataclass
 class Clip:
+    """Measurements of one clip."""
+
     frames: int
     seconds: float
-    errors: Tensor  # degrees, of every bone in every frame
+    errors: Tensor  # [N, 9] degrees, by frame and bone
 
 
-def main(wanted: Arguments) -> None:
+def main(arguments: Arguments) -> None:
     torch.set_num_threads(1)
     reference, rows = Reference(load_template()), []
-    for source in wanted.motions:
+    for source in arguments.motions:
         with tempfile.TemporaryDirectory() as scratch, TerminalProgress() as progress:
             folder = source if source.is_dir() else Path(scratch)
             if not source.is_dir():
                 shutil.unpack_archive(source, folder, filter=None if source.suffix == ".zip" else "data")
             files = sorted(path for path in folder.rglob("*") if path.suffix in READERS)
             if not files:
-                raise UserError(f"{source}: holds no {' or '.join(READERS)}")
+                raise UserError(f"{source}: contains no {' or '.join(READERS)} files")
             measure(files[0], reference)  # warm up
             clips = []
             for path in files:
@@ -72,10 +74,11 @@ def main(wanted: Arguments) -> None:
         rows.append(row(source.stem, clips))
     headings = ("motions", "clips", "frames", "slowest, s", "median, s", "directions: mean, degrees", "max")
     lines = [headings, ("---",) * len(headings), *rows]
-    print(describe(), *(f"| {' | '.join(line)} |" for line in lines), sep="\n")
+    print(describe_setup(), *(f"| {' | '.join(line)} |" for line in lines), sep="\n")
 
 
 def measure(path: Path, reference: Reference) -> Clip:
+    """Read and transfer one file."""
     start = time.process_time()
     clip = at_usual_rate(READERS[path.suffix](path))
     mapping = JointMap.find(clip.names)
@@ -85,19 +88,20 @@ def measure(path: Path, reference: Reference) -> Clip:
 
 
 def direction_errors(clip: SkeletalClip, mapping: JointMap, motion: Motion, reference: Reference) -> Tensor:
-    """[N, 9] degrees between the bones of the source and those of the template."""
+    """Return the angles [N, 9] in degrees between the bones of the source and of the template."""
     skeleton = TemplateSkeleton(reference)
     theirs, ours = clip.forward()[1], skeleton.clip(motion).forward()[1]
-    there = lambda part: theirs[:, clip.joint(mapping[part])]
-    here = lambda role: ours[:, skeleton.joint_of(role)]
-    pairs = [(there(end) - there(start), here(end) - here(start)) for start, end in BONES]
+    source = lambda part: theirs[:, clip.joint(mapping[part])]
+    target = lambda role: ours[:, skeleton.joint_of(role)]
+    pairs = [(source(end) - source(start), target(end) - target(start)) for start, end in BONES]
     hips = lambda at: 0.5 * (at("thigh.L") + at("thigh.R"))
-    pairs.append((there("neck") - hips(there), here("neck1") - hips(here)))
+    pairs.append((source("neck") - hips(source), target("neck1") - hips(target)))
     cosines = [torch.cosine_similarity(a.double(), b.double(), dim=-1) for a, b in pairs]
     return torch.rad2deg(torch.acos(torch.stack(cosines, 1).clamp(-1, 1)))
 
 
 def row(name: str, clips: list[Clip]) -> tuple[str, ...]:
+    """Return the row of one source."""
     errors = torch.cat([clip.errors for clip in clips])
     seconds = [clip.seconds for clip in clips]
     return (

@@ -1,13 +1,15 @@
-"""How good avatars are: `python benchmarks/quality.py WORK [VIDEO ...] [--ablations [ROW ...] | --hands] [--steps N]`.
+"""Quality of avatars on held-out frames: `python benchmarks/quality.py WORK [VIDEO ...] [MODE] [--steps N]`.
 
-For each video an avatar is learned as a user would (`create`, preset `lite`) and judged on its held-out frames
-beside the baselines: the textured mesh, the nearest training frame, and a landmark U-Net that is trained on the
-same frames for as many steps. With --ablations, the variants of `ablations.yaml` are trained instead, or some of its
-rows, for a third of the steps, all alike. With --hands, what these avatars make of hands by other rules than the one
-they are drawn by. Without a video the built-in performer is filmed.
+For each video an avatar is created as a user would (`create`, preset `lite`) and compared with the baselines: the
+textured mesh, the nearest training frame, and a landmark U-Net trained on the same frames for as many steps.
+Without a video the built-in performer is filmed. Modes:
 
-What is finished is kept in the folder WORK and not done again, so that a run can be stopped; each table's page
-(report.html) is there as well.
+    --ablations [ROW ...]  train the variants in `ablations.yaml`, or some of them, for a third of the steps
+    --hands                render these avatars' hands by other rules than the shipped one
+    --square               compare these avatars' scene frames, cut to a fixed square around the person
+
+Finished work is kept in the folder WORK, so a run can be interrupted and resumed; each table's report.html is there
+as well.
 """
 
 import argparse
@@ -20,9 +22,10 @@ from unittest import mock
 
 import numpy as np
 import yaml
-from landmark_unet import draw_landmarks, paint, train_landmark_unet
-from machine import describe
-from network_cost import frame_flops
+from measures.fixed_square import compare_in_square
+from measures.landmark_unet import draw_landmarks, paint, train_landmark_unet
+from measures.network_cost import frame_flops
+from measures.results import describe_setup, markdown_table
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.body import load_template
@@ -31,27 +34,29 @@ from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.cli.terminal import TerminalProgress
 from ram_avatar.config import Preset, load_preset
 from ram_avatar.core.errors import UserError
+from ram_avatar.core.progress import Progress
 from ram_avatar.creation.create import create
 from ram_avatar.creation.options import CreateOptions, TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.control import detect_frames, scaled
-from ram_avatar.evaluation.document import Evaluation, way_label
+from ram_avatar.evaluation.document import Evaluation, method_label
 from ram_avatar.evaluation.evaluate import (
     EVALUATION_FILE,
     REPORT_FILE,
-    Truth,
-    judge_own,
+    GroundTruth,
+    evaluate_held_out,
     render_frames,
-    render_ways,
+    render_methods,
 )
-from ram_avatar.evaluation.metric_catalog import tell
+from ram_avatar.evaluation.metric_catalog import format_value
+from ram_avatar.evaluation.metrics import StLpips
 from ram_avatar.evaluation.report import write_report
 from ram_avatar.inference import folding
 from ram_avatar.networks.hand_detail import DRAWING, TRAINING
 from ram_avatar.synthetic.performer import Performer, write_performance
 
-COLUMNS = {  # heading: the regions and the figure that are averaged
+COLUMNS = {  # heading: regions that are averaged, and metric
     "PSNR": (("full",), "psnr"),
     "person PSNR": (("person",), "psnr"),
     "person ST-LPIPS": (("person",), "st_lpips"),
@@ -69,7 +74,7 @@ COLUMNS = {  # heading: the regions and the figure that are averaged
     "lids": (("control",), "lids_error"),
 }
 
-_DETECTED_SIZE = 768  # pixels of the close-ups that the landmark U-Net's landmarks are found in
+_DETECTED_SIZE = 768  # pixels of the close-ups in which landmarks for the landmark U-Net are detected
 
 HAND_RULES = {
     "as in training": TRAINING,
@@ -83,93 +88,109 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("work", type=Path)
     arguments.add_argument("videos", type=Path, nargs="*")
-    instead = arguments.add_mutually_exclusive_group()
-    instead.add_argument("--ablations", nargs="*", metavar="ROW")
-    instead.add_argument("--hands", action="store_true")
-    arguments.add_argument("--steps", type=int, help="of training, instead of the preset's")
-    asked = arguments.parse_args()
-    asked.work.mkdir(parents=True, exist_ok=True)
+    modes = arguments.add_mutually_exclusive_group()
+    modes.add_argument("--ablations", nargs="*", metavar="ROW")
+    modes.add_argument("--hands", action="store_true")
+    modes.add_argument("--square", action="store_true")
+    arguments.add_argument("--steps", type=int, help="training steps, instead of the preset's")
+    options = arguments.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
     preset = load_preset("lite")
-    if asked.steps:
-        preset = preset.with_changes(training={"steps": asked.steps})
-    videos = asked.videos or [_film(asked.work)]
-    print(describe())
+    if options.steps:
+        preset = preset.with_changes(training={"steps": options.steps})
+    videos = options.videos or [_film(options.work)]
+    print(describe_setup())
     with TerminalProgress() as progress:
         for video in videos:
-            if asked.ablations is not None:
-                print_table(ablations(video, asked.work, preset, asked.ablations, progress), avatar=preset.name)
-            elif asked.hands:
-                print_table(hand_rules(asked.work / video.stem, progress), avatar="as shipped")
+            if options.ablations is not None:
+                print_table(ablations(video, options.work, preset, options.ablations, progress), avatar=preset.name)
+            elif options.square:
+                print_square(options.work / video.stem, progress)
+            elif options.hands:
+                print_table(hand_rules(options.work / video.stem, progress), avatar="as shipped")
             else:
-                print_table(compare(video, asked.work / video.stem, preset, progress))
+                print_table(compare(video, options.work / video.stem, preset, progress))
 
 
-def compare(video: Path, folder: Path, preset: Preset, progress) -> Evaluation:
-    """An avatar of a video beside the baselines."""
+def compare(video: Path, folder: Path, preset: Preset, progress: Progress) -> Evaluation:
+    """Evaluate an avatar of a video beside the baselines."""
     avatar = create(video, folder, CreateOptions(preset=preset), finished_is_fine=True, progress=progress)
     capture = Capture.load(_capture(folder))
     data = _dataset(avatar, capture, progress)
-    frames = render_ways(avatar, data, capture.held_out, progress)
+    frames = render_methods(avatar, data, capture.held_out, progress)
     frames["landmark_unet"], seconds = _landmark_unet(avatar, data, preset, folder, progress)
     facts = {"landmark U-Net": f"{preset.training.steps} steps in {seconds:.0f} s"}
-    return _judged(avatar, data, frames, folder / "quality", progress, facts)
+    return _evaluate(avatar, data, frames, folder / "quality", progress, facts)
 
 
-def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress) -> Evaluation:
-    """The preset and variants of it, all or the named ones, each with a third of its steps."""
+def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress: Progress) -> Evaluation:
+    """Evaluate the preset and its variants, all or the named ones, each trained for a third of the steps."""
     variants = yaml.safe_load((Path(__file__).parent / "ablations.yaml").read_text())
     if unknown := set(rows) - set(variants):
-        raise UserError(f"no such row: {', '.join(unknown)}; there are {', '.join(variants)}")
+        raise UserError(f"unknown rows: {', '.join(unknown)}; choose from {', '.join(variants)}")
     if rows:
         variants = {name: changes for name, changes in variants.items() if name in (preset.name, *rows)}
-    whole = preset.with_changes(training={"steps": preset.training.steps // 3})
+    base = preset.with_changes(training={"steps": preset.training.steps // 3})
     folder = work / f"{video.stem}-ablations"
     folder.mkdir(exist_ok=True)
     capture = Capture.load(_capture(work / video.stem))
-    frames, avatar = {}, None
+    frames: dict[str, np.ndarray] = {}
+    avatar: Avatar | None = None
     for name, changes in variants.items():
-        variant = replace(whole.with_changes(**changes), name=name)
-        made = folder / name.replace(" ", "-")
-        if not (made / "metrics.json").is_file():
+        variant = replace(base.with_changes(**changes), name=name)
+        trained = folder / name.replace(" ", "-")
+        if not (trained / "metrics.json").is_file():
             progress.note(name)
-            train(capture, made, TrainOptions(preset=variant), progress=progress)
-        shown = Avatar.load(made)
-        avatar = avatar or shown
-        way = "avatar" if shown is avatar else name
-        frames[way] = np.stack(list(render_frames(shown, capture.motion, capture.held_out)))
-    return _judged(avatar, _dataset(avatar, capture, progress), frames, folder / "quality", progress)
+            train(capture, trained, TrainOptions(preset=variant), progress=progress)
+        loaded = Avatar.load(trained)
+        avatar = avatar or loaded
+        method = "avatar" if loaded is avatar else name
+        frames[method] = np.stack(list(render_frames(loaded, capture.motion, capture.held_out)))
+    assert avatar is not None
+    return _evaluate(avatar, _dataset(avatar, capture, progress), frames, folder / "quality", progress)
 
 
-def hand_rules(folder: Path, progress) -> Evaluation:
-    """A finished avatar, its hands drawn by other rules."""
+def hand_rules(folder: Path, progress: Progress) -> Evaluation:
+    """Evaluate a finished avatar with its hands rendered by other rules."""
     avatar, capture = Avatar.load(folder), Capture.load(_capture(folder))
     motion, numbers, frames = capture.motion, capture.held_out, {}
     for name, rule in {"avatar": DRAWING, **HAND_RULES}.items():
         with mock.patch.object(folding, "DRAWING", rule):
             frames[name] = np.stack(list(render_frames(avatar, motion, numbers)))
     frames["textured_mesh"] = np.stack(list(textured_mesh(avatar, motion[numbers])))
-    return _judged(avatar, _dataset(avatar, capture, progress), frames, folder / "hands", progress)
+    return _evaluate(avatar, _dataset(avatar, capture, progress), frames, folder / "hands", progress)
+
+
+def print_square(folder: Path, progress: Progress) -> None:
+    """Print the errors of a finished avatar's scene frames in the fixed square."""
+    capture = Capture.load(_capture(folder))
+    errors = compare_in_square(Avatar.load(folder), capture, StLpips(), progress)
+    psnr, st_lpips = np.nanmean(errors.psnr), np.nanmean(errors.st_lpips)
+    row = (f"{errors.pixels:.2f}", format_value("psnr", float(psnr)), format_value("st_lpips", float(st_lpips)))
+    print(f"\n{capture.source}: {len(errors.psnr)} held-out frames, in the fixed square\n")
+    print(markdown_table([row], ("pixels of the person", "person PSNR", "person ST-LPIPS")))
 
 
 def print_table(evaluation: Evaluation, avatar: str = "avatar") -> None:
+    """Print a row for each method."""
     print(f"\n{evaluation.driver}: {len(evaluation)} held-out frames\n")
     print("| | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 1))
-    for way in evaluation.ways:
+    for method in evaluation.methods:
         values = []
         for groups, name in COLUMNS.values():
-            means = [evaluation.mean(way, group, name) for group in groups]
+            means = [evaluation.mean(method, group, name) for group in groups]
             known = [mean for mean in means if mean is not None]
-            values.append(tell(name, float(np.mean(known)) if known else None))
-        label = avatar if way == "avatar" else way_label(way).lower()
+            values.append(format_value(name, float(np.mean(known)) if known else None))
+        label = avatar if method == "avatar" else method_label(method).lower()
         print(f"| {label} | " + " | ".join(values) + " |")
 
 
 def _landmark_unet(
     avatar: Avatar, data: CaptureDataset, preset: Preset, folder: Path, progress
 ) -> tuple[np.ndarray, float]:
-    """The baseline's held-out frames, and the seconds of its training."""
-    kept = folder / "landmark_unet.npz"
-    if not kept.is_file():
+    """Return the baseline's held-out frames and the seconds of its training."""
+    saved = folder / "landmark_unet.npz"
+    if not saved.is_file():
         landmarks = detect_frames(_close_ups(data), on_frame=lambda n: progress.step("Landmarks", n, len(data)))
         landmarks = [scaled(seen, data.size / _DETECTED_SIZE) for seen in landmarks]
         gflop = sum(frame_flops(avatar.network.config).values()) / 1e9
@@ -177,29 +198,29 @@ def _landmark_unet(
         network = train_landmark_unet(data, landmarks, preset, gflop, progress)
         seconds = time.monotonic() - started
         drawings = draw_landmarks(landmarks, data.size)
-        shown = paint(network, drawings)[data.capture.held_out]
-        np.savez_compressed(kept, frames=shown, seconds=seconds)
-    with np.load(kept) as file:
+        painted = paint(network, drawings)[data.capture.held_out]
+        np.savez_compressed(saved, frames=painted, seconds=seconds)
+    with np.load(saved) as file:
         return file["frames"], float(file["seconds"])
 
 
 def _close_ups(data: CaptureDataset) -> Iterator[np.ndarray]:
-    """The close-ups, large, for a detector."""
+    """Yield the close-ups, large, for a detector."""
     for index, (square, (frame, _)) in enumerate(zip(data.squares, data.capture.frames(), strict=True)):
         yield square.cut(frame, _DETECTED_SIZE, data.capture.footage.matrix(index))
 
 
-def _dataset(avatar: Avatar, capture: Capture, progress) -> CaptureDataset:
+def _dataset(avatar: Avatar, capture: Capture, progress: Progress) -> CaptureDataset:
     return CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
 
 
-def _judged(
-    avatar: Avatar, data: CaptureDataset, frames: dict, folder: Path, progress, facts: dict | None = None
+def _evaluate(
+    avatar: Avatar, data: CaptureDataset, frames: dict, folder: Path, progress: Progress, facts: dict | None = None
 ) -> Evaluation:
-    """The held-out frames of every way, judged; figures and page are kept in the folder."""
+    """Evaluate the held-out frames of every method; keep `evaluation.json` and the report in the folder."""
     capture = data.capture
-    truth = Truth.of(data, capture.held_out)
-    evaluation = judge_own(avatar, capture, capture.held_out, frames, truth, progress, facts)
+    truth = GroundTruth.of(data, capture.held_out)
+    evaluation = evaluate_held_out(avatar, capture, capture.held_out, frames, truth, progress, facts)
     folder.mkdir(exist_ok=True)
     (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
     write_report(folder / REPORT_FILE, evaluation, {"truth": truth.frames, **frames}, truth.regions.boxes)

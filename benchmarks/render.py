@@ -1,8 +1,8 @@
-"""How fast an avatar renders: `python benchmarks/render.py [AVATAR [CAPTURE]]`.
+"""Rendering speed: `python benchmarks/render.py [AVATAR [CAPTURE]]`.
 
-Without an avatar an untrained one of the built-in performer is used: the speed is the same. What is painted is
-as large as the person's gestures are wide: the performer drives, and then the person of the capture as well. On a
-machine with a CUDA GPU the presets for it are timed there too.
+Without an avatar, uses an untrained one, which is as fast. Speed depends on the size of the windows around the
+person, so the performer drives, then the person of the capture if there is one. With a CUDA GPU, the presets for GPUs
+are timed there too.
 """
 
 import statistics
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import describe, seconds, table
-from network_cost import frame_flops
+from measures.network_cost import frame_flops
+from measures.results import describe_setup, markdown_table, median_seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 from ram_avatar.avatar import Avatar
@@ -45,24 +45,26 @@ ROUNDS = 7
 
 @dataclass
 class Sample:
-    """A frame, as the networks are given it."""
+    """The inputs of one frame."""
 
     maps: MeshMaps
-    before: MeshMaps  # of the frame before
+    previous: MeshMaps  # of the previous frame
     windows: Windows | None  # of the exact engine
     live: Windows | None  # of the live one
 
     @property
     def given(self) -> ConditionMaps:
-        """As the training network is given it."""
-        return ConditionMaps(previous=self.before.position, **vars(self.maps))
+        """The inputs of the training network."""
+        return ConditionMaps(previous=self.previous.position, **vars(self.maps))
 
 
 def main() -> None:
     template = load_template()
-    print(f"{describe()}, {torch.get_num_threads()} threads\n")
+    print(f"{describe_setup()}, {torch.get_num_threads()} threads\n")
     costs = {name: sum(frame_flops(load_preset(name).network).values()) for name in PRESETS}
-    print(table([(f"`{name}`, a frame", f"{cost / 1e9:.1f} GFLOP", "") for name, cost in costs.items()]), "\n")
+    print(
+        markdown_table([(f"`{name}`, one frame", f"{cost / 1e9:.1f} GFLOP", "") for name, cost in costs.items()]), "\n"
+    )
     avatar = Avatar.load(sys.argv[1]) if len(sys.argv) > 1 else untrained("lite", template)
     motion = performance("driving", template, FRAMES, 25.0)
     driver = Person.of(motion, template, avatar.identity)
@@ -85,7 +87,7 @@ def main() -> None:
 
 
 def untrained(preset: str, template: BodyTemplate) -> Avatar:
-    """An avatar of the average person before a plain wall."""
+    """Return an untrained avatar of an average person in front of a plain wall."""
     recipe, identity = load_preset(preset), template.default_identity()
     size, motion = recipe.network.image_size, performance("driving", template, FRAMES, 25.0)
     return Avatar(
@@ -103,26 +105,26 @@ def untrained(preset: str, template: BodyTemplate) -> Avatar:
 
 
 def sample(avatar: Avatar, motion: Motion, index: int) -> Sample:
-    """A frame of a motion on the avatar's device."""
+    """Return the inputs of one frame of a motion, on the avatar's device."""
     exact, live = Engine(avatar), Engine(avatar, exact=False)
     camera = avatar.framing.square(motion.root_translation[index].numpy()).camera(avatar.camera, avatar.size)
     draw = lambda i: exact.mapper.draw(motion[[i]].map(lambda t: t.to(avatar.device)), camera)
-    (maps, places), (before, _) = draw(index), draw(index - 1)
-    return Sample(maps, before, exact.windows(places), live.windows(places))
+    (maps, places), (previous, _) = draw(index), draw(index - 1)
+    return Sample(maps, previous, exact.windows(places), live.windows(places))
 
 
 def on_cpu(avatar: Avatar, motion: Motion) -> str:
-    """The network in all its forms, in turns, so that what else the machine does slows all alike."""
+    """Time all forms of the network, interleaved so that other load on the machine slows all of them alike."""
     folded = FoldedNetwork(avatar.network)
     half = deepcopy(folded).in_bf16()
     samples = [sample(avatar, motion, i) for i in range(4, FRAMES, FRAMES // 4)]
-    previous = samples[0].before.position if folded.attends_to_previous else None
+    previous = samples[0].previous.position if folded.attends_to_previous else None
     forms: dict[str, Callable[[Sample], object]] = {
         "training network": lambda s: avatar.network(s.given),
         "folded": lambda s: folded(s.maps, previous),
-        "and face and hands where they are: **the engine, exact**": lambda s: folded(s.maps, previous, s.windows),
-        "and the person where it is": lambda s: folded(s.maps, previous, s.live),
-        "and bf16: **the engine, live**": lambda s: half(s.maps, previous, s.live),
+        "face and hand networks in windows: **the engine, exact**": lambda s: folded(s.maps, previous, s.windows),
+        "and the last layers in the person's window": lambda s: folded(s.maps, previous, s.live),
+        "and in bf16: **the engine, live**": lambda s: half(s.maps, previous, s.live),
     }
     if find_spec("onnxruntime") and find_spec("onnxscript"):
         forms["exported, ONNX Runtime"] = onnx_runtime(avatar, previous)
@@ -132,7 +134,7 @@ def on_cpu(avatar: Avatar, motion: Motion) -> str:
             for given in samples:
                 start, worked = time.perf_counter(), time.process_time()
                 form(given)
-                if round_:  # the first one warms up
+                if round_:  # the first round warms up
                     durations[name].append((time.perf_counter() - start, time.process_time() - worked))
     medians = {name: [statistics.median(times) for times in zip(*d, strict=True)] for name, d in durations.items()}
     slow, slow_work = medians["training network"]
@@ -143,13 +145,13 @@ def on_cpu(avatar: Avatar, motion: Motion) -> str:
             for given in samples:
                 form(given)
         cost = counter.get_total_flops() / len(samples) / 1e9
-        told = f"{1e3 * took:.0f} ms ({slow / took:.1f} times as fast), {1e3 * work:.0f} ms of processor time"
-        rows.append((name, f"{told} ({slow_work / work:.1f} times less)", f"{cost:.1f}" if cost else ""))
-    return table(rows).replace("| goal |", "| GFLOP |")
+        measured = f"{1e3 * took:.0f} ms ({slow / took:.1f} times as fast), {1e3 * work:.0f} ms of processor time"
+        rows.append((name, f"{measured} ({slow_work / work:.1f} times less)", f"{cost:.1f}" if cost else ""))
+    return markdown_table(rows).replace("| goal |", "| GFLOP |")
 
 
 def onnx_runtime(avatar: Avatar, previous: torch.Tensor | None) -> Callable[[Sample], object]:
-    """The exported graph, run by ONNX Runtime with torch's number of threads."""
+    """Return the exported graph, run by ONNX Runtime with torch's number of threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -168,7 +170,7 @@ def onnx_runtime(avatar: Avatar, previous: torch.Tensor | None) -> Callable[[Sam
 
 
 def motion_to_pixels(avatar: Avatar, motions: dict[str, Motion]) -> str:
-    """Frames a second and the stages of a frame, of the engine in both its precisions."""
+    """Time the engine, exact and live: frames per second and stages of a frame."""
     rows = []
     for (driver, motion), (form, exact) in product(motions.items(), (("exact", True), ("live", False))):
         engine, name = Engine(avatar, exact=exact), f"{driver}, {form}"
@@ -179,21 +181,21 @@ def motion_to_pixels(avatar: Avatar, motions: dict[str, Motion]) -> str:
         warm = stages[len(motion) :]
         took = {stage: statistics.median(getattr(t, stage) for t in warm) for stage in vars(warm[0])}
         parts = ", ".join(f"{stage} {1e3 * value:.1f} ms" for stage, value in took.items())
-        rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames a second**: {parts}", "20"))
+        rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames per second**: {parts}", "20"))
     whole = Camera.default(avatar.size, avatar.size)
     slow = ConditionMapper(avatar.template, avatar.identity, whole, avatar.texture)
     frame = next(iter(motions.values()))[:1]
-    rows.append(("condition maps as training draws them", f"{1e3 * seconds(lambda: slow(frame)):.1f} ms", ""))
-    return table(rows)
+    rows.append(("condition maps as rendered in training", f"{1e3 * median_seconds(lambda: slow(frame)):.1f} ms", ""))
+    return markdown_table(rows)
 
 
 def on_gpu(preset: str, template: BodyTemplate, cost: int, peak: dict[torch.dtype, float]) -> str:
-    """Frames a second of the network alone, and of motion to pixels."""
+    """Time the network alone and motion to pixels, in frames per second."""
     avatar = untrained(preset, template).to("cuda")
     engine, motion = Engine(avatar, exact=False), performance("driving", template, FRAMES, 25.0)
     given, folded = sample(avatar, motion, 4), FoldedNetwork(avatar.network).to("cuda")
     half = deepcopy(folded).in_bf16()
-    previous = given.before.position if folded.attends_to_previous else None
+    previous = given.previous.position if folded.attends_to_previous else None
     exact_graph, half_graph = CudaGraphNetwork(folded, given.maps), CudaGraphNetwork(half, given.maps)
     forms = {
         "training network": (torch.float32, lambda: avatar.network(given.given)),
@@ -204,21 +206,21 @@ def on_gpu(preset: str, template: BodyTemplate, cost: int, peak: dict[torch.dtyp
     }
     rows = []
     for name, (dtype, form) in forms.items():
-        rate = 1 / seconds(lambda form=form: _finished(form), runs=30, warm_up=5)
-        rows.append((name, f"{rate:.0f} frames a second", f"{cost * rate / peak[dtype]:.1%} of the peak"))
+        rate = 1 / median_seconds(lambda form=form: _finished(form), runs=30, warm_up=5)
+        rows.append((name, f"{rate:.0f} frames per second", f"{cost * rate / peak[dtype]:.1%} of the peak"))
     frames = list(motion.frames())
     engine.render(frames[0])
     start = time.perf_counter()
     for frame in frames:
         engine.render(frame)
-    rows.append(("motion to pixels", f"{len(frames) / (time.perf_counter() - start):.0f} frames a second", ""))
-    return table(rows).replace("| goal |", "| |")
+    rows.append(("motion to pixels", f"{len(frames) / (time.perf_counter() - start):.0f} frames per second", ""))
+    return markdown_table(rows).replace("| goal |", "| |")
 
 
 def matrix_rate(dtype: torch.dtype, size: int = 8192) -> float:
-    """FLOP a second of a large matrix product: what the device can reach."""
+    """Return the FLOP per second of a large matrix product: what the device can reach."""
     a, b = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
-    return 2 * size**3 / seconds(lambda: _finished(lambda: a @ b), runs=10, warm_up=3)
+    return 2 * size**3 / median_seconds(lambda: _finished(lambda: a @ b), runs=10, warm_up=3)
 
 
 def _finished(work: Callable[[], object]) -> None:

@@ -1,7 +1,7 @@
-"""How well a motion is put on other bodies, and how fast: `python benchmarks/retargeting.py [DRIVER ...]`.
+"""Accuracy and speed of retargeting: `python benchmarks/retargeting.py [DRIVER ...]`.
 
-Drivers are capture folders and motion files (which are put on the built-in performer's body first); without any, the
-performer's two performances. Each is put on a child, on a very tall person and on the performer.
+Drivers are capture folders and motion files (which are converted to the built-in performer's body); without any, the
+performer's performances. Each is retargeted to a child, to a very tall person and to the performer.
 """
 
 import time
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from machine import describe
+from measures.results import describe_setup
 
 from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.body.template import FINGERS, SIDES
@@ -26,9 +26,9 @@ from ram_avatar.motion.retargeting.retarget import Person, Placement, Retargeter
 from ram_avatar.synthetic.choreography import PERFORMANCES
 from ram_avatar.synthetic.performances import performance, performer_identity
 
-STANDS = 0.005  # metres within which a foot of the driver stays while it stands
-SHORTEST = 0.2  # seconds that it does so
-LOW = 0.15  # of the leg: higher feet do not stand
+PLANTED = 0.005  # metres within which a planted foot of the driver stays
+SHORTEST = 0.2  # seconds that it stays
+LOW = 0.15  # of the leg: higher feet are not planted
 TOUCHES = 0.015  # metres between a hand and what it touches
 BODIES = {
     "child": {"age": 0.33},
@@ -39,15 +39,15 @@ HEADINGS = (
     "driver",
     "onto",
     "frames",
-    "ms a frame",
-    "bones that nothing corrects, 99 %, degrees",
+    "ms per frame",
+    "uncorrected bones, 99 %, degrees",
     "all bones, median / 95 / 99 %",
     "worst slide, mm",
-    "if plainly scaled",
-    "deepest under the floor, mm",
-    "longest step, of the driver's, in the clip / at the time",
-    "touching spots apart, mm",
-    "in the driver / plainly posed",
+    "if only scaled",
+    "deepest below the floor, mm",
+    "longest step relative to the driver's, over the clip / at the time",
+    "distance of touching points, mm",
+    "in the driver / if only scaled",
 )
 
 
@@ -55,87 +55,90 @@ HEADINGS = (
 class Arguments:
     drivers: tyro.conf.Positional[tuple[Path, ...]] = ()
     frames: int = 600
-    """At most so many of each."""
+    """At most this many of each."""
 
 
-def main(wanted: Arguments) -> None:
+def main(arguments: Arguments) -> None:
     template = load_template()
-    print(f"{describe()}\n\n| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}", flush=True)
-    for name, motion, person in drivers(wanted, template):
+    print(f"{describe_setup()}\n\n| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}", flush=True)
+    for name, motion, person in drivers(arguments, template):
         for body, chosen in BODIES.items():
             identity = performer_identity(template) if chosen is None else changed(template, chosen)
             place = Placement.of(performance("training", template, 1, 25.0), template, identity)
-            row = judge(template, motion, person, Person(identity, place))
+            row = measure(template, motion, person, Person(identity, place))
             print(f"| {name} | {body} | {len(motion)} | {' | '.join(row)} |", flush=True)
 
 
-def drivers(wanted: Arguments, template: BodyTemplate) -> Iterator[tuple[str, Motion, Person]]:
+def drivers(arguments: Arguments, template: BodyTemplate) -> Iterator[tuple[str, Motion, Person]]:
+    """Yield name, motion and person of each driver."""
     own = performer_identity(template)
-    for name in () if wanted.drivers else PERFORMANCES:
-        motion = performance(name, template, wanted.frames, 25.0)
+    for name in () if arguments.drivers else PERFORMANCES:
+        motion = performance(name, template, arguments.frames, 25.0)
         yield name, motion, Person.of(motion, template, own)
-    for path in wanted.drivers:
+    for path in arguments.drivers:
         if is_capture(path):
             capture = Capture.load(path)
-            motion, identity = capture.motion[: wanted.frames], capture.identity
+            motion, identity = capture.motion[: arguments.frames], capture.identity
         else:
-            motion, identity = read_motion(path, template, own)[: wanted.frames], own
+            motion, identity = read_motion(path, template, own)[: arguments.frames], own
         yield path.stem, motion, Person.of(motion, template, identity)
 
 
 def changed(template: BodyTemplate, chosen: dict[str, float]) -> torch.Tensor:
+    """Return the default identity with some parameters changed."""
     identity = template.default_identity()
     for name, value in chosen.items():
         identity[template.identity_names.index(name)] = value
     return identity
 
 
-def judge(template: BodyTemplate, motion: Motion, source: Person, target: Person) -> list[str]:
-    """The figures of one row."""
+def measure(template: BodyTemplate, motion: Motion, source: Person, target: Person) -> list[str]:
+    """Retarget a motion and return the values of its row."""
     retargeter = Retargeter(template, source, target, motion.fps)
-    made, durations = [], []
+    frames, durations = [], []
     for frame in motion.frames():
         started = time.process_time_ns()
-        made.append(retargeter.step(frame))
+        frames.append(retargeter.step(frame))
         durations.append(time.process_time_ns() - started)
-    driven = Motion.of_frames(motion.template, motion.fps, made)
-    before = Seen(template, motion, source)
-    after = Seen(template, driven, target, before)
-    plain = Seen(template, plainly(motion, source, target), target, before)
+    driven = Motion.of_frames(motion.template, motion.fps, frames)
+    before = Posed(template, motion, source)
+    after = Posed(template, driven, target, before)
+    scaled = Posed(template, scaled_only(motion, source, target), target, before)
     scale = target.placement.leg_length / source.placement.leg_length
-    free, every = directions(template, motion, before, after, plain)
-    stands = standing(before, motion.fps)
+    free, every = directions(template, motion, before, after, scaled)
+    stands = planted(before, motion.fps)
     lost = unseen(motion) if with_fingers(motion) else np.zeros((len(motion), 2), bool)
     touched = (before.apart < TOUCHES) & ~np.stack([lost[:, 0], lost[:, 1], lost.any(1)], 1)
     return [
         f"{1e-6 * np.median(durations):.2f}",
         f"{np.quantile(free, 0.99):.1f}" if len(free) else "",
         " / ".join(f"{np.quantile(every, share):.1f}" for share in (0.5, 0.95, 0.99)),
-        *(f"{1e3 * slide(way.soles, stands):.1f}" if stands else "" for way in (after, plain)),
+        *(f"{1e3 * slide(posed.soles, stands):.1f}" if stands else "" for posed in (after, scaled)),
         f"{1e3 * max(0.0, float((target.placement.floor - after.lowest).max())):.1f}",
         jumps(before, after, scale),
         f"{1e3 * after.apart[touched].mean():.0f}" if touched.any() else "",
-        " / ".join(f"{1e3 * way.apart[touched].mean():.0f}" for way in (before, plain)) if touched.any() else "",
+        " / ".join(f"{1e3 * posed.apart[touched].mean():.0f}" for posed in (before, scaled)) if touched.any() else "",
     ]
 
 
-def plainly(motion: Motion, source: Person, target: Person) -> Motion:
-    """The same angles on the other body, its way scaled by the legs."""
+def scaled_only(motion: Motion, source: Person, target: Person) -> Motion:
+    """Return the same joint angles, with the path of the root scaled by leg length."""
     here, there = target.placement, source.placement
-    way = motion.root_translation - torch.tensor([there.x, there.y, there.floor])
+    path = motion.root_translation - torch.tensor([there.x, there.y, there.floor])
     place = torch.tensor([here.x, here.y, here.floor])
-    return Motion(**vars(motion) | {"root_translation": place + way * here.leg_length / there.leg_length})
+    return Motion(**vars(motion) | {"root_translation": place + path * here.leg_length / there.leg_length})
 
 
-class Seen:
-    """A motion on a body, by the slow way: the whole mesh in every frame.
+class Posed:
+    """A motion on a body, computed from the whole mesh in every frame.
 
     Args:
-        spots: of another body in the same motion, whose pairs of spots are watched; its own nearest ones without.
+        spots: another body in the same motion, whose pairs of touching points are measured; None for its own
+            nearest points.
     """
 
     @torch.no_grad()
-    def __init__(self, template: BodyTemplate, motion: Motion, person: Person, spots: "Seen | None" = None):
+    def __init__(self, template: BodyTemplate, motion: Motion, person: Person, spots: "Posed | None" = None):
         body, self.floor = template.body(person.identity), person.placement.floor
         self.leg = person.placement.leg_length
         feet, (left, right, head) = heels_and_balls(template), parts(template)
@@ -158,24 +161,24 @@ class Seen:
 
 
 def parts(template: BodyTemplate) -> list[torch.Tensor]:
-    """Every sixth vertex of the left hand, the right hand and the head."""
+    """Return every sixth vertex of the left hand, the right hand and the head."""
     hand = lambda side: [f"hand.{side}", *(f"{finger}{k}.{side}" for finger in FINGERS for k in (1, 2, 3))]
     groups = (hand("L"), hand("R"), ["head"])
     return [(template.role_weight(*roles) > 0.5).nonzero().flatten()[::6] for roles in groups]
 
 
 def nearest(vertices: torch.Tensor, some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """[2] the nearest two vertices of two groups."""
+    """Return the nearest two vertices [2] of two groups."""
     one, other = divmod(int(torch.cdist(vertices[some], vertices[others]).argmin()), len(others))
     return torch.stack([some[one], others[other]])
 
 
 def directions(
-    template: BodyTemplate, motion: Motion, before: Seen, after: Seen, plain: Seen
+    template: BodyTemplate, motion: Motion, before: Posed, after: Posed, scaled: Posed
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Angles between the two bodies' bones, degrees: of those that no foot or hand corrected, and of all.
+    """Return the angles in degrees between the bones of the two bodies: uncorrected ones, and all.
 
-    Hands are left out where they are not seen.
+    Uncorrected bones are those not adjusted for a foot or hand. Hands are excluded where they are not seen.
     """
     index, roles = template.joint_names.index, {joint: role for role, joint in template.roles.items()}
     lost = unseen(motion)
@@ -185,8 +188,8 @@ def directions(
         units = [seen.joints[:, end] - seen.joints[:, start] for seen in (before, after)]
         units = [u / np.linalg.norm(u, axis=1, keepdims=True) for u in units]
         angle = np.degrees(2 * np.arcsin(np.clip(np.linalg.norm(units[0] - units[1], axis=1) / 2, 0, 1)))
-        # What is not corrected is turned by a constant of the two builds.
-        change = np.einsum("nji,njk->nik", plain.turns[:, start], after.turns[:, start])
+        # Without a correction, the rotation between the two is a constant of the two builds.
+        change = np.einsum("nji,njk->nik", scaled.turns[:, start], after.turns[:, start])
         same = np.abs(change - np.median(change, 0)).max((1, 2)) < 2e-3
         shown = np.ones(len(motion), bool)
         role = roles[carriers[0]]
@@ -198,27 +201,27 @@ def directions(
 
 
 def with_fingers(motion: Motion) -> bool:
-    """Whether the driver has any: hands of a skeleton without are at rest in both bodies."""
+    """Return whether the driver has fingers; without them, hands are at rest in both bodies."""
     return bool((motion.confidence[:, 1:3] > 0).any())
 
 
 def unseen(motion: Motion) -> np.ndarray:
-    """[N, 2] whether the left and the right hand are not seen, or have not come back yet."""
+    """Return [N, 2]: whether the left and the right hand are not seen, or are still being blended back."""
     lost, lag = motion.confidence[:, 1:3].numpy() < 0.3, round(1.5 * motion.fps)
     return np.stack([lost[max(0, i - lag) : i + 1].any(0) for i in range(len(motion))])
 
 
-def standing(driver: Seen, fps: float) -> list[tuple[int, int, int]]:
-    """Heel or ball, first frame and the one after the last, of each time that it stands."""
+def planted(driver: Posed, fps: float) -> list[tuple[int, int, int]]:
+    """Return heel or ball, first frame and end frame of each interval in which it is planted."""
     found, count = [], len(driver.soles)
     for point in range(driver.soles.shape[1]):
-        way, start = driver.soles[:, point], 0
+        path, start = driver.soles[:, point], 0
         while start < count:
             end = start
             while (
                 end < count
-                and np.linalg.norm(way[end] - way[start]) <= STANDS
-                and way[end, 2] - driver.floor < LOW * driver.leg
+                and np.linalg.norm(path[end] - path[start]) <= PLANTED
+                and path[end, 2] - driver.floor < LOW * driver.leg
             ):
                 end += 1
             if end - start >= max(2, SHORTEST * fps):
@@ -228,14 +231,16 @@ def standing(driver: Seen, fps: float) -> list[tuple[int, int, int]]:
 
 
 def slide(soles: np.ndarray, stands: list[tuple[int, int, int]]) -> float:
-    """The worst way from where a foot came down, metres, over the floor."""
-    ways = [soles[start:end, point, :2] - soles[start, point, :2] for point, start, end in stands]
-    return max(float(np.linalg.norm(way, axis=1).max()) for way in ways)
+    """Return the largest horizontal distance in metres of a planted foot from where it landed."""
+    paths = [soles[start:end, point, :2] - soles[start, point, :2] for point, start, end in stands]
+    return max(float(np.linalg.norm(path, axis=1).max()) for path in paths)
 
 
-def jumps(before: Seen, after: Seen, scale: float) -> str:
-    """The longest step of any joint from a frame to the next, by the driver's longest: over the clip, and at the time
-    (a frame earlier or later, or a centimetre)."""
+def jumps(before: Posed, after: Posed, scale: float) -> str:
+    """Return the longest step of any joint between frames, relative to the driver's: over the clip / at the time.
+
+    At the time means within one frame; the driver's step counts as at least a centimetre.
+    """
     steps = [np.linalg.norm(np.diff(seen.joints, axis=0), axis=-1).max(1) for seen in (before, after)]
     driver, avatar = steps[0], steps[1] / scale
     near = np.maximum(np.max([np.roll(driver, k) for k in (-1, 0, 1)], 0), 0.01)

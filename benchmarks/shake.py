@@ -1,15 +1,15 @@
-"""A hand-held copy of a video shot on a tripod, with the camera path it was given: `python benchmarks/shake.py --help`.
+"""Make a hand-held copy of a video shot on a tripod, with a known camera path: `python benchmarks/shake.py --help`.
 
-The frame sways, turns and zooms smoothly about its centre. The copy is cropped in just far enough that every frame
-lies inside the original, so nothing is mirrored, repeated or black. Size, frame rate, frame count and sound stay.
+The frame sways, rotates and zooms smoothly about its centre. The copy is cropped just enough to keep every frame
+inside the original, so nothing is mirrored, repeated or black. Size, frame rate, frame count and sound are kept.
 
     python benchmarks/shake.py bedroom.mp4 bedroom-shaken.mp4
 
-Beside the copy goes bedroom-shaken.npz. Its `to_original` [N, 3, 3] maps pixels (x, y, 1) of frame n of the copy to
-pixels of frame n of the original; x runs to the right, y down, and pixel centres are at half integers.
+This also writes bedroom-shaken.npz. Its `to_original` [N, 3, 3] maps pixels (x, y, 1) of frame n of the copy to pixels
+of frame n of the original; x points right, y down, and pixel centres are at half integers.
 
-The crop cuts off what is near the border, feet for instance. To compare a shaken clip with a still one, take
-`--still`, which writes the same crop without the shake.
+The crop removes what is near the border, for example feet. To compare a shaken clip with a still one, use `--still`,
+which writes the same crop without the shake.
 """
 
 from dataclasses import dataclass
@@ -29,33 +29,33 @@ from ram_avatar.video import VideoWriter, probe, read_frames
 
 MARGIN = 2.0  # pixels of the original kept clear of its border: half the width of the bicubic kernel
 WAVES = 12  # sines per channel
-LOWEST, HIGHEST = 0.15, 2.5  # hertz: slow sway to the quick wobble of a tired arm
+LOWEST, HIGHEST = 0.15, 2.5  # hertz, from slow sway to the tremor of a tired arm
 
 
 @dataclass
 class Arguments:
     video: tyro.conf.Positional[Path]
-    """The video to shake; its camera should stand still."""
+    """The video to shake; its camera should be static."""
     out: tyro.conf.Positional[Path]
-    """The copy: .mp4, .mov, .webm or .mkv (lossless). The path goes beside it as .npz."""
+    """The copy: .mp4, .mov, .webm or .mkv (lossless). The camera path is written beside it as .npz."""
     shift: float = 0.03
-    """Largest shift, share of the frame's longer side."""
+    """Largest shift, as a share of the frame's longer side."""
     rotation: float = 1.5
     """Largest rotation, degrees."""
     zoom: float = 0.02
-    """Largest change of scale, both ways."""
+    """Largest change of scale, in and out."""
     seed: int = 0
-    """Each seed gives another path."""
+    """Seed of the path."""
     still: Path | None = None
     """Also write the same crop without the shake to this file."""
     overwrite: bool = False
-    """Replace files that exist."""
+    """Overwrite existing files."""
 
 
-def main(wanted: Arguments) -> None:
+def main(arguments: Arguments) -> None:
     with TerminalProgress() as progress:
-        shake(**vars(wanted), progress=progress)
-        progress.note(f"{wanted.out}: ready; its path is {wanted.out.with_suffix('.npz')}")
+        shake(**vars(arguments), progress=progress)
+        progress.note(f"{arguments.out}: ready; its camera path is {arguments.out.with_suffix('.npz')}")
 
 
 def shake(
@@ -69,19 +69,19 @@ def shake(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> NDArray[np.float64]:
-    """Write the shaken copy of `video` and its path; see the module and `Arguments`.
+    """Write the shaken copy of `video` and its camera path; see the module and `Arguments`.
 
     Returns:
         [N, 3, 3]: pixels of the copy to pixels of the original.
 
     Raises:
-        UserError: the video cannot be read or a copy not written; the motion is out of range.
+        UserError: The video cannot be read, a copy cannot be written, or a limit is out of range.
     """
     info, path = probe(video), out.with_suffix(".npz")
     copies = [out] if still is None else [out, still]
     for copy in copies:
         if copy.suffix.lower() in (".mp4", ".mov") and (info.width % 2 or info.height % 2):
-            raise UserError(f"{video} is {info.width} x {info.height}; {copy.suffix} needs even sizes, .mkv does not")
+            raise UserError(f"{video} is {info.width} x {info.height}; {copy.suffix} needs even sizes; use .mkv")
         if copy.resolve() == Path(video).resolve():
             raise UserError(f"{copy} is the video itself; choose another name")
     for file in (*copies, path):
@@ -106,13 +106,13 @@ def camera_path(
     zoom: float = 0.02,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """A smooth random path of a hand-held camera, cropped in to stay inside the original.
+    """Return a smooth random path of a hand-held camera, cropped to stay inside the original.
 
-    Each of shift, rotation and zoom reaches its limit once in the clip.
+    Shift, rotation and zoom each reach their limit once in the clip.
 
     Args:
         frames: N.
-        fps: frames a second.
+        fps: frames per second.
         size: width and height of the frame in pixels.
         shift, rotation, zoom, seed: see `Arguments`.
 
@@ -120,10 +120,10 @@ def camera_path(
         [N, 3, 3] similarities from pixels of the copy to pixels of the original.
 
     Raises:
-        UserError: a limit that is negative or too large to crop for.
+        UserError: A limit is negative or too large.
     """
     if not (0 <= shift <= 0.2 and 0 <= rotation <= 20 and 0 <= zoom <= 0.3):
-        raise UserError("--shift goes up to 0.2, --rotation up to 20 and --zoom up to 0.3; none may be negative")
+        raise UserError("limits: --shift 0 to 0.2, --rotation 0 to 20, --zoom 0 to 0.3")
     random = np.random.default_rng(seed)
     sway = np.stack([_wander(frames, fps, random) for _ in range(2)], 1)
     offset = _peaking(sway, shift * max(size))
@@ -132,13 +132,13 @@ def camera_path(
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     turn = np.stack([np.stack([c, -s], 1), np.stack([s, c], 1)], 1)  # [N, 2, 2]
 
-    # How far a corner may go before it leaves the original says how far to crop in.
+    # Crop so that the farthest corner stays inside the original.
     half = np.array(size) / 2
     room = half - MARGIN - np.abs(offset)
     reach = (np.abs(turn) * half).sum(2)  # of the farthest corner, along x and y
     crop = min(1.0, float((room / reach).min()))
     if crop < 0.25:
-        raise UserError(f"a frame of {size[0]} x {size[1]} is too small to be shaken that much")
+        raise UserError(f"a frame of {size[0]} x {size[1]} is too small for this much shake")
     to_original = np.zeros((frames, 3, 3))
     to_original[:, :2, :2] = crop * turn
     to_original[:, :2, 2] = half + offset - crop * turn @ half
@@ -147,14 +147,14 @@ def camera_path(
 
 
 def _at_rest(to_original: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """[3, 3]: the crop of a path, about the middle of the frame and at its mean scale."""
+    """Return the crop [3, 3] of a path, about the centre of the frame and at its mean scale."""
     crop = np.exp(np.log(np.linalg.det(to_original[:, :2, :2])).mean() / 2)
     middle = np.array(size) / 2
     return np.block([[crop * np.eye(2), ((1 - crop) * middle)[:, None]], [np.zeros((1, 2)), np.ones((1, 1))]])
 
 
 def warp(frame: NDArray[np.uint8], to_original: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """What of a frame [H, W, 3] is seen through `to_original` [3, 3], at the same size."""
+    """Warp a frame [H, W, 3] by `to_original` [3, 3], at the same size."""
     at_integers = np.eye(3)
     at_integers[:2, 2] = 0.5  # OpenCV's pixel centres are at integers
     matrix = np.linalg.inv(at_integers) @ to_original @ at_integers
@@ -163,7 +163,7 @@ def warp(frame: NDArray[np.uint8], to_original: NDArray[np.float64]) -> NDArray[
 
 
 def _wander(frames: int, fps: float | Fraction, random: np.random.Generator) -> NDArray[np.float64]:
-    """[N] a sum of sines; the slow ones are the largest."""
+    """Return [N]: a sum of sines, the slow ones with the largest amplitudes."""
     frequency = np.geomspace(LOWEST, HIGHEST, WAVES) * random.uniform(0.85, 1.15, WAVES)
     phase = random.uniform(0, 2 * np.pi, WAVES)
     seconds = np.arange(frames)[:, None] / float(fps)
@@ -171,7 +171,7 @@ def _wander(frames: int, fps: float | Fraction, random: np.random.Generator) -> 
 
 
 def _peaking(path: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
-    """A path [N, C] moved to the middle of its range and scaled so that its farthest point is at `limit`."""
+    """Centre a path [N, C] in its range and scale it so that its farthest point is at `limit`."""
     path = path - (path.max(0) + path.min(0)) / 2
     farthest = np.linalg.norm(path, axis=1).max()
     return path * (limit / farthest) if farthest > 0 else path

@@ -1,6 +1,6 @@
-"""Seconds a frame of tracking, stage by stage: `python benchmarks/tracking.py [VIDEO]`.
+"""Tracking time per frame, by stage: `python benchmarks/tracking.py [VIDEO]`.
 
-Without a video the demo's performer is filmed first.
+Without a video, the built-in performer is rendered first.
 """
 
 import sys
@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import describe, table
+from measures.results import describe_setup, markdown_table
 
 from ram_avatar.body import load_template
 from ram_avatar.core.progress import Silent
@@ -17,7 +17,7 @@ from ram_avatar.tracking.offline.track import track
 
 
 class Stopwatch(Silent):
-    """Seconds between the first and the last step of each stage, setting up included."""
+    """Measures the seconds of each stage, including its setup."""
 
     def __init__(self):
         self.stages: dict[str, float] = {}
@@ -40,9 +40,9 @@ def main() -> None:
         capture = track(video, Path(scratch) / "capture", template=template, progress=watch)
         total = time.perf_counter() - started
     frames = len(capture)
-    print(f"Tracking {video.name}, {frames} frames\n{describe()}\n")
-    rows = [(f"{label.lower()}", f"{s / frames:.3f} s a frame", "") for label, s in watch.stages.items()]
-    print(table([*rows, ("all of it", f"{total / frames:.3f} s a frame", "0.5 s")]))
+    print(f"Tracking {video.name}, {frames} frames\n{describe_setup()}\n")
+    rows = [(f"{label.lower()}", f"{s / frames:.3f} s per frame", "") for label, s in watch.stages.items()]
+    print(markdown_table([*rows, ("total", f"{total / frames:.3f} s per frame", "0.5 s")]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Seconds a training step of `lite` takes, and the memory: `python benchmarks/training.py [CAPTURE]`.
+"""Time and memory of a training step of `lite`: `python benchmarks/training.py [CAPTURE]`.
 
-Without a capture the demo's performer is filmed and tracked first.
+Without a capture, the built-in performer is rendered and tracked first.
 """
 
 import resource
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightning_fabric import Fabric
-from machine import describe, seconds, table
+from measures.results import describe_setup, markdown_table, median_seconds
 
 from ram_avatar.body import load_template
 from ram_avatar.capture.capture import Capture
@@ -39,16 +39,16 @@ def main() -> None:
         for label, weight in (("as shipped, without a discriminator", 0.0), ("with the discriminator", 1e-3)):
             training = replace(preset.training, adversarial_weight=weight, attention_start=0.0)
             trainer = Trainer(avatar, data, replace(preset, training=training), folder, fabric)
-            trainer.step = 1  # past the first step, where the penalty on real frames is due
+            trainer.step = 1  # past step 0, which includes the gradient penalty
             epoch = -(-len(capture.train_frames) // preset.training.batch_size)
-            for _ in range(epoch):  # the first epoch draws the condition maps
+            for _ in range(epoch):  # the first epoch renders the condition maps
                 trainer.train_step()
                 trainer.step += 1
-            rows.append((f"a step {label}", f"{seconds(trainer.train_step, runs=9):.3f} s", "0.6 s"))
+            rows.append((f"one step {label}", f"{median_seconds(trainer.train_step, runs=9):.3f} s", "0.6 s"))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         rows.append(("peak memory of the process", f"{peak:.1f} GB", "6 GB"))
-    print(f"Training `lite`, batch {preset.training.batch_size}, {len(capture)} frames\n{describe()}\n")
-    print(table(rows))
+    print(f"Training `lite`, batch {preset.training.batch_size}, {len(capture)} frames\n{describe_setup()}\n")
+    print(markdown_table(rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Errors against the truth, on the built-in performer: `python benchmarks/truth.py --help`.
 
-Without arguments: what tracking gets wrong. With an avatar and the truth capture it was trained on: how its
-pictures fare on motions far from those that it was trained on, with perfect tracking.
+Without arguments: the errors of tracking. With an avatar and the true capture it was trained on: the errors of its
+frames in motions far from the training motion, with perfect tracking.
 
     ram-avatar synth studio
     ram-avatar train studio/truth avatar
@@ -13,23 +13,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import torch
 import tyro
-from machine import describe, table
+from measures.results import describe_setup, markdown_table
+from measures.tracking_error import TrackingError, compare_tracking
+from measures.true_frames import METRICS, FrameErrors, compare_frames, load_pair
 from scipy.stats import spearmanr
-from tracking_error import TrackingError, compare_tracking
 
-from ram_avatar.avatar import Avatar
 from ram_avatar.body import load_template
-from ram_avatar.capture.capture import Capture
-from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.cli.terminal import TerminalProgress
 from ram_avatar.core.errors import UserError
-from ram_avatar.core.images import to_tensor
-from ram_avatar.evaluation.metrics import StLpips, psnr, st_lpips_person
-from ram_avatar.inference.render import render
+from ram_avatar.core.progress import Progress
+from ram_avatar.evaluation.metrics import StLpips
 from ram_avatar.synthetic.choreography import PERFORMANCES
-from ram_avatar.synthetic.laboratory import VIDEO, nearest_pose, synthesize
+from ram_avatar.synthetic.laboratory import VIDEO, synthesize
 from ram_avatar.synthetic.options import SynthOptions
 from ram_avatar.tracking.offline.track import track
 
@@ -37,117 +33,76 @@ from ram_avatar.tracking.offline.track import track
 @dataclass
 class Arguments:
     avatar: Path | None = None
-    """An avatar that was trained on a truth capture; without it, tracking is judged."""
+    """An avatar trained on a true capture; without it, tracking is evaluated."""
     trained_on: Path | None = None
     """That capture."""
     motions: tuple[str, ...] = ("driving",)
-    """Performances, motion .npz files or captures to judge the avatar on."""
+    """Performances, motion .npz files or captures to evaluate the avatar on."""
     frames: int = 120
     size: int = 512
-    """Side of the tracked pictures; an avatar is judged at its capture's."""
+    """Side of the tracked frames in pixels; an avatar is evaluated at the size of its capture."""
 
 
-def main(wanted: Arguments) -> None:
-    if (wanted.avatar is None) != (wanted.trained_on is None):
-        raise UserError("--avatar and --trained-on belong together")
+def main(arguments: Arguments) -> None:
     with tempfile.TemporaryDirectory() as scratch, TerminalProgress() as progress:
-        tables = (judge_avatar if wanted.avatar else judge_tracking)(wanted, Path(scratch), progress)
-    print(f"{describe()}\n\n{tables}")
+        if arguments.avatar and arguments.trained_on:
+            text = avatar_tables(arguments, arguments.avatar, arguments.trained_on, Path(scratch), progress)
+        elif arguments.avatar or arguments.trained_on:
+            raise UserError("--avatar and --trained-on belong together")
+        else:
+            text = tracking_table(arguments, Path(scratch), progress)
+    print(f"{describe_setup()}\n\n{text}")
 
 
-# Tracking -------------------------------------------------------------------------------------------------------
-
-
-def judge_tracking(wanted: Arguments, scratch: Path, progress) -> str:
+def tracking_table(arguments: Arguments, scratch: Path, progress: Progress) -> str:
+    """Track every performance and compare it with the truth."""
     template, errors = load_template(), []
     for name in PERFORMANCES:
-        truth = synthesize(
-            scratch / name, SynthOptions(motion=name, frames=wanted.frames, size=wanted.size), progress=progress
-        )
+        options = SynthOptions(motion=name, frames=arguments.frames, size=arguments.size)
+        truth = synthesize(scratch / name, options, progress=progress)
         tracked = track(scratch / name / VIDEO, scratch / f"{name}-tracked", template=template, progress=progress)
         errors.append(compare_tracking(tracked, truth, template))
     rows = [
-        (figure.metadata["label"], figure.metadata["unit"], *(f"{getattr(error, figure.name):.3g}" for error in errors))
-        for figure in fields(TrackingError)
+        (metric.metadata["label"], metric.metadata["unit"], *(f"{getattr(error, metric.name):.3g}" for error in errors))
+        for metric in fields(TrackingError)
     ]
-    title = f"Tracking against the truth, {wanted.frames} frames, {wanted.size} pixels"
-    return f"{title}\n\n{table(rows, ('error', 'unit', *PERFORMANCES))}"
+    title = f"Tracking against the truth, {arguments.frames} frames, {arguments.size} pixels"
+    return f"{title}\n\n{markdown_table(rows, ('error', 'unit', *PERFORMANCES))}"
 
 
-# Avatars --------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Judged:
-    """Figures of every frame of a motion, each [N]."""
-
-    distance: np.ndarray  # degrees to the nearest training pose
-    avatar: dict[str, np.ndarray]
-    mesh: dict[str, np.ndarray]
-
-
-FIGURES = {"psnr": "PSNR", "psnr_person": "PSNR person", "st_lpips_person": "ST-LPIPS person"}
-
-
-def judge_avatar(wanted: Arguments, scratch: Path, progress) -> str:
-    avatar, known = Avatar.load(wanted.avatar), Capture.load(wanted.trained_on)
-    if not known.report.get("truth") or not torch.allclose(avatar.identity, known.identity, atol=1e-5):
-        raise UserError(f"{wanted.trained_on}: not the truth that {wanted.avatar} was trained on")
-    judge, rows, everything = StLpips(), [], []
+def avatar_tables(arguments: Arguments, avatar_folder: Path, truth: Path, scratch: Path, progress: Progress) -> str:
+    """Compare the avatar's frames with the true ones, and correlate the errors with the distance from training."""
+    avatar, known = load_pair(avatar_folder, truth)
+    st_lpips, rows, everything = StLpips(), [], []
     motions = {"held-out frames of the training": (known, slice(known.held_out[0], None))}
-    for i, name in enumerate(wanted.motions):
-        truth = synthesize(
-            scratch / str(i),
-            SynthOptions(
-                motion=name, frames=wanted.frames, size=known.camera.width, seed=known.report["performer_seed"]
-            ),
-            progress=progress,
-        )
-        motions[Path(name).stem] = (truth, slice(None))
-    for name, (truth, chosen) in motions.items():
-        judged = judge_frames(avatar, truth, chosen, known, judge, progress)
-        everything.append(judged)
-        means = (f"{of[key].mean():.4g}" for key in FIGURES for of in (judged.avatar, judged.mesh))
-        rows.append((name, str(len(judged.distance)), f"{judged.distance.mean():.1f}", *means))
-    headings = ("motion", "frames", "degrees from training")
-    headings += tuple(f"{label}{way}" for label in FIGURES.values() for way in ("", " (mesh)"))
-    distance = np.concatenate([judged.distance for judged in everything])
-    related = [
-        (label, *(f"{_correlation(distance, everything, way, key):+.2f}" for way in ("avatar", "mesh")))
-        for key, label in FIGURES.items()
+    for i, name in enumerate(arguments.motions):
+        size, seed = known.camera.width, known.report["performer_seed"]
+        options = SynthOptions(motion=name, frames=arguments.frames, size=size, seed=seed)
+        shown = synthesize(scratch / str(i), options, progress=progress)
+        motions[Path(name).stem] = (shown, slice(None))
+    for name, (shown, chosen) in motions.items():
+        errors = compare_frames(avatar, shown, chosen, known, st_lpips, progress)
+        everything.append(errors)
+        means = (f"{of[key].mean():.4g}" for key in METRICS for of in (errors.avatar, errors.mesh))
+        rows.append((name, str(len(errors.distance)), f"{errors.distance.mean():.1f}", *means))
+    headings: tuple[str, ...] = ("motion", "frames", "degrees from training")
+    headings += tuple(f"{label}{method}" for label in METRICS.values() for method in ("", " (mesh)"))
+    correlations = [
+        (label, *(f"{_correlation(everything, method, key):+.2f}" for method in ("avatar", "mesh")))
+        for key, label in METRICS.items()
     ]
     return (
-        f"{wanted.avatar.name}, trained on {len(known.train_frames)} frames of the truth\n\n{table(rows, headings)}\n\n"
-        f"Rank correlation (Spearman) with the distance from the training poses, over all {len(distance)} frames\n\n"
-        f"{table(related, ('figure', 'avatar', 'textured mesh'))}"
+        f"{avatar.name}, trained on {len(known.train_frames)} frames of the truth\n\n"
+        f"{markdown_table(rows, headings)}\n\n"
+        f"Rank correlation (Spearman) with the distance from the training poses, over all "
+        f"{sum(len(errors.distance) for errors in everything)} frames\n\n"
+        f"{markdown_table(correlations, ('metric', 'avatar', 'textured mesh'))}"
     )
 
 
-@torch.no_grad()
-def judge_frames(avatar: Avatar, truth: Capture, chosen: slice, known: Capture, judge: StLpips, progress) -> Judged:
-    data = CaptureDataset(truth, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
-    figures = {way: {key: [] for key in FIGURES} for way in ("avatar", "mesh")}
-    frames = range(len(data))[chosen]
-    for index, rendered in zip(frames, render(avatar, truth.motion[chosen], close_up=True), strict=True):
-        maps, plate = data.maps(torch.tensor([index]), neighbors=False), data.plates(torch.tensor([index]))
-        covered = maps.position[:, 3:]
-        shown = {
-            "avatar": to_tensor(rendered)[None],
-            "mesh": (maps.color * covered + plate * (1 - covered)).cpu(),
-        }
-        true, mask = to_tensor(data.frames[index])[None], data.masks[index][None].float() / 255
-        for way, picture in shown.items():
-            figures[way]["psnr"].append(float(psnr(picture, true)))
-            figures[way]["psnr_person"].append(float(psnr(picture, true, mask)))
-            figures[way]["st_lpips_person"].append(float(st_lpips_person(judge, picture, true, mask)))
-        progress.step(f"Judging: {truth.report['motion']}", index - frames[0] + 1, len(frames))
-    distance, _ = nearest_pose(truth.motion[chosen], known.train_motion, avatar.template)
-    arrays = {way: {key: np.array(values) for key, values in of.items()} for way, of in figures.items()}
-    return Judged(distance.numpy(), **arrays)
-
-
-def _correlation(distance: np.ndarray, everything: list[Judged], way: str, key: str) -> float:
-    return float(spearmanr(distance, np.concatenate([getattr(judged, way)[key] for judged in everything])).statistic)
+def _correlation(everything: list[FrameErrors], method: str, key: str) -> float:
+    distance = np.concatenate([errors.distance for errors in everything])
+    return float(spearmanr(distance, np.concatenate([getattr(e, method)[key] for e in everything])).statistic)
 
 
 if __name__ == "__main__":

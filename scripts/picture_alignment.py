@@ -1,6 +1,7 @@
-"""Pictures of alignment, as the supplement's figure 3: `python scripts/picture_alignment.py CAPTURE MOTION... OUT.jpg`.
+"""Illustrate alignment, as in the paper's supplement, figure 3.
 
-White is a driver's body, blue the same moment aligned to the motion of a capture. A row for every motion file.
+Usage: `python scripts/picture_alignment.py CAPTURE MOTION... OUT.jpg`. One row per motion file; the driver's body is
+white, the same moment aligned to the motion of the capture is blue.
 
     ram-avatar synth studio    # the motions: subject 02 of mocap.cs.cmu.edu
     python scripts/picture_alignment.py studio/truth 02_05.amc 02_07.amc 02_06.amc docs/images/alignment.jpg
@@ -25,7 +26,7 @@ from ram_avatar.motion.retargeting.retarget import Person, retarget
 from ram_avatar.rendering.shading import BLUE, Color
 from ram_avatar.rendering.stage import Stage
 
-SIZE, CUT, COLUMNS = 300, 48, 4  # pixels of a picture, what is cut off its sides, moments of a row
+SIZE, CROP, COLUMNS = 300, 48, 4  # pixels of an image, pixels cropped from both its sides, moments per row
 WHITE: Color = (232.0, 232.0, 232.0)
 
 
@@ -48,8 +49,8 @@ def main() -> None:
         driven = [retarget(motion, template, driver, person, align=each)[moments] for each in (None, aligner)]
         stage = Stage.around(driven[0], template, capture.identity, SIZE)
         drawn = [list(stage.draw(each, tint)) for each, tint in zip(driven, (WHITE, BLUE), strict=True)]
-        pairs = (picture[:, CUT:-CUT] for pair in zip(*drawn, strict=True) for picture in pair)
-        rows.append(np.concatenate(list(pairs), 1))
+        images = (image[:, CROP:-CROP] for pair in zip(*drawn, strict=True) for image in pair)
+        rows.append(np.concatenate(list(images), 1))
     cv2.imwrite(str(out), np.concatenate(rows, 0)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])
 
 

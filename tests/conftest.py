@@ -1,3 +1,5 @@
+"""Fixtures that several test modules share. What is slow to make is made once per session."""
+
 import os
 from pathlib import Path
 
@@ -9,7 +11,7 @@ torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of reference videos and motions that lies beside a development checkout."""
+    """The folder of reference videos and motions beside a development checkout."""
     path = Path(os.environ.get("RAM_AVATAR_SHARED", Path(__file__).parents[2] / "shared"))
     if not (path / "videos").is_dir():
         pytest.skip(f"no reference videos at {path} (set RAM_AVATAR_SHARED)")
@@ -18,7 +20,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def template():
-    """Anny; built once on a machine, then read from the user's cache folder."""
+    """Anny; built once per machine, then read from the user's cache folder."""
     from ram_avatar.body import load_template
 
     return load_template()
@@ -26,7 +28,7 @@ def template():
 
 @pytest.fixture(scope="session")
 def smplx_file(template, tmp_path_factory) -> Path:
-    """A model file of the layout of SMPL-X's, with Anny's looks."""
+    """A model file in the format of SMPL-X, with Anny's shape."""
     from fake_smplx import write_fake
 
     return write_fake(tmp_path_factory.mktemp("smplx") / "SMPLX_NEUTRAL.npz", template)
@@ -34,6 +36,7 @@ def smplx_file(template, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def smplx(smplx_file):
+    """The template of `smplx_file`."""
     from ram_avatar.body import SmplxTemplate
 
     return SmplxTemplate.load(smplx_file)
@@ -41,7 +44,7 @@ def smplx(smplx_file):
 
 @pytest.fixture()
 def random_motion(template):
-    """A function that makes a motion of small random turns about the reference pose."""
+    """A function that returns a motion of small random rotations about the reference pose."""
     from ram_avatar.motion.motion import PARTS, Motion
 
     def make(frames: int = 3, seed: int = 0, turn: float = 0.2, distance: float = 3.0) -> Motion:
@@ -62,8 +65,7 @@ def random_motion(template):
 
 @pytest.fixture()
 def stranger(template, random_motion):
-    """A function that makes a clip of another program: the template's skeleton under Mixamo's names."""
-
+    """A function that returns a clip as from another program: the template's skeleton with Mixamo's joint names."""
     from ram_avatar.motion.conversion.calibration import Reference
     from ram_avatar.motion.conversion.template_skeleton import TemplateSkeleton
     from ram_avatar.motion.joint_map import JointMap, shipped_tables
@@ -83,7 +85,7 @@ def stranger(template, random_motion):
 
 @pytest.fixture()
 def listener():
-    """A progress that keeps its notes, and what it was asked to wait for."""
+    """A progress that records its notes and waits."""
     from ram_avatar.core.progress import Silent
 
     class Listener(Silent):
@@ -113,7 +115,7 @@ def film(template, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def capture(film, template, tmp_path_factory):
-    """The film, really tracked, with the face read from landmarks."""
+    """The film, tracked with the real detector, the face from landmarks."""
     from ram_avatar.tracking.offline.fitting import FitSettings
     from ram_avatar.tracking.offline.track import track
 
@@ -122,7 +124,7 @@ def capture(film, template, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny():
-    """A preset that trains in seconds, with every part of the network and every phase of training in it."""
+    """A preset that trains in seconds, with every part of the network and every phase of training."""
     from ram_avatar.config import NetworkConfig, Preset, TrainingConfig
 
     network = NetworkConfig(
@@ -156,7 +158,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def avatar_folder(capture, tiny, tmp_path_factory) -> Path:
-    """An avatar, trained for a few steps."""
+    """An avatar trained for a few steps."""
     from ram_avatar.creation.options import TrainOptions
     from ram_avatar.creation.train import train
 
@@ -167,7 +169,7 @@ def avatar_folder(capture, tiny, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def avatars(template, tiny, tmp_path_factory) -> Path:
-    """A folder with two untrained avatars, "ada" and "bob", and a folder that is none."""
+    """A folder with two untrained avatars, "ada" and "bob", and another folder."""
     from untrained_avatar import save_untrained
 
     folder = tmp_path_factory.mktemp("avatars")
@@ -179,6 +181,7 @@ def avatars(template, tiny, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def avatar(avatars):
+    """The untrained avatar "ada"."""
     from ram_avatar.avatar import Avatar
 
     return Avatar.load(avatars / "ada")

@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 from lightning_fabric import Fabric
-from network_cost import frame_flops, full_maps, parts
-from training_cost import step_cost
+from measures.network_cost import frame_flops, full_maps, parts
+from measures.training_cost import step_cost
 
 from ram_avatar.config import load_preset, preset_names
 from ram_avatar.networks.avatar_network import AvatarNetwork

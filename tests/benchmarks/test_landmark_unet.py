@@ -1,11 +1,11 @@
-"""The baseline from drawn landmarks: drawings, cost, and that it learns."""
+"""The landmark U-Net: drawings, cost, training."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from landmark_unet import (
+from measures.landmark_unet import (
     CHANNELS,
     LandmarkUNet,
     draw_landmarks,
@@ -28,7 +28,7 @@ FACES = ("outline", "brows_and_nose", "lids", "irises", "lips")
 
 
 class FirstFrames(Capture):
-    """A capture of which the first two frames are trained on."""
+    """A capture with two training frames."""
 
     train_frames = (0, 1)
 
@@ -41,7 +41,7 @@ def data(capture, template) -> CaptureDataset:
 
 @pytest.fixture(scope="module")
 def landmarks(capture, data) -> list[Landmarks]:
-    """What a real detector sees in the performer's close-ups, four times as large."""
+    """Landmarks that a real detector finds in the performer's close-ups, at four times the size."""
     detector, found = HolisticDetector(), []
     for square, (frame, _) in zip(data.squares, capture.frames(), strict=True):
         found.append(scaled(detector.detect(square.cut(frame, 4 * SIZE)), 1 / 4))
@@ -56,7 +56,7 @@ def preset(tiny):
 
 @pytest.fixture()
 def straight_arm() -> Landmarks:
-    """Nothing seen but a body, whose left arm lies on a row of pixels."""
+    """A body without face and hands, whose left arm lies on a row of pixels."""
     nothing = lambda *shape: np.full(shape, np.nan, np.float32)
     pose = np.tile(np.float32([10, 110]), (POSE, 1))
     pose[[11, 13, 15]] = (40, 30), (60, 30), (80, 30)
@@ -78,20 +78,20 @@ def test_lines_lie_where_the_landmarks_are(straight_arm, scale, offset):
     assert drawing.shape == (len(CHANNELS), 256, 256) and drawing.dtype == torch.uint8
     arm = drawing[CHANNELS.index("left_arm")].double() / 255
     rows, columns = torch.nonzero(arm > 0.5, as_tuple=True)
-    # A pixel covers what lies between its number and the next one.
+    # A pixel spans from its index to the next one.
     assert abs(float((arm.sum(1) * (torch.arange(256) + 0.5)).sum() / arm.sum()) - (30 * scale + offset[1])) < 0.3
-    assert rows.max() - rows.min() <= 5  # three pixels, as OpenCV smooths them
+    assert rows.max() - rows.min() <= 5  # three pixels, antialiased by OpenCV
     for end, x in ((columns.min(), 40), (columns.max() + 1, 80)):
         assert abs(float(end) - (x * scale + offset[0])) <= 2.5  # the caps of a line of three pixels
 
 
-def test_lines_are_as_bright_as_their_ends_are_visible(straight_arm):
+def test_brightness_of_lines_is_the_visibility_of_their_ends(straight_arm):
     straight_arm.visibility[15] = 0.4
     arm = draw_landmarks([straight_arm], 256)[0, CHANNELS.index("left_arm")]
     assert arm[:, 45:55].max() == 255 and arm[:, 65:75].max() == 102
 
 
-def test_parts_that_were_not_seen_are_left_out(straight_arm, landmarks):
+def test_parts_not_seen_are_omitted(straight_arm, landmarks):
     (drawing,) = draw_landmarks([straight_arm], 128)
     drawn = {name for name, channel in zip(CHANNELS, drawing, strict=True) if channel.any()}
     assert not drawn & {*HANDS, *FACES} and "left_arm" in drawn
@@ -104,15 +104,15 @@ def test_parts_that_were_not_seen_are_left_out(straight_arm, landmarks):
     assert not draw_landmarks([nobody], 128).any()
 
 
-def test_a_drawn_person_covers_what_the_video_shows(data, landmarks):
-    """The torso's lines lie on the person, at another size than the detector's."""
+def test_drawing_covers_the_person_in_the_video(data, landmarks):
+    """The torso's lines lie on the person, at a size other than the detector's."""
     torso = draw_landmarks(landmarks, SIZE)[:, CHANNELS.index("torso")].numpy() > 127
     masks = data.masks[:, 0].numpy() > 127
     assert torso.any() and masks[torso].mean() > 0.85  # a line is as wide as the waist at this size
 
 
 @pytest.mark.parametrize(("gflop", "size"), [(GFLOP, SIZE), (5.4, 256), (90.0, 512)])
-def test_it_costs_what_was_asked(gflop, size):
+def test_network_has_the_requested_cost(gflop, size):
     network = LandmarkUNet.of_cost(gflop, size)
     blank = torch.zeros(1, len(CHANNELS), size, size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -120,19 +120,19 @@ def test_it_costs_what_was_asked(gflop, size):
     assert counter.get_total_flops() / 1e9 == pytest.approx(gflop, rel=0.1)
 
 
-def test_an_impossible_cost_is_refused():
+def test_impossible_cost_is_rejected():
     with pytest.raises(ValueError, match="no U-Net of 1e-09 GFLOP"):
         LandmarkUNet.of_cost(1e-9, SIZE)
 
 
-def test_it_sees_the_frame_before():
+def test_network_uses_the_previous_frame():
     network = LandmarkUNet.of_cost(GFLOP, SIZE)
     now, before = torch.rand(2, 1, len(CHANNELS), SIZE, SIZE)
     assert not torch.equal(network(now, now), network(now, before))
 
 
-def test_it_learns_two_frames_and_does_so_again(data, landmarks, preset):
-    """It comes near the frames it is trained on, and a second run of the same seed gives the same network."""
+def test_training_learns_two_frames_reproducibly(data, landmarks, preset):
+    """It approaches the frames it is trained on, and the same seed gives the same network."""
     drawings = draw_landmarks(landmarks[:2], SIZE)
     truth = data.frames[:2].numpy().astype(float)
 
@@ -150,17 +150,17 @@ def test_it_learns_two_frames_and_does_so_again(data, landmarks, preset):
     assert all(same(few, again)) and not all(same(few, other))
 
 
-def test_frames_are_painted_in_order(landmarks):
-    """One after the other, each with the drawing before it; the first one with its own."""
+def test_frames_are_rendered_in_order(landmarks):
+    """Each with the previous drawing; the first one with its own."""
     network = LandmarkUNet.of_cost(GFLOP, SIZE)
     drawings = draw_landmarks(landmarks[:3], SIZE, SIZE / 256)
-    painted = paint(network, drawings)
-    assert painted.shape == (3, SIZE, SIZE, 3) and painted.dtype == np.uint8
-    assert np.array_equal(painted, paint(network, iter(drawings)))
-    assert np.array_equal(painted[:1], paint(network, drawings[[0]]))
-    assert np.array_equal(painted[2], paint(network, drawings[[1, 2]])[1])
+    rendered = paint(network, drawings)
+    assert rendered.shape == (3, SIZE, SIZE, 3) and rendered.dtype == np.uint8
+    assert np.array_equal(rendered, paint(network, iter(drawings)))
+    assert np.array_equal(rendered[:1], paint(network, drawings[[0]]))
+    assert np.array_equal(rendered[2], paint(network, drawings[[1, 2]])[1])
 
 
-def test_landmarks_of_every_frame_are_needed(data, landmarks, preset):
+def test_landmarks_of_every_frame_are_required(data, landmarks, preset):
     with pytest.raises(ValueError, match="landmarks of 3 frames"):
         train_landmark_unet(data, landmarks[:3], preset, GFLOP, Silent())

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import roma
 import torch
-from tracking_error import compare_tracking
+from measures.tracking_error import compare_tracking
 
 from ram_avatar.capture.capture import Capture
 from ram_avatar.capture.footage import Footage
@@ -13,12 +13,12 @@ from ram_avatar.core.errors import UserError
 
 CAMERA = Camera(820.0, 256.0, 256.0, 512, 512)
 FOOTAGE = Footage("video.mp4", 0, 0, 512, 512)
-TINY = 1e-2  # millimetres and degrees: what single precision leaves of zero
+TINY = 1e-2  # millimetres and degrees: rounding errors of single precision
 
 
 @pytest.fixture()
 def truth(template, random_motion):
-    """A capture without its pictures: only the parameters are compared."""
+    """A capture without frames; only its parameters are compared."""
     motion = random_motion(4, seed=3)
     motion.facial_actions[:, 5:] = 0
     return Capture(Path("truth"), "video.mp4", CAMERA, motion, template.default_identity(), FOOTAGE, True)
@@ -29,7 +29,7 @@ def _tracked(truth: Capture, **tensors) -> Capture:
 
 
 def _turned(truth: Capture, template, joint: str, degrees: float) -> Capture:
-    """The truth with one joint turned on, about an axis of no joint."""
+    """Return the truth with one joint rotated about an arbitrary axis."""
     pose, at = truth.motion.pose.clone(), template.pose_joints.index(joint)
     axis = torch.nn.functional.normalize(torch.tensor([0.3, 1.0, -0.5]), dim=0)
     more = roma.rotvec_to_rotmat(axis * torch.deg2rad(torch.tensor(degrees)))
@@ -38,17 +38,17 @@ def _turned(truth: Capture, template, joint: str, degrees: float) -> Capture:
 
 
 def _root(capture: Capture, template) -> torch.Tensor:
-    """[N, 3] world position of the root joint."""
+    """Return the world position [N, 3] of the root joint."""
     return template.body(capture.identity).pose(*capture.motion.parameters()).joints[:, 0, :3, 3]
 
 
-def test_the_truth_has_no_error(truth, template):
+def test_truth_has_no_error(truth, template):
     *errors, scale = astuple(compare_tracking(truth, truth, template))
     assert max(errors) < 1e-6 and scale == pytest.approx(1)
 
 
-def test_one_turn_and_shift_of_the_whole_clip_is_forgiven(truth, template):
-    """And is not forgiven by what is not aligned."""
+def test_rigid_motion_of_the_whole_clip_is_no_aligned_error(truth, template):
+    """But it is an error in measures that are not aligned."""
     turn = roma.rotvec_to_rotmat(torch.tensor([0.1, -0.2, 0.3]))
     root = roma.rotmat_to_rotvec(turn @ roma.rotvec_to_rotmat(truth.motion.root_rotation))
     away = _root(truth, template) - truth.motion.root_translation
@@ -61,8 +61,8 @@ def test_one_turn_and_shift_of_the_whole_clip_is_forgiven(truth, template):
     assert error.body_from_root > 20 and error.body_in_picture > 5
 
 
-def test_a_giant_twice_as_far_away_is_the_same_person(truth, template):
-    """Size and distance cannot be told apart: scaled about the camera, nothing is off but what has no scale."""
+def test_twice_the_size_at_twice_the_distance_is_no_error(truth, template):
+    """Size and distance are ambiguous: scaling about the camera only affects measures without a scale."""
     giant = _tracked(truth, root_translation=2 * truth.motion.root_translation)
     giant = replace(giant, identity=truth.identity.clone())
     error = compare_tracking(giant, truth, _Giants(template, giant.identity))
@@ -73,7 +73,7 @@ def test_a_giant_twice_as_far_away_is_the_same_person(truth, template):
 
 
 class _Giants:
-    """The template, with those whose identity is the very tensor `giant` twice as large."""
+    """The template; bodies whose identity is the tensor `giant` itself are twice as large."""
 
     def __init__(self, template, giant: torch.Tensor):
         self.template, self.giant = template, giant
@@ -92,30 +92,30 @@ class _Giants:
 
 
 @pytest.mark.parametrize("degrees", [3.0, 25.0])
-def test_a_turned_head_is_off_by_as_many_degrees(truth, template, degrees):
+def test_rotated_head_has_this_error_in_degrees(truth, template, degrees):
     error = compare_tracking(_turned(truth, template, "head", degrees), truth, template)
     counted = sum(not name.startswith(("finger", "eye")) for name in template.pose_joints)
-    assert error.body_turn * counted == pytest.approx(degrees, rel=1e-3)  # nothing else turns with it
-    assert 0 < error.head_direction < degrees  # less, where it turns about where it looks
+    assert error.body_turn * counted == pytest.approx(degrees, rel=1e-3)  # nothing else rotates
+    assert 0 < error.head_direction < degrees  # smaller, since part of the rotation is about this direction
     assert max(error.finger_turn, error.left_hand, error.body, error.body_in_picture) < TINY  # no joint moves
     assert error.vertices > 1
 
 
-def test_a_turned_wrist_leaves_its_fingers_straight(truth, template):
-    """Fingers turn and are placed against the wrist: in degrees they are right, in millimetres the wrist shows."""
+def test_rotated_wrist_is_no_rotation_of_its_fingers(truth, template):
+    """Finger rotations are relative to the wrist, but their positions are not."""
     error = compare_tracking(_turned(truth, template, "wrist.L", 20.0), truth, template)
     assert error.finger_turn < TINY and error.right_hand < TINY and error.left_hand > 10
 
 
-def test_a_turned_fingertip(truth, template):
+def test_rotated_fingertip(truth, template):
     error = compare_tracking(_turned(truth, template, "finger2-3.R", 30.0), truth, template)
     fingers = sum(name.startswith("finger") for name in template.pose_joints)
     assert error.finger_turn * fingers == pytest.approx(30.0, rel=1e-3)
     assert error.left_hand < TINY and error.right_hand > 0.1 and error.body < TINY
 
 
-def test_a_camera_that_is_off_shows_in_the_picture(truth, template):
-    """By ten pixels to the side."""
+def test_camera_error_shows_in_the_image(truth, template):
+    """Shifted by ten pixels."""
     displaced = replace(truth, camera=replace(CAMERA, center_x=CAMERA.center_x + 10))
     error = compare_tracking(displaced, truth, template)
     vertices = template.body(truth.identity).reference_vertices()[:, 2]
@@ -124,8 +124,8 @@ def test_a_camera_that_is_off_shows_in_the_picture(truth, template):
     assert error.hands_in_picture == pytest.approx(error.body_in_picture, rel=1e-4)
 
 
-def test_only_facial_actions_that_are_used_count(truth, template):
-    """The fixture uses the first five; the others may be anything."""
+def test_only_facial_actions_in_use_count(truth, template):
+    """The fixture uses the first five only."""
     actions = truth.motion.facial_actions.clone()
     actions[:, 5:] += 0.7
     assert compare_tracking(_tracked(truth, facial_actions=actions), truth, template).actions == 0
@@ -134,7 +134,7 @@ def test_only_facial_actions_that_are_used_count(truth, template):
 
 
 def test_acceleration_by_hand(truth, template):
-    """Somebody who stands still is tracked with a jump of 10 mm in one frame of five: 10, 20 and 10 mm/frame²."""
+    """A still person with a jump of 10 mm in one of five frames: 10, 20 and 10 mm/frame²."""
     still = replace(truth, motion=truth.motion[[0] * 5])
     place = still.motion.root_translation.clone()
     place[2, 0] += 0.01
@@ -143,7 +143,7 @@ def test_acceleration_by_hand(truth, template):
     assert error.body == pytest.approx((4 * 2 + 8) / 5, rel=1e-2) and error.body_per_frame < TINY
 
 
-def test_what_does_not_belong_together_is_told(truth, template):
+def test_mismatched_captures_are_reported(truth, template):
     with pytest.raises(UserError, match="tracked: 3 frames, but truth has 4"):
         compare_tracking(replace(_tracked(truth), motion=truth.motion[:3]), truth, template)
     with pytest.raises(UserError, match="'smpl'"):

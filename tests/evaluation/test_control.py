@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.evaluation.control import detect_frames, expected_landmarks, judge_control
-from ram_avatar.evaluation.metric_catalog import FIGURES
+from ram_avatar.evaluation.control import detect_frames, expected_landmarks, measure_control
+from ram_avatar.evaluation.metric_catalog import METRICS
 from ram_avatar.tracking.detection.landmarks import Landmarks
 from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
 from ram_avatar.tracking.detection.topology import JOINTS
@@ -15,13 +15,13 @@ from ram_avatar.video import read_frames
 
 BODY_JOINTS = MEDIAPIPE.indices(JOINTS)
 POSE, HAND, FACE = MEDIAPIPE.pose_count, MEDIAPIPE.hand_count, MEDIAPIPE.face.count
-HEIGHT = 200.0  # pixels, of the hand-made person
+HEIGHT = 200.0  # pixels, of the constructed person
 
 
 def person() -> Landmarks:
-    """Somebody upright whose bones have an average adult's shares of 200 pixels."""
+    """An upright person, 200 pixels high, with an average adult's proportions."""
     pose = np.zeros((POSE, 2), np.float32)
-    for side, x in ((0, 140.0), (1, 100.0)):  # shoulders 0.2 of the height apart; the left one is on the right
+    for side, x in ((0, 140.0), (1, 100.0)):  # shoulders are 0.2 of the height apart; the left one is on the right
         pose[[11 + side, 13 + side, 15 + side]] = [[x, 60], [x + 20 - 40 * side, 90], [x + 30 - 60 * side, 120]]
         pose[[23 + side, 25 + side, 27 + side]] = [[x, 118], [x, 168], [x, 216]]
     world = np.zeros((POSE, 3), np.float32)
@@ -48,9 +48,9 @@ def person() -> Landmarks:
 
 
 def changed(**parts) -> Landmarks:
-    """The person with `parts` changed by functions from array to array."""
-    of = person()
-    return replace(of, **{name: change(getattr(of, name).copy()) for name, change in parts.items()})
+    """Return the person with `parts` changed by functions from array to array."""
+    base = person()
+    return replace(base, **{name: change(getattr(base, name).copy()) for name, change in parts.items()})
 
 
 def moved(at, by) -> Callable[[np.ndarray], np.ndarray]:
@@ -68,119 +68,119 @@ def lost(array: np.ndarray) -> np.ndarray:
 NOBODY = changed(pose=lost, visibility=np.zeros_like, pose_world=lost, left_hand=lost, right_hand=lost, face=lost)
 
 
-def judged(found: Landmarks, wanted: Landmarks | None = None) -> dict[str, float]:
-    """The figures of the first of two frames; the other is as it should be."""
-    series = judge_control([found, person()], [wanted or person(), person()])
+def measured(found: Landmarks, expected: Landmarks | None = None) -> dict[str, float]:
+    """Return the metrics of the first of two frames; the other one is perfect."""
+    series = measure_control([found, person()], [expected or person(), person()])
     assert all(values.shape == (2,) for values in series.values())
     return {name: float(values[0]) for name, values in series.items()}
 
 
-def test_what_is_as_it_was_told_has_no_error():
-    figures = judged(person())
+def test_perfect_landmarks_have_no_error():
+    metrics = measured(person())
     perfect = dict.fromkeys(("body_error", "hand_error", "lips_error", "lids_error"), 0.0)
-    assert figures == perfect | {"body_pck": 1.0, "hand_pck": 1.0, "hands_found": 1.0} and set(figures) <= set(FIGURES)
+    assert metrics == perfect | {"body_pck": 1.0, "hand_pck": 1.0, "hands_found": 1.0} and set(metrics) <= set(METRICS)
 
 
-def test_body_in_shares_of_the_persons_height():
-    # 5 % of 200 pixels are 10: the elbow is just within, the knee is not
-    figures = judged(changed(pose=lambda p: moved(26, (0, 10.5))(moved(13, (9.5, 0))(p))))
-    assert figures["body_pck"] == pytest.approx(11 / 12)
-    assert figures["body_error"] == pytest.approx(100 * (9.5 + 10.5) / HEIGHT / 12, rel=1e-5)
+def test_body_error_is_relative_to_the_height():
+    # 5 % of 200 pixels is 10: the elbow is just within, the knee is not
+    metrics = measured(changed(pose=lambda p: moved(26, (0, 10.5))(moved(13, (9.5, 0))(p))))
+    assert metrics["body_pck"] == pytest.approx(11 / 12)
+    assert metrics["body_error"] == pytest.approx(100 * (9.5 + 10.5) / HEIGHT / 12, rel=1e-5)
 
 
-def test_the_unit_is_the_wanted_persons_height():
-    """A giant found in the place of the person is told in the person's units."""
+def test_the_unit_is_the_expected_persons_height():
+    """If a giant is found in the person's place, errors are still in units of the person."""
     giant = changed(pose=lambda p: 2 * p)
     error = np.linalg.norm(person().pose[BODY_JOINTS], axis=1).mean()
-    assert judge_control([giant], [person()])["body_error"][0] == pytest.approx(100 * error / HEIGHT, rel=1e-5)
+    assert measure_control([giant], [person()])["body_error"][0] == pytest.approx(100 * error / HEIGHT, rel=1e-5)
 
 
-def test_a_hidden_joint_is_not_asked_for():
-    wanted = changed(visibility=moved(15, -0.6))
-    figures = judged(changed(pose=moved(15, 50.0)), wanted)
-    assert figures["body_pck"] == 1 and figures["body_error"] == 0
-    assert judged(changed(pose=moved(15, 50.0)))["body_pck"] == pytest.approx(11 / 12)
+def test_occluded_joints_are_not_compared():
+    expected = changed(visibility=moved(15, -0.6))
+    metrics = measured(changed(pose=moved(15, 50.0)), expected)
+    assert metrics["body_pck"] == 1 and metrics["body_error"] == 0
+    assert measured(changed(pose=moved(15, 50.0)))["body_pck"] == pytest.approx(11 / 12)
 
 
-def test_nobody_found_counts_as_wrong_and_has_no_error():
-    figures = judged(NOBODY)
-    assert figures["body_pck"] == 0 and figures["hand_pck"] == 0 and figures["hands_found"] == 0
-    assert all(np.isnan(figures[name]) for name in ("body_error", "hand_error", "lips_error", "lids_error"))
+def test_missed_person_counts_as_wrong_and_has_no_error():
+    metrics = measured(NOBODY)
+    assert metrics["body_pck"] == 0 and metrics["hand_pck"] == 0 and metrics["hands_found"] == 0
+    assert all(np.isnan(metrics[name]) for name in ("body_error", "hand_error", "lips_error", "lids_error"))
 
 
-def test_nobody_is_not_found_in_the_pictures_corner():
-    cornered = changed(pose=lambda p: p - p[12])  # an unseen landmark is stored as zero: not a hit
-    assert judged(NOBODY, cornered)["body_pck"] == 0
+def test_missed_person_is_not_found_in_the_corner_of_the_frame():
+    cornered = changed(pose=lambda p: p - p[12])  # missing landmarks are stored as zero, which is not a hit
+    assert measured(NOBODY, cornered)["body_pck"] == 0
 
 
 @pytest.mark.parametrize("clip", [[NOBODY, person()], [NOBODY, NOBODY]])
-def test_nobody_wanted_is_not_judged(clip):
-    for values in judge_control([person(), person()], clip).values():
+def test_frames_without_an_expected_person_are_nan(clip):
+    for values in measure_control([person(), person()], clip).values():
         assert np.isnan(values[0]) and np.isnan(values[1]) == (clip[1] is NOBODY)
 
 
-def test_fingers_are_measured_from_the_wrist():
-    shifted = changed(left_hand=moved(slice(None), 5.0))  # the arm's error, not the fingers'
-    assert judged(shifted)["hand_error"] == pytest.approx(0, abs=1e-5)
-    bent = changed(left_hand=moved((slice(1, 11), 0), 4.0))  # half of the fingers of one of the two hands
-    assert judged(bent)["hand_error"] == pytest.approx(100 * 4 / HEIGHT / 2 / 2, rel=1e-5)
-    for by, right in ((3.9, 1), (4.1, 3 / 4)):  # 2 % of the height are 4 pixels
-        assert judged(changed(left_hand=moved((slice(1, 11), 0), by)))["hand_pck"] == right
+def test_fingers_are_measured_relative_to_the_wrist():
+    shifted = changed(left_hand=moved(slice(None), 5.0))  # an error of the arm, not of the fingers
+    assert measured(shifted)["hand_error"] == pytest.approx(0, abs=1e-5)
+    bent = changed(left_hand=moved((slice(1, 11), 0), 4.0))  # half of the fingers of one hand
+    assert measured(bent)["hand_error"] == pytest.approx(100 * 4 / HEIGHT / 2 / 2, rel=1e-5)
+    for by, right in ((3.9, 1), (4.1, 3 / 4)):  # 2 % of the height is 4 pixels
+        assert measured(changed(left_hand=moved((slice(1, 11), 0), by)))["hand_pck"] == right
 
 
-def test_a_lost_hand_counts_as_lost_and_not_as_an_error():
-    figures = judged(changed(left_hand=lost, right_hand=moved((slice(1, None), 0), 4.0)))
-    assert figures["hands_found"] == 0.5 and figures["hand_error"] == pytest.approx(2, rel=1e-5)
-    assert judged(changed(left_hand=lost))["hand_pck"] == 0.5
-    figures = judged(person(), changed(left_hand=lost, right_hand=lost))
-    assert all(np.isnan(figures[name]) for name in ("hands_found", "hand_pck", "hand_error"))
+def test_missed_hand_is_counted_and_adds_no_error():
+    metrics = measured(changed(left_hand=lost, right_hand=moved((slice(1, None), 0), 4.0)))
+    assert metrics["hands_found"] == 0.5 and metrics["hand_error"] == pytest.approx(2, rel=1e-5)
+    assert measured(changed(left_hand=lost))["hand_pck"] == 0.5
+    metrics = measured(person(), changed(left_hand=lost, right_hand=lost))
+    assert all(np.isnan(metrics[name]) for name in ("hands_found", "hand_pck", "hand_error"))
 
 
-def test_swapped_hands_are_not_found():
+def test_swapped_hands_count_as_not_found():
     one = person()
     swapped = replace(one, left_hand=one.right_hand, right_hand=one.left_hand)
-    assert judged(swapped)["hands_found"] == 0
+    assert measured(swapped)["hands_found"] == 0
 
 
-def test_swapped_sides_of_the_body_are_wrong():
+def test_swapped_sides_of_the_body_count_as_wrong():
     one, other = np.array(BODY_JOINTS[0::2]), np.array(BODY_JOINTS[1::2])
 
     def swap(pose: np.ndarray) -> np.ndarray:
         pose[np.concatenate([one, other])] = pose[np.concatenate([other, one])]
         return pose
 
-    assert judged(changed(pose=swap))["body_pck"] == 0
+    assert measured(changed(pose=swap))["body_pck"] == 0
 
 
-def test_lips_in_shares_of_the_eyes_distance():
-    spoken = changed(face=moved((14, 1), 3.0))  # opens by 3 of 40; the width stays
-    assert judged(spoken)["lips_error"] == pytest.approx(100 * 3 / 40 / 2, rel=1e-5)
+def test_lips_error_is_relative_to_the_eye_distance():
+    speaking = changed(face=moved((14, 1), 3.0))  # opens by 3 of 40; the width stays
+    assert measured(speaking)["lips_error"] == pytest.approx(100 * 3 / 40 / 2, rel=1e-5)
     smiling = changed(face=lambda f: moved((291, 0), 4.0)(moved((61, 0), -4.0)(f)))
-    assert judged(smiling)["lips_error"] == pytest.approx(100 * 8 / 40 / 2, rel=1e-5)
+    assert measured(smiling)["lips_error"] == pytest.approx(100 * 8 / 40 / 2, rel=1e-5)
 
 
-def test_lids_are_height_over_width():
-    winked = changed(face=moved(([387, 385], 1), 3.0))  # from 3 / 10 to nothing, of one eye
-    assert judged(winked)["lids_error"] == pytest.approx(0.3 / 2, rel=1e-5)
+def test_lids_error_is_in_height_over_width():
+    winked = changed(face=moved(([387, 385], 1), 3.0))  # one eye, from 3 / 10 to 0
+    assert measured(winked)["lids_error"] == pytest.approx(0.3 / 2, rel=1e-5)
 
 
-def test_a_face_nearer_or_elsewhere_is_the_same_face():
-    figures = judged(changed(face=lambda f: 1.7 * f + 30))
-    assert figures["lips_error"] == pytest.approx(0, abs=1e-4) and figures["lids_error"] == pytest.approx(0, abs=1e-6)
+def test_face_metrics_ignore_scale_and_position():
+    metrics = measured(changed(face=lambda f: 1.7 * f + 30))
+    assert metrics["lips_error"] == pytest.approx(0, abs=1e-4) and metrics["lids_error"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_face_seen_from_behind_is_not_judged():
+def test_face_seen_from_behind_is_nan():
     behind = changed(pose_world=moved((0, 2), 0.2))
-    assert np.isnan(judged(behind)["lips_error"]) and np.isnan(judged(person(), behind)["lids_error"])
+    assert np.isnan(measured(behind)["lips_error"]) and np.isnan(measured(person(), behind)["lids_error"])
 
 
-def test_clips_of_different_lengths_cannot_be_judged():
-    with pytest.raises(ValueError, match="2 frames found, 1 wanted"):
-        judge_control([person()] * 2, [person()])
+def test_clips_of_different_lengths_are_rejected():
+    with pytest.raises(ValueError, match="2 frames found, 1 expected"):
+        measure_control([person()] * 2, [person()])
 
 
 class Recorder:
-    """A detector that finds the brightest pixel and records the frames it was given."""
+    """A detector that finds the bright pixels and records the size of its frames."""
 
     topology = MEDIAPIPE
 
@@ -198,12 +198,12 @@ class Recorder:
 
 
 @pytest.mark.parametrize(("shape", "shown"), [((64, 128), (256, 512)), ((600, 300), (600, 300))])
-def test_small_frames_are_enlarged_and_landmarks_stay_in_their_pixels(shape, shown):
+def test_small_frames_are_enlarged_and_landmarks_are_in_their_pixels(shape, shown):
     frame = np.zeros((*shape, 3), np.uint8)
     frame[20:24, 40:44] = 255
-    detector, told = Recorder(), []
-    found = detect_frames([frame, frame], detector, told.append)
-    assert detector.sizes == [(*shown, 3)] * 2 and detector.closed and told == [1, 2]
+    detector, steps = Recorder(), []
+    found = detect_frames([frame, frame], detector, steps.append)
+    assert detector.sizes == [(*shown, 3)] * 2 and detector.closed and steps == [1, 2]
     np.testing.assert_allclose(found[1].pose[5], [42, 22], atol=0.2)
     np.testing.assert_allclose(found[1].left_hand[5], [42, 22, 0], atol=0.2)
     assert found[1].face[5, 2] == pytest.approx(8 * shape[1] / shown[1])
@@ -222,8 +222,8 @@ def true_landmarks(true_frames) -> list[Landmarks]:
     return detect_frames(true_frames)
 
 
-def means(found: list[Landmarks], wanted: list[Landmarks]) -> dict[str, float]:
-    return {name: float(np.nanmean(values)) for name, values in judge_control(found, wanted).items()}
+def means(found: list[Landmarks], expected: list[Landmarks]) -> dict[str, float]:
+    return {name: float(np.nanmean(values)) for name, values in measure_control(found, expected).items()}
 
 
 def test_true_frames_against_themselves(true_landmarks, true_frames):
@@ -232,32 +232,32 @@ def test_true_frames_against_themselves(true_landmarks, true_frames):
     assert all(again[name] < 1e-3 for name in ("body_error", "hand_error", "lips_error", "lids_error"))
 
 
-def test_the_template_is_expected_where_the_person_is_seen(template, capture, true_landmarks):
+def test_expected_landmarks_match_the_video(template, capture, true_landmarks):
     expected = expected_landmarks(template, capture.identity, [capture.camera] * 30, capture.motion)
-    figures = means(true_landmarks, expected)
-    assert figures["body_pck"] > 0.98 and figures["body_error"] < 1.5
-    assert figures["hand_error"] < 2 and figures["hands_found"] > 0.5
-    assert figures["lips_error"] < 8 and figures["lids_error"] < 0.2
+    metrics = means(true_landmarks, expected)
+    assert metrics["body_pck"] > 0.98 and metrics["body_error"] < 1.5
+    assert metrics["hand_error"] < 2 and metrics["hands_found"] > 0.5
+    assert metrics["lips_error"] < 8 and metrics["lids_error"] < 0.2
 
 
-def test_a_real_dancer_mirrored_or_late_is_worse(shared):
+def test_mirrored_or_delayed_dancer_is_worse(shared):
     frames = list(read_frames(shared / "videos" / "bedroom_dance.mp4", stop=24))
     small = [cv2.resize(frame, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA) for frame in frames]
     truth = detect_frames(small)
     right = means(truth, truth)
     assert right["body_pck"] == 1 and right["body_error"] == 0 and right["hands_found"] == 1
     mirrored = means(detect_frames(frame[:, ::-1] for frame in small), truth)
-    late = means(truth[:-8], truth[8:])  # half a second at 16 a second
+    late = means(truth[:-8], truth[8:])  # half a second at 16 frames per second
     for wrong in (mirrored, late):
         assert wrong["body_pck"] < 0.5 and wrong["body_error"] > 5
 
 
-# What is expected -----------------------------------------------------------------------------------------------
+# Expected landmarks --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def standing(capture):
-    """The reference pose where the performer stands, facing the camera and turned round."""
+    """The reference pose in the performer's place, facing the camera and turned away."""
     motion = capture.motion[:2].map(torch.clone)
     motion.root_rotation[:] = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, torch.pi]])
     motion.pose[:] = 0
@@ -280,16 +280,16 @@ def test_expected_wrists_are_the_templates_joints(template, capture, standing):
             np.testing.assert_allclose(part[0], [*pixel, 0], atol=1e-2)
 
 
-def test_what_the_body_hides_is_invisible(template, capture, standing):
+def test_occluded_landmarks_are_invisible(template, capture, standing):
     front, back = expect(template, capture, standing)
     assert front.visibility[BODY_JOINTS].min() == 1 and front.visibility[0] == 1
-    assert back.visibility[0] == 0 and back.visibility[[11, 12, 27, 28]].min() == 1  # the nose is behind the head
-    assert np.isnan(front.pose[1]).all() and front.visibility[1] == 0  # no such landmark on the template
-    figures = judge_control([front, back], [front, back])
-    assert figures["lips_error"][0] == 0 and np.isnan(figures["lips_error"][1])
+    assert back.visibility[0] == 0 and back.visibility[[11, 12, 27, 28]].min() == 1  # the head occludes the nose
+    assert np.isnan(front.pose[1]).all() and front.visibility[1] == 0  # the template lacks this landmark
+    metrics = measure_control([front, back], [front, back])
+    assert metrics["lips_error"][0] == 0 and np.isnan(metrics["lips_error"][1])
 
 
-def test_what_the_driver_did_not_show_is_not_expected(template, capture, standing):
+def test_parts_not_seen_in_the_driver_are_not_expected(template, capture, standing):
     unsure = standing.map(torch.clone)
     unsure.confidence[0] = torch.tensor([1.0, 0.0, 0.3, 0.0, 1.0, 1.0, 0.0, 1.0])
     unsure.confidence[1, 0] = 0
@@ -300,7 +300,7 @@ def test_what_the_driver_did_not_show_is_not_expected(template, capture, standin
     assert not second.found and second.visibility.max() == 0
 
 
-def test_what_leaves_the_picture_is_not_expected(template, capture, standing):
+def test_parts_outside_the_frame_are_not_expected(template, capture, standing):
     away = standing.map(torch.clone)
     away.root_translation[:, 0] += 0.5 * away.root_translation[:, 1] * capture.camera.width / capture.camera.focal
     first = expect(template, capture, away)[0]

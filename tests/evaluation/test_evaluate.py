@@ -13,8 +13,10 @@ from ram_avatar.core.progress import Silent
 from ram_avatar.evaluation.baselines import nearest_frame, textured_mesh
 from ram_avatar.evaluation.document import Evaluation
 from ram_avatar.evaluation.evaluate import (
-    Truth,
+    GroundTruth,
     evaluate,
+    render_frames,
+    scene_frames,
     shows_avatar,
     unseen_frames,
 )
@@ -31,30 +33,42 @@ def data(avatar, capture) -> CaptureDataset:
 
 
 @pytest.fixture(scope="module")
-def judged(avatar, capture, tmp_path_factory):
+def evaluated(avatar, capture, tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluated") / "own"
     return evaluate(avatar, capture, out), out
 
 
-def test_held_out_frames_are_judged_by_every_instrument(judged, avatar_folder):
-    """The document agrees with the figures that training left beside the avatar."""
-    evaluation, out = judged
+def test_held_out_frames_have_all_metrics(evaluated, avatar_folder):
+    """The document agrees with the metrics that training wrote into the avatar's folder."""
+    evaluation, out = evaluated
     document = Evaluation.from_dict(json.loads((out / "evaluation.json").read_text()))
     assert document.own and document.first_frame == 24 and len(document) == 6
-    assert set(document.ways) == {"avatar", "textured_mesh", "nearest_frame"}
+    assert set(document.methods) == {"avatar", "textured_mesh", "nearest_frame"}
     metrics = json.loads((avatar_folder / "metrics.json").read_text())
-    for way, told in (("avatar", metrics), ("textured_mesh", metrics["textured_mesh"])):
-        assert evaluation.mean(way, "full", "psnr") == pytest.approx(told["psnr"], abs=1e-3)
-        assert evaluation.mean(way, "person", "st_lpips") == pytest.approx(told["st_lpips_person"], abs=1e-4)
+    for method, expected in (("avatar", metrics), ("textured_mesh", metrics["textured_mesh"])):
+        assert evaluation.mean(method, "full", "psnr") == pytest.approx(expected["psnr"], abs=1e-3)
+        assert evaluation.mean(method, "person", "st_lpips") == pytest.approx(expected["st_lpips_person"], abs=1e-4)
     for group, name in (("time", "flow_error"), ("control", "body_pck"), ("face", "ssim")):
         assert document.mean("nearest_frame", group, name) is not None
     assert document.mean("avatar", "time", "own_noise") == 0  # the renderer adds nothing of its own
     page = (out / "report.html").read_text()
     assert "performer.mp4" in page and page.count("data:image/jpeg") > 6
+    assert page.count("whole frame") == 2 * 3  # three frames of the scene, by video and avatar
 
 
-def test_another_person_is_followed_but_not_compared(avatar, capture, tmp_path):
-    """There is no true picture of the avatar in somebody else's motion: control is judged, likeness is not."""
+def test_scene_frames_show_the_whole_scene(avatar, capture):
+    """Small, of the scene's aspect; the avatar's frame is the one that rendering the whole clip gives."""
+    first, *_, last = scene_frames(avatar, capture, capture.held_out)
+    assert (first.number, last.number) == (25, 29)
+    video = next(frame for number, (frame, _) in enumerate(capture.frames()) if number == 25)
+    assert first.video.shape == first.avatar.shape == video.shape
+    assert np.array_equal(first.video, video)
+    clip = list(render_frames(avatar, capture.motion, capture.held_out, size=capture.scene_size))
+    assert np.abs(clip[5].astype(int) - last.avatar).max() <= 1
+
+
+def test_another_driver_gives_control_but_no_similarity(avatar, capture, tmp_path):
+    """There are no true frames of the avatar in another person's motion."""
     other = replace(capture, identity=capture.identity.clone() + 0.05)
     assert not shows_avatar(other, avatar)
     evaluation = evaluate(avatar, other, tmp_path / "driven")
@@ -62,17 +76,17 @@ def test_another_person_is_followed_but_not_compared(avatar, capture, tmp_path):
     assert evaluation.has("control", "body_error") and not evaluation.has("full", "psnr")
 
 
-def test_another_clip_of_the_same_person_is_unseen_throughout(avatar, capture):
+def test_all_frames_of_another_clip_of_the_person_are_unseen(avatar, capture):
     assert shows_avatar(capture, avatar) and unseen_frames(capture, avatar) == list(range(24, 30))
     assert unseen_frames(replace(capture, source="another.mp4"), avatar) == list(range(30))
     moved = replace(capture, camera=replace(capture.camera, center_x=capture.camera.center_x + 9))
     assert not shows_avatar(moved, avatar)
 
 
-def test_the_truth_beyond_the_videos_edge_is_the_plate(data):
+def test_ground_truth_beyond_the_borders_is_the_plate(data):
     kept = data.inside.clone()
     data.inside[..., :10] = False
-    truth = Truth.of(data, range(24, 30))
+    truth = GroundTruth.of(data, range(24, 30))
     data.inside[:] = kept
     plate = to_array(data.plates(torch.tensor([26])))[0]
     assert np.array_equal(truth.frames[2][:, :10], plate[:, :10])
@@ -81,23 +95,23 @@ def test_the_truth_beyond_the_videos_edge_is_the_plate(data):
     assert np.array_equal(truth.frames[2][shown], data.frames[26].numpy()[shown])
 
 
-def test_nearest_frame_against_a_search_by_hand(data):
+def test_nearest_frame_matches_a_plain_search(data):
     joints, trained = data.joints.numpy(), data.capture.train_frames
     for shown, held_out in zip(nearest_frame(data), data.capture.held_out, strict=True):
         distances = [float(np.square(joints[held_out] - joints[i]).sum()) for i in trained]
         assert np.array_equal(shown, data.frames[int(np.argmin(distances))].numpy())
 
 
-def test_textured_mesh_is_what_training_starts_from(avatar, capture, data):
+def test_textured_mesh_is_the_warm_start(avatar, capture, data):
     shown = next(textured_mesh(avatar, capture.motion[3:4]))
     maps = data.maps(torch.tensor([3]))
     expected = maps.color * maps.mask + data.plates(torch.tensor([3])) * (1 - maps.mask)
     assert np.abs(shown - ((expected[0] + 1) * 127.5).movedim(0, -1).numpy()).max() < 1.5
 
 
-def test_refusals(avatar, capture, judged, tmp_path):
+def test_invalid_input_is_rejected(avatar, capture, evaluated, tmp_path):
     with pytest.raises(UserError, match="--overwrite"):
-        evaluate(avatar, capture, judged[1])
+        evaluate(avatar, capture, evaluated[1])
     foreign = replace(capture, motion=replace(capture.motion, template="other"))
     with pytest.raises(UserError, match="template 'other'"):
         evaluate(avatar, foreign, tmp_path / "foreign")

@@ -15,13 +15,13 @@ from ram_avatar.evaluation.metrics import (
 from ram_avatar.evaluation.similarity import (
     GROUPS,
     PARTS,
-    Judges,
+    ImageMetrics,
     Regions,
     crop_square,
-    judge_images,
+    measure_similarity,
 )
 
-N, S = 5, 96  # more than are judged at once
+N, S = 5, 96  # more than one batch
 FACE, LEFT, RIGHT = (40.0, 8.0, 20.0), (8.0, 50.0, 16.0), (70.0, 52.0, 16.0)
 
 
@@ -29,13 +29,13 @@ def mean_difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a - b).abs().mean((1, 2, 3))
 
 
-QUICK = Judges(st_lpips=mean_difference, flip=None, lpips=None)  # for what is not about the networks
+QUICK = ImageMetrics(st_lpips=mean_difference, flip=None, lpips=None)  # for tests that are not about the networks
 
 
 @pytest.fixture(scope="module")
-def judges() -> Judges:
+def metrics() -> ImageMetrics:
     pytest.importorskip("flip_evaluator")
-    return Judges(st_lpips=StLpips(), flip=flip, lpips=None)
+    return ImageMetrics(st_lpips=StLpips(), flip=flip, lpips=None)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +73,10 @@ def regions() -> Regions:
 
 
 @pytest.fixture(scope="module")
-def judged(shown, truth, judges):
-    """What every judge says, and the numbers of frames that were told."""
-    told = []
-    return judge_images(shown, truth, make_regions(), judges, told.append), told
+def measured(shown, truth, metrics):
+    """All metrics, and the reported numbers of frames."""
+    steps = []
+    return measure_similarity(shown, truth, make_regions(), metrics, steps.append), steps
 
 
 def psnr_by_hand(shown: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
@@ -88,27 +88,27 @@ def psnr_by_hand(shown: np.ndarray, truth: np.ndarray, where: np.ndarray) -> flo
     return -10 * np.log10(sum(squares) / len(squares))
 
 
-def test_every_region_has_its_figures_for_every_frame(judged):
-    found, told = judged
-    assert tuple(found) == GROUPS and told[-1] == N
+def test_every_region_has_metrics_for_every_frame(measured):
+    found, steps = measured
+    assert tuple(found) == GROUPS and steps[-1] == N
     assert set(found["inside"]) == {"psnr"}
     for group in set(GROUPS) - {"inside"}:
         assert set(found[group]) == {"psnr", "ssim", "st_lpips", "flip"}
-    assert all(v.shape == (N,) and np.isfinite(v).all() for figures in found.values() for v in figures.values())
+    assert all(v.shape == (N,) and np.isfinite(v).all() for series in found.values() for v in series.values())
 
 
-def test_the_figures_are_those_of_each_frame_alone(shown, truth, regions, judges, judged):
+def test_batching_does_not_change_the_metrics(shown, truth, regions, metrics, measured):
     last = slice(N - 1, N)
-    alone = judge_images(shown[last], truth[last], of_frames(regions, last), judges)
-    for group, figures in alone.items():
-        for name, values in figures.items():
-            assert judged[0][group][name][last] == pytest.approx(values, rel=1e-4), (group, name)
+    alone = measure_similarity(shown[last], truth[last], of_frames(regions, last), metrics)
+    for group, series in alone.items():
+        for name, values in series.items():
+            assert measured[0][group][name][last] == pytest.approx(values, rel=1e-4), (group, name)
 
 
 def test_psnr_of_the_regions_by_hand(shown, truth, regions):
     inside = np.ones((N, S, S), bool)
     inside[:, :, :35] = False
-    found = judge_images(shown, truth, replace(regions, inside=inside), QUICK)
+    found = measure_similarity(shown, truth, replace(regions, inside=inside), QUICK)
     pasted = np.where(inside[..., None], shown, truth)
     mask = regions.masks[0] > 127
     assert found["full"]["psnr"][0] == pytest.approx(psnr_by_hand(pasted[0], truth[0], np.ones((S, S))), abs=1e-3)
@@ -116,86 +116,86 @@ def test_psnr_of_the_regions_by_hand(shown, truth, regions):
     assert found["person"]["psnr"][0] == pytest.approx(psnr_by_hand(pasted[0], truth[0], mask), abs=1e-3)
 
 
-def test_person_figures_are_those_of_the_box_and_the_mask(shown, truth, regions, judges, judged):
-    found = judged[0]["person"]
+def test_person_metrics_use_the_box_and_the_mask(shown, truth, regions, metrics, measured):
+    found = measured[0]["person"]
     a, b = to_tensor(shown[:1]), to_tensor(truth[:1])
     mask = torch.from_numpy(regions.masks[:1])[:, None] / 255
     grow = round(6 / 256 * S)
     box = (..., slice(10 - grow, 89 + grow), slice(30 - grow, 69 + grow))
-    assert found["st_lpips"][0] == pytest.approx(st_lpips_person(judges.st_lpips, a, b, mask).item(), rel=1e-4)
+    assert found["st_lpips"][0] == pytest.approx(st_lpips_person(metrics.st_lpips, a, b, mask).item(), rel=1e-4)
     assert found["ssim"][0] == pytest.approx(ssim(a[box], b[box]).item(), rel=1e-4)
     assert found["flip"][0] == pytest.approx(flip(a, b)[mask > 0.5].mean().item(), rel=1e-4)
 
 
-def test_damage_in_one_hand_is_told_by_that_hand_alone(truth, regions, judges):
+def test_damage_to_one_hand_affects_that_hand_only(truth, regions, metrics):
     truth, regions = truth[:2], of_frames(regions, slice(2))
     shown = truth.copy()
     left, top, side = (round(v) for v in LEFT)
     shown[:, top : top + side, left : left + side] = 255 - shown[:, top : top + side, left : left + side]
-    found = judge_images(shown, truth, regions, judges)
+    found = measure_similarity(shown, truth, regions, metrics)
     for part in ("face", "right_hand"):
         assert (found[part]["psnr"] == 100).all() and (found[part]["flip"] == 0).all()
     assert (found["left_hand"]["psnr"] < 25).all() and (found["left_hand"]["st_lpips"] > 0.05).all()
 
 
-def test_a_part_that_is_not_seen_or_lies_outside_has_no_figures(shown, truth, regions):
+def test_part_not_seen_or_outside_is_nan(shown, truth, regions):
     regions.seen["face"][2] = False
-    regions.boxes["left_hand"][3] = (-30, 20, 20)  # beyond the picture
-    regions.boxes["right_hand"][4] = (-8, 20, 16)  # half of it
-    found = judge_images(shown, truth, regions, QUICK)
+    regions.boxes["left_hand"][3] = (-30, 20, 20)  # outside the image
+    regions.boxes["right_hand"][4] = (-8, 20, 16)  # half outside
+    found = measure_similarity(shown, truth, regions, QUICK)
     for part, gone in (("face", 2), ("left_hand", 3), ("right_hand", None)):
         for name, values in found[part].items():
             assert np.flatnonzero(np.isnan(values)).tolist() == ([] if gone is None else [gone]), (part, name)
 
 
-def test_a_part_beyond_the_videos_edge_has_no_figures(shown, truth, regions):
+def test_part_beyond_the_borders_of_the_video_is_nan(shown, truth, regions):
     inside = np.ones((N, S, S), bool)
     inside[:, :, :26] = False  # the whole of the left hand
-    found = judge_images(shown, truth, replace(regions, inside=inside), QUICK)
+    found = measure_similarity(shown, truth, replace(regions, inside=inside), QUICK)
     assert np.isnan(found["left_hand"]["psnr"]).all() and np.isfinite(found["right_hand"]["psnr"]).all()
 
 
-def test_a_part_half_beyond_the_picture_is_judged_by_the_other_half(truth, regions):
+def test_part_half_outside_the_image_is_measured_by_the_other_half(truth, regions):
     truth = truth.clip(max=235)
     regions.boxes["right_hand"][:] = (-8, 20, 16)
-    found = judge_images(truth + 20, truth, regions, QUICK)["right_hand"]
+    found = measure_similarity(truth + 20, truth, regions, QUICK)["right_hand"]
     assert found["psnr"] == pytest.approx(np.full(N, -20 * np.log10(20 / 255)), abs=0.2)
 
 
-def test_a_frame_without_a_person_has_no_figures_of_one(shown, truth, regions):
+def test_frame_without_a_person_is_nan_for_the_person(shown, truth, regions):
     regions.masks[1] = 0
-    found = judge_images(shown, truth, regions, QUICK)
+    found = measure_similarity(shown, truth, regions, QUICK)
     assert all(np.flatnonzero(np.isnan(values)).tolist() == [1] for values in found["person"].values())
     assert np.isfinite(found["full"]["ssim"]).all()
 
 
-def test_without_the_optional_packages_their_figures_are_left_out(shown, truth, regions):
-    found = judge_images(shown, truth, regions, QUICK)
-    assert not any("flip" in figures or "lpips" in figures for figures in found.values())
-    found = judge_images(shown, truth, regions, replace(QUICK, lpips=mean_difference))
+def test_metrics_of_missing_packages_are_omitted(shown, truth, regions):
+    found = measure_similarity(shown, truth, regions, QUICK)
+    assert not any("flip" in series or "lpips" in series for series in found.values())
+    found = measure_similarity(shown, truth, regions, replace(QUICK, lpips=mean_difference))
     assert found["full"]["lpips"] == pytest.approx(found["full"]["st_lpips"])
 
 
-def test_clips_that_do_not_match_are_refused(shown, truth, regions):
+def test_mismatched_clips_are_rejected(shown, truth, regions):
     with pytest.raises(ValueError, match="do not match"):
-        judge_images(shown[:1], truth, regions, QUICK)
+        measure_similarity(shown[:1], truth, regions, QUICK)
 
 
-def test_a_crop_of_whole_pixels_is_the_slice():
-    picture = torch.rand(2, 3, 40, 40)
+def test_crop_of_whole_pixels_is_the_slice():
+    image = torch.rand(2, 3, 40, 40)
     boxes = torch.tensor([[5.0, 7.0, 16.0], [20.0, 3.0, 16.0]])
-    crops = crop_square(picture, boxes, 16)
-    torch.testing.assert_close(crops[0], picture[0, :, 7:23, 5:21])
-    torch.testing.assert_close(crops[1], picture[1, :, 3:19, 20:36])
+    crops = crop_square(image, boxes, 16)
+    torch.testing.assert_close(crops[0], image[0, :, 7:23, 5:21])
+    torch.testing.assert_close(crops[1], image[1, :, 3:19, 20:36])
 
 
-def test_a_shrunken_crop_is_the_mean_of_its_pixels():
-    picture = torch.rand(1, 3, 40, 40)
-    crop = crop_square(picture, torch.tensor([[4.0, 8.0, 24.0]]), 12)
-    torch.testing.assert_close(crop, torch.nn.functional.avg_pool2d(picture[..., 8:32, 4:28], 2))
+def test_downsampled_crop_is_the_mean_of_its_pixels():
+    image = torch.rand(1, 3, 40, 40)
+    crop = crop_square(image, torch.tensor([[4.0, 8.0, 24.0]]), 12)
+    torch.testing.assert_close(crop, torch.nn.functional.avg_pool2d(image[..., 8:32, 4:28], 2))
 
 
-def test_a_grown_crop_follows_a_ramp_between_the_pixels():
+def test_upsampled_crop_interpolates_between_pixels():
     x, y = torch.meshgrid(torch.arange(20.0) + 0.5, torch.arange(20.0) + 0.5, indexing="xy")
     crop = crop_square(torch.stack([x, y])[None], torch.tensor([[3.3, 6.1, 8.0]]), 32)
     centres = (torch.arange(32) + 0.5) / 4

@@ -28,13 +28,13 @@ SIZE, FRAMES = 128, 5
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory):
-    """The folder of a short performance; another frame rate shows more of the motion."""
+    """The folder of a short performance, at a low frame rate to cover more of the motion."""
     folder = tmp_path_factory.mktemp("studio") / "training"
     synthesize(folder, SynthOptions(frames=FRAMES, fps=2.0, size=SIZE))
     return folder
 
 
-def test_the_truth_is_a_capture(studio, template):
+def test_truth_is_a_capture(studio, template):
     truth = Capture.load(studio / "truth")
     assert len(truth) == FRAMES and truth.source == "training.mp4" and truth.report["truth"]
     assert truth.camera == Performer.camera(SIZE)
@@ -45,50 +45,49 @@ def test_the_truth_is_a_capture(studio, template):
     assert (truth.motion.confidence == 1).all() and truth.footage.size == (SIZE, SIZE)
 
 
-def test_its_frames_are_what_a_tracker_is_given(studio):
+def test_frames_of_the_truth_are_those_of_the_video(studio):
     stored = [frame for frame, _ in Capture.load(studio / "truth").frames()]
     assert np.array_equal(np.stack(stored), np.stack(list(read_frames(studio / "video.mp4"))))
 
 
-def test_the_true_mesh_covers_the_true_mask(studio, template):
+def test_true_mesh_covers_the_true_mask(studio, template):
     truth = Capture.load(studio / "truth")
     drawn = shaded(template, truth.identity, truth.motion, truth.camera)
     overlap = lambda a, b: (a & b).sum() / (a | b).sum()
     for (_, mask), (_, covered) in zip(truth.frames(), drawn, strict=True):
         person = mask > 127
-        # The mask is dressed and the mesh is not; but no shift brings them nearer together.
+        # The mask is dressed and the mesh is not, but no shift improves the overlap.
         assert overlap(person, covered) > 0.85
         shifted = [overlap(person, np.roll(covered, shift, axis)) for shift in (-1, 1) for axis in (0, 1)]
         assert overlap(person, covered) > max(shifted)
 
 
-def test_a_frame_is_the_plate_where_nobody_is(studio):
+def test_frame_equals_the_plate_outside_the_person(studio):
     truth = Capture.load(studio / "truth")
     plate = truth.background().astype(int)
     for frame, mask in truth.frames():
         difference = np.abs(frame - plate).max(-1)
-        assert np.median(difference[mask == 0]) <= 4  # but for shadows, grain and compression
+        assert np.median(difference[mask == 0]) <= 4  # except for shadows, grain and compression
         assert np.median(difference[mask == 255]) > 25
         edge = (mask > 0) & (mask < 255)
         assert 0.02 < edge.sum() / (mask > 0).sum() < 0.5, "antialiased"
 
 
-def test_masks_are_those_of_the_pictures(template):
-    """What is behind the performer shows by the share that the mask leaves to it."""
+def test_masks_match_the_frames(template):
     motion = performance("training", template, 1, 25.0)
     person = performer(0)
-    (picture, mask), alone = next(person.render_with_masks(motion, SIZE)), next(person.render(motion, SIZE))
-    assert np.array_equal(picture, alone)
-    assert set(np.unique(mask)) == {0, 64, 128, 191, 255}  # four rays a pixel
-    assert np.abs(picture.astype(int) - person.room(SIZE))[mask == 255].mean() > 30
+    (frame, mask), alone = next(person.render_with_masks(motion, SIZE)), next(person.render(motion, SIZE))
+    assert np.array_equal(frame, alone)
+    assert set(np.unique(mask)) == {0, 64, 128, 191, 255}  # four rays per pixel
+    assert np.abs(frame.astype(int) - person.room(SIZE))[mask == 255].mean() > 30
 
 
-def _stranger(template, frames: int = 16) -> Motion:
-    """The motion of a taller person, far off and aside, before a camera that is tilted."""
+def _other_person(template, frames: int = 16) -> Motion:
+    """Return the motion of a taller person, far away and off to the side, seen by a tilted camera."""
     acted = performance("training", template, frames, 8.0)
     own = Placement.of(acted, template, performer_identity(template))
-    way = acted.root_translation - torch.tensor([own.x, own.y, own.floor])
-    motion = replace(acted, root_translation=torch.tensor([1.5, 6.0, -2.0]) + 1.3 * way)
+    path = acted.root_translation - torch.tensor([own.x, own.y, own.floor])
+    motion = replace(acted, root_translation=torch.tensor([1.5, 6.0, -2.0]) + 1.3 * path)
     motion.root_translation[:, 2] += torch.linspace(-0.3, 0.3, frames)
     motion.confidence[:] = 0.5
     return motion
@@ -98,23 +97,23 @@ def _posed(motion: Motion, template) -> torch.Tensor:
     return template.body(performer_identity(template)).pose(*motion.parameters()).vertices
 
 
-def test_a_stranger_stands_where_the_performer_does(tmp_path, template):
-    motion = _stranger(template)
-    motion.save(tmp_path / "stranger.npz")
-    staged = stage(tmp_path / "stranger.npz", template, performer_identity(template), 12, Silent())
+def test_another_persons_motion_is_moved_to_the_performers_place(tmp_path, template):
+    motion = _other_person(template)
+    motion.save(tmp_path / "other.npz")
+    staged = stage(tmp_path / "other.npz", template, performer_identity(template), 12, Silent())
     assert len(staged) == 12 and staged.fps == 8.0 and (staged.confidence == 1).all()
     legs = [i for i, role in enumerate(template.pose_roles) if role.startswith(("thigh", "shin", "foot"))]
     changed = (staged.pose - motion.pose[:12]).norm(dim=-1)
     assert changed.max() < 0.1 and set(changed.amax(0).nonzero().flatten().tolist()) <= set(legs), "feet are held"
     vertices = _posed(staged, template)
-    assert (vertices[..., 2].amin(1) - FLOOR).abs().max() < 0.06, "neither floats nor sinks"
+    assert (vertices[..., 2].amin(1) - FLOOR).abs().max() < 0.06, "feet neither float nor sink"
     pixels = Performer.camera(100).project(vertices)[..., :2]
     assert pixels.min() > 0 and pixels.max() < 100
     assert staged.root_translation[:, 0].std() > 0.01, "steps are kept"
 
 
-def test_a_captured_stranger_walks_at_the_performers_scale(tmp_path, studio, template):
-    """A capture tells how tall its person is; its bare motion file does not."""
+def test_another_persons_capture_is_scaled_to_the_performer(tmp_path, studio, template):
+    """A capture knows how tall its person is; a motion file does not."""
     own = Capture.load(studio / "truth")
     tall = own.identity.clone()
     tall[template.identity_names.index("height")] = 0.9
@@ -125,12 +124,12 @@ def test_a_captured_stranger_walks_at_the_performers_scale(tmp_path, studio, tem
     replace(Capture.load(folder), identity=tall, motion=moved).write_description()
     known = stage(folder, template, own.identity, FRAMES, Silent())
     unknown = stage(folder / "motion.npz", template, own.identity, FRAMES, Silent())
-    way = lambda m: float(m.root_translation[:, 0].std())
-    assert way(known) == pytest.approx(way(own.motion), rel=0.05)
-    assert way(unknown) > 1.1 * way(known)
+    sway = lambda m: float(m.root_translation[:, 0].std())
+    assert sway(known) == pytest.approx(sway(own.motion), rel=0.05)
+    assert sway(unknown) > 1.1 * sway(known)
 
 
-def test_a_jump_stays_a_jump(tmp_path, template):
+def test_jumps_are_kept(tmp_path, template):
     motion = performance("training", template, 1, 20.0)[[0] * 40]
     motion.root_translation[18:24, 2] += 0.25
     motion.save(tmp_path / "jump.npz")
@@ -139,26 +138,26 @@ def test_a_jump_stays_a_jump(tmp_path, template):
     assert height[:12].abs().max() < 0.01 and height[20] == pytest.approx(0.25, abs=0.01)
 
 
-def test_who_walks_out_of_the_picture_is_kept_in_place(tmp_path, template):
+def test_motion_that_leaves_the_frame_is_kept_in_place(tmp_path, template):
     away = performance("training", template, 4, 8.0)
     away.root_translation[:, 0] += torch.tensor([-2.0, -1.0, 1.0, 2.0])
     away.save(tmp_path / "away.npz")
-    told = []
+    notes = []
     progress = Silent()
-    progress.note = told.append
+    progress.note = notes.append
     staged = stage(tmp_path / "away.npz", template, performer_identity(template), 4, progress)
     assert staged.root_translation[:, 0].std() < 1e-6
-    assert len(told) == 1 and "away.npz: walks out" in told[0]
+    assert len(notes) == 1 and "away.npz: walks out" in notes[0]
 
 
-def test_it_is_deterministic(template):
+def test_rendering_is_deterministic(template):
     motion = performance("driving", template, 2, 5.0)
     first, again = (np.stack(list(performer(0).render(motion, 64))) for _ in range(2))
     assert np.array_equal(first, again)
 
 
 @pytest.mark.slow
-def test_the_seed_decides(tmp_path, studio, template):
+def test_result_depends_on_the_seed_only(tmp_path, studio, template):
     again = synthesize(tmp_path / "again", SynthOptions(frames=FRAMES, fps=2.0, size=SIZE))
     assert (again.folder.parent / "video.mp4").read_bytes() == (studio / "video.mp4").read_bytes()
     other = synthesize(tmp_path / "other", SynthOptions(frames=2, size=64, seed=1))
@@ -177,7 +176,7 @@ def test_the_seed_decides(tmp_path, studio, template):
         ({"frames": 0}, "0 frames"),
     ],
 )
-def test_what_cannot_be_rendered_is_told(tmp_path, random_motion, wanted, cause):
+def test_invalid_input_is_reported(tmp_path, random_motion, wanted, cause):
     (tmp_path / "text.npz").write_text("hello")
     random_motion(2)[:0].save(tmp_path / "short.npz")
     foreign = random_motion(2)
@@ -187,10 +186,10 @@ def test_what_cannot_be_rendered_is_told(tmp_path, random_motion, wanted, cause)
     with pytest.raises(UserError, match=cause):
         options = {k: v.format(tmp=tmp_path) if k == "motion" else v for k, v in wanted.items()}
         synthesize(tmp_path / "out", SynthOptions(**options))
-    assert set(tmp_path.iterdir()) == before  # nothing half-written
+    assert set(tmp_path.iterdir()) == before  # no partial output
 
 
-def test_what_exists_is_kept(tmp_path, studio):
+def test_existing_files_are_kept(tmp_path, studio):
     with pytest.raises(UserError, match=r"exists.*--overwrite"):
         synthesize(studio)
     (tmp_path / "precious.txt").write_text("mine")
@@ -200,15 +199,15 @@ def test_what_exists_is_kept(tmp_path, studio):
 
 
 def test_nearest_pose(template, random_motion):
-    """Against the plain formula, pose by pose; and a pose that is known is no distance away."""
+    """Matches the plain formula, pose by pose; a known pose has distance zero."""
     some, known = random_motion(3, seed=1), random_motion(4, seed=2)
     far, which = nearest_pose(some, known, template)
-    counted = [i for i, name in enumerate(template.pose_joints) if not name.startswith(("finger", "eye"))]
+    compared = [i for i, name in enumerate(template.pose_joints) if not name.startswith(("finger", "eye"))]
 
     def distance(i: int, j: int) -> float:
         pairs = zip(
-            [some.root_rotation[i], *some.pose[i, counted]],
-            [known.root_rotation[j], *known.pose[j, counted]],
+            [some.root_rotation[i], *some.pose[i, compared]],
+            [known.root_rotation[j], *known.pose[j, compared]],
             strict=True,
         )
         turns = [

@@ -44,13 +44,13 @@ def body(template):
     return template.body(performer_identity(template))
 
 
-@pytest.fixture(scope="module", params=["training", "driving"])  # tests/demo/test_walking.py has the third
+@pytest.fixture(scope="module", params=["training", "driving"])  # test_walking.py tests the third
 def motion(request, template):
     return performance(request.param, template, frames=420, fps=FPS)
 
 
 def posed_joints(template, body, turns: dict[str, np.ndarray], root=(0.0, 0.0, 0.0), root_turn=(0.0, 0.0, 0.0)):
-    """World positions by joint name of the reference pose with some joints turned."""
+    """Return world positions by joint name, in the reference pose with some joints rotated."""
     pose = torch.zeros(1, len(template.pose_joints), 3)
     for joint, turn in turns.items():
         pose[0, template.pose_joints.index(joint)] = torch.from_numpy(np.asarray(turn)).float()
@@ -60,7 +60,7 @@ def posed_joints(template, body, turns: dict[str, np.ndarray], root=(0.0, 0.0, 0
     return dict(zip(template.joint_names, joints, strict=True))
 
 
-def test_unknown_performance_is_named(template):
+def test_unknown_performance_is_reported(template):
     with pytest.raises(UserError, match=r"'waltz'.*training, driving"):
         performance("waltz", template, 10, FPS)
 
@@ -74,7 +74,7 @@ def test_minimum_jerk_starts_and_ends_at_rest():
 
 @pytest.mark.parametrize("arm", [RELAXED, SHOW, POINT, THUMB])
 @pytest.mark.parametrize("side", ["L", "R"])
-def test_arm_points_where_it_is_told(template, body, arm, side):
+def test_arm_points_in_the_given_directions(template, body, arm, side):
     turns = Skeleton(template, body).arm(arm)
     turns, flip = (turns, [1, 1, 1]) if side == "L" else (mirrored(turns), [-1, 1, 1])
     at = posed_joints(template, body, {f"{j}.{side}": t for j, t in zip(ARM_JOINTS, turns, strict=True)})
@@ -82,7 +82,7 @@ def test_arm_points_where_it_is_told(template, body, arm, side):
     for start, end, wanted in zip(chain, chain[1:], (arm.upper, arm.fore, arm.fingers), strict=False):
         bone = at[f"{end}.{side}"] - at[f"{start}.{side}"]
         cosine = bone @ (np.array(wanted) * flip) / np.linalg.norm(bone) / np.linalg.norm(wanted)
-        # Half of the upper arm's twist is about a joint beside the line from shoulder to elbow.
+        # Half of the upper arm's twist is about a joint off the line from shoulder to elbow.
         assert cosine > np.cos(np.radians(8)), (start, np.degrees(np.arccos(cosine)))
 
 
@@ -119,12 +119,12 @@ def test_motion_is_human(template, body, performer, motion):
     posed = [body.pose(*motion[i : i + 20].parameters()) for i in range(0, len(motion), 20)]
     joints = torch.cat([p.joints[..., :3, 3] for p in posed])
     speed = joints.diff(dim=0).norm(dim=-1) * FPS
-    assert speed.max() < 6, "metres a second: nothing jumps"
+    assert speed.max() < 6, "metres per second: nothing jumps"
     lowest = torch.cat([p.vertices[..., 2].amin(1) for p in posed])
-    assert (lowest - FLOOR).abs().max() < 2e-3, "somebody who stands neither floats nor sinks"
+    assert (lowest - FLOOR).abs().max() < 2e-3, "a standing person neither floats nor sinks"
     camera = performer.camera(512)
     pixels = torch.cat([camera.project(p.vertices[:, ::7])[..., :2] for p in posed])
-    assert pixels.min() > 0.01 * 512 and pixels.max() < 0.99 * 512, "all of it is in the picture"
+    assert pixels.min() > 0.01 * 512 and pixels.max() < 0.99 * 512, "the whole body is inside the frame"
 
 
 def test_performances_differ_and_repeat(template):
@@ -136,22 +136,22 @@ def test_performances_differ_and_repeat(template):
     assert torch.allclose(slower.root_translation, first.root_translation[::2], atol=1e-4)
 
 
-def test_render_puts_the_performer_into_the_room(template, performer):
+def test_render_puts_the_performer_in_the_room(template, performer):
     motion = performance("training", template, 9, FPS)  # more than one batch
-    pictures = list(performer.render(motion, (160, 128)))
-    assert len(pictures) == 9
-    assert all(p.shape == (128, 160, 3) and p.dtype == np.uint8 for p in pictures)
+    frames = list(performer.render(motion, (160, 128)))
+    assert len(frames) == 9
+    assert all(p.shape == (128, 160, 3) and p.dtype == np.uint8 for p in frames)
     room = performer.room((160, 128))
-    changed = np.abs(pictures[0].astype(int) - room).max(-1) > 20
+    changed = np.abs(frames[0].astype(int) - room).max(-1) > 20
     assert changed[:, :40].mean() < 0.01 and changed[:, 120:].mean() < 0.01
     assert 0.08 < changed.mean() < 0.3
     points = performer.camera((160, 128)).project(torch.tensor([[0.0, DISTANCE, 0.2]]))  # the belly
     assert changed[int(points[0, 1]), int(points[0, 0])]
-    alone = next(performer.render(motion[8:], (160, 128)))  # does not depend on the other frames, but for grain
-    assert np.abs(alone.astype(float) - pictures[8]).mean() < 3
+    alone = next(performer.render(motion[8:], (160, 128)))  # does not depend on the other frames, except for grain
+    assert np.abs(alone.astype(float) - frames[8]).mean() < 3
 
 
-def test_dress_keeps_face_and_hands_and_covers_the_rest(template, performer, body):
+def test_dress_covers_everything_except_face_and_hands(template, performer, body):
     offset = (performer._dressed.body.reference_vertices() - body.reference_vertices()).norm(dim=1)
     reference = at_reference(template, body)
     eye = reference.joints[0, template.joint_names.index("eye.L"), :3, 3]
@@ -164,17 +164,17 @@ def test_dress_keeps_face_and_hands_and_covers_the_rest(template, performer, bod
     assert soles == pytest.approx(float(body.reference_vertices()[:, 2].min()), abs=1e-3)
 
 
-def test_detector_sees_face_hands_and_pose(template, performer):
-    """The point of the performer: a detector that was made for people takes it for one."""
+def test_detector_finds_face_hands_and_pose(template, performer):
+    """The purpose of the performer: a detector for people recognizes it."""
     motion = performance("training", template, 425, FPS)[15:425:16]
     detector = HolisticDetector()
-    seen = [detector.detect(picture) for picture in performer.render(motion, 512)]
+    seen = [detector.detect(frame) for frame in performer.render(motion, 512)]
     detector.close()
     rate = lambda part: np.mean([np.isfinite(getattr(s, part)).all() for s in seen])
     assert rate("pose") >= 0.98
     assert rate("face") >= 0.9
     assert rate("left_hand") >= 0.6 and rate("right_hand") >= 0.6
-    # ... and where it is: the eyes within 3 % of the picture of where they were put.
+    # And in the right place: eyes within 3 % of the frame.
     eyes = [template.joint_names.index(name) for name in ("eye.L", "eye.R")]
     joints = performer._dressed.body.pose(*motion.parameters()).joint_positions(eyes)
     wanted = performer.camera(512).project(joints)[..., :2].numpy()

@@ -30,7 +30,7 @@ def evaluate(
     from ..core.device import choose_device
     from ..evaluation.evaluate import REPORT_FILE
     from ..evaluation.evaluate import evaluate as run
-    from ..evaluation.report import plain_words
+    from ..evaluation.report import summary_text
 
     own = avatar.with_name(f"{avatar.name}-capture")
     if capture is None and not own.is_dir():
@@ -44,5 +44,5 @@ def evaluate(
             progress=progress,
         )
         evaluation = run(loaded, Capture.load(capture or own), out, overwrite=overwrite, progress=progress)
-        progress.note(plain_words(evaluation))
+        progress.note(summary_text(evaluation))
         progress.note(f"{out / REPORT_FILE}: ready")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..core.progress import Progress
 from ..creation.outcome import METRICS, METRICS_FILE
-from ..evaluation.metric_catalog import tell
+from ..evaluation.metric_catalog import format_value
 
 
 def note_metrics(avatar: Path, progress: Progress) -> None:
@@ -20,6 +20,8 @@ def note_metrics(avatar: Path, progress: Progress) -> None:
         ("textured mesh", metrics["textured_mesh"]),
         ("nearest training frame", metrics["nearest_frame"]),
     ):
-        psnr, person, lpips = (tell(METRICS[key][1], row[key]) for key in ("psnr", "psnr_person", "st_lpips_person"))
+        psnr, person, lpips = (
+            format_value(METRICS[key][1], row[key]) for key in ("psnr", "psnr_person", "st_lpips_person")
+        )
         progress.note(f"  {name:24s} {psnr:>7} {person:>8} {lpips:>8}")
     progress.note(f"{avatar}: ready; look at {avatar / 'preview.mp4'}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..avatar import Avatar
 from ..core.files import disk_errors
-from ..evaluation.metric_catalog import tell
+from ..evaluation.metric_catalog import format_value
 
 _COLUMNS = {"psnr": "psnr", "psnr_person": "psnr", "ssim": "ssim", "st_lpips_person": "st_lpips"}
 
@@ -23,7 +23,8 @@ def model_card(avatar: Avatar, metrics: dict) -> str:
         ("nearest training frame", metrics["nearest_frame"]),
     ]
     table = "\n".join(
-        f"| {name} | " + " | ".join(tell(figure, f[key]) for key, figure in _COLUMNS.items()) + " |" for name, f in rows
+        f"| {name} | " + " | ".join(format_value(figure, f[key]) for key, figure in _COLUMNS.items()) + " |"
+        for name, f in rows
     )
     facts = avatar.training
     return f"""---

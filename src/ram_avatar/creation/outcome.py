@@ -10,9 +10,9 @@ from ..capture.capture import Capture, preview_size
 from ..capture.dataset import CaptureDataset
 from ..core.files import disk_errors
 from ..core.progress import Progress, follow
-from ..evaluation.evaluate import Truth, judge_pictures, render_frames, render_ways
+from ..evaluation.evaluate import GroundTruth, measure_images, render_frames, render_methods
 from ..evaluation.metrics import StLpips
-from ..evaluation.similarity import Judges
+from ..evaluation.similarity import ImageMetrics
 from ..video import VideoWriter
 
 METRICS_FILE = "metrics.json"
@@ -29,8 +29,8 @@ METRICS = {
 def judge(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> dict:
     """Measure a trained avatar, and baselines, on the held-out frames; write metrics.json and return its content."""
     numbers = data.capture.held_out
-    frames, truth = render_ways(avatar, data, numbers, progress), Truth.of(data, numbers)
-    judged = judge_pictures(frames, truth, Judges(StLpips(), flip=None, lpips=None), progress)
+    frames, truth = render_methods(avatar, data, numbers, progress), GroundTruth.of(data, numbers)
+    judged = measure_images(frames, truth, ImageMetrics(StLpips(), flip=None, lpips=None), progress)
     means = {
         way: {name: _mean(groups[group][figure]) for name, (group, figure) in METRICS.items()}
         for way, groups in judged.items()

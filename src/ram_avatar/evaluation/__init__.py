@@ -1,1 +1,1 @@
-"""How good an avatar is."""
+"""Metrics of an avatar, and the report on them."""

@@ -1,4 +1,4 @@
-"""What is simpler than an avatar, as frames of the same motion."""
+"""Frames of the simple baselines that an avatar is compared with."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from ..rendering.condition_maps import ConditionMapper
 
 
 def textured_mesh(avatar: Avatar, motion: Motion) -> Iterator[np.ndarray]:
-    """Draw the warm start without a network: close-ups [S, S, 3] uint8 of the texture over the plate."""
+    """Yield close-ups [S, S, 3] uint8 of the textured mesh over the plate: the warm start, without a network."""
     size = avatar.size
     mapper = ConditionMapper(avatar.template, avatar.identity, Camera.default(size, size), avatar.texture)
     for frame in motion.batches(1):
@@ -26,7 +26,7 @@ def textured_mesh(avatar: Avatar, motion: Motion) -> Iterator[np.ndarray]:
 
 
 def nearest_frame(data: CaptureDataset) -> Iterator[np.ndarray]:
-    """For each held-out close-up, that of the training frame [S, S, 3] uint8 whose posed joints lie nearest in it."""
+    """Yield, for each held-out close-up, the training close-up [S, S, 3] uint8 with the nearest projected joints."""
     joints, trained = data.joints.flatten(1), data.capture.train_frames
-    for place in torch.cdist(joints[data.capture.held_out], joints[trained]).argmin(1).tolist():
-        yield data.frames[trained[place]].numpy()
+    for nearest in torch.cdist(joints[data.capture.held_out], joints[trained]).argmin(1).tolist():
+        yield data.frames[trained[nearest]].numpy()

@@ -1,7 +1,7 @@
-"""Does the avatar do what it is told? The detector looks at the avatar and is compared with the driver's landmarks.
+"""Measures how closely the avatar follows the driver: landmarks detected on the avatar against the driver's.
 
-Both sides are gated as the tracker gates them (`tracking.observations`): a hand that is not at its wrist and a
-face seen from behind count as unseen.
+Both sides are gated as in tracking (`tracking.observations`): a hand away from its wrist and a face seen from
+behind count as not seen.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,15 +24,15 @@ from ..tracking.detection.topology import HIPS, JOINTS, FaceTopology, Topology
 from ..tracking.observations import Observations, observe
 from .metric_catalog import Series
 
-# Pixels of the longer side: smaller frames are enlarged. Of the hands found in two clips of dancers at 1024, 83 %
-# are found again at 256 enlarged to 512, and 78 % at 256 as it is.
+# Pixels of the longer side; smaller frames are enlarged. Of the hands found in two dance clips at 1024 pixels, 83 %
+# are also found at 256 enlarged to 512, and 78 % at 256.
 DETECTION_SIDE = 512
 PCK_TOLERANCE = 0.05  # of the person's height
 FINGER_TOLERANCE = 0.02  # of the person's height: a fifth of a hand's length
-MIN_VISIBILITY = 0.5  # joints below are hidden, and not asked for
+MIN_VISIBILITY = 0.5  # joints below count as occluded and are not compared
 
-# A landmark this far (metres) behind the nearest surface is hidden; joints lie within the body.
-_BURIED = 0.15
+# A landmark this far (metres) behind the nearest surface is occluded; joints lie inside the body.
+_OCCLUDED = 0.15
 
 
 def detect_frames(
@@ -40,11 +40,11 @@ def detect_frames(
     detector: LandmarkDetector | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> list[Landmarks]:
-    """Landmarks of one clip, followed in order, in pixels of the frames as given.
+    """Detect the landmarks of one clip, in order, in pixels of the given frames.
 
     Args:
         frames: RGB [H, W, 3] uint8.
-        detector: the default detector where it is None. It remembers the clip, and is closed afterwards.
+        detector: the default detector if None. It tracks from frame to frame, and is closed afterwards.
         on_frame: called with the number of frames done.
     """
     found = []
@@ -65,7 +65,7 @@ def _detect_enlarged(detector: LandmarkDetector, frame: np.ndarray) -> Landmarks
 
 
 def scaled(seen: Landmarks, zoom: float) -> Landmarks:
-    """Landmarks in the pixels of a picture `zoom` times as large."""
+    """Return the landmarks in pixels of an image `zoom` times as large."""
     return replace(
         seen,
         pose=seen.pose * zoom,
@@ -75,7 +75,7 @@ def scaled(seen: Landmarks, zoom: float) -> Landmarks:
     )
 
 
-# What was asked for --------------------------------------------------------------------------------------------
+# Expected landmarks --------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -86,27 +86,27 @@ def expected_landmarks(
     motion: Motion,
     topology: Topology = DEFAULT_TOPOLOGY,
 ) -> list[Landmarks]:
-    """What a detector would see of a body that moves as it is told, for motions without a video of this person.
+    """Return the landmarks that a detector would see if the body followed the motion exactly.
 
-    Pose landmarks that the template's `Correspondence` does not have are NaN. So is a part that was unseen in the
-    driver's video (`Motion.confidence` is 0), and a hand or face that is not wholly in the picture. `visibility` is
-    1 for a pose landmark that lies in the picture, on a limb that the driver's video showed, and not behind another
-    part of the body, else 0. Depths of hands
-    and face are relative to the part's first landmark. The mask is empty (1 x 1).
+    Stands in for a video of this person. NaN are pose landmarks that the template's `Correspondence` lacks, parts
+    not seen in the driver's video (`Motion.confidence` is 0), and hands or faces partly outside the frame.
+    `visibility` is 1 for a pose landmark inside the frame, on a limb seen in the driver's video, and not occluded
+    by another part of the body; else 0. Depths of hands and face are relative to the part's first landmark. The
+    mask is empty (1 x 1).
 
     Args:
         identity: [I] of the template, on its device.
-        cameras: of each picture that the detector's landmarks will be compared in.
-        motion: what drives the avatar, as `motion.retarget` leaves it.
-        topology: of the detector.
+        cameras: [N] cameras of the frames in which the landmarks will be compared.
+        motion: N frames that drive the avatar, as returned by `retarget`.
+        topology: topology of the detector.
 
     Raises:
-        UserError: see `Correspondence.load`.
+        UserError: See `Correspondence.load`.
     """
     body, landmarks = template.body(identity), Correspondence.load(template, topology)
     order = landmarks.pose_landmarks
     hips = [order.index(i) for i in topology.indices(HIPS)]
-    expected = []
+    expected: list[Landmarks] = []
     for part, camera in zip(motion.batches(1), cameras, strict=True):
         part = part.map(lambda t: t.to(identity.device))
         posed = body.pose(*part.parameters())
@@ -119,56 +119,56 @@ def expected_landmarks(
         }
         pixels = {name: camera.project(each) for name, each in spatial.items()}
         depth = rasterize(camera.project(posed.vertices), template.faces, camera.height, camera.width).depth
-        wanted = {name: part.confidence[:, column] > 0 for column, name in enumerate(PARTS)}
-        visible = _visible(pixels["body"], depth) & wanted["body"][:, None]
-        for limb, hanging in zip(LIMBS, topology.limbs, strict=True):
-            visible[:, [order.index(i) for i in hanging if i in order]] &= wanted[limb][:, None]
-        pose = _unless_unseen(pixels["body"], wanted["body"])
-        world = _camera_axes(_unless_unseen(spatial["body"], wanted["body"]), hips)
+        seen = {name: part.confidence[:, column] > 0 for column, name in enumerate(PARTS)}
+        visible = _visible(pixels["body"], depth) & seen["body"][:, None]
+        for limb, landmarks_of_limb in zip(LIMBS, topology.limbs, strict=True):
+            visible[:, [order.index(i) for i in landmarks_of_limb if i in order]] &= seen[limb][:, None]
+        pose = _nan_unless(pixels["body"], seen["body"])
+        world = _camera_axes(_nan_unless(spatial["body"], seen["body"]), hips)
         expected += _frames(
             topology,
             pose=_in_order(pose[..., :2], order, topology.pose_count, torch.nan),
             visibility=_in_order(visible.float(), order, topology.pose_count, 0.0),
             pose_world=_in_order(world, order, topology.pose_count, torch.nan),
-            **{name: _part(pixels[name], wanted[name], camera) for name in ("left_hand", "right_hand", "face")},
+            **{name: _part(pixels[name], seen[name], camera) for name in ("left_hand", "right_hand", "face")},
         )
     return expected
 
 
 def _visible(pixels: Tensor, depth: Tensor) -> Tensor:
-    """[B, K] bool: in the picture and not hidden, of projected points [B, K, 3] and the body's depth [B, H, W]."""
+    """Return [B, K] bool: projected points [B, K, 3] inside the frame and not behind the depth map [B, H, W]."""
     height, width = depth.shape[1:]
     column, row = (pixels[..., axis].floor().long() for axis in (0, 1))
     batch = torch.arange(len(pixels), device=pixels.device)[:, None]
     nearest = depth[batch, row.clamp(0, height - 1), column.clamp(0, width - 1)]
-    return _inside(pixels, width, height) & (nearest > pixels[..., 2] - _BURIED)
+    return _inside(pixels, width, height) & (nearest > pixels[..., 2] - _OCCLUDED)
 
 
 def _inside(pixels: Tensor, width: int, height: int) -> Tensor:
-    """[B, K] bool: in the picture."""
+    """Return [B, K] bool: pixels inside the frame."""
     return ((pixels[..., :2] >= 0) & (pixels[..., :2] < pixels.new_tensor([width, height]))).all(-1)
 
 
-def _part(pixels: Tensor, wanted: Tensor, camera: Camera) -> Tensor:
-    """A hand or the face as the detector tells it: depth in pixels too, all NaN where unseen."""
+def _part(pixels: Tensor, seen: Tensor, camera: Camera) -> Tensor:
+    """Return a hand or the face in the detector's convention: depth in pixels; all NaN if not seen."""
     depth = pixels[..., 2:]
     away = (depth - depth[:, :1]) * camera.focal / depth
-    wanted = wanted & _inside(pixels, camera.width, camera.height).all(1)
-    return _unless_unseen(torch.cat([pixels[..., :2], away], -1), wanted)
+    seen = seen & _inside(pixels, camera.width, camera.height).all(1)
+    return _nan_unless(torch.cat([pixels[..., :2], away], -1), seen)
 
 
 def _camera_axes(points: Tensor, hips: list[int]) -> Tensor:
-    """World points about the hips: x right, y down, z away."""
+    """Return world points relative to the hips, x right, y down, z away."""
     x, y, z = (points - points[:, hips].mean(1, keepdim=True)).unbind(-1)
     return torch.stack([x, -z, y], -1)
 
 
-def _unless_unseen(points: Tensor, seen: Tensor) -> Tensor:
+def _nan_unless(points: Tensor, seen: Tensor) -> Tensor:
     return torch.where(seen[:, None, None], points, torch.nan)
 
 
 def _in_order(values: Tensor, order: list[int], count: int, fill: float) -> Tensor:
-    """[B, P, ...] of [B, K, ...], whose pose landmarks are `order`."""
+    """Scatter [B, K, ...], whose pose landmarks are `order`, into [B, count, ...]."""
     full = values.new_full((len(values), count, *values.shape[2:]), fill)
     full[:, order] = values
     return full
@@ -182,74 +182,72 @@ def _frames(topology: Topology, **parts: Tensor) -> Iterator[Landmarks]:
         )
 
 
-# The figures ---------------------------------------------------------------------------------------------------
+# Metrics -------------------------------------------------------------------------------------------------------
 
 
-def judge_control(found: list[Landmarks], wanted: list[Landmarks]) -> Series:
-    """How far the landmarks found on the avatar are from those it was told to have.
+def measure_control(found: list[Landmarks], expected: list[Landmarks]) -> Series:
+    """Measure how far the landmarks found on the avatar are from the expected ones.
 
-    Lengths are in units of the person's height: `Observations.person_height` of `wanted`, one value for the clip.
-    It is the median, over the bones of torso and legs seen in over 30 % of the frames, of a bone's long end in the
-    picture (its 85th percentile) over that bone's usual share of body height.
+    Lengths are relative to the person's height: `Observations.person_height` of `expected`, one value per clip.
+    It is the median over the bones of torso and legs seen in over 30 % of the frames; each contributes the 85th
+    percentile of its length in the image divided by its usual share of body height.
 
-    Left and right are the detector's: a hand found as the other one is not found.
+    Left and right are the detector's: a hand detected as the other hand counts as not found.
 
     Args:
         found: N frames of the avatar (`detect_frames`).
-        wanted: N frames of the same camera: of the true video, or `expected_landmarks`.
+        expected: N frames of the same camera: of the true video, or `expected_landmarks`.
 
     Returns:
-        [N] each, NaN where `wanted` does not have the part, and where the detector did not find it, except for
-        `body_pck`, `hand_pck` and `hands_found`, in which that counts as 0.
+        [N] each, NaN where `expected` lacks the part. Parts that the detector did not find are NaN as well, except
+        in `body_pck`, `hand_pck` and `hands_found`, where they count as 0.
 
         - body_pck: share of the 12 `JOINTS` (`topology`) within 5 % of the height (PCK, Yang and Ramanan 2013); joints
-          hidden in `wanted` (visibility below 0.5) are left out here and in body_error.
+          occluded in `expected` (visibility below 0.5) are excluded here and in body_error.
         - body_error: mean distance of those joints, % of the height.
-        - hand_error: mean distance of the 20 finger landmarks of a hand from its wrist on, % of the height, over the
-          hands found in both.
-        - hand_pck: share of the finger landmarks of the wanted hands within 2 % of the height of their places, likewise
-          from the wrist on. The one figure for hands: it sees both those that are lost and those that err.
-        - hands_found: share of the wanted hands, 0, 1/2 or 1.
-        - lips_error: mean absolute difference of the inner lips' opening and the mouth's width, each in % of the
-          distance of the outer eye corners in its own picture.
-        - lids_error: mean absolute difference of the eye aspect ratio of both eyes (Soukupová and Čech 2016, eq. 1).
+        - hand_error: mean distance of the 20 finger landmarks of a hand, relative to its wrist, % of the height, over
+          the hands found in both.
+        - hand_pck: share of the finger landmarks of the expected hands within 2 % of the height, relative to the
+          wrist. The single most telling metric for hands: it counts both missed and misplaced ones.
+        - hands_found: share of the expected hands, 0, 1/2 or 1.
+        - lips_error: mean absolute difference in the opening of the inner lips and in mouth width, each in % of the
+          distance between the outer eye corners of its own frame.
+        - lids_error: mean absolute difference in eye aspect ratio over both eyes (Soukupová and Čech 2016, eq. 1).
 
     Raises:
-        ValueError: clips of different lengths.
+        ValueError: The clips differ in length.
     """
-    if len(found) != len(wanted):
-        raise ValueError(f"{len(found)} frames found, {len(wanted)} wanted")
-    shown, asked = _gated(found), _gated(wanted)
-    height = asked.person_height if asked.seen["body"].any() else float("nan")
-    figures = _judge_body(shown, asked, height) | _judge_hands(shown, asked, height) | _judge_face(shown, asked)
-    return {name: values.double().numpy() for name, values in figures.items()}
+    if len(found) != len(expected):
+        raise ValueError(f"{len(found)} frames found, {len(expected)} expected")
+    ours, theirs = _gated(found), _gated(expected)
+    height = theirs.person_height if theirs.seen["body"].any() else float("nan")
+    metrics = _body_metrics(ours, theirs, height) | _hand_metrics(ours, theirs, height) | _face_metrics(ours, theirs)
+    return {name: values.double().numpy() for name, values in metrics.items()}
 
 
 def _gated(clip: list[Landmarks]) -> Observations:
-    return observe(clip, width=0, height=0, fps=0.0)  # neither picture nor time plays a role in what is read here
+    return observe(clip, width=0, height=0, fps=0.0)  # image size and frame rate do not affect what is read here
 
 
-def _judge_body(shown: Observations, asked: Observations, height: float) -> dict[str, Tensor]:
-    places = asked.topology.indices(JOINTS)
-    joints = (asked.visibility[:, places] >= MIN_VISIBILITY) & asked.seen["body"][:, None]
-    found = shown.seen["body"][:, None]
-    distance = (shown.pose - asked.pose)[:, places].norm(dim=-1) / height
+def _body_metrics(found: Observations, expected: Observations, height: float) -> dict[str, Tensor]:
+    indices = expected.topology.indices(JOINTS)
+    joints = (expected.visibility[:, indices] >= MIN_VISIBILITY) & expected.seen["body"][:, None]
+    seen = found.seen["body"][:, None]
+    distance = (found.pose - expected.pose)[:, indices].norm(dim=-1) / height
     return {
-        "body_pck": _mean_where((distance <= PCK_TOLERANCE) & found, joints),
-        "body_error": _mean_where(100 * distance, joints & found),
+        "body_pck": _mean_where((distance <= PCK_TOLERANCE) & seen, joints),
+        "body_error": _mean_where(100 * distance, joints & seen),
     }
 
 
-def _judge_hands(shown: Observations, asked: Observations, height: float) -> dict[str, Tensor]:
-    distances, both, wanted = [], [], []
-    for part in ("left_hand", "right_hand"):
-        one, other = (getattr(clip, part)[..., :2] for clip in (shown, asked))
-        wrist, *fingers = asked.topology.hand
-        apart = (one[:, fingers] - one[:, [wrist]]) - (other[:, fingers] - other[:, [wrist]])
-        distances.append(apart.norm(dim=-1) / height)
-        both.append(shown.seen[part] & asked.seen[part])
-        wanted.append(asked.seen[part])
-    distances, both, wanted = (torch.stack(each, 1) for each in (distances, both, wanted))
+def _hand_metrics(found: Observations, expected: Observations, height: float) -> dict[str, Tensor]:
+    parts = ("left_hand", "right_hand")
+    wrist, *fingers = expected.topology.hand
+    from_wrist = lambda hand: hand[:, fingers, :2] - hand[:, [wrist], :2]
+    offsets = [from_wrist(getattr(found, part)) - from_wrist(getattr(expected, part)) for part in parts]
+    distances = torch.stack(offsets, 1).norm(dim=-1) / height  # [N, 2, 20]
+    wanted = torch.stack([expected.seen[part] for part in parts], 1)
+    both = torch.stack([found.seen[part] for part in parts], 1) & wanted
     return {
         "hand_error": _mean_where(100 * distances.mean(2), both),
         "hand_pck": _mean_where((distances <= FINGER_TOLERANCE).float().mean(2) * both, wanted),
@@ -257,22 +255,22 @@ def _judge_hands(shown: Observations, asked: Observations, height: float) -> dic
     }
 
 
-def _judge_face(shown: Observations, asked: Observations) -> dict[str, Tensor]:
-    both = (shown.seen["face"] & asked.seen["face"])[:, None].expand(-1, 2)
-    topology = asked.topology.face
-    lips = (_lips(shown.face, topology) - _lips(asked.face, topology)).abs()
-    lids = (_lids(shown.face, topology) - _lids(asked.face, topology)).abs()
+def _face_metrics(found: Observations, expected: Observations) -> dict[str, Tensor]:
+    both = (found.seen["face"] & expected.seen["face"])[:, None].expand(-1, 2)
+    topology = expected.topology.face
+    lips = (_lips(found.face, topology) - _lips(expected.face, topology)).abs()
+    lids = (_lids(found.face, topology) - _lids(expected.face, topology)).abs()
     return {"lips_error": _mean_where(100 * lips, both), "lids_error": _mean_where(lids, both)}
 
 
 def _lips(face: Tensor, topology: FaceTopology) -> Tensor:
-    """[N, 2] opening of the inner lips and width of the mouth, by the distance of the outer eye corners."""
+    """Return [N, 2]: opening of the inner lips and width of the mouth over the distance of the outer eye corners."""
     lengths = [_length(face, pair) for pair in (topology.inner_lips, topology.mouth_corners)]
     return torch.stack(lengths, 1) / _length(face, topology.outer_eye_corners)[:, None]
 
 
 def _lids(face: Tensor, topology: FaceTopology) -> Tensor:
-    """[N, 2] height over width of the right and the left eye."""
+    """Return [N, 2]: eye aspect ratio, height over width, of the right and the left eye."""
     ratios = [
         (_length(face, inner) + _length(face, outer)) / (2 * _length(face, eye.corners))
         for eye in topology.eyes
@@ -282,10 +280,10 @@ def _lids(face: Tensor, topology: FaceTopology) -> Tensor:
 
 
 def _length(face: Tensor, pair: tuple[int, int]) -> Tensor:
-    """[N] in the picture."""
+    """Return [N]: the distance of two landmarks in the image."""
     return (face[:, pair[0], :2] - face[:, pair[1], :2]).norm(dim=-1)
 
 
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """[N] mean of [N, K] over the places that count; NaN (0 / 0) where none does."""
+    """Return the mean [N] of [N, K] where `where` is true; NaN (0 / 0) if it never is."""
     return torch.where(where, values.float(), 0.0).sum(1) / where.sum(1)

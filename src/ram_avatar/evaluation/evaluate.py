@@ -1,7 +1,7 @@
-"""How good an avatar is: every instrument on the frames that it was not trained on, or on somebody else's motion."""
+"""Evaluates an avatar: all metrics on held-out frames of its own capture, or on another person's motion."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..capture.dataset import CaptureDataset
 from ..core.device import describe_machine, describe_versions
 from ..core.errors import UserError
 from ..core.files import atomic_folder
-from ..core.images import fit, to_array
+from ..core.images import fit, shrunk, to_array
 from ..core.progress import SILENT, Progress, follow
 from ..inference.render import render
 from ..motion.motion import PARTS, Motion
@@ -23,32 +23,34 @@ from ..motion.retargeting.retarget import Person, retarget
 from ..tracking.detection.landmarks import Landmarks
 from ..tracking.offline.scenes import runs
 from .baselines import nearest_frame, textured_mesh
-from .control import detect_frames, expected_landmarks, judge_control
-from .document import WAYS, Evaluation, way_label
-from .flicker import judge_flicker, own_noise
+from .control import detect_frames, expected_landmarks, measure_control
+from .document import METHODS, Evaluation, method_label
+from .flicker import measure_flicker, own_noise
+from .gallery import SceneFrame
 from .metric_catalog import Series
 from .metrics import unavailable
 from .report import write_report
-from .similarity import Judges, Regions, judge_images
+from .similarity import ImageMetrics, Regions, measure_similarity
 
 EVALUATION_FILE, REPORT_FILE = "evaluation.json", "report.html"
-_SEEN = 0.5  # confidence from which a hand or a face counts as shown
-_STILL = 24  # frames of a motion held still
+_SEEN = 0.5  # confidence from which a hand or a face counts as seen
+_STILL = 24  # frames of the held pose
+_SCENES, _SCENE_SIDE = 3, 640  # whole frames in the report, and pixels of their longer side
 
 Frames = dict[str, np.ndarray]
-"""Frames [N, S, S, 3] uint8 RGB by way: "avatar" and baselines."""
+"""Frames [N, S, S, 3] uint8 RGB by method ("avatar" and baselines)."""
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What the judged frames are compared with."""
+class GroundTruth:
+    """Frames of the video that rendered frames are compared with."""
 
     frames: np.ndarray  # [N, S, S, 3] uint8 RGB
     regions: Regions
 
     @classmethod
-    def of(cls, data: CaptureDataset, numbers: Sequence[int]) -> "Truth":
-        """Take the close-ups of a capture with these numbers; beyond the video's edge they show the plate."""
+    def of(cls, data: CaptureDataset, numbers: Sequence[int]) -> "GroundTruth":
+        """Return the close-ups of a capture with these numbers; beyond the borders of the video they show the plate."""
         numbers = list(numbers)
         inside = data.inside[numbers, 0].numpy()
         plates = to_array(data.plates(torch.tensor(numbers)).cpu())
@@ -71,14 +73,14 @@ def evaluate(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Evaluation:
-    """Judge an avatar; write `evaluation.json` and `report.html` into the folder `out`.
+    """Evaluate an avatar; write `evaluation.json` and `report.html` into the folder `out`.
 
-    Where the capture shows the avatar's own person through the avatar's own camera, the frames that it was not
-    trained on are the truth. Of anybody else only the motion is taken: then it is judged whether the avatar does
-    what it is told.
+    If the capture shows the avatar's own person through the avatar's own camera, the frames it was not trained on
+    are the ground truth. Of another person only the motion is used, which measures how closely the avatar follows
+    the driver.
 
     Raises:
-        UserError: `out` exists; the capture is of another template.
+        UserError: `out` exists, or the capture uses another template.
     """
     if capture.motion.template != avatar.template.name:
         raise UserError(f"{capture.folder}: a motion of template '{capture.motion.template}' cannot drive this avatar")
@@ -86,30 +88,31 @@ def evaluate(
         if shows_avatar(capture, avatar):
             data = CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
             numbers = unseen_frames(capture, avatar)
-            frames = render_ways(avatar, data, numbers, progress)
-            truth = Truth.of(data, numbers)
-            evaluation = judge_own(avatar, capture, numbers, frames, truth, progress)
-            pictures, boxes = {"truth": truth.frames, **frames}, truth.regions.boxes
+            frames = render_methods(avatar, data, numbers, progress)
+            truth = GroundTruth.of(data, numbers)
+            evaluation = evaluate_held_out(avatar, capture, numbers, frames, truth, progress)
+            images, boxes = {"truth": truth.frames, **frames}, truth.regions.boxes
+            scenes = scene_frames(avatar, capture, numbers)
         else:
-            evaluation, pictures = _judge_driven(avatar, capture, progress)
-            boxes = None
+            evaluation, images = _evaluate_driven(avatar, capture, progress)
+            boxes, scenes = {}, []
         (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
-        write_report(folder / REPORT_FILE, evaluation, pictures, boxes)
+        write_report(folder / REPORT_FILE, evaluation, images, boxes, scenes)
     return evaluation
 
 
 def shows_avatar(capture: Capture, avatar: Avatar) -> bool:
-    """Whether a capture is of the avatar's own person, through its own camera."""
+    """Return whether a capture shows the avatar's own person through its own camera."""
     same = capture.identity.shape == avatar.identity.shape and torch.allclose(
         capture.identity, avatar.identity.cpu(), atol=1e-4
     )
-    here, there = capture.camera, avatar.camera
-    close = [abs(a - b) < 1e-2 for a, b in zip(here.as_dict().values(), there.as_dict().values(), strict=True)]
+    ours, theirs = avatar.camera.as_dict().values(), capture.camera.as_dict().values()
+    close = [abs(a - b) < 1e-2 for a, b in zip(ours, theirs, strict=True)]
     return same and all(close)
 
 
 def unseen_frames(capture: Capture, avatar: Avatar) -> list[int]:
-    """Numbers of the frames that show the person and that the avatar was not trained on: all in another clip."""
+    """Return the frames that show the person and were not used in training: all of another clip."""
     trained = capture.source == avatar.training["source"] and len(capture.train_frames) == avatar.training["frames"]
     return capture.held_out if trained else np.flatnonzero(capture.shown).tolist()
 
@@ -117,61 +120,80 @@ def unseen_frames(capture: Capture, avatar: Avatar) -> list[int]:
 def render_frames(
     avatar: Avatar, motion: Motion, numbers: Sequence[int], size: tuple[int, int] | None = None
 ) -> Iterator[np.ndarray]:
-    """Render some frames of a motion; after a gap the avatar starts anew, as it does in training.
+    """Render some frames of a motion; after a gap there is no previous frame, as in training.
 
     Args:
-        size: width and height of pictures of the scene; close-ups [S, S, 3] without.
+        size: width and height of scene frames; None for close-ups [S, S, 3].
     """
     for run in runs(numbers):
         yield from render(avatar, motion[run[0] : run[-1] + 1], size=size, close_up=size is None)
 
 
-def render_ways(avatar: Avatar, data: CaptureDataset, numbers: Sequence[int], progress: Progress) -> Frames:
-    """The frames of a capture with these numbers, as the avatar and the simple baselines show them."""
+def render_methods(avatar: Avatar, data: CaptureDataset, numbers: Sequence[int], progress: Progress) -> Frames:
+    """Render frames of a capture by the avatar and the simple baselines."""
     motion, numbers = data.capture.motion, list(numbers)
-    ways: dict[str, Iterable[np.ndarray]] = {
+    methods: dict[str, Iterable[np.ndarray]] = {
         "avatar": follow(render_frames(avatar, motion, numbers), progress, "Rendering", len(numbers)),
         "textured_mesh": textured_mesh(avatar, motion[numbers]),
     }
     if numbers == data.capture.held_out:
-        ways["nearest_frame"] = nearest_frame(data)
-    return {name: np.stack(list(frames)) for name, frames in ways.items()}
+        methods["nearest_frame"] = nearest_frame(data)
+    return {name: np.stack(list(frames)) for name, frames in methods.items()}
 
 
-def judge_pictures(frames: Frames, truth: Truth, judges: Judges, progress: Progress) -> dict[str, dict[str, Series]]:
-    """The image figures of every way, by group and name."""
-    found = {}
-    for way, shown in frames.items():
-        step = partial(progress.step, f"Judging: {way_label(way).lower()}")
-        found[way] = judge_images(shown, truth.frames, truth.regions, judges, _counted(step, len(shown)))
+def scene_frames(avatar: Avatar, capture: Capture, numbers: Sequence[int]) -> list[SceneFrame]:
+    """Return up to `_SCENES` small whole frames, evenly spaced, of the video and of the avatar.
+
+    Args:
+        numbers: numbers of the frames to choose from.
+    """
+    chosen = {numbers[int((i + 0.5) * len(numbers) / _SCENES)] for i in range(_SCENES)}
+    size, found = shrunk(*capture.scene_size, _SCENE_SIDE), []
+    for number, (frame, _) in enumerate(capture.frames()):
+        if number in chosen:
+            pair = [n for n in (number - 1, number) if n in numbers]  # the network sees the previous frame
+            *_, rendered = render_frames(avatar, capture.motion, pair, size=size)
+            found.append(SceneFrame(number, capture.footage.in_scene(number, frame, size), rendered))
     return found
 
 
-def judge_own(
+def measure_images(
+    frames: Frames, truth: GroundTruth, metrics: ImageMetrics, progress: Progress
+) -> dict[str, dict[str, Series]]:
+    """Measure image similarity of every method, by group and metric."""
+    found = {}
+    for method, rendered in frames.items():
+        step = _counted(partial(progress.step, f"Comparing: {method_label(method).lower()}"), len(rendered))
+        found[method] = measure_similarity(rendered, truth.frames, truth.regions, metrics, step)
+    return found
+
+
+def evaluate_held_out(
     avatar: Avatar,
     capture: Capture,
     numbers: Sequence[int],
     frames: Frames,
-    truth: Truth,
+    truth: GroundTruth,
     progress: Progress,
     facts: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """All instruments on frames of the avatar's own person.
+    """Measure everything on frames of the avatar's own person.
 
     Args:
-        numbers: of the judged frames in the clip.
+        numbers: numbers of the evaluated frames in the clip.
         frames: of the avatar and of any baselines.
-        facts: more about how it was judged, for the report.
+        facts: additional entries of the protocol.
     """
-    judges, size = Judges.load(), avatar.size
-    ways = judge_pictures(frames, truth, judges, progress)
-    wanted = _detect(truth.frames, "the video", progress)
-    for way, shown in frames.items():
-        step = _counted(partial(progress.step, f"Flicker: {way_label(way).lower()}"), len(shown))
-        ways[way]["time"] = judge_flicker(shown, truth.frames, truth.regions.masks, judges.st_lpips, step, numbers)
-        ways[way]["control"] = judge_control(_detect(shown, way_label(way).lower(), progress), wanted)
-    ways["avatar"]["time"]["own_noise"] = _still_noise(avatar, capture.motion[list(numbers)])
-    told = "landmarks that the detector finds in the video, at the same size"
+    metrics, size = ImageMetrics.load(), avatar.size
+    methods = measure_images(frames, truth, metrics, progress)
+    expected = _detect(truth.frames, "the video", progress)
+    for method, rendered in frames.items():
+        name, masks = method_label(method).lower(), truth.regions.masks
+        step = _counted(partial(progress.step, f"Flicker: {name}"), len(rendered))
+        methods[method]["time"] = measure_flicker(rendered, truth.frames, masks, metrics.st_lpips, step, numbers)
+        methods[method]["control"] = measure_control(_detect(rendered, name, progress), expected)
+    methods["avatar"]["time"]["own_noise"] = _still_noise(avatar, capture.motion[list(numbers)])
+    reference = "landmarks detected in the video at the same size"
     return Evaluation(
         avatar=avatar.name,
         driver=capture.source,
@@ -179,14 +201,14 @@ def judge_own(
         first_frame=numbers[0],
         fps=capture.motion.fps,
         size=size,
-        protocol=_protocol(avatar, frames, told) | dict(facts or {}),
-        ways=ways,
+        protocol=_protocol(avatar, frames, reference) | dict(facts or {}),
+        methods=methods,
         left_out=sorted(set(range(numbers[0], numbers[-1])) - set(numbers)),
     )
 
 
-def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple[Evaluation, Frames]:
-    """Another person's motion: there is no true picture, but there is what the avatar was told to do."""
+def _evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple[Evaluation, Frames]:
+    """Drive the avatar with another person's motion and measure control; there are no true frames."""
     on_cpu = avatar.template.to("cpu")
     source = Person.of(capture.shown_motion, on_cpu, capture.identity)
     motion = retarget(capture.motion, on_cpu, source, avatar.person)
@@ -198,12 +220,13 @@ def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple
     }
     squares = map(avatar.framing.square, motion.root_translation.numpy())
     cameras = [square.camera(avatar.camera, size) for square in squares]
-    wanted = expected_landmarks(on_cpu, avatar.identity.cpu(), cameras, motion)
-    ways = {}
-    for way, shown in frames.items():
-        ways[way] = {"control": judge_control(_detect(shown, way_label(way).lower(), progress), wanted)}
-    ways["avatar"]["time"] = {"own_noise": _still_noise(avatar, motion)}
-    told = "the template's own landmarks in the motion that the avatar was given"
+    expected = expected_landmarks(on_cpu, avatar.identity.cpu(), cameras, motion)
+    methods: dict[str, dict[str, Series]] = {}
+    for method, images in frames.items():
+        found = _detect(images, method_label(method).lower(), progress)
+        methods[method] = {"control": measure_control(found, expected)}
+    methods["avatar"]["time"] = {"own_noise": _still_noise(avatar, motion)}
+    reference = "the template's landmarks in the motion that drives the avatar"
     evaluation = Evaluation(
         avatar=avatar.name,
         driver=capture.source,
@@ -211,8 +234,8 @@ def _judge_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple
         first_frame=0,
         fps=motion.fps,
         size=size,
-        protocol=_protocol(avatar, frames, told),
-        ways=ways,
+        protocol=_protocol(avatar, frames, reference),
+        methods=methods,
     )
     driver = np.stack([fit(frame, size, size) for frame, _ in capture.frames()])
     return evaluation, {"driver": driver, **frames}
@@ -224,14 +247,14 @@ def _detect(frames: np.ndarray, what: str, progress: Progress) -> list[Landmarks
 
 
 def _still_noise(avatar: Avatar, motion: Motion) -> np.ndarray:
-    """[N] `own_noise` of the middle pose held still for up to `_STILL` frames; NaN in the others."""
+    """Return `own_noise` [N] of the middle pose held for up to `_STILL` frames, NaN in the rest."""
     held = motion[[len(motion) // 2] * min(_STILL, len(motion))]
     noise = np.full(len(motion), np.nan)
     noise[: len(held)] = own_noise(np.stack(list(render(avatar, held, close_up=True))))
     return noise
 
 
-def _protocol(avatar: Avatar, frames: Frames, told: str) -> dict[str, str]:
+def _protocol(avatar: Avatar, frames: Frames, reference: str) -> dict[str, str]:
     trained = avatar.training
     packages = (
         "ram-avatar",
@@ -246,12 +269,14 @@ def _protocol(avatar: Avatar, frames: Frames, told: str) -> dict[str, str]:
         "preset": avatar.preset,
         "training": f"{trained['step']} of {trained['steps']} steps on {trained['frames']} frames of "
         f"{trained['source']}, {trained['seconds']:.0f} s",
-        "pictures": f"close-ups that follow the person, {avatar.size} x {avatar.size} pixels, 8 bits a channel",
-        "range": "the last fifth of the frames that show the person is held out of training; only that is judged",
-        "mask": "MediaPipe's segmentation, above one half",
-        "control": f"compared with {told}",
+        "pictures": f"close-ups that follow the person, {avatar.size} x {avatar.size} pixels, 8 bits per channel",
+        "range": "the last fifth of the frames that show the person, held out of training",
+        "mask": "the capture's mattes, above 0.5",
+        "control": f"compared with {reference}",
         "baselines": ", ".join(
-            f"{way_label(way)}: {WAYS[way][1]}" for way in WAYS if way in frames and way != "avatar"
+            f"{method_label(method)}: {METHODS[method][1]}"
+            for method in METHODS
+            if method in frames and method != "avatar"
         ),
         "versions": describe_versions(*packages),
         "machine": describe_machine(),
@@ -259,5 +284,10 @@ def _protocol(avatar: Avatar, frames: Frames, told: str) -> dict[str, str]:
     return facts | {f"not measured: {name}": why for name, why in unavailable().items()}
 
 
-def _counted(step, total: int):
-    return lambda done: step(done, total)
+def _counted(step: Callable[[int, int], object], total: int) -> Callable[[int], None]:
+    """Bind the total of a progress step."""
+
+    def count(done: int) -> None:
+        step(done, total)
+
+    return count

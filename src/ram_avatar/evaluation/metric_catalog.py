@@ -1,18 +1,28 @@
-"""The figures that say how good an avatar is: their names, units and directions, in one place."""
+"""The evaluation metrics: names, units, directions and number formats, defined once."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 Series = dict[str, np.ndarray]
-"""Values by the figure's name, each [N] float, one per frame; NaN where a frame does not have it."""
+"""Values by metric, each [N] float, one per frame; NaN where the metric does not apply to a frame."""
+
+
+class MetricSummary(TypedDict):
+    """A metric over all frames; see `summarize`."""
+
+    mean: float | None
+    std: float | None
+    worst: float | None
+    worst_frame: int | None
 
 
 @dataclass(frozen=True)
-class Figure:
-    """How a figure is told."""
+class Metric:
+    """How a metric is labelled and formatted."""
 
     label: str
     unit: str
@@ -21,46 +31,46 @@ class Figure:
     meaning: str
 
 
-FIGURES: dict[str, Figure] = {
-    "psnr": Figure("PSNR", "dB", True, 2, "peak signal-to-noise ratio"),
-    "ssim": Figure("SSIM", "", True, 3, "structural similarity, Gaussian window of 11 pixels"),
-    "st_lpips": Figure("ST-LPIPS", "", False, 4, "shift-tolerant perceptual distance, AlexNet"),
-    "lpips": Figure("LPIPS", "", False, 4, "perceptual distance, AlexNet"),
-    "flip": Figure("FLIP", "", False, 4, "difference that an observer sees when the two pictures alternate"),
-    "flow_error": Figure("flow error", "px", False, 3, "optical flow between frames, against the video's (tOF)"),
-    "change_error": Figure("change error", "/255", False, 2, "frame-to-frame change, against the video's"),
-    "perceptual_flicker": Figure(
+METRICS: dict[str, Metric] = {
+    "psnr": Metric("PSNR", "dB", True, 2, "peak signal-to-noise ratio"),
+    "ssim": Metric("SSIM", "", True, 3, "structural similarity, 11-pixel Gaussian window"),
+    "st_lpips": Metric("ST-LPIPS", "", False, 4, "shift-tolerant perceptual distance, AlexNet"),
+    "lpips": Metric("LPIPS", "", False, 4, "perceptual distance, AlexNet"),
+    "flip": Metric("FLIP", "", False, 4, "visible difference when the two images alternate"),
+    "flow_error": Metric("flow error", "px", False, 3, "optical flow between frames, against the video's (tOF)"),
+    "change_error": Metric("change error", "/255", False, 2, "frame-to-frame change, against the video's"),
+    "perceptual_flicker": Metric(
         "perceptual flicker", "", False, 4, "ST-LPIPS between frames, against the video's (tLP)"
     ),
-    "own_noise": Figure("own noise", "/255", False, 3, "frame-to-frame change while the motion is held still"),
-    "body_pck": Figure("body PCK@0.05", "", True, 3, "share of body landmarks within 5 % of the person's height"),
-    "body_error": Figure("body error", "% height", False, 2, "mean distance of body landmarks"),
-    "hand_error": Figure(
-        "finger error", "% height", False, 2, "mean distance of finger landmarks, measured from the wrist"
+    "own_noise": Metric("own noise", "/255", False, 3, "frame-to-frame change while the motion is held still"),
+    "body_pck": Metric("body PCK@0.05", "", True, 3, "share of body landmarks within 5 % of the person's height"),
+    "body_error": Metric("body error", "% height", False, 2, "mean distance of body landmarks"),
+    "hand_error": Metric(
+        "finger error", "% height", False, 2, "mean distance of finger landmarks, relative to the wrist"
     ),
-    "hand_pck": Figure(
+    "hand_pck": Metric(
         "finger PCK@0.02", "", True, 3, "share of the driver's finger landmarks within 2 % of the height"
     ),
-    "hands_found": Figure("hands found", "", True, 3, "share of the driver's hands that the detector finds again"),
-    "lips_error": Figure("lips error", "% eye distance", False, 2, "difference of mouth opening and width"),
-    "lids_error": Figure("lids error", "", False, 3, "difference of the lids' opening, height over width"),
+    "hands_found": Metric("hands found", "", True, 3, "share of the driver's hands that the detector finds again"),
+    "lips_error": Metric("lips error", "% eye distance", False, 2, "difference in mouth opening and width"),
+    "lids_error": Metric("lids error", "", False, 3, "difference in eye aspect ratio, height over width"),
 }
 
 
-def summarize(series: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | int | None]]:
-    """Mean, standard deviation and worst frame of every figure.
+def summarize(series: Mapping[str, np.ndarray]) -> dict[str, MetricSummary]:
+    """Return the mean, standard deviation and worst frame of each metric.
 
     Returns:
-        By the figure's name: `mean`, `std`, `worst` and `worst_frame` (an index into the series), all None
-        where no frame has the figure.
+        By metric: `mean`, `std`, `worst` and `worst_frame` (an index into the series), all None if the metric
+        applies to no frame.
     """
-    summary = {}
+    summary: dict[str, MetricSummary] = {}
     for name, values in series.items():
         known = np.isfinite(values)
         if not known.any():
             summary[name] = {"mean": None, "std": None, "worst": None, "worst_frame": None}
             continue
-        worst = int(np.nanargmin(values) if FIGURES[name].higher_is_better else np.nanargmax(values))
+        worst = int(np.nanargmin(values) if METRICS[name].higher_is_better else np.nanargmax(values))
         summary[name] = {
             "mean": float(values[known].mean()),
             "std": float(values[known].std()),
@@ -70,6 +80,6 @@ def summarize(series: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | i
     return summary
 
 
-def tell(name: str, value: float | None) -> str:
-    """A value with its digits; a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{FIGURES[name].digits}f}"
+def format_value(name: str, value: float | None) -> str:
+    """Return a value with its metric's digits, or a dash if there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{METRICS[name].digits}f}"

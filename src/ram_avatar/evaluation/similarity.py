@@ -1,4 +1,4 @@
-"""How near frames come to the video's, by region: the whole square, the person, the face and the hands."""
+"""Image similarity between rendered frames and the video, by region: full frame, person, face and hands."""
 
 import math
 from collections import defaultdict
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..core.images import to_tensor
 from .metric_catalog import Series
 from .metrics import (
-    Judge,
+    ImageMetric,
     StLpips,
     flip,
     load_lpips,
@@ -26,171 +26,180 @@ from .metrics import (
 
 PARTS = ("face", "left_hand", "right_hand")
 GROUPS = ("full", "inside", "person", *PARTS)
-_JUDGED_AT_ONCE = 4
+_BATCH_SIZE = 4
 _SMALLEST_CROP = 64
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Where the person and their parts are in N frames of S x S pixels."""
+    """Location of the person and their parts in N frames of S x S pixels."""
 
-    masks: np.ndarray  # [N, S, S] uint8 person
-    inside: np.ndarray  # [N, S, S] bool: what the video shows
-    boxes: dict[str, np.ndarray]  # of each of PARTS: [N, 3] square boxes, left, top and side in pixels
-    seen: dict[str, np.ndarray]  # of each of PARTS: [N] bool, whether the video shows it
+    masks: np.ndarray  # [N, S, S] uint8 person mask
+    inside: np.ndarray  # [N, S, S] bool: within the borders of the video
+    boxes: dict[str, np.ndarray]  # by part (`PARTS`): [N, 3] square boxes, left, top and side in pixels
+    seen: dict[str, np.ndarray]  # by part (`PARTS`): [N] bool, visible in the video
 
     def __len__(self) -> int:
         return len(self.masks)
 
 
 @dataclass(frozen=True)
-class Judges:
-    """The networks that judge, loaded once; None for an optional one that is not installed."""
+class ImageMetrics:
+    """The perceptual metrics, loaded once; None for an optional one that is not installed."""
 
-    st_lpips: Judge
-    flip: Judge | None
-    lpips: Judge | None
+    st_lpips: ImageMetric
+    flip: ImageMetric | None
+    lpips: ImageMetric | None
 
     @classmethod
-    def load(cls) -> "Judges":
-        """All that can be had here; `metrics.unavailable` tells of the others."""
-        lacking = unavailable()
+    def load(cls) -> "ImageMetrics":
+        """Load all installed metrics; `metrics.unavailable` says why the others are missing."""
+        missing = unavailable()
         return cls(
             st_lpips=StLpips(),
-            flip=None if "flip" in lacking else flip,
-            lpips=None if "lpips" in lacking else load_lpips(),
+            flip=None if "flip" in missing else flip,
+            lpips=None if "lpips" in missing else load_lpips(),
         )
 
 
 @dataclass(frozen=True)
 class _Frames:
-    """A few frames. What the video does not show is the same in both pictures."""
+    """A batch of frames. Pixels beyond the borders of the video are equal in both images."""
 
-    shown: Tensor  # [B, 3, S, S] in [-1, 1]
+    rendered: Tensor  # [B, 3, S, S] in [-1, 1]
     truth: Tensor
     mask: Tensor  # [B, 1, S, S] person, [0, 1]
     inside: Tensor  # [B, 1, S, S] 0 or 1
     boxes: dict[str, Tensor]  # [B, 3]
     seen: dict[str, Tensor]  # [B]
-    flip: Tensor | None  # [B, 1, S, S]
+    flip: Tensor | None  # [B, 1, S, S] error map
 
 
 @torch.no_grad()
-def judge_images(
-    shown: np.ndarray,
+def measure_similarity(
+    rendered: np.ndarray,
     truth: np.ndarray,
     regions: Regions,
-    judges: Judges,
+    metrics: ImageMetrics,
     on_frame: Callable[[int], None] | None = None,
 ) -> dict[str, Series]:
-    """Image figures of every frame, by region.
+    """Measure image similarity frame by frame, by region.
 
-    - full: the whole close-up, where what lies beyond the video's edge counts as equal.
-    - inside: the pixels that the video shows.
-    - person: PSNR and FLIP over the mask, SSIM in its box, ST-LPIPS in the box brought to 192 x 128.
-    - face, left_hand, right_hand: the square box, resampled to max(64, S // 4) pixels. PSNR and FLIP leave out
-      what lies beyond the edge of the video, SSIM and ST-LPIPS take it as equal.
+    - full: the whole close-up; pixels beyond the borders of the video count as equal.
+    - inside: the pixels within the borders of the video.
+    - person: PSNR and FLIP over the mask, SSIM in its bounding box, ST-LPIPS in the box resized to 192 x 128.
+    - face, left_hand, right_hand: the square box, resampled to max(64, S // 4) pixels. PSNR and FLIP ignore
+      pixels beyond the borders of the video; SSIM and ST-LPIPS count them as equal.
 
-    A frame has no figures (NaN) of a region that it does not show.
+    Metrics of a region are NaN in frames that do not show it.
 
     Args:
-        shown, truth: [N, S, S, 3] uint8 RGB.
-        on_frame: told the number of frames that are done.
+        rendered, truth: [N, S, S, 3] uint8 RGB.
+        on_frame: called with the number of frames done.
 
     Returns:
-        By region (`GROUPS`), by figure: [N].
+        By region (`GROUPS`), by metric: [N].
+
+    Raises:
+        ValueError: The shapes do not match.
     """
-    if not shown.shape == truth.shape == (*regions.masks.shape, 3):
-        raise ValueError(f"shown {shown.shape}, truth {truth.shape} and masks {regions.masks.shape} do not match")
-    found = defaultdict(lambda: defaultdict(list))
+    if not rendered.shape == truth.shape == (*regions.masks.shape, 3):
+        raise ValueError(f"rendered {rendered.shape}, truth {truth.shape} and masks {regions.masks.shape} do not match")
+    found: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     done = 0
-    for frames in _batches(shown, truth, regions, judges):
-        for group, figures in _judge(frames, judges).items():
-            for name, values in figures.items():
+    for frames in _batches(rendered, truth, regions, metrics):
+        for group, measured in _measure(frames, metrics).items():
+            for name, values in measured.items():
                 found[group][name].append(values.cpu().numpy())
-        done += len(frames.shown)
+        done += len(frames.rendered)
         if on_frame:
             on_frame(done)
-    return {
-        group: {name: np.concatenate(values) for name, values in figures.items()} for group, figures in found.items()
-    }
+    return {group: {name: np.concatenate(values) for name, values in series.items()} for group, series in found.items()}
 
 
-def _batches(shown: np.ndarray, truth: np.ndarray, regions: Regions, judges: Judges) -> Iterator[_Frames]:
-    for first in range(0, len(regions), _JUDGED_AT_ONCE):
-        part = slice(first, first + _JUDGED_AT_ONCE)
+def _batches(rendered: np.ndarray, truth: np.ndarray, regions: Regions, metrics: ImageMetrics) -> Iterator[_Frames]:
+    for first in range(0, len(regions), _BATCH_SIZE):
+        part = slice(first, first + _BATCH_SIZE)
         inside = regions.inside[part]
-        a = to_tensor(np.where(inside[..., None], shown[part], truth[part]))
+        a = to_tensor(np.where(inside[..., None], rendered[part], truth[part]))
         b = to_tensor(truth[part])
         yield _Frames(
-            shown=a,
+            rendered=a,
             truth=b,
             mask=torch.from_numpy(regions.masks[part])[:, None].float() / 255,
             inside=torch.from_numpy(inside)[:, None].float(),
             boxes={name: torch.from_numpy(regions.boxes[name][part]).float() for name in PARTS},
             seen={name: torch.from_numpy(regions.seen[name][part]) for name in PARTS},
-            flip=judges.flip(a, b) if judges.flip else None,
+            flip=metrics.flip(a, b) if metrics.flip else None,
         )
 
 
-def _judge(frames: _Frames, judges: Judges) -> dict[str, dict[str, Tensor]]:
-    inside = {"psnr": psnr(frames.shown, frames.truth, frames.inside)}
-    parts = {name: _judge_part(frames, name, judges) for name in PARTS}
-    return {"full": _judge_full(frames, judges), "inside": inside, "person": _judge_person(frames, judges), **parts}
+def _measure(frames: _Frames, metrics: ImageMetrics) -> dict[str, dict[str, Tensor]]:
+    inside = {"psnr": psnr(frames.rendered, frames.truth, frames.inside)}
+    parts = {name: _measure_part(frames, name, metrics) for name in PARTS}
+    return {
+        "full": _measure_full(frames, metrics),
+        "inside": inside,
+        "person": _measure_person(frames, metrics),
+        **parts,
+    }
 
 
-def _judge_full(frames: _Frames, judges: Judges) -> dict[str, Tensor]:
-    a, b = frames.shown, frames.truth
-    figures = {"psnr": psnr(a, b), "ssim": ssim(a, b), "st_lpips": judges.st_lpips(a, b)}
+def _measure_full(frames: _Frames, metrics: ImageMetrics) -> dict[str, Tensor]:
+    a, b = frames.rendered, frames.truth
+    series = {"psnr": psnr(a, b), "ssim": ssim(a, b), "st_lpips": metrics.st_lpips(a, b)}
     if frames.flip is not None:
-        figures["flip"] = frames.flip.mean((1, 2, 3))
-    if judges.lpips:
-        figures["lpips"] = judges.lpips(a, b)
-    return figures
+        series["flip"] = frames.flip.mean((1, 2, 3))
+    if metrics.lpips:
+        series["lpips"] = metrics.lpips(a, b)
+    return series
 
 
-def _judge_person(frames: _Frames, judges: Judges) -> dict[str, Tensor]:
-    a, b, mask = frames.shown, frames.truth, frames.mask
+def _measure_person(frames: _Frames, metrics: ImageMetrics) -> dict[str, Tensor]:
+    a, b, mask = frames.rendered, frames.truth, frames.mask
     boxes = [person_box(m[0]) for m in mask]
-    figures = {
+    series = {
         "psnr": psnr(a, b, mask),
         "ssim": torch.cat([ssim(a[i : i + 1, :, *box], b[i : i + 1, :, *box]) for i, box in enumerate(boxes)]),
-        "st_lpips": st_lpips_person(judges.st_lpips, a, b, mask),
+        "st_lpips": st_lpips_person(metrics.st_lpips, a, b, mask),
     }
     if frames.flip is not None:
-        figures["flip"] = _mean_where(frames.flip, mask)
-    return _only(figures, (mask > 0.5).any(-1).any(-1)[:, 0])
+        series["flip"] = _mean_where(frames.flip, mask)
+    return _only(series, (mask > 0.5).any(-1).any(-1)[:, 0])
 
 
-def _judge_part(frames: _Frames, name: str, judges: Judges) -> dict[str, Tensor]:
-    size = max(_SMALLEST_CROP, frames.shown.shape[-1] // 4)
-    a, b, known = (crop_square(t, frames.boxes[name], size) for t in (frames.shown, frames.truth, frames.inside))
-    figures = {"psnr": psnr(a, b, known), "ssim": ssim(a, b), "st_lpips": judges.st_lpips(a, b)}
-    if judges.flip:
-        figures["flip"] = _mean_where(judges.flip(a, b), known)
-    return _only(figures, frames.seen[name] & (known > 0.5).flatten(1).any(1))
+def _measure_part(frames: _Frames, name: str, metrics: ImageMetrics) -> dict[str, Tensor]:
+    size = max(_SMALLEST_CROP, frames.rendered.shape[-1] // 4)
+    a, b, known = (crop_square(t, frames.boxes[name], size) for t in (frames.rendered, frames.truth, frames.inside))
+    series = {"psnr": psnr(a, b, known), "ssim": ssim(a, b), "st_lpips": metrics.st_lpips(a, b)}
+    if metrics.flip:
+        series["flip"] = _mean_where(metrics.flip(a, b), known)
+    return _only(series, frames.seen[name] & (known > 0.5).flatten(1).any(1))
 
 
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """Mean of [B, 1, H, W] over the pixels above one half, NaN where there are none."""
+    """Return the mean [B] of [B, 1, H, W] over the pixels where `where` is above 0.5; NaN if there are none."""
     counted = (where > 0.5).float()
     return (values * counted).sum((1, 2, 3)) / counted.sum((1, 2, 3))
 
 
-def _only(figures: dict[str, Tensor], has: Tensor) -> dict[str, Tensor]:
-    return {name: torch.where(has, values, torch.nan) for name, values in figures.items()}
+def _only(series: dict[str, Tensor], where: Tensor) -> dict[str, Tensor]:
+    """Replace values by NaN except where `where` [B] is true."""
+    return {name: torch.where(where, values, torch.nan) for name, values in series.items()}
 
 
-def crop_square(pictures: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Square boxes of pictures [B, C, S, S], resampled bilinearly to [B, C, size, size]; 0 beyond the picture.
+def crop_square(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Crop square boxes from images [B, C, S, S] and resample them bilinearly to [B, C, size, size].
+
+    Pixels beyond the image are 0.
 
     Args:
-        boxes: [B, 3] left, top and side in pixels; a picture reaches from 0 to S, its first pixel's centre is 0.5.
+        boxes: [B, 3] left, top and side in pixels; the image spans 0 to S, and the centre of its first pixel is 0.5.
     """
-    pixels = pictures.shape[-1]
-    # Shrinking takes the mean of several samples for each pixel, so that nothing is skipped.
+    pixels = images.shape[-1]
+    # Downsampling averages several samples per pixel, so no source pixel is skipped.
     times = max(1, math.ceil(min(float(boxes[:, 2].max()), pixels) / size))
-    steps = (torch.arange(size * times, device=pictures.device) + 0.5) / (size * times)
+    steps = (torch.arange(size * times, device=images.device) + 0.5) / (size * times)
     x, y = (boxes[:, i, None] + steps * boxes[:, 2:] for i in (0, 1))  # [B, size * times]
     grid = torch.stack(torch.broadcast_tensors(x[:, None], y[:, :, None]), -1) * 2 / pixels - 1
-    return F.avg_pool2d(F.grid_sample(pictures, grid, align_corners=False), times)
+    return F.avg_pool2d(F.grid_sample(images, grid, align_corners=False), times)

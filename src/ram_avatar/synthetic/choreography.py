@@ -1,15 +1,19 @@
-"""The key poses of the performances, and the way of the one that walks.
+"""Key poses of the performances, and the route of the one that walks.
 
-Channels: `left_arm` and `right_arm` (`Arm`); `left_hand` and `right_hand` (`Hand`); `torso` and `head`
-(rotation vectors, radians: x bows forward, y leans to the person's right, z turns to the left); `root`
-(metres to the left, back and down from standing upright, then radians of turn to the left); `left_foot` and
-`right_foot` (metres outward from the middle, back and up, then radians of turn outward).
+Channels: `left_arm` and `right_arm` (`Arm`); `left_hand` and `right_hand` (`Hand`); `torso` and `head` (rotation
+vectors in radians: x bows forward, y leans to the person's right, z turns left); `root` (metres left, back and down
+from standing upright, then radians turned left); `left_foot` and `right_foot` (metres outward from the middle, back
+and up, then radians turned outward).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from .posing import Arm, Hand
+
+Channels = dict[str, Any]
+"""Values by channel; see the module."""
 
 # Arms ----------------------------------------------------------------------------------------------------
 RELAXED = Arm((0.27, 0.03, -1), (0.14, -0.30, -1), (0.04, -0.2, -1), (-1, -0.25, 0))
@@ -41,25 +45,25 @@ THREE = Hand(1.0, 0.0, 0.0, 0.0, 1.0, spread=0.9)
 FOUR = Hand(1.0, 0.0, 0.0, 0.0, 0.0, spread=0.9)
 THUMBS_UP = Hand(0.0, 0.95, 0.95, 0.95, 0.95)
 
-FEET = {"left_foot": (0.115, 0.0, 0.0, 0.2), "right_foot": (0.115, 0.0, 0.0, 0.2)}
-STANCE = {
+FEET: Channels = {"left_foot": (0.115, 0.0, 0.0, 0.2), "right_foot": (0.115, 0.0, 0.0, 0.2)}
+STANCE: Channels = {
     "left_arm": RELAXED, "right_arm": RELAXED, "left_hand": SOFT, "right_hand": SOFT,
     "torso": (0, 0, 0), "head": (0, 0, 0), "root": (0, 0, 0.008, 0), **FEET,
 }  # fmt: skip
-RESTING = {"left_arm": RELAXED, "right_arm": RELAXED, "left_hand": SOFT, "right_hand": SOFT}
+RESTING: Channels = {"left_arm": RELAXED, "right_arm": RELAXED, "left_hand": SOFT, "right_hand": SOFT}
 
 
 @dataclass(frozen=True)
 class Beat:
-    """What changes, and in how many seconds."""
+    """A step to the next key pose: which channels change, and in how many seconds."""
 
     seconds: float
-    changes: dict = field(default_factory=dict)
+    changes: Channels = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Expression:
-    """Facial actions that come and go. A name that ends in `*` stands for its left and right action."""
+    """Facial actions that fade in and out. A name ending in `*` stands for its left and right action."""
 
     start: float
     seconds: float
@@ -67,6 +71,7 @@ class Expression:
     ease: float = 0.3
 
     def weights(self) -> Iterator[tuple[str, float]]:
+        """Yield each action with its weight."""
         for name, weight in self.actions.items():
             for side in ("Left", "Right") if name.endswith("*") else ("",):
                 yield name.rstrip("*") + side, weight
@@ -74,7 +79,7 @@ class Expression:
 
 @dataclass(frozen=True)
 class Waypoint:
-    """Where a walk is at a time; x and y are world coordinates, the camera stands at the origin."""
+    """Position of a walk at a time; x and y are world coordinates with the camera at the origin."""
 
     seconds: float
     x: float
@@ -85,27 +90,30 @@ class Waypoint:
 
 @dataclass(frozen=True)
 class Script:
-    """What is done, and with a `route` also where: it then takes the place of the channels root and feet."""
+    """A performance; a `route` replaces the channels of root and feet."""
 
     beats: tuple[Beat, ...]
     expressions: tuple[Expression, ...]
     route: tuple[Waypoint, ...] = ()
 
 
-def both(arm: Arm, hand: Hand) -> dict:
+def both(arm: Arm, hand: Hand) -> Channels:
+    """Return the same pose for both arms."""
     return {"left_arm": arm, "right_arm": arm, "left_hand": hand, "right_hand": hand}
 
 
-def left(arm: Arm, hand: Hand) -> dict:
+def left(arm: Arm, hand: Hand) -> Channels:
+    """Return a pose of the left arm."""
     return {"left_arm": arm, "left_hand": hand}
 
 
-def right(arm: Arm, hand: Hand) -> dict:
+def right(arm: Arm, hand: Hand) -> Channels:
+    """Return a pose of the right arm."""
     return {"right_arm": arm, "right_hand": hand}
 
 
 def talk(start: float, syllables: str) -> tuple[Expression, ...]:
-    """A mouth that speaks, six syllables a second: vowels, `m` for closed lips, a space for a pause."""
+    """Return speech, six syllables per second: vowels, `m` for closed lips, a space for a pause."""
     shapes = {
         "a": {"jawOpen": 0.5, "mouthLowerDown*": 0.25},
         "e": {"jawOpen": 0.22, "mouthSmile*": 0.25, "mouthStretch*": 0.3, "mouthUpperUp*": 0.2},
@@ -307,8 +315,8 @@ DRIVING = Script(
     ),
 )
 
-# From the middle to the left edge and half out of a square picture, round and across to the right, up to the camera,
-# which sees hardly more than the upper body there, and backwards to the start.
+# From the middle past the left edge until half of a square frame's person is outside, across to the right, up to the
+# camera, where little more than the upper body is visible, and backwards to the start.
 WALKING = Script(
     beats=(
         Beat(9.3),

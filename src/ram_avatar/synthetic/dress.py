@@ -1,4 +1,4 @@
-"""Dressing the performer: the wardrobe's offsets put on the body, its colours painted into a texture."""
+"""Dresses the performer: applies the wardrobe's offsets to the body and paints its colours into a texture."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,20 @@ from .wardrobe import Surface, Wardrobe
 
 @dataclass
 class Dressed:
-    """A body with its clothes on."""
+    """A dressed body."""
 
     body: Body
-    uv: torch.Tensor  # [U, 2] texture coordinates, those of the template but for the eyes
+    uv: torch.Tensor  # [U, 2] texture coordinates of the template, except for the eyes
     texture: torch.Tensor  # [S, S, 3] linear RGB; row 0 is v = 1
-    occlusion: torch.Tensor  # [V] share of the sky that a vertex sees in the reference pose
+    occlusion: torch.Tensor  # [V] ambient occlusion in the reference pose: share of the sky that is visible
 
 
 def dress(template: BodyTemplate, identity: torch.Tensor, side: int = 1024) -> Dressed:
-    """The body of an identity [I], dressed, with a texture of `side` x `side` texels."""
+    """Dress the body of an identity [I], with a texture of `side` x `side` texels."""
     body = template.body(identity)
     wardrobe = Wardrobe(template, body, identity)
     target = wardrobe.vertices.position + wardrobe.offsets(template.faces)
-    # The rest pose is turned a little against the reference pose: two steps lead there.
+    # The rest pose is slightly rotated against the reference pose, so this takes two steps.
     for _ in range(2):
         missing = torch.from_numpy(target).float() - body.reference_vertices()
         body.rest_vertices = body.rest_vertices + missing
@@ -36,8 +36,8 @@ def dress(template: BodyTemplate, identity: torch.Tensor, side: int = 1024) -> D
     names = list(wardrobe.vertices.weights)
     columns = [wardrobe.vertices.position.T, target.T, *wardrobe.vertices.weights.values(), occlusion.numpy()]
     fields = torch.from_numpy(np.vstack(columns).T.copy()).float()
-    uv, behind = _enlarge_eyes(template, wardrobe.vertices)
-    corners = torch.stack([uv[:, 0] * side, (1 - uv[:, 1]) * side, behind], 1)
+    uv, depth = _enlarge_eyes(template, wardrobe.vertices)
+    corners = torch.stack([uv[:, 0] * side, (1 - uv[:, 1]) * side, depth], 1)
     layout = rasterize(corners[None], template.uv_faces, side, side)
     covered = layout.mask[0].numpy()
     texels = layout.interpolate(fields, template.faces)[0].numpy()[covered].astype(float)
@@ -48,9 +48,10 @@ def dress(template: BodyTemplate, identity: torch.Tensor, side: int = 1024) -> D
 
 
 def _enlarge_eyes(template: BodyTemplate, surface: Surface) -> tuple[torch.Tensor, torch.Tensor]:
-    """The UV layout [U, 2] with the eyes, too small in it for an iris, seen from the front in free corners.
+    """Move the eyes, which are too small in the UV layout for an iris, to free corners, seen from the front.
 
-    The second tensor [U] is a depth by which the front of an eyeball covers its back in the layout.
+    Returns:
+        The layout [U, 2], and a depth [U] by which the front of an eyeball covers its back in the layout.
     """
     uv, depth = template.uv.clone(), torch.ones(len(template.uv))
     position = torch.from_numpy(surface.position).float()
@@ -67,11 +68,11 @@ def _enlarge_eyes(template: BodyTemplate, surface: Surface) -> tuple[torch.Tenso
 
 
 def ambient_occlusion(vertices: torch.Tensor, faces: torch.Tensor, directions: int = 96) -> torch.Tensor:
-    """[V] in [0, 1]: the share of light from all sides, cosine-weighted, that reaches each vertex [V, 3]."""
+    """Return [V] in [0, 1]: the cosine-weighted share of light from all directions that reaches each vertex [V, 3]."""
     normals = vertex_normals(vertices[None], faces)[0]
     size, span = 384, float((vertices.max(0).values - vertices.min(0).values).max()) * 1.1
     middle = vertices.mean(0)
-    seen, possible = torch.zeros(len(vertices)), torch.zeros(len(vertices))
+    received, possible = torch.zeros(len(vertices)), torch.zeros(len(vertices))
     for k in range(directions):  # a Fibonacci sphere
         height = 1 - (2 * k + 1) / directions
         angle = np.pi * (3 - 5**0.5) * k
@@ -80,13 +81,13 @@ def ambient_occlusion(vertices: torch.Tensor, faces: torch.Tensor, directions: i
         points = orthographic(vertices - middle, toward, size / span, size)
         lit = visible(points, rasterize(points, faces, size, size), tolerance=0.006)[0]
         cosine = (normals @ toward).clamp(min=0)
-        seen += cosine * lit
+        received += cosine * lit
         possible += cosine
-    return seen / possible.clamp(min=1e-6)
+    return received / possible.clamp(min=1e-6)
 
 
 def orthographic(vertices: torch.Tensor, toward: torch.Tensor, scale: float, size: int) -> torch.Tensor:
-    """[B, V, 3] pixels and depth of vertices [(B,) V, 3], seen from far away in direction `toward` [3]."""
+    """Project vertices [(B,) V, 3] orthographically from direction `toward` [3]; returns pixels and depth [B, V, 3]."""
     aside = torch.linalg.cross(toward, torch.tensor([0.31, 0.17, 0.93]))
     aside = aside / aside.norm()
     axes = torch.stack([aside, torch.linalg.cross(toward, aside), -toward], 1)
@@ -95,7 +96,7 @@ def orthographic(vertices: torch.Tensor, toward: torch.Tensor, scale: float, siz
 
 
 def _spread(texture: NDArray, covered: NDArray) -> NDArray:
-    """Every texel outside of the layout takes the nearest one inside, so that no seam shows."""
+    """Fill texels outside the layout with the nearest one inside, so that seams do not show."""
     _, labels = cv2.distanceTransformWithLabels(
         (~covered).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )

@@ -1,8 +1,7 @@
-"""The performer as a laboratory: a video together with the capture that a perfect tracker would make of it.
+"""Renders videos of the performer together with the capture that a perfect tracker would make.
 
-What a learned avatar gets wrong is partly the tracker's fault and partly its own. With the truth at hand the
-two come apart: `track` on the video is judged by `evaluation.tracking_error`, and an avatar trained on the
-truth shows what remains when tracking is perfect.
+Errors of an avatar come partly from tracking and partly from learning. The truth separates the two: compare `track` on
+the video with the truth, and train an avatar on the truth to see what remains with perfect tracking.
 """
 
 import shutil
@@ -34,7 +33,7 @@ from .room import WALL
 
 VIDEO, TRUTH = "video.mp4", "truth"
 _POSED_AT_ONCE = 32
-_AIRBORNE = 1.0  # seconds: what leaves the floor for less than half of this is a jump
+_AIRBORNE = 1.0  # seconds; leaving the floor for less than half of this is a jump
 
 
 def synthesize(
@@ -46,19 +45,18 @@ def synthesize(
 ) -> Capture:
     """Render the performer in a motion: `out/video.mp4`, and `out/truth`, a capture with the true parameters.
 
-    The truth has the performer's identity, camera and motion, the masks that its pictures were made with, and
-    the empty room, without shadows, as its plate. Its frames are decoded from the compressed video: they are the
-    pixels that a tracker and a trainer get of it, so that a comparison of the two tells of tracking alone.
-    Captures of one size share one camera.
+    The truth has the performer's identity, camera and motion, the rendered masks, and the empty room without shadows
+    as its plate. Its frames are decoded from the compressed video, so they are the pixels that tracking and training
+    see, and a comparison of the two isolates tracking. Captures of the same size share one camera.
 
-    `motion` is a performance ("training", "driving", or "walking", which leaves the frame in part), a motion `.npz` of
-    the template, or a capture folder. A motion file has no body of its own and is taken to be the performer's; a
-    capture's is scaled from its own identity. A performance goes on for `frames`, a file ends where it ends.
+    The motion is a performance ("training", "driving", or "walking", which partly leaves the frame), a motion `.npz` of
+    the template, or a capture folder. A motion file has no identity and is taken as the performer's; a capture is
+    scaled from its own identity. A performance repeats to fill `frames`, a file ends where it ends.
 
     Raises:
-        UserError: `motion` cannot be read, or is of another template; `out` exists.
+        UserError: The motion cannot be read or uses another template, or `out` exists.
     """
-    motion, size, seed = str(options.motion), options.size, options.seed
+    motion, size, seed = options.motion, options.size, options.seed
     with atomic_folder(out, overwrite, marker=f"{TRUTH}/{CAPTURE_FILE}") as folder:
         template = load_template(progress=progress)
         identity = performer_identity(template, seed)
@@ -68,7 +66,7 @@ def synthesize(
             shown = stage(Path(motion), template, identity, options.frames, progress)
         truth = Capture(
             folder=folder / TRUTH,
-            source=f"{Path(out).name}.mp4",  # every clip its own name: what an avatar was trained on is told by it
+            source=f"{Path(out).name}.mp4",  # a name per clip: it identifies the training data
             camera=Performer.camera(size),
             motion=shown,
             identity=identity,
@@ -95,20 +93,20 @@ def synthesize(
 
 @lru_cache(maxsize=1)
 def performer(seed: int) -> Performer:
-    """The performer of a seed: dressing takes seconds, and one performer plays many motions."""
+    """Return the performer of a seed, cached: dressing takes seconds."""
     return Performer(load_template(), seed)
 
 
 def _film(person: Performer, truth: Capture, video: Path, progress: Progress) -> None:
-    """Write the video, once more into the truth, and the truth's masks."""
+    """Write the video, a copy of it in the truth, and the truth's masks."""
     size, fps, count = truth.camera.width, truth.motion.fps, len(truth)
     with (
         VideoWriter(video, size, size, fps) as colors,
         VideoWriter(truth.folder / "masks.mkv", size, size, fps) as grays,
     ):
         rendered = person.render_with_masks(truth.motion, size)
-        for picture, mask in follow(rendered, progress, "Filming the performer", count):
-            colors.write(picture)
+        for frame, mask in follow(rendered, progress, "Rendering the performer", count):
+            colors.write(frame)
             grays.write(np.repeat(mask[..., None], 3, 2))
     shutil.copyfile(video, truth.folder / VIDEO)
 
@@ -146,10 +144,10 @@ def stage(path: Path, template: BodyTemplate, identity: Tensor, frames: int, pro
 
 
 def _grounded(motion: Motion, body: Body) -> Motion:
-    """The motion without its slow drift over and under the floor; jumps stay.
+    """Remove slow drift above and below the floor from a motion; jumps are kept.
 
-    A tracked motion drifts with every error of depth and with the tilt of its camera, and a performer who floats
-    would throw shadows that no person throws.
+    Tracked motions drift with errors of depth and the tilt of their camera, and a floating performer would cast
+    implausible shadows.
     """
     lowest = _extents(motion, body)[0][:, 2].numpy()
     window = max(1, round(_AIRBORNE * motion.fps))
@@ -160,14 +158,14 @@ def _grounded(motion: Motion, body: Body) -> Motion:
 
 
 def _out_of_view(motion: Motion, body: Body) -> int:
-    """In how many frames somebody reaches over the picture's edge or into the wall."""
+    """Count the frames in which the person reaches beyond the frame or into the wall."""
     low, high = _extents(motion, body)
     return int(((low[:, 3:] < 0) | (high[:, 3:] > 1)).any(1).logical_or(high[:, 1] > WALL).sum())
 
 
 @torch.no_grad()
 def _extents(motion: Motion, body: Body) -> tuple[Tensor, Tensor]:
-    """Lowest and highest values [N, 5] over the mesh: world x, y, z (metres), x and y in a picture of side 1."""
+    """Return the minima and maxima [N, 5] over the mesh: world x, y, z (metres), and x, y in a frame of side 1."""
     camera, lows, highs = Performer.camera(1), [], []
     for part in motion.batches(_POSED_AT_ONCE):
         vertices = body.pose(*part.parameters()).vertices
@@ -178,20 +176,20 @@ def _extents(motion: Motion, body: Body) -> tuple[Tensor, Tensor]:
 
 
 def nearest_pose(motion: Motion, known: Motion, template: BodyTemplate) -> tuple[Tensor, Tensor]:
-    """How far each frame is from all poses of another motion.
+    """Find the nearest pose of another motion for each frame.
 
-    The distance of two poses is the mean angle between the turns of their joints (`pose_joints` without fingers
+    The distance of two poses is the mean angle between the rotations of their joints (`pose_joints` without fingers
     and eyes, relative to their parents) and of the root.
 
     Returns:
-        [N] distance to the nearest of the known frames in degrees, and [N] which frame that is.
+        [N] distance to the nearest known frame in degrees, and [N] its index.
     """
-    counted = [i for i, name in enumerate(template.pose_joints) if not name.startswith(("finger", "eye"))]
+    compared = [i for i, name in enumerate(template.pose_joints) if not name.startswith(("finger", "eye"))]
 
-    def turns(m: Motion) -> Tensor:
-        vectors = torch.cat([m.root_rotation[:, None], m.pose[:, counted]], 1)
+    def rotations(m: Motion) -> Tensor:
+        vectors = torch.cat([m.root_rotation[:, None], m.pose[:, compared]], 1)
         return roma.rotvec_to_unitquat(vectors.double())  # [N, K, 4]
 
-    cosine = torch.einsum("nkq,mkq->nmk", turns(motion), turns(known)).abs().clamp(max=1)
+    cosine = torch.einsum("nkq,mkq->nmk", rotations(motion), rotations(known)).abs().clamp(max=1)
     nearest = torch.rad2deg(2 * cosine.acos()).mean(-1).min(1)
     return nearest.values.float(), nearest.indices

@@ -9,10 +9,10 @@ MIN_SIZE = 64
 
 @dataclass(frozen=True)
 class SynthOptions:
-    """What to film.
+    """What to render.
 
     Raises:
-        UserError: `frames`, `fps` or `size` make no video.
+        UserError: `frames`, `fps` or `size` are out of range.
     """
 
     motion: str = "training"
@@ -29,6 +29,6 @@ class SynthOptions:
     def __post_init__(self) -> None:
         if self.frames < 2 or not self.fps > 0 or self.size < MIN_SIZE or self.size % 2:
             raise UserError(
-                f"{self.frames} frames of {self.size} pixels at {self.fps} frames a second: at least 2 frames, an even "
-                f"size of at least {MIN_SIZE} and a positive rate are needed"
+                f"cannot render {self.frames} frames of {self.size} pixels at {self.fps} frames per second; needs at "
+                f"least 2 frames, an even size of at least {MIN_SIZE} and a positive rate"
             )

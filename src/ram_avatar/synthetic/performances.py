@@ -1,12 +1,12 @@
-"""The performances of the built-in performer, written as a choreography of key poses.
+"""Performances of the built-in performer, from a choreography of key poses.
 
-A beat says what changes and in how many seconds; everything else is held. From key to key the minimum-jerk
-profile is followed (Flash and Hogan 1985, equation for a reach from rest to rest); breathing, sway and blinks
-go on underneath.
+A beat says which channels change and in how many seconds; the others are held. Between keys, channels follow the
+minimum-jerk profile (Flash and Hogan 1985, for a reach from rest to rest). Breathing, sway and blinks are added.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from .choreography import (
     PERFORMANCES,
     STANCE,
     Beat,
+    Channels,
     Expression,
     Script,
 )
@@ -39,27 +40,27 @@ FLOOR = -1.02  # height of the floor; the camera is at 0
 
 
 def performance(name: str, template: BodyTemplate, frames: int, fps: float) -> Motion:
-    """A performance in front of the camera, repeated from its start where `frames` outlast it.
+    """Return a performance in front of the camera, repeated to fill `frames`.
 
     Args:
         name: one of `PERFORMANCES`.
-        template: whose pose joints and facial actions are set, for the proportions of `performer_identity`.
+        template: template whose joints and facial actions are animated, with the proportions of `performer_identity`.
         frames: N, at least 1.
-        fps: frames a second.
+        fps: frames per second.
 
     Raises:
-        UserError: no such performance.
+        UserError: The performance does not exist.
     """
     if name not in PERFORMANCES:
-        raise UserError(f"performance '{name}' is not known; there are: {', '.join(PERFORMANCES)}")
+        raise UserError(f"unknown performance '{name}'; choose from {', '.join(PERFORMANCES)}")
     return perform(PERFORMANCES[name], template, frames, fps, seed=len(name))
 
 
 def perform(script: Script, template: BodyTemplate, frames: int, fps: float, seed: int) -> Motion:
-    """Any script, as `performance` has its own performed.
+    """Perform any script; see `performance`.
 
     Args:
-        seed: of breathing, sway, gaze and blinks.
+        seed: seed of breathing, sway, gaze and blinks.
     """
     skeleton = Skeleton(template, template.body(performer_identity(template)))
     seconds = np.arange(frames) / fps
@@ -69,13 +70,13 @@ def perform(script: Script, template: BodyTemplate, frames: int, fps: float, see
     pose = _Pose(template, frames)
 
     head, torso, root = channels["head"], channels["torso"], channels["root"]
-    feet, away = _standing_feet(channels, skeleton), 0.0
+    feet, away = _standing_feet(channels, skeleton), np.zeros(3)
     if script.route:
         walk = Gait(script.route, skeleton).at(seconds)
         root, feet, away = walk.root - [0, DISTANCE, 0, 0], walk.feet, walk.away
         torso, head = torso + walk.torso, head + walk.head
-        for arm, turns in zip(("left_arm", "right_arm"), walk.arms, strict=True):
-            channels[arm] = channels[arm] + turns
+        for channel, swing in zip(("left_arm", "right_arm"), walk.arms, strict=True):
+            channels[channel] = channels[channel] + swing
     torso = torso + noise(3, 0.012) + np.stack([0.010 * noise.breath, 0 * seconds, 0 * seconds], 1)
     head = head + noise(3, 0.02)
     for joint, share in (("spine05", 0.3), ("spine03", 0.4), ("spine01", 0.3)):
@@ -111,7 +112,7 @@ def perform(script: Script, template: BodyTemplate, frames: int, fps: float, see
 
 
 def performer_identity(template: BodyTemplate, seed: int = 0) -> torch.Tensor:
-    """[I]: a young man of average height; another seed varies the face and the build a little."""
+    """Return the identity [I] of a young man of average height; other seeds vary face and build slightly."""
     identity = template.default_identity()
     chosen = {
         "gender": 0.12, "age": 0.62, "muscle": 0.56, "weight": 0.44, "height": 0.40, "proportions": 0.62,
@@ -129,7 +130,7 @@ def performer_identity(template: BodyTemplate, seed: int = 0) -> torch.Tensor:
 
 
 def _standing_feet(channels: dict[str, Array], skeleton: Skeleton) -> Feet:
-    """Level feet where the channels put them; heights are above the floor."""
+    """Return level feet placed by the channels; heights are above the floor."""
     ankles = []
     for limb, flip in (("left", 1.0), ("right", -1.0)):
         out, back, up, _ = channels[f"{limb}_foot"].T
@@ -139,7 +140,7 @@ def _standing_feet(channels: dict[str, Array], skeleton: Skeleton) -> Feet:
 
 
 def _stand(pose: "_Pose", skeleton: Skeleton, feet: Feet, root: Array) -> tuple[Array, Array]:
-    """Legs that keep the feet where they are; the position [N, 3] and rotation vector [N, 3] of the root."""
+    """Pose the legs so that the feet stay in place; return position [N, 3] and rotation vector [N, 3] of the root."""
     turn = Rotation.from_rotvec(np.stack([0 * root[:, 3], 0 * root[:, 3], root[:, 3]], 1))
     position = np.stack([root[:, 0], DISTANCE + root[:, 1], FLOOR + skeleton.upright - root[:, 2]], 1)
     position, legs = skeleton.legs(position, turn, feet.ankles, feet.yaw, feet.pitch)
@@ -152,7 +153,7 @@ def _stand(pose: "_Pose", skeleton: Skeleton, feet: Feet, root: Array) -> tuple[
 def _face(
     template: BodyTemplate, expressions: tuple[Expression, ...], seconds: Array, away: Array, noise: "_Drift"
 ) -> tuple[Array, Array]:
-    """Facial actions [N, A] and rotation vectors [N, 3] of the eyes; `away` [N, 3] turns the head from the camera."""
+    """Return facial actions [N, A] and eye rotation vectors [N, 3]; `away` [N, 3] is the head's, from the camera."""
     index = {name: i for i, name in enumerate(template.action_names)}
     actions = np.zeros((len(seconds), len(index)))
     for name, weight in Expression(0, 0, AT_EASE).weights():
@@ -164,7 +165,7 @@ def _face(
         fall = np.clip((expression.start + expression.seconds - time) / expression.ease, 0, 1)
         for name, weight in expression.weights():
             actions[:, index[name]] = np.maximum(actions[:, index[name]], weight * minimum_jerk(np.minimum(rise, fall)))
-    # The eyes stay on the camera for most of a turn of the head, and wander a little.
+    # The eyes compensate most of a head turn to stay on the camera, and wander a little.
     gaze = -0.45 * away * [1, 0, 1] + noise(3, 0.03) * [1, 0, 1]
     gaze = np.clip(gaze, -0.3, 0.3)
     down = np.clip(gaze[:, 0], 0, None) / 0.5
@@ -177,19 +178,19 @@ def _face(
 
 
 def minimum_jerk(fraction: Array) -> Array:
-    """From 0 to 1 with the least jerk: 10 s^3 - 15 s^4 + 6 s^5."""
+    """Interpolate from 0 to 1 with minimum jerk: 10 s^3 - 15 s^4 + 6 s^5."""
     return fraction**3 * (10 + fraction * (-15 + 6 * fraction))
 
 
 @dataclass
 class _Pose:
-    """Rotation vectors of the pose joints, by name."""
+    """Rotation vectors of the pose joints, set by name."""
 
     template: BodyTemplate
     frames: int
     turns: Array = field(init=False)  # [N, P, 3]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.turns = np.zeros((self.frames, len(self.template.pose_joints), 3))
 
     def __setitem__(self, joint: str, turns: Array) -> None:
@@ -197,9 +198,9 @@ class _Pose:
 
 
 class _Timeline:
-    """Key values of every channel, and what lies between them."""
+    """Key values of every channel, interpolated."""
 
-    def __init__(self, stance: dict, beats: tuple[Beat, ...], skeleton: Skeleton):
+    def __init__(self, stance: Channels, beats: tuple[Beat, ...], skeleton: Skeleton) -> None:
         self._keys = {channel: [(0.0, _vector(channel, value, skeleton))] for channel, value in stance.items()}
         self._start = 0.0
         for beat in beats:
@@ -212,7 +213,7 @@ class _Timeline:
         self.period = self._start
 
     def at(self, channel: str, seconds: Array) -> Array:
-        """[N, C] values of a channel."""
+        """Return the values [N, C] of a channel."""
         times, values = (np.array(column) for column in zip(*self._keys[channel], strict=True))
         time = seconds % self.period
         before = (np.searchsorted(times, time, side="right") - 1).clip(0, len(times) - 1)
@@ -222,7 +223,8 @@ class _Timeline:
         return values[before] + (values[after] - values[before]) * minimum_jerk(fraction)[:, None]
 
 
-def _vector(channel: str, value, skeleton: Skeleton) -> Array:
+def _vector(channel: str, value: Any, skeleton: Skeleton) -> Array:
+    """Return a channel's value as a vector [C]."""
     if channel.endswith("_arm"):
         return skeleton.arm(value).ravel()
     if channel.endswith("_hand"):
@@ -231,22 +233,22 @@ def _vector(channel: str, value, skeleton: Skeleton) -> Array:
 
 
 class _Drift:
-    """What a body does by itself: slow sums of sines, breath, blinks."""
+    """Involuntary motion: slow sums of sines, breath, blinks."""
 
-    def __init__(self, seconds: Array, seed: int):
+    def __init__(self, seconds: Array, seed: int) -> None:
         self._seconds = seconds
         self._random = np.random.default_rng(seed)
         self.breath = np.sin(2 * np.pi * 0.27 * seconds)
 
     def __call__(self, channels: int, size: float) -> Array:
-        """[N, C] noise below one hertz with a standard deviation of `size`."""
+        """Return noise [N, C] below one hertz with a standard deviation of `size`."""
         frequency = self._random.uniform(0.08, 0.7, (4, channels))
         phase = self._random.uniform(0, 2 * np.pi, (4, channels))
         waves = np.sin(2 * np.pi * frequency[None] * self._seconds[:, None, None] + phase)
         return size * waves.sum(1) / np.sqrt(2)
 
     def blinks(self) -> Array:
-        """[N] closing of the lids: a quarter of a second every two to four seconds."""
+        """Return the closing of the lids [N]: a quarter of a second every two to four seconds."""
         closed = np.zeros_like(self._seconds)
         for start in self._blink_times():
             closed = np.maximum(closed, np.clip(1 - np.abs(self._seconds - start) / 0.14, 0, 1))

@@ -1,6 +1,6 @@
-"""The built-in synthetic performer: rendered to video, it stands in for a filmed person.
+"""The built-in synthetic performer, rendered to video in place of a filmed person.
 
-Only its pictures reach the tracker and the trainer; how it is made is known to this package alone.
+Tracking and training see only its frames; nothing outside this package knows how they are made.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from .wardrobe import linear
 
 BATCH = 8  # frames rendered together
 SUPERSAMPLING = 2  # rays along each side of a pixel
-NOISE = 0.006  # standard deviation of the film grain, of full white
+NOISE = 0.006  # standard deviation of the film grain, relative to full white
 
 Size = int | tuple[int, int]
 
@@ -41,10 +41,10 @@ class Performer:
 
     Args:
         template: the Anny template.
-        seed: 0 is the performer of the documentation; others vary the face and the film grain.
+        seed: 0 is the performer of the documentation; others vary face, build and film grain.
     """
 
-    def __init__(self, template: BodyTemplate, seed: int = 0):
+    def __init__(self, template: BodyTemplate, seed: int = 0) -> None:
         self.template, self.seed = template, seed
         self.identity = performer_identity(template, seed)  # [I]
         self._dressed = dress(template, self.identity)
@@ -52,23 +52,23 @@ class Performer:
 
     @staticmethod
     def camera(size: Size) -> Camera:
-        """The camera of pictures of `size`: a side, or (width, height).
+        """Return the camera of frames of `size`: a side, or (width, height).
 
-        Its shorter side shows as much of the room as a square does, and the longer side more.
+        The shorter side shows as much of the room as a square does, the longer side more.
         """
         width, height = (size, size) if isinstance(size, int) else size
         return Camera(DEFAULT_FOCAL * min(width, height), width / 2, height / 2, width, height)
 
     def room(self, size: Size) -> NDArray[np.uint8]:
-        """[H, W, 3] RGB: the room without the performer."""
+        """Render the room without the performer, [H, W, 3] RGB."""
         return _to_srgb(torch.from_numpy(paint_room(self.camera(size)))).numpy()
 
     def render(self, motion: Motion, size: Size) -> Iterator[NDArray[np.uint8]]:
-        """Pictures [H, W, 3] RGB of the motion."""
-        return (picture for picture, _ in self.render_with_masks(motion, size))
+        """Render frames [H, W, 3] RGB of a motion."""
+        return (frame for frame, _ in self.render_with_masks(motion, size))
 
     def render_with_masks(self, motion: Motion, size: Size) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """The pictures of `render`, each with its mask [H, W]: how much of a pixel is performer, 255 for all."""
+        """Render frames as `render` does, each with its mask [H, W]: the performer's coverage of a pixel, 0 to 255."""
         camera = self.camera(size)
         room = torch.from_numpy(paint_room(camera))
         grain = np.random.default_rng(self.seed)
@@ -76,13 +76,13 @@ class Performer:
             with torch.no_grad():
                 rendered = self._render(motion[start : start + BATCH], camera, room)
             for image in rendered.numpy():
-                picture, mask = image[..., :3], image[..., 3]
+                color, mask = image[..., :3], image[..., 3]
                 noise = grain.standard_normal((*mask.shape, 1), np.float32)
-                noisy = (picture + 255 * NOISE * noise + 0.5).clip(0, 255).astype(np.uint8)
+                noisy = (color + 255 * NOISE * noise + 0.5).clip(0, 255).astype(np.uint8)
                 yield noisy, (mask + 0.5).astype(np.uint8)
 
     def _render(self, motion: Motion, camera: Camera, room: Tensor) -> Tensor:
-        """[B, H, W, 4] sRGB and the performer's share of each pixel, in 0 .. 255, not rounded."""
+        """Return [B, H, W, 4]: sRGB and the performer's coverage, in 0 .. 255, not rounded."""
         template, faces = self.template, self.template.faces
         vertices = self._dressed.body.pose(*motion.parameters()).vertices  # [B, V, 3]
         lit, ground = self._light.shadows(vertices, faces, camera)
@@ -96,12 +96,12 @@ class Performer:
         weights = fragments.barycentric.view(-1, 3)[covered]
 
         def at_pixels(attributes: Tensor, corners: Tensor) -> Tensor:
-            """[N, C] attributes of covered samples, from [R, C] and [N, 3]."""
+            """Interpolate attributes [R, C] at the covered samples with corners [N, 3]; returns [N, C]."""
             values = attributes.index_select(0, corners.flatten()).view(len(corners), 3, -1)
             return (weights[..., None] * values).sum(1)
 
-        picture = covered // fragments.triangle[0].numel()
-        corners = faces[triangle] + (picture * vertices.shape[1])[:, None]
+        frame = covered // fragments.triangle[0].numel()
+        corners = faces[triangle] + (frame * vertices.shape[1])[:, None]
         surface = at_pixels(torch.cat([normals, occlusion, lit[..., None]], -1).flatten(0, 1), corners)
         albedo = self._albedo(at_pixels(self._dressed.uv, template.uv_faces[triangle]), camera)
         person = fragments.barycentric.new_zeros(fragments.triangle.numel(), 4)
@@ -110,12 +110,12 @@ class Performer:
         person = person.view(*fragments.triangle.shape, 4).permute(0, 3, 1, 2)
         person = F.avg_pool2d(person, scale).permute(0, 2, 3, 1)  # [B, H, W, 4], premultiplied
         behind = room * ground[..., None]
-        share = person[..., 3:]
-        picture = _to_srgb(person[..., :3] + (1 - share) * behind, dtype=torch.float32)
-        return torch.cat([picture, 255 * share], -1)
+        coverage = person[..., 3:]
+        color = _to_srgb(person[..., :3] + (1 - coverage) * behind, dtype=torch.float32)
+        return torch.cat([color, 255 * coverage], -1)
 
     def _albedo(self, uv: Tensor, camera: Camera) -> Tensor:
-        """[N, 3] linear RGB of the texture at [N, 2], with a texture no finer than the picture."""
+        """Sample linear RGB [N, 3] at [N, 2] from a texture no finer than the frame."""
         texture = self._dressed.texture.permute(2, 0, 1)[None]
         while texture.shape[-1] >= 4 * min(camera.width, camera.height):
             texture = F.avg_pool2d(texture, 2)
@@ -124,14 +124,14 @@ class Performer:
 
 
 class _AreaLight:
-    """A window, in front, to the left and above; a sky that is bright above and warm below; a rim light."""
+    """A window in front, to the left and above; ambient light, bright from above and warm from below; a rim light."""
 
     KEY, SKY, GROUND, RIM = (linear(c) for c in ("#fff1dc", "#dfe9f2", "#b79a80", "#e8f2ff"))
     TOWARD = (-0.42, -0.72, 0.72)
     SPREAD = 0.16
     SHADOW_SIZE = 256
 
-    def __init__(self):
+    def __init__(self) -> None:
         toward = torch.tensor(self.TOWARD)
         turns = torch.tensor([[1.0, 0.3, 0], [-0.3, 0, 1.0], [-0.8, -0.2, -0.9]]) * self.SPREAD
         self._samples = F.normalize(F.normalize(toward, dim=0) + turns, dim=1)  # points of the window
@@ -139,7 +139,7 @@ class _AreaLight:
         self._color = [torch.tensor(c, dtype=torch.float32) for c in (self.KEY, self.SKY, self.GROUND, self.RIM)]
 
     def shade(self, albedo: Tensor, normals: Tensor, occlusion: Tensor, lit: Tensor) -> Tensor:
-        """Light that leaves a surface: all [N, 3] or [N, 1], linear."""
+        """Return the linear light reflected by a surface; all [N, 3] or [N, 1]."""
         key, sky, ground, rim = self._color
         cosine = normals @ self._main
         diffuse = ((cosine + 0.25) / 1.25).clamp(min=0)[:, None] * (0.15 + 0.85 * lit)
@@ -150,7 +150,7 @@ class _AreaLight:
         return reflected + 0.16 * edge * rim * (0.3 + albedo) * occlusion**3
 
     def shadows(self, vertices: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
-        """How much of the window the vertices see [B, V], and how bright the room is [B, H, W]."""
+        """Return the share of the window visible from each vertex [B, V], and the brightness of the room [B, H, W]."""
         size, span = self.SHADOW_SIZE, 2.5
         middle = _middle(vertices)
         lit = torch.zeros(vertices.shape[:2])
@@ -168,7 +168,7 @@ class _AreaLight:
         return lit / len(self._samples), floor[:, 0]
 
     def _shadow(self, vertices: Tensor, toward: Tensor, faces: Tensor, camera: Camera) -> Tensor:
-        """[B, H/2, W/2]: 1 where a body throws its shadow on the floor or, if that is nearer, the wall."""
+        """Return [B, H/2, W/2]: 1 where a body casts its shadow on the floor or, if that is nearer, the wall."""
         fall = (vertices[..., 2:] - FLOOR) / toward[2]
         fall = torch.minimum(fall, (WALL - vertices[..., 1:2]) / (-toward[1]).clamp(min=1e-6))
         points = camera.project(vertices - fall * toward) * torch.tensor([0.5, 0.5, 1.0])
@@ -176,14 +176,14 @@ class _AreaLight:
 
 
 def _middle(vertices: Tensor, step: float = 0.5) -> Tensor:
-    """[B, 1, 3]: about the middle of bodies on the floor, in coarse steps: shadow maps that move flicker."""
+    """Return [B, 1, 3]: the approximate centre of the bodies, in coarse steps; moving shadow maps flicker."""
     usual = torch.tensor([0.0, DISTANCE, FLOOR + 0.95])
     steps = ((vertices.mean(1, keepdim=True) - usual) / step).round()
     return usual + step * steps * torch.tensor([1.0, 1.0, 0.0])
 
 
 def _lowest(vertices: Tensor, height: float = 0.05) -> Tensor:
-    """The vertices near the floor; the others vanish from it."""
+    """Return the vertices near the floor; the others become NaN."""
     return torch.where(vertices[..., 2:] < FLOOR + height, vertices, torch.nan)
 
 
@@ -207,11 +207,11 @@ def write_performance(
     """Render the performance `name` (one of `PERFORMANCES`) to a video file.
 
     Raises:
-        UserError: no such performance, or the file cannot be written.
+        UserError: The performance does not exist, or the file cannot be written.
     """
     motion = performance(name, performer.template, frames, fps)
     camera = performer.camera(size)
     with VideoWriter(path, camera.width, camera.height, fps) as writer:
-        pictures = follow(performer.render(motion, size), progress, f"Filming the {name} performance", len(motion))
-        for picture in pictures:
-            writer.write(picture)
+        label = f"Rendering the {name} performance"
+        for frame in follow(performer.render(motion, size), progress, label, len(motion)):
+            writer.write(frame)

@@ -1,7 +1,7 @@
-"""From where limbs point to rotation vectors of the pose joints: what the demo's choreography is written in.
+"""Converts limb directions, in which the choreography is written, to rotation vectors of the pose joints.
 
-Directions are vectors in world axes of the reference pose, for the left limb: x outward, -y forward, z up.
-The right limb is the mirror image.
+Directions are vectors in world axes of the reference pose, for the left limb: x outward, -y forward, z up. The right
+limb is its mirror image.
 """
 
 from dataclasses import astuple, dataclass
@@ -20,13 +20,13 @@ FINGER_JOINTS = tuple(f"finger{finger}-{k}" for finger in range(1, 6) for k in (
 LEG_JOINTS = ("upperleg01", "lowerleg01", "foot")
 
 FULL_CURL = np.radians([75.0, 95.0, 60.0])  # flexion of a fist at the three joints of a finger
-THUMB_FOLD = np.radians([25.0, 40.0, 55.0])  # of the thumb, from the reference pose to across the palm
-THUMB_OPEN = np.radians([-22.0, -12.0, -8.0])  # and to sticking out
+THUMB_FOLD = np.radians([25.0, 40.0, 55.0])  # of the thumb, from the reference pose across the palm
+THUMB_OPEN = np.radians([-22.0, -12.0, -8.0])  # of the thumb, from the reference pose outward
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Where an arm points; vectors need not have unit length. The elbow must be bent, if only a little."""
+    """Directions of an arm; vectors need not have unit length. The elbow must be at least slightly bent."""
 
     upper: tuple[float, float, float]
     """Shoulder to elbow."""
@@ -35,12 +35,12 @@ class Arm:
     fingers: tuple[float, float, float]
     """Wrist to knuckles."""
     palm: tuple[float, float, float]
-    """Out of the palm."""
+    """Normal of the palm."""
 
 
 @dataclass(frozen=True)
 class Hand:
-    """How the fingers are bent, from 0 (straight) to 1 (a fist)."""
+    """Flexion of the fingers, from 0 (straight) to 1 (a fist)."""
 
     thumb: float
     index: float
@@ -53,30 +53,33 @@ class Hand:
 
 @dataclass
 class Feet:
-    """Where feet are in N frames, the left one first."""
+    """Positions of the feet in N frames, left one first."""
 
     ankles: Array
     """[N, 2, 3]"""
     yaw: Array
-    """[N, 2]: how far each points outward, radians."""
+    """[N, 2] outward rotation in radians."""
     pitch: Array
-    """[N, 2]: how far its toes point down, radians."""
+    """[N, 2] downward pitch of the toes in radians."""
 
 
 class Skeleton:
-    """Reference directions of a body's limbs, and the poses that point them elsewhere."""
+    """Reference directions of a body's limbs, and poses that point them elsewhere."""
 
-    def __init__(self, template: BodyTemplate, body: Body):
+    def __init__(self, template: BodyTemplate, body: Body) -> None:
         posed = at_reference(template, body)
         positions = posed.joints[0, :, :3, 3].double().numpy()
         self._at = dict(zip(template.joint_names, positions, strict=True))
-        self.sole = float(posed.vertices[0, :, 2].min())  # height of the sole, the root at the origin
+        self.sole = float(posed.vertices[0, :, 2].min())  # height of the sole with the root at the origin
         self.hip, knee, self.ankle = (self._at[f"{j}.L"] for j in ("upperleg01", "lowerleg01", "foot"))
         below = posed.vertices[0].double().numpy() - self.ankle
         sole = below[(below[:, 2] < self.sole - self.ankle[2] + 0.01) & (posed.vertices[0, :, 0].numpy() > 0)]
-        self.heel, self.toe = float(sole[:, 1].max()), float(-sole[:, 1].min())  # how far behind and before the ankle
+        self.heel, self.toe = (
+            float(sole[:, 1].max()),
+            float(-sole[:, 1].min()),
+        )  # distance behind and in front of the ankle
         self.thigh, self.shank = np.linalg.norm(knee - self.hip), np.linalg.norm(self.ankle - knee)
-        self.ankle_height = self.ankle[2] - self.sole  # above the floor, of a foot that stands
+        self.ankle_height = self.ankle[2] - self.sole  # above the floor, of a standing foot
         # Height of the root over straight legs.
         self.upright = self.ankle_height - self.hip[2] + self.thigh + self.shank
         self._leg_axes = _unit(knee - self.hip), _unit(self.ankle - knee)
@@ -88,9 +91,9 @@ class Skeleton:
         self._palm = _unit(np.cross(knuckles[3] - knuckles[0], self._fingers))
 
     def arm(self, arm: Arm) -> Array:
-        """[6, 3] rotation vectors of a left arm's `ARM_JOINTS`, relative to the upper spine."""
+        """Return rotation vectors [6, 3] of a left arm's `ARM_JOINTS`, relative to the upper spine."""
         upper, fore, fingers, palm = (_unit(np.array(v)) for v in astuple(arm))
-        # The shoulder girdle takes part from about 30 degrees below the horizontal on.
+        # The shoulder girdle lifts with the arm from about 30 degrees below horizontal.
         lift = 0.3 * max(0.0, np.arcsin(upper[2]) + np.radians(30))
         clavicle = Rotation.from_rotvec([0.0, -lift, 0.0])
         shoulder = _turns(
@@ -105,7 +108,7 @@ class Skeleton:
         return np.stack([turn.as_rotvec() for turn in turns])
 
     def hand(self, hand: Hand) -> Array:
-        """[15, 3] rotation vectors of a left hand's `FINGER_JOINTS`."""
+        """Return rotation vectors [15, 3] of a left hand's `FINGER_JOINTS`."""
         turns = []
         for finger, curl in enumerate((hand.thumb, hand.index, hand.middle, hand.ring, hand.little), start=1):
             base, middle, tip = (self._at[f"finger{finger}-{k}.L"] for k in (1, 2, 3))
@@ -123,23 +126,23 @@ class Skeleton:
         return np.stack(turns)
 
     def _side(self) -> Array:
-        """Unit vector from the index to the little finger."""
+        """Return the unit vector from the index to the little finger."""
         return _unit(self._at["finger5-1.L"] - self._at["finger2-1.L"])
 
     def legs(
         self, root: Array, turn: Rotation, ankles: Array, yaw: Array, pitch: Array | None = None
     ) -> tuple[Array, Array]:
-        """Legs that reach for given ankles; the root sinks where they would be too far away.
+        """Pose legs that reach given ankles; the root is lowered if they are too far away.
 
         Args:
             root: [N, 3] positions of the root joint.
             turn: N rotations of the root.
             ankles: [N, 2, 3] positions of the left and the right ankle.
-            yaw: [N, 2] how far each foot points outward, radians.
-            pitch: [N, 2] how far its toes point down, radians; without it feet are level.
+            yaw: [N, 2] outward rotation of each foot in radians.
+            pitch: [N, 2] downward pitch of its toes in radians; None for level feet.
 
         Returns:
-            root: [N, 3], sunk.
+            root: [N, 3], lowered.
             turns: [N, 2, 3, 3] rotation vectors of `LEG_JOINTS` of the left and the right leg, in world axes.
         """
         root, mirror = root.copy(), np.array([1.0, -1.0])
@@ -147,12 +150,12 @@ class Skeleton:
         hips = self._hips(turn)
         turns = np.empty((len(root), 2, 3, 3))
         for leg, side in enumerate(mirror):
-            flip = np.array([side, 1, 1])  # everything as for the left leg
+            flip = np.array([side, 1, 1])  # mirrored, so that every leg is a left leg
             line = (ankles[:, leg] - root - hips[:, leg]) * flip
             foot = Rotation.from_rotvec(np.stack([0 * yaw[:, leg], 0 * yaw[:, leg], yaw[:, leg]], -1))
             pelvis = _mirrored(turn, side)
             down = _unit(line)
-            axis = _unit(np.cross(foot.apply([0.0, -1.0, 0.0]), down))  # the knee bends about it
+            axis = _unit(np.cross(foot.apply([0.0, -1.0, 0.0]), down))  # of the knee
             length = np.linalg.norm(line, axis=-1)
             cosine = (self.thigh**2 + length**2 - self.shank**2) / (2 * self.thigh * length)
             bend = np.arccos(np.clip(cosine, -1, 1))[:, None]
@@ -168,25 +171,25 @@ class Skeleton:
         return root, turns
 
     def highest_root(self, root: Array, turn: Rotation, ankles: Array) -> Array:
-        """[N]: how high the root may be for both legs to reach; arguments as for `legs`, heights of root ignored."""
+        """Return the maximal root height [N] at which both legs reach; see `legs`. The height of `root` is ignored."""
         reach, hips = 0.998 * (self.thigh + self.shank), self._hips(turn)
         away = np.linalg.norm((root[:, None] + hips - ankles)[..., :2], axis=-1)
         return (ankles[..., 2] - hips[..., 2] + np.sqrt(np.maximum(reach**2 - away**2, 0.0))).min(1)
 
     def _hips(self, turn: Rotation) -> Array:
-        """[N, 2, 3] from the root to the left and the right hip."""
+        """Return offsets [N, 2, 3] from the root to the left and the right hip."""
         return np.stack([turn.apply(self.hip * [side, 1, 1]) for side in (1.0, -1.0)], 1)
 
 
 def at_reference(template: BodyTemplate, body: Body) -> Posed:
-    """The body in the reference pose, its root at the origin."""
+    """Pose a body in the reference pose with its root at the origin."""
     zeros = torch.zeros
     pose, actions = zeros(1, len(template.pose_joints), 3), zeros(1, len(template.action_names))
     return body.pose(zeros(1, 3), zeros(1, 3), pose, actions)
 
 
 def mirrored(rotation_vectors: Array) -> Array:
-    """Rotation vectors [..., 3] of the other side: reflected in the plane x = 0."""
+    """Reflect rotation vectors [..., 3] in the plane x = 0."""
     return rotation_vectors * [1.0, -1.0, -1.0]
 
 
@@ -199,30 +202,30 @@ def _unit(vectors: Array) -> Array:
 
 
 def _frame(first: Array, second: Array) -> Array:
-    """[..., 3, 3] with orthonormal columns, the first along `first`, the second nearest to `second`."""
+    """Return orthonormal columns [..., 3, 3], the first along `first`, the second nearest to `second`."""
     first = _unit(first)
     second = _unit(second - (second * first).sum(-1, keepdims=True) * first)
     return np.stack([first, second, np.cross(first, second)], -1)
 
 
 def _turns(source: tuple[Array, Array], target: tuple[Array, Array]) -> Rotation:
-    """The rotations that take the first vector to the first one and the second as near as it goes."""
+    """Return rotations that map the first source vector to the first target, and the second as close as possible."""
     return Rotation.from_matrix(_frame(*target) @ _frame(*source).T)
 
 
 def _twist_swing(turn: Rotation, axis: Array) -> tuple[Rotation, Rotation]:
-    """`turn` = swing * twist, the twist being about `axis`."""
+    """Decompose `turn` = swing * twist, with the twist about `axis`; returns twist, swing."""
     quaternion = turn.as_quat()
     twist = Rotation.from_quat([*(axis * (quaternion[:3] @ axis)), quaternion[3]])
     return twist, turn * twist.inv()
 
 
 def _twist_first(turn: Rotation, axis: Array) -> tuple[Rotation, Rotation]:
-    """`turn` = twist * bend, the twist being about `axis`."""
+    """Decompose `turn` = twist * bend, with the twist about `axis`; returns twist, bend."""
     twist, _ = _twist_swing(turn.inv(), axis)
     return twist.inv(), twist * turn
 
 
 def _angle(a: Array, b: Array, axis: Array) -> float:
-    """By how much one turns from a to b about the axis."""
+    """Return the angle from a to b about the axis."""
     return float(np.arctan2(np.cross(a, b) @ axis, a @ b))

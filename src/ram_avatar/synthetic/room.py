@@ -1,4 +1,4 @@
-"""The room behind the performer: a wall with a picture, a plant and a lamp; skirting board; wooden floor."""
+"""The room behind the performer: a wall with a picture, a plant, a lamp and a skirting board; a wooden floor."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ BOARD = 0.17  # metres wide
 
 
 def paint_room(camera: Camera, samples: int = 2) -> NDArray[np.float32]:
-    """[H, W, 3] linear RGB, averaged over `samples` x `samples` rays a pixel."""
+    """Render the room as linear RGB [H, W, 3], with `samples` x `samples` rays per pixel."""
     height, width = camera.height * samples, camera.width * samples
     y, x = np.mgrid[:height, :width] / samples + 0.5 / samples
     across, up = (x - camera.center_x) / camera.focal, (camera.center_y - y) / camera.focal
@@ -28,33 +28,34 @@ def paint_room(camera: Camera, samples: int = 2) -> NDArray[np.float32]:
 
 
 class _Canvas:
-    """A wall seen from the front, in metres: x to the right as seen in the picture, z up."""
+    """A wall seen from the front, in metres: x right in the image, z up."""
 
-    def __init__(self, x: Array, z: Array):
+    def __init__(self, x: Array, z: Array) -> None:
         self.x, self.z = x, z
         self.color = np.zeros((*x.shape, 3))
-        self.pixel = abs(float(x[0, 1] - x[0, 0]))  # edges are as soft as this
+        self.pixel = abs(float(x[0, 1] - x[0, 0]))  # width of antialiased edges
 
-    def fill(self, color, distance: Array) -> None:
+    def fill(self, color: Array, distance: Array) -> None:
         """Paint where the signed distance in metres is negative."""
         self.blend(color, smoothstep(self.pixel, -self.pixel, distance))
 
-    def blend(self, color, alpha: Array) -> None:
+    def blend(self, color: Array, alpha: Array) -> None:
+        """Blend a colour over the wall."""
         self.color += (color - self.color) * np.clip(alpha, 0, 1)[..., None]
 
     def box(self, x: float, z: float, half_width: float, half_height: float) -> Array:
-        """Signed distance to a rectangle."""
+        """Return the signed distance to a rectangle."""
         return np.maximum(np.abs(self.x - x) - half_width, np.abs(self.z - z) - half_height)
 
     def ellipse(self, x: float, z: float, radius_x: float, radius_z: float, angle: float = 0.0) -> Array:
-        """Roughly the signed distance to an ellipse turned by `angle` (radians)."""
+        """Return the approximate signed distance to an ellipse rotated by `angle` radians."""
         c, s = np.cos(angle), np.sin(angle)
         right, up = self.x - x, self.z - z
         along, aside = (c * right + s * up) / radius_x, (c * up - s * right) / radius_z
         return (np.hypot(along, aside) - 1) * min(radius_x, radius_z)
 
     def shade(self, amount: float, distance: Array, softness: float) -> None:
-        """A soft shadow of a shape."""
+        """Paint a soft shadow of a shape."""
         self.color *= 1 - (amount * smoothstep(softness, -softness, distance))[..., None]
 
 
@@ -93,7 +94,7 @@ def _skirting(wall: _Canvas) -> None:
 def _lamp(wall: _Canvas, x: float) -> None:
     wall.fill(linear("#3b3632"), wall.box(x, FLOOR / 2 + 0.15, 0.011, -FLOOR / 2 + 0.15))
     wall.fill(linear("#3b3632"), wall.ellipse(x, FLOOR + 0.015, 0.13, 0.025))
-    up = (wall.z - 0.33) / 0.30  # over the height of the shade
+    up = (wall.z - 0.33) / 0.30  # 0 to 1 over the height of the shade
     shade = np.maximum(np.abs(wall.x - x) - (0.20 - 0.08 * up), np.abs(wall.z - 0.48) - 0.15)
     wall.blend(linear("#ffdfae"), 0.28 * np.exp(-np.maximum(shade, 0) / 0.22))
     wall.fill(linear("#fff0d0") * 1.15, shade)
@@ -123,11 +124,11 @@ def _floor(x: Array, distance: Array) -> Array:
     board = np.floor(x / BOARD)
     tints = np.random.default_rng(11).uniform(-1, 1, (2, 512))
     number = board.astype(int) % 512
-    end = (distance + 2.0 * tints[0, number]) / 1.3  # boards are of a finite length
+    end = (distance + 2.0 * tints[0, number]) / 1.3  # boards have a finite length
     tint = tints[1, (number * 7 + np.floor(end).astype(int)) % 512]
     grain = _grain(x, distance + 3 * tint, 0.012, 0.35) - 0.5
     color = linear("#b98a5e") * (0.85 + 0.13 * tint + 0.16 * grain)[..., None]
-    width = 0.0025 + 0.0012 * (distance - 2)  # of a gap; wider far away, where it is thinner than a ray
+    width = 0.0025 + 0.0012 * (distance - 2)  # of a gap; wider far away, where it would be thinner than a ray
     gap = smoothstep(width, 0.3 * width, np.abs(x / BOARD - np.round(x / BOARD)) * BOARD)
     gap = np.maximum(gap, smoothstep(0.008, 0.002, np.abs(end - np.round(end)) * 1.3))
     color *= (1 - 0.4 * gap)[..., None]
@@ -137,10 +138,10 @@ def _floor(x: Array, distance: Array) -> Array:
 
 
 def _grain(x: Array, y: Array, cell_x: float, cell_y: float) -> Array:
-    """Smooth noise in [0, 1] with cells of the given size."""
+    """Return smooth noise in [0, 1] with cells of the given size."""
     noise = np.random.default_rng(5).uniform(0, 1, (256, 256)).astype(np.float32)
     at_x, at_y = (x / cell_x % 255).astype(np.float32), (y / cell_y % 255).astype(np.float32)
-    return cv2.remap(noise, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return np.asarray(cv2.remap(noise, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP))
 
 
 def _vignette(x: Array, y: Array) -> Array:

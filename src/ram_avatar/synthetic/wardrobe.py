@@ -1,7 +1,7 @@
-"""The performer's clothes, hair and face: as offsets of the body's surface, and as colours on it.
+"""The performer's clothes, hair and face, as offsets and colours of the body's surface.
 
-Regions are described once, as functions of the position in the reference pose; vertices take their offsets
-from them and the texels of the UV layout their colours, so that edges of the colours are finer than the mesh.
+Regions are functions of the position in the reference pose. Vertices take their offsets from them, and texels of the
+UV layout their colours, so colour edges are finer than the mesh.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse import identity as identity_matrix
 from scipy.sparse.linalg import spsolve
 
+from ..body.anny import AnnyTemplate
 from ..body.template import Body, BodyTemplate
 from ..rendering.rasterizer import vertex_normals
 from .posing import Array, at_reference
@@ -26,38 +27,40 @@ CREAM, NAVY, CORAL = "#f1e9da", "#25395c", "#e0614a"
 DENIM, DENIM_LIGHT, STITCH = "#35506f", "#5b7a99", "#c08a4e"
 SHOE, SOLE, SOCK = "#d9523f", "#f3efe8", "#e9e5dd"
 
-STRIPE = 0.058  # metres from stripe to stripe
+STRIPE = 0.058  # metres between stripes
 
 
 def linear(color: str) -> Array:
-    """Linear RGB [3] of an sRGB hex colour."""
+    """Convert an sRGB hex colour to linear RGB [3]."""
     srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     return srgb**2.2
 
 
-def smoothstep(low, high, value: Array) -> Array:
+def smoothstep(low: float | Array, high: float | Array, value: Array) -> Array:
+    """Interpolate smoothly from 0 at `low` to 1 at `high`, which may be the smaller one."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 @dataclass
 class Surface:
-    """K points of the undressed body in the reference pose, and what part each belongs to."""
+    """K points of the undressed body in the reference pose, with their body parts."""
 
     position: Array  # [K, 3]
     weights: dict[str, Array]  # [K] by part, 0 to 1
-    dressed: Array | None = None  # [K, 3] the same points with the clothes on
+    dressed: Array | None = None  # [K, 3] the same points, dressed
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         x, self.y, self.z = self.position.T
-        self.x, self.side = np.abs(x), np.sign(x)  # the body is symmetric; garments are, too
+        self.x, self.side = np.abs(x), np.sign(x)  # body and garments are symmetric
         self.mirrored = np.stack([self.x, self.y, self.z], 1)
 
     def __getitem__(self, part: str) -> Array:
         return self.weights[part]
 
     def clothed(self) -> "Surface":
-        """The dressed surface: what patterns and hems lie on."""
+        """Return the dressed surface, on which patterns and hems lie."""
+        assert self.dressed is not None
         return Surface(self.dressed, self.weights)
 
 
@@ -65,19 +68,21 @@ class Wardrobe:
     """Regions of garments, hair and face on a body.
 
     Args:
-        template: Anny; parts are found by its joints and by the changes of its identity.
+        template: Anny; parts are found by its joints and by the effects of its identity parameters.
         body: the undressed body.
-        identity: [I] that it was made with.
+        identity: [I] identity of the body.
     """
 
-    def __init__(self, template: BodyTemplate, body: Body, identity: torch.Tensor):
+    def __init__(self, template: BodyTemplate, body: Body, identity: torch.Tensor) -> None:
+        if not isinstance(template, AnnyTemplate):
+            raise TypeError(f"the performer wears clothes for Anny, not for '{template.name}'")
         posed = at_reference(template, body)
         joints = posed.joints[0, :, :3, 3].double().numpy()
         self._at = {name: joints[i] for i, name in enumerate(template.joint_names)}
         position = posed.vertices[0].double().numpy()
 
         def changed(name: str) -> Array:
-            """[V]: where a change of the identity moves the surface, 1 at its most."""
+            """Return [V]: how far an identity parameter moves the surface, 1 at most."""
             other = identity.clone()
             other[template.identity_names.index(name)] += 0.5
             moved = (template.body(other).rest_vertices - body.rest_vertices).norm(dim=1)
@@ -99,19 +104,20 @@ class Wardrobe:
         self._random = np.random.default_rng(7).uniform(0, 1, (32, 32, 32))
 
     def noise(self, position: Array, cell: float | tuple[float, float, float]) -> Array:
-        """[K] value noise in [0, 1] with cells of that many metres."""
+        """Return value noise [K] in [0, 1]; cell size in metres."""
         at = position / np.asarray(cell)
         return map_coordinates(self._random, at.T, order=1, mode="grid-wrap")
 
     # Regions: signed distances in metres, or fractions of a limb; positive inside ---------------------------
 
     def along_arm(self, s: Surface) -> Array:
-        """0 at the shoulder, 1 at the elbow."""
+        """Return the position along the upper arm: 0 at the shoulder, 1 at the elbow."""
         shoulder, elbow = self._at["upperarm01.L"], self._at["lowerarm01.L"]
         axis = elbow - shoulder
         return (s.mirrored - shoulder) @ axis / (axis @ axis)
 
     def shirt(self, s: Surface) -> Array:
+        """Return the region of the shirt."""
         neck = self._at["neck01"]
         away = np.linalg.norm(s.position - (neck + [0, -0.012, 0.008]), axis=1)
         neckline = np.where(s["head"] > 0.5, -1.0, np.minimum(away - 0.087, neck[2] + 0.035 - s.z))
@@ -120,17 +126,20 @@ class Wardrobe:
         return np.minimum(np.minimum(neckline, hem), sleeve)
 
     def trousers(self, s: Surface) -> Array:
+        """Return the region of the trousers."""
         ankle = s.z - (self._at["foot.L"][2] + 0.035)
         return np.where(s["arm"] > 0.5, -1.0, np.minimum(ankle, 0.05 - s.z))
 
     def shoe(self, s: Surface) -> Array:
+        """Return the region of the shoes."""
         opening = self._at["foot.L"][2] - 0.012 - 0.18 * (s.y - self._at["foot.L"][1])
         return opening - s.z
 
     def hair(self, s: Surface) -> Array:
+        """Return the region of the hair."""
         eye = self._at["eye.L"]
         back, up = s.y - eye[1], s.z - eye[2]
-        # The hairline from the forehead over temple and sideburn, round the ear and down to the nape.
+        # The hairline from the forehead over temple and sideburn, around the ear and down to the nape.
         line = np.interp(
             back,
             [-0.06, 0.012, 0.035, 0.058, 0.072, 0.095, 0.115, 0.15, 0.2],
@@ -142,14 +151,14 @@ class Wardrobe:
     # Offsets ------------------------------------------------------------------------------------------------
 
     def offsets(self, faces: torch.Tensor) -> Array:
-        """[V, 3]: from the undressed surface to the dressed one, in the reference pose."""
+        """Return the offsets [V, 3] from the undressed to the dressed surface, in the reference pose."""
         s, smooth = self.vertices, _smoothing(faces, len(self.vertices.x))
         shirt, trousers = self.shirt(s), self.trousers(s)
         is_shirt = smoothstep(-0.012, 0.006, shirt)
         is_trousers = smoothstep(-0.012, 0.006, trousers) * (1 - is_shirt)
         is_shoe = smoothstep(-0.008, 0.008, self.shoe(s))
         hair = self.hair(s)
-        # Cloth spans hollows and a shoe hides the toes: both follow a smoothed surface.
+        # Cloth spans hollows and shoes hide the toes, so both follow a smoothed surface.
         position = s.position.copy()
         for mask, rounds in ((np.maximum(is_shirt, 0.6 * is_trousers), 30), (is_shoe, 12)):
             for _ in range(rounds):
@@ -178,7 +187,7 @@ class Wardrobe:
         return position - s.position
 
     def _toe_box(self, position: Array, share: Array) -> Array:
-        """The front of a shoe: half an ellipsoid in the place of the toes, where `share` [V] says so."""
+        """Replace the toes by the front of a shoe, half an ellipsoid, blended by `share` [V]."""
         ankle, side = self._at["foot.L"], np.where(position[:, :1] < 0, [-1, 1, 1], [1, 1, 1])
         middle = np.array([ankle[0] + 0.014, ankle[1] - 0.06, self.floor + 0.016])
         away = position * side - middle
@@ -189,7 +198,7 @@ class Wardrobe:
     # Colours ------------------------------------------------------------------------------------------------
 
     def colors(self, s: Surface, occlusion: Array) -> Array:
-        """[K, 3] linear RGB. `occlusion` [K] is 1 in the open and 0 in deep creases."""
+        """Return linear RGB [K, 3]; `occlusion` [K] is 1 in the open and 0 in deep creases."""
         color = self._skin(s, occlusion)
         color = _over(color, self._hair_color(s), smoothstep(-0.002, 0.003, self.hair(s)))
         s = s.clothed()
@@ -202,7 +211,7 @@ class Wardrobe:
         )
         for layer, inside in layers:
             hem = smoothstep(-0.018, -0.001, inside) * (inside < 0)
-            color = color * (1 - 0.45 * hem)[:, None]  # the shade that a hem throws on what lies under it
+            color = color * (1 - 0.45 * hem)[:, None]  # shadow of a hem on the layer below
             color = _over(color, layer, smoothstep(-0.001, 0.001, inside))
         return color
 
@@ -219,17 +228,18 @@ class Wardrobe:
         color = _over(color, linear(BLUSH), 0.35 * s["ear"] + 0.25 * s["fingertip"])
         beard = smoothstep(-0.045, -0.075, s.z - eye[2]) * smoothstep(0.07, 0.03, s.y - eye[1])
         stubble = 0.5 + 0.5 * self.noise(s.position, 0.0015)
-        color = _over(color, linear(HAIR), 0.16 * beard * stubble * (s["head"] > 0.6) * (s["lips"] < 0.1))
+        shaven = np.where((s["head"] > 0.6) & (s["lips"] < 0.1), 0.16 * beard * stubble, 0.0)
+        color = _over(color, linear(HAIR), shaven)
         color = _over(color, linear(LIPS), 0.85 * smoothstep(0.10, 0.32, s["lips"]))
-        inside = (s["head"] > 0.5) * smoothstep(0.22, 0.10, occlusion) * (s.x < 0.045) * (s.z < eye[2] - 0.02)
+        inside = smoothstep(0.22, 0.10, occlusion) * (s["head"] > 0.5) * (s.x < 0.045) * (s.z < eye[2] - 0.02)
         color = _over(color, linear(MOUTH), inside)
         color = _over(color, linear(BROW), self._brow(s))
-        # Lashes: the rim of the lids, which touches the eyeball.
+        # Lashes: the rim of the lids, next to the eyeball.
         radius = self._eye_radius()
         away = np.linalg.norm(s.mirrored - eye, axis=1) / radius
         rim = smoothstep(1.16, 1.07, away) * (s["eye"] < 0.5) * (s.y < eye[1])
         color = _over(color, linear(PUPIL), rim * np.where(s.z > eye[2] - 0.002, 0.9, 0.35))
-        return _over(color, self._eye_color(s, radius), s["eye"] > 0.5)
+        return _over(color, self._eye_color(s, radius), (s["eye"] > 0.5).astype(float))
 
     def _eye_radius(self) -> float:
         s = self.vertices
@@ -252,13 +262,13 @@ class Wardrobe:
         off_axis = np.where(ahead[:, 1] < 0, off_axis, 1.0)
         angle = np.arctan2(ahead[:, 2], ahead[:, 0])
         rays = 0.8 + 0.35 * np.sin(17 * angle) * np.sin(29 * angle + 1)
-        shade = 1 - 0.35 * smoothstep(0.1, 0.5, ahead[:, 2])  # of the upper lid
+        shade = 1 - 0.35 * smoothstep(0.1, 0.5, ahead[:, 2])  # cast by the upper lid
         color = linear(EYE_WHITE) * shade[:, None]
         color = _over(color, linear(BLUSH), 0.35 * smoothstep(0.6, 1.0, off_axis))
         color = _over(color, linear(IRIS_RING), smoothstep(0.47, 0.44, off_axis))
         color = _over(color, linear(IRIS) * rays[:, None], smoothstep(0.42, 0.36, off_axis))
         color = _over(color, linear(PUPIL), smoothstep(0.21, 0.18, off_axis))
-        glint = np.hypot(ahead[:, 0] * s.side + 0.16, ahead[:, 2] - 0.17)  # on the same side of both eyes
+        glint = np.hypot(ahead[:, 0] * s.side + 0.16, ahead[:, 2] - 0.17)  # on the same side in both eyes
         return _over(color, np.ones(3), smoothstep(0.12, 0.07, glint) * (ahead[:, 1] < 0))
 
     def _hair_color(self, s: Surface) -> Array:
@@ -275,13 +285,13 @@ class Wardrobe:
         on_sleeve = s["arm"] > 0.5
         length = np.linalg.norm(self._at["lowerarm01.L"] - shoulder)
         phase = np.where(on_sleeve, (0.66 - self.along_arm(s)) * length / STRIPE, phase)
-        stripe = np.abs(phase - np.round(phase)) * STRIPE  # from the middle of the nearest stripe
+        stripe = np.abs(phase - np.round(phase)) * STRIPE  # distance from the middle of the nearest stripe
         striped = (height < shoulder[2] - 0.04) | on_sleeve
         weave = 0.95 + 0.1 * self.noise(s.position, 0.004)
         color = np.broadcast_to(linear(CREAM), s.position.shape) * weave[:, None]
         color = _over(color, linear(NAVY), smoothstep(0.0125, 0.0105, stripe) * striped)
         color = _over(color, linear(NAVY), smoothstep(0.017, 0.015, shirt) * (height > shoulder[2] - 0.02))
-        # A badge on the heart's side.
+        # A badge on the left side of the chest.
         right, up = across - 0.075, height - (shoulder[2] - 0.100)
         away, angle = np.hypot(right, up), np.arctan2(right, up)
         front = back < self._at["spine01"][1]
@@ -323,7 +333,7 @@ def _over(below: Array, above: Array, alpha: Array) -> Array:
 
 
 def _smoothing(faces: torch.Tensor, count: int) -> csr_matrix:
-    """[V, V]: the mean of a vertex's neighbours."""
+    """Return the matrix [V, V] that averages the neighbours of each vertex."""
     corners = faces.numpy()
     start = np.concatenate([corners[:, k] for k in range(3)])
     end = np.concatenate([corners[:, (k + 1) % 3] for k in range(3)])
@@ -334,9 +344,9 @@ def _smoothing(faces: torch.Tensor, count: int) -> csr_matrix:
 
 
 def _spanned(position: Array, smooth: csr_matrix, inside: NDArray[np.bool_]) -> Array:
-    """Positions of the vertices inside: each the mean of its neighbours, a film spanned over their border.
+    """Return positions of the inside vertices, each the mean of its neighbours: a film spanned over the border.
 
-    Such a film has no folds (Tutte 1963), however wrinkled the surface was.
+    Such a film has no folds (Tutte 1963), however wrinkled the surface.
     """
     system = identity_matrix(int(inside.sum()), format="csc") - smooth[inside][:, inside]
     return spsolve(system.tocsc(), smooth[inside][:, ~inside] @ position[~inside])

@@ -1,8 +1,7 @@
-"""What the network costs, counted and not timed: FLOP and bytes, part by part, without a GPU.
+"""Cost of the network, counted rather than timed: FLOP and bytes by part, without a GPU.
 
-On the meta device tensors have shapes and no values, and a training step of the largest preset is counted in
-seconds. One FLOP is an addition or a multiplication of a convolution or a matrix product; no other operation
-counts.
+On the meta device tensors have shapes but no values, so a training step of the largest preset is counted in seconds.
+One FLOP is an addition or multiplication in a convolution or matrix product; other operations do not count.
 """
 
 import weakref
@@ -20,35 +19,35 @@ from ram_avatar.config import NetworkConfig
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 
 REST = "the rest"
-"""The part of all that happens outside of the watched modules."""
+"""The part for all operations outside the watched modules."""
 
 
 class Meter(TorchDispatchMode):
-    """Counts what runs under it, part by part: FLOP, and the bytes of the tensors that are alive.
+    """Counts FLOP and the bytes of live tensors, by part.
 
-    Bytes are those of distinct storages on one device, from the operation that makes them until nobody holds
-    them: parameters, gradients, optimizer states, saved activations and temporaries alike. What was made before
-    the meter was entered is not counted, nor what an operation needs within itself (a convolution's workspace).
+    Bytes are those of distinct storages on one device, from the operation that creates them until they are released:
+    parameters, gradients, optimizer states, saved activations and temporaries. Storages created before the meter was
+    entered are not counted, nor is memory internal to an operation (a convolution's workspace).
     """
 
-    def __init__(self, device: str = "meta"):
+    def __init__(self, device: str = "meta") -> None:
         super().__init__()
         self.device = torch.device(device)
         self.part = REST
-        """Who is at work; to be set back to REST after a backward pass."""
+        """The current part; set it to REST after a backward pass."""
         self.flops: Counter[str] = Counter()
         self.alive: Counter[str] = Counter()
-        """Bytes alive, by the part that made them."""
+        """Live bytes, by the part that created them."""
         self.peak_bytes = 0
-        self._seen: set[int] = set()
+        self._tracked: set[int] = set()
 
     @property
     def bytes(self) -> int:
-        """Bytes alive."""
+        """Live bytes."""
         return self.alive.total()
 
     def watch(self, parts: dict[str, nn.Module]) -> None:
-        """Count what these modules do, forward and backward, under these names."""
+        """Count these modules, forward and backward, under these names."""
         for part, module in parts.items():
             self._watch(part, module)
 
@@ -65,8 +64,8 @@ class Meter(TorchDispatchMode):
         def leave(_module: nn.Module, _inputs: tuple, outputs) -> None:
             self.part = outer.pop()
             for tensor in tree_leaves(outputs):
-                # Autograd runs last what was first: from this gradient on it is in this module, until it comes to
-                # the outputs of an earlier one.
+                # Autograd runs in reverse order: from this gradient on it is in this module, until it reaches the
+                # outputs of an earlier one.
                 if isinstance(tensor, Tensor) and tensor.requires_grad:
                     tensor.register_hook(enter_backward)
 
@@ -77,32 +76,34 @@ class Meter(TorchDispatchMode):
         kwargs = kwargs or {}
         result = operation(*args, **kwargs)
         if operation is torch.ops.aten.convolution.default and result.is_meta:
-            # In the order of the weights, as real ones; on the meta device they forget it, and copies follow.
+            # Keep the memory format of the weights, as on real devices; the meta device loses it, which adds copies.
             result = result.contiguous(memory_format=suggest_memory_format(args[1]))
         if formula := flop_registry.get(operation.overloadpacket):
             self.flops[self.part] += formula(*args, **kwargs, out_val=result)
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and tensor.device.type == self.device.type:
-                self._see(tensor.untyped_storage())
+                self._track(tensor.untyped_storage())
         return result
 
-    def _see(self, storage: torch.UntypedStorage) -> None:
+    def _track(self, storage: torch.UntypedStorage) -> None:
         key, part, size = storage._cdata, self.part, storage.nbytes()
-        if key in self._seen:
+        if key in self._tracked:
             return
-        self._seen.add(key)
+        self._tracked.add(key)
         self.alive[part] += size
         self.peak_bytes = max(self.peak_bytes, self.bytes)
         weakref.finalize(storage, self._forget, key, part, size)
 
     def _forget(self, key: int, part: str, size: int) -> None:
-        self._seen.remove(key)
+        self._tracked.remove(key)
         self.alive[part] -= size
 
 
 class MetaAutocast(TorchFunctionMode):
-    """Does on the meta device, which `torch.autocast` leaves alone, what that does in bf16 on a GPU: convolutions
-    and matrix products cast their arguments."""
+    """Autocast to bf16 for the meta device, which `torch.autocast` ignores.
+
+    Convolutions and matrix products cast their arguments, as on a GPU.
+    """
 
     products = (torch.conv2d, nn.functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__)
 
@@ -117,7 +118,7 @@ def _to_bf16(value):
 
 
 def parts(network: AvatarNetwork) -> dict[str, nn.Module]:
-    """The parts of a network that cost anything, by their names in the paper."""
+    """Return the parts of a network that have a cost, by their names in the paper."""
     branches = {"previous": "temporal branch", "expanded": "spatial branch"}
     features = {"face": "face network", "hands": "hand network"}
     return {
@@ -129,18 +130,18 @@ def parts(network: AvatarNetwork) -> dict[str, nn.Module]:
 
 
 def parameters(modules: dict[str, nn.Module]) -> dict[str, int]:
-    """How many parameters each module has."""
+    """Return the number of parameters of each module."""
     return {part: sum(p.numel() for p in module.parameters()) for part, module in modules.items()}
 
 
 def full_maps(batch: int, size: int) -> ConditionMaps:
-    """Condition maps of a person who covers everything, on torch's default device."""
+    """Return condition maps of a person who covers the whole image, on torch's default device."""
     channels = {"position": 4, "previous": 4, "expanded": 4, "face": 3, "hands": 5, "color": 3}
     return ConditionMaps(**{name: torch.ones(batch, count, size, size) for name, count in channels.items()})
 
 
 def frame_flops(config: NetworkConfig) -> Counter[str]:
-    """FLOP of one frame, forward, by part."""
+    """Count the FLOP of one forward frame, by part."""
     with Meter() as meter, torch.device("meta"), torch.no_grad():
         network = AvatarNetwork(config)
         meter.watch(parts(network))

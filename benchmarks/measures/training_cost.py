@@ -1,11 +1,13 @@
-"""What a training step costs: FLOP and bytes, counted as in `networks.cost`."""
+"""Cost of a training step: FLOP and bytes, counted as in `network_cost`."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from network_cost import (
+from torch import Tensor, nn
+
+from measures.network_cost import (
     REST,
     MetaAutocast,
     Meter,
@@ -13,8 +15,6 @@ from network_cost import (
     parameters,
     parts,
 )
-from torch import Tensor, nn
-
 from ram_avatar.config import Preset
 from ram_avatar.networks.avatar_network import AvatarNetwork
 from ram_avatar.networks.discriminator import TemporalDiscriminator
@@ -30,36 +30,36 @@ from ram_avatar.training.losses import (
 from ram_avatar.training.optimizers import parameter_groups
 
 _DETAILS = 3  # a face and two hands
-_STATE_BYTES = 16  # of a trained parameter in float32: itself, its gradient, and Adam's two moments
+_STATE_BYTES = 16  # per trained parameter in float32: value, gradient, and Adam's two moments
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """Of a training step in which everything that the preset has takes part."""
+    """Cost of a training step with every part of the preset active."""
 
     parameters: dict[str, int]
     """By part."""
     flops: dict[str, float]
-    """By part; of the gradient penalty, its share of a step."""
+    """By part, with the gradient penalty averaged over steps."""
     activations: dict[str, int]
-    """Bytes held by part when the network's backward pass begins."""
+    """Bytes held when the network's backward pass begins, by part."""
     state_bytes: int
-    """Of weights, gradients and Adam's moments."""
+    """Bytes of weights, gradients and Adam's moments."""
     peak_bytes: int
-    """The most that was alive at once, all of the above included, in a step with a gradient penalty."""
+    """Peak of live bytes, including all of the above, in a step with a gradient penalty."""
 
 
 def step_cost(preset: Preset, bf16: bool) -> StepCost:
-    """Count a training step of a preset, in float32 or as with autocast to bf16.
+    """Count a training step of a preset, in float32 or with autocast to bf16.
 
-    Not in the memory: the maps' rasterizer, the CUDA context, workspaces of single operations, and what an
-    allocator loses. The neural texture is counted as if the person covered the whole picture.
+    Memory excludes the rasterizer of the condition maps, the CUDA context, workspaces of single operations, and
+    fragmentation. The neural texture is counted as if the person covered the whole image.
     """
     with Meter() as meter, torch.device("meta"):
         step = TrainingStep(preset, meter, MetaAutocast if bf16 else nullcontext)
-        modules = parts(step.network) | step.judges
+        modules = parts(step.network) | step.loss_networks
         meter.watch(modules)
-        step.run(penalty=False)  # from the second one on there are states of Adam
+        step.run(penalty=False)  # Adam has states from the second step on
         meter.flops.clear()
         step.run(penalty=False)
         plain = meter.flops.copy()
@@ -68,7 +68,7 @@ def step_cost(preset: Preset, bf16: bool) -> StepCost:
         step.run(penalty=True)
     every = preset.training.r1_every
     counts = parameters(modules)
-    trained = [p for module in (step.network, *step.judges.values()) for p in module.parameters()]
+    trained = [p for module in (step.network, *step.loss_networks.values()) for p in module.parameters()]
     return StepCost(
         parameters=counts,
         flops={part: plain[part] + (meter.flops[part] - plain[part]) / every for part in [*modules, REST]},
@@ -79,64 +79,63 @@ def step_cost(preset: Preset, bf16: bool) -> StepCost:
 
 
 class TrainingStep:
-    """The twin of `training.trainer.Trainer.train_step` that needs no capture: what it computes, on any device,
-    of a person who covers everything.
+    """A copy of `training.trainer.Trainer.train_step` that needs no capture and runs on any device.
 
-    A test holds the two together.
+    The person covers the whole image. A test keeps it in step with the trainer.
 
     Args:
-        meter: under which this is made and run.
-        autocast: of the networks and VGG.
+        meter: the meter under which it is created and run.
+        autocast: context of the networks and VGG.
     """
 
-    def __init__(self, preset: Preset, meter: Meter, autocast: Callable[[], AbstractContextManager]):
+    def __init__(self, preset: Preset, meter: Meter, autocast: Callable[[], AbstractContextManager]) -> None:
         self.config, self.meter, self.autocast = preset.training, meter, autocast
         self.size, batch = preset.network.image_size, preset.training.batch_size
         self.network = AvatarNetwork(preset.network)
         layout = torch.channels_last
         self.perceptual = PerceptualLoss(self.config.perceptual_layers).to(meter.device, memory_format=layout)
-        self.judges: dict[str, nn.Module] = {"VGG": self.perceptual}
+        self.loss_networks: dict[str, nn.Module] = {"VGG": self.perceptual}
         self.adversarial = self.config.adversarial_weight > 0
         if self.adversarial:
-            self.critic = TemporalDiscriminator(preset.network).to(memory_format=layout)
-            self.critic_optimizer = torch.optim.Adam(self.critic.parameters())
-            self.judges = {"discriminator": self.critic} | self.judges
+            self.discriminator = TemporalDiscriminator(preset.network).to(memory_format=layout)
+            self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters())
+            self.loss_networks = {"discriminator": self.discriminator} | self.loss_networks
         self.optimizer = torch.optim.Adam(parameter_groups(self.network, preset.training))
-        picture = lambda *shape: torch.ones(*shape, self.size, self.size)
+        image = lambda *shape: torch.ones(*shape, self.size, self.size)
         self.maps = full_maps(batch, self.size)
         self.index = torch.zeros(batch, dtype=torch.long)
-        self.before, self.image, self.after = (picture(batch, 3) for _ in range(3))
-        self.mask, self.plate, self.inside = picture(batch, 1), picture(1, 3), picture(1, 1)
+        self.before, self.image, self.after = (image(batch, 3) for _ in range(3))
+        self.mask, self.plate, self.inside = image(batch, 1), image(1, 3), image(1, 1)
         self.boxes = torch.ones(batch, _DETAILS, 3)
         self.activations: dict[str, int] = {}
 
     def run(self, penalty: bool) -> None:
-        """One step, with the discriminator's gradient penalty or without."""
+        """Run one step, with or without the discriminator's gradient penalty."""
         before = self.meter.alive.copy()
         with self.autocast():
             rendering = self.network(self.maps, style=self.index)
-            shown = rendering.over(self.plate)
-        loss = self._loss(rendering.alpha, shown)
+            image = rendering.over(self.plate)
+        loss = self._loss(rendering.alpha, image)
         if self.adversarial:
-            self.critic.requires_grad_(False)
-            loss = loss + generator_loss(self._score(shown))
+            self.discriminator.requires_grad_(False)
+            loss = loss + generator_loss(self._score(image))
         self.activations = {part: size - before[part] for part, size in self.meter.alive.items()}
         self._descend(self.optimizer, self.network, loss, self.config.gradient_clip)
         if self.adversarial:
-            self._train_critic(shown.detach(), penalty)
+            self._train_discriminator(image.detach(), penalty)
 
-    def _train_critic(self, shown: Tensor, penalty: bool) -> None:
-        self.critic.requires_grad_(True)
-        loss = discriminator_loss(self._score(self.image), self._score(shown))
+    def _train_discriminator(self, rendered: Tensor, penalty: bool) -> None:
+        self.discriminator.requires_grad_(True)
+        loss = discriminator_loss(self._score(self.image), self._score(rendered))
         if penalty:
-            loss = loss + r1_penalty(self.critic, self._triple(self.image))
-        self._descend(self.critic_optimizer, self.critic, loss)
+            loss = loss + r1_penalty(self.discriminator, self._triple(self.image))
+        self._descend(self.discriminator_optimizer, self.discriminator, loss)
 
-    def _loss(self, alpha: Tensor, shown: Tensor) -> Tensor:
-        loss = smooth_l1(shown, self.image, self.inside * (1 + self.mask))
-        seen, truth = shown * self.inside, self.image * self.inside
+    def _loss(self, alpha: Tensor, rendered: Tensor) -> Tensor:
+        loss = smooth_l1(rendered, self.image, self.inside * (1 + self.mask))
+        seen, truth = rendered * self.inside, self.image * self.inside
         with self.autocast():
-            # Where the windows are matters to nobody, and a mask without values does not say.
+            # The position of the windows does not affect the cost, and a meta mask has no values.
             window = person_windows(torch.zeros(self.mask.shape, device="cpu"))
             cut = detail_cuts(self.boxes, self.size)
             loss = loss + self.perceptual(window(seen), window(truth)) + self.perceptual(cut(seen), cut(truth))
@@ -147,7 +146,7 @@ class TrainingStep:
 
     def _score(self, middle: Tensor) -> Tensor:
         with self.autocast():
-            return self.critic(self._triple(middle)).float()
+            return self.discriminator(self._triple(middle)).float()
 
     def _descend(self, optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor, clip: float | None = None):
         loss.backward()

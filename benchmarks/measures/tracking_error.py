@@ -1,10 +1,10 @@
-"""How far a tracked capture is from the truth.
+"""Error of a tracked capture against the truth.
 
-One camera of unknown focal length cannot tell a person's size from their distance, nor its own tilt from theirs.
-Figures in millimetres are therefore measured after one similarity for the whole clip (scale, rotation,
-translation; Umeyama 1991), fitted to the body's joints of all frames: seven numbers, so that whatever changes
-from frame to frame stays an error. Beside it stand the two customary ways that forgive more or less: aligned
-frame by frame, and relative to the root without any scale or rotation.
+One camera of unknown focal length cannot distinguish a person's size from their distance, or its own tilt from theirs.
+Errors in millimetres are therefore measured after one similarity for the whole clip (scale, rotation, translation;
+Umeyama 1991), fitted to the body joints of all frames. It has seven parameters, so errors that change from frame to
+frame remain. The two customary measures are reported as well: aligned per frame, and relative to the root without
+scale or rotation.
 """
 
 from dataclasses import dataclass, field
@@ -17,52 +17,52 @@ from ram_avatar.body.template import FINGERS, SIDES, BodyTemplate
 from ram_avatar.capture.capture import Capture
 from ram_avatar.core.errors import UserError
 
-USED = 0.05  # a facial action is judged where it is ever stronger than this
+USED = 0.05  # facial actions that never exceed this are not compared
 _POSED_AT_ONCE = 32
-_FORWARD = (0.0, -1.0, 0.0)  # where an upright template looks
+_FORWARD = (0.0, -1.0, 0.0)  # where an upright template faces
 
 
-def _figure(label: str, unit: str) -> float:
+def _metric(label: str, unit: str) -> float:
     return field(metadata={"label": label, "unit": unit})
 
 
 @dataclass(frozen=True)
 class TrackingError:
-    """Means over all frames, seen or hidden; zero is perfect. "Aligned" is by one similarity for the clip.
+    """Means over all frames, visible or occluded; zero is perfect. "Aligned" means by one similarity for the clip.
 
-    The body's joints are the template's pose joints without fingers and eyes; a hand's points are its finger
-    joints and fingertips.
+    Body joints are the template's pose joints without fingers and eyes; the points of a hand are its finger joints
+    and fingertips.
     """
 
-    body: float = _figure("body joints, aligned", "mm")
-    body_per_frame: float = _figure("body joints, aligned per frame (PA-MPJPE)", "mm")
-    body_from_root: float = _figure("body joints from the root, not aligned (MPJPE)", "mm")
-    left_hand: float = _figure("left fingers from the wrist, aligned", "mm")
-    right_hand: float = _figure("right fingers from the wrist, aligned", "mm")
-    vertices: float = _figure("vertices, aligned", "mm")
-    body_turn: float = _figure("turn of body joints against the root", "degrees")
-    finger_turn: float = _figure("turn of finger joints against the wrist", "degrees")
-    head_direction: float = _figure("direction of the head, aligned", "degrees")
-    body_in_picture: float = _figure("body joints in the video", "% of the height")
-    hands_in_picture: float = _figure("finger points in the video", "% of the height")
-    actions: float = _figure("facial actions that the clip uses", "of 1")
-    acceleration: float = _figure("acceleration of body joints, aligned", "mm/frame²")
-    scale: float = _figure("true size over tracked size", "")
+    body: float = _metric("body joints, aligned", "mm")
+    body_per_frame: float = _metric("body joints, aligned per frame (PA-MPJPE)", "mm")
+    body_from_root: float = _metric("body joints from the root, not aligned (MPJPE)", "mm")
+    left_hand: float = _metric("left fingers from the wrist, aligned", "mm")
+    right_hand: float = _metric("right fingers from the wrist, aligned", "mm")
+    vertices: float = _metric("vertices, aligned", "mm")
+    body_turn: float = _metric("rotation of body joints relative to the root", "degrees")
+    finger_turn: float = _metric("rotation of finger joints relative to the wrist", "degrees")
+    head_direction: float = _metric("direction of the head, aligned", "degrees")
+    body_in_picture: float = _metric("body joints in the video", "% of the height")
+    hands_in_picture: float = _metric("finger points in the video", "% of the height")
+    actions: float = _metric("facial actions that the clip uses", "of 1")
+    acceleration: float = _metric("acceleration of body joints, aligned", "mm/frame²")
+    scale: float = _metric("true size over tracked size", "")
 
 
 def compare_tracking(tracked: Capture, truth: Capture, template: BodyTemplate) -> TrackingError:
     """Compare two captures of one video.
 
     Args:
-        tracked, truth: of the same frames, both of this template; either may be cut out of the video.
+        tracked, truth: captures of the same frames with this template; either may be a crop of the video.
 
     Raises:
-        UserError: another template, or another number of frames.
+        UserError: The templates or the numbers of frames differ.
     """
     for capture in (tracked, truth):
         if capture.motion.template != template.name:
             raise UserError(
-                f"{capture.folder}: of body template '{capture.motion.template}', to be compared as '{template.name}'"
+                f"{capture.folder}: uses body template '{capture.motion.template}'; expected '{template.name}'"
             )
     if len(tracked) != len(truth):
         raise UserError(f"{tracked.folder}: {len(tracked)} frames, but {truth.folder} has {len(truth)}")
@@ -84,7 +84,7 @@ def compare_tracking(tracked: Capture, truth: Capture, template: BodyTemplate) -
         place = lambda points: points[:, hand] - points[:, [wrist]]
         return _millimetres(place(aligned), place(true.points))
 
-    def turn(joints: list[int], bases: list[int]) -> float:
+    def rotation_error(joints: list[int], bases: list[int]) -> float:
         against = lambda clip: clip.turns[:, bases].mT @ clip.turns[:, joints]
         return _degrees(roma.rotmat_geodesic_distance(against(ours), against(true)))
 
@@ -100,8 +100,8 @@ def compare_tracking(tracked: Capture, truth: Capture, template: BodyTemplate) -
         left_hand=from_wrist("L"),
         right_hand=from_wrist("R"),
         vertices=_millimetres(align(ours.vertices.double()), true.vertices),
-        body_turn=turn(rows.body, [0] * len(rows.body)),
-        finger_turn=turn(rows.fingers, rows.finger_wrists),
+        body_turn=rotation_error(rows.body, [0] * len(rows.body)),
+        finger_turn=rotation_error(rows.fingers, rows.finger_wrists),
         head_direction=_degrees(_angle(*heads)),
         body_in_picture=100 * float(off[:, rows.body].mean()),
         hands_in_picture=100 * float(off[:, rows.hands["L"] + rows.hands["R"]].mean()),
@@ -113,24 +113,24 @@ def compare_tracking(tracked: Capture, truth: Capture, template: BodyTemplate) -
 
 @dataclass(frozen=True)
 class _Rows:
-    """Which points are which: all J joints of the template (0 is the root), then the ten fingertips."""
+    """Indices of the points: all J joints of the template (0 is the root), then the ten fingertips."""
 
     body: list[int]
-    hands: dict[str, list[int]]  # by side, "L" and "R": finger joints and fingertips
+    hands: dict[str, list[int]]  # by side ("L", "R"): finger joints and fingertips
     wrists: dict[str, int]
-    fingers: list[int]  # finger joints of both hands,
-    finger_wrists: list[int]  # and the wrist that each belongs to
+    fingers: list[int]  # finger joints of both hands
+    finger_wrists: list[int]  # the wrist of each
     head: int
 
     @classmethod
     def of(cls, template: BodyTemplate) -> "_Rows":
         fingers = {side: template.joints_of(*FINGERS, side=side) for side in SIDES}
         wrists = {side: template.joint_of(f"hand.{side}") for side in SIDES}
-        elsewhere = {*template.joints_of("eye"), *fingers["L"], *fingers["R"]}
+        excluded = {*template.joints_of("eye"), *fingers["L"], *fingers["R"]}
         joints = [template.joint(name) for name in template.pose_joints]
         tips = range(len(template.joint_names), len(template.joint_names) + 10)
         return cls(
-            body=[joint for joint in joints if joint not in elsewhere],
+            body=[joint for joint in joints if joint not in excluded],
             hands={"L": [*fingers["L"], *tips[:5]], "R": [*fingers["R"], *tips[5:]]},
             wrists=wrists,
             fingers=fingers["L"] + fingers["R"],
@@ -141,13 +141,13 @@ class _Rows:
 
 @dataclass
 class _Clip:
-    """A capture, posed; in double precision but for the vertices (160 KB a frame)."""
+    """A posed capture; in double precision except for the vertices (160 KB per frame)."""
 
     points: Tensor  # [N, J + 10, 3] joints and fingertips, metres
-    turns: Tensor  # [N, J, 3, 3] from the reference pose
+    turns: Tensor  # [N, J, 3, 3] rotations from the reference pose
     vertices: Tensor  # [N, V, 3]
     pixels: Tensor  # [N, J + 10, 2] the points in the scene
-    height: Tensor  # [N] the person, standing upright where they are, in pixels of the scene
+    height: Tensor  # [N] height of the upright person at their distance, in pixels of the scene
 
     @classmethod
     @torch.no_grad()
@@ -177,5 +177,5 @@ def _degrees(angles: Tensor) -> float:
 
 
 def _angle(a: Tensor, b: Tensor) -> Tensor:
-    """Between vectors [..., 3]; exact for small angles, where an arc cosine is not."""
+    """Return the angle between vectors [..., 3]; unlike an arc cosine, accurate for small angles."""
     return torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))

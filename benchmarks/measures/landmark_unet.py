@@ -1,13 +1,13 @@
-"""The strongest plain baseline: a U-Net that paints the frame from the drawn landmarks of a detector.
+"""The strongest simple baseline: a U-Net that renders the frame from drawn landmarks.
 
-In the manner of Chan et al., "Everybody Dance Now", ICCV 2019 (sections 3 and 4.1): the pose is a stick figure, and
-an image-to-image network paints the whole frame from it. Temporally aware as there: the network is also shown the
-drawing of the frame before. No template, no texture, no style, no attention, no plate. It is trained on the same
-frames as the avatar, for as many steps of as many frames, at the same cost per frame, with the same photometric
-and perceptual losses, so that what differs is the method.
+Follows Chan et al., "Everybody Dance Now", ICCV 2019 (sections 3 and 4.1): the pose is a stick figure, and an
+image-to-image network renders the whole frame from it, also given the drawing of the previous frame. There is no
+template, texture, style, attention or plate. It is trained on the same frames as the avatar, for as many steps with the
+same batch size, at the same cost per frame, with the same photometric and perceptual losses, so that only the method
+differs.
 
-The temporal discriminator and the face GAN of that paper are left out: the fair comparison is the avatar that is
-trained without its discriminator.
+The temporal discriminator and the face GAN of that paper are omitted: the fair comparison is an avatar trained
+without its discriminator.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,8 +34,8 @@ from ram_avatar.training.schedule import frames_of_step, learning_rate_factor
 
 Line = tuple[int, ...]
 
-# Lines through landmarks of MediaPipe's numbering, by the channel they are drawn in. A channel per part says which
-# limb is which where they cross, which colours of one picture do not.
+# Lines through MediaPipe's landmarks, by the channel they are drawn in. One channel per part keeps limbs apart where
+# they cross, which colours in one image do not.
 BODY_LINES: dict[str, list[Line]] = {
     "torso": [(11, 12, 24, 23, 11)],
     "left_arm": [(11, 13, 15)],
@@ -67,15 +67,15 @@ FACE_LINES: dict[str, list[Line]] = {
     ],
 }  # fmt: skip
 CHANNELS = (*BODY_LINES, *HAND_LINES, *FACE_LINES)
-"""What each channel of a drawing shows; the fingers of both hands share theirs, the arms tell the hands apart."""
+"""The channels of a drawing. The fingers of both hands share channels; the arms distinguish the hands."""
 
 LEARNING_RATE = 3e-2
-"""Of equalized layers, see `networks.layers`."""
-_BODY_WIDTH, _FINE_WIDTH = 3, 1  # pixels of a line at 256, as OpenCV counts: smooth ones are wider by one or two
-_SHIFT = 4  # fractional bits of the coordinates that OpenCV is given
-_WIDTH_SHARES = (1, 2, 3, 5, 6)  # of the U-Net's levels, from a half of the size down: those of the avatar's network
+"""For equalized layers, see `networks.layers`."""
+_BODY_WIDTH, _FINE_WIDTH = 3, 1  # width of lines in pixels at 256; antialiasing widens them by one or two
+_SHIFT = 4  # fractional bits of OpenCV's coordinates
+_WIDTH_SHARES = (1, 2, 3, 5, 6)  # relative widths of the levels, from half the size down, as in the avatar's network
 _COST_TOLERANCE = 0.1
-_CONTRAST = 4.0  # drawings are black almost everywhere: this lifts what the first layer sees of them
+_CONTRAST = 4.0  # drawings are almost all black: amplifies the input of the first layer
 
 
 def draw_landmarks(
@@ -83,13 +83,13 @@ def draw_landmarks(
 ) -> Tensor:
     """Draw the landmarks of N frames as stick figures.
 
-    Bones are as bright as the detector calls their ends visible; hands and faces are all there or, where the
-    detector found none (NaN), left out. Lines are smooth, and as wide at every size in parts of the picture.
+    The brightness of a bone is the lower visibility of its ends. Hands and faces are drawn in full, or omitted where
+    the detector found none (NaN). Lines are antialiased, and their width scales with the size.
 
     Args:
         size: S, height and width of the drawings.
         scale: pixels of the drawing per pixel of the landmarks.
-        offset: where the landmarks' origin, the corner of their frame, lies in the drawing (x, y in its pixels).
+        offset: position of the landmarks' origin, the corner of their frame, in the drawing (x, y in its pixels).
 
     Returns:
         [N, C, S, S] uint8, the C channels of `CHANNELS`.
@@ -109,7 +109,7 @@ def _draw(frame: Landmarks, size: int, scale: float, offset: tuple[float, float]
     ):
         if not np.isfinite(points[:, :2]).all():
             continue
-        # OpenCV's whole numbers are the centres of pixels; a detector's are their corners.
+        # Pixel centres are at integers in OpenCV and at half integers in the detector.
         places = np.rint((points[:, :2] * scale + offset - 0.5) * 2**_SHIFT).astype(np.int32)
         for name, chains in lines.items():
             for a, b in (bone for chain in chains for bone in pairwise(chain)):
@@ -120,13 +120,13 @@ def _draw(frame: Landmarks, size: int, scale: float, offset: tuple[float, float]
 
 
 class LandmarkUNet(nn.Module):
-    """A plain U-Net: drawings of a frame and of the one before in, the whole frame out.
+    """A plain U-Net from the drawings of a frame and its predecessor to the whole frame.
 
     Args:
-        widths: channels from a half of the picture's size down, halving the size each time.
+        widths: channels per level, from half the image size down, halving it each time.
     """
 
-    def __init__(self, widths: Sequence[int]):
+    def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.enter = EqualizedConv2d(2 * len(CHANNELS) + 2, widths[0], stride=2)
         self.refine = nn.ModuleList(EqualizedConv2d(fine, fine) for fine in widths[:-1])
@@ -135,13 +135,14 @@ class LandmarkUNet(nn.Module):
         steps_up = list(pairwise(reversed(widths)))
         self.up = nn.ModuleList(EqualizedConv2d(coarse, fine) for coarse, fine in steps_up)
         self.merge = nn.ModuleList(EqualizedConv2d(2 * fine, fine) for _, fine in steps_up)
-        self.to_rgb = EqualizedConv2d(widths[0], 3 * 4, gain=1.0)  # four pixels of the full size at a time
+        self.to_rgb = EqualizedConv2d(widths[0], 3 * 4, gain=1.0)  # four pixels of the full size each
         self.to(memory_format=torch.channels_last)
 
     def forward(self, drawing: Tensor, previous: Tensor) -> Tensor:
-        """
+        """Render frames.
+
         Args:
-            drawing, previous: [B, C, S, S] in [0, 1], see `draw_landmarks`; S can be halved len(widths) times.
+            drawing, previous: [B, C, S, S] in [0, 1], see `draw_landmarks`; S is divisible by 2**len(widths).
 
         Returns:
             [B, 3, S, S] RGB, about [-1, 1], not clamped.
@@ -161,10 +162,10 @@ class LandmarkUNet(nn.Module):
 
     @classmethod
     def of_cost(cls, gflop: float, size: int) -> "LandmarkUNet":
-        """The U-Net that costs as much per frame of `size` x `size` as another network.
+        """Return the U-Net of a given cost per frame of `size` x `size`.
 
         Raises:
-            ValueError: no widths come within 10 % of that cost.
+            ValueError: No widths come within 10 % of the cost.
         """
         low, high = 1.0, 1024.0
         for _ in range(20):
@@ -172,17 +173,19 @@ class LandmarkUNet(nn.Module):
             low, high = (middle, high) if _gflop(_widths(middle), size) < gflop else (low, middle)
         widths = _widths(high)
         if abs(_gflop(widths, size) / gflop - 1) > _COST_TOLERANCE:
-            raise ValueError(f"no U-Net of {gflop:.3g} GFLOP per frame of {size} pixels; the nearest one has {widths}")
+            raise ValueError(
+                f"no U-Net of {gflop:.3g} GFLOP per frame of {size} pixels; the nearest widths are {widths}"
+            )
         return cls(widths)
 
 
-def _coordinates(pictures: Tensor) -> Tensor:
-    """[B, 2, S, S]: how far right and how far down each pixel of [B, C, S, S] lies, in [-1, 1].
+def _coordinates(images: Tensor) -> Tensor:
+    """Return pixel coordinates [B, 2, S, S] (x, y) in [-1, 1] for images [B, C, S, S].
 
-    The background, which no drawing tells of, is painted from these (Liu et al., "CoordConv", 2018).
+    The drawings do not show the background; the network renders it from these (Liu et al., "CoordConv", 2018).
     """
-    ramp = torch.linspace(-1, 1, pictures.shape[-1], device=pictures.device, dtype=pictures.dtype)
-    return torch.stack(torch.meshgrid(ramp, ramp, indexing="xy")).expand(len(pictures), -1, -1, -1)
+    ramp = torch.linspace(-1, 1, images.shape[-1], device=images.device, dtype=images.dtype)
+    return torch.stack(torch.meshgrid(ramp, ramp, indexing="xy")).expand(len(images), -1, -1, -1)
 
 
 def _widths(first: float) -> list[int]:
@@ -190,7 +193,7 @@ def _widths(first: float) -> list[int]:
 
 
 def _gflop(widths: list[int], size: int) -> float:
-    """1e9 floating-point operations of one frame."""
+    """Return the cost of one frame in 1e9 floating-point operations."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         blank = torch.zeros(1, len(CHANNELS), size, size)
         LandmarkUNet(widths)(blank, blank)
@@ -200,14 +203,14 @@ def _gflop(widths: list[int], size: int) -> float:
 def train_landmark_unet(
     data: CaptureDataset, landmarks: Sequence[Landmarks], preset: Preset, gflop: float, progress: Progress
 ) -> LandmarkUNet:
-    """Train a U-Net on the frames that an avatar of this preset is trained on, from the preset's seed.
+    """Train a U-Net on the training frames of an avatar of this preset, with the preset's seed.
 
     Args:
-        landmarks: of every frame of the capture, in the pixels of its close-up in `data`.
-        gflop: cost of a frame; that of the avatar's network, counted by `torch.utils.flop_counter`.
+        landmarks: of every frame of the capture, in pixels of its close-up in `data`.
+        gflop: cost per frame, that of the avatar's network by `torch.utils.flop_counter`.
 
     Raises:
-        ValueError: no landmarks for some frames, or a cost that no U-Net has.
+        ValueError: Some frames have no landmarks, or no U-Net has this cost.
     """
     if len(landmarks) != len(data):
         raise ValueError(f"landmarks of {len(landmarks)} frames for a capture of {len(data)}")
@@ -217,7 +220,7 @@ def train_landmark_unet(
         network = LandmarkUNet.of_cost(gflop, data.size).to(data.device).train()
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE, config.betas)
     perceptual = PerceptualLoss(config.perceptual_layers).to(data.device, memory_format=torch.channels_last)
-    half = choose_precision("auto", preset, data.device) == "bf16-mixed"
+    half = choose_precision("auto", preset.precision, data.device) == "bf16-mixed"
     precision = partial(torch.autocast, data.device.type, torch.bfloat16, enabled=half)
 
     def draw(index: Tensor) -> Tensor:
@@ -228,8 +231,8 @@ def train_landmark_unet(
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_factor(step, config)
         index = frames_of_step(step, frames, config)
         with precision():
-            shown = network(draw(index), draw(data.capture.neighbors(index, -1))).float()
-        loss = _loss(shown, index, data, config, perceptual)
+            rendered = network(draw(index), draw(data.capture.neighbors(index, -1))).float()
+        loss = _loss(rendered, index, data, config, perceptual)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
@@ -239,14 +242,14 @@ def train_landmark_unet(
 
 
 def _loss(
-    shown: Tensor, index: Tensor, data: CaptureDataset, config: TrainingConfig, perceptual: PerceptualLoss
+    rendered: Tensor, index: Tensor, data: CaptureDataset, config: TrainingConfig, perceptual: PerceptualLoss
 ) -> Tensor:
-    """The photometric and perceptual terms of the avatar's loss, see `training.trainer`."""
+    """Return the photometric and perceptual terms of the avatar's loss; see `training.trainer`."""
     image = to_tensor(data.frames[index].to(data.device))
     mask = data.masks[index].to(data.device).float() / 255
     inside = data.inside[index].to(data.device).float()
-    photometric = smooth_l1(shown, image, inside * (1 + config.person_weight * mask))
-    seen, truth = shown * inside, image * inside
+    photometric = smooth_l1(rendered, image, inside * (1 + config.person_weight * mask))
+    seen, truth = rendered * inside, image * inside
     with torch.autocast(data.device.type, torch.bfloat16, enabled=multiplies_bf16(data.device)):
         window, cut = person_windows(mask * inside), detail_cuts(data.part_boxes(index), data.size)
         person = perceptual(window(seen), window(truth))
@@ -256,10 +259,10 @@ def _loss(
 
 @torch.no_grad()
 def paint(network: LandmarkUNet, drawings: Iterable[Tensor]) -> np.ndarray:
-    """Paint the frames of a clip, in order.
+    """Render the frames of a clip, in order.
 
     Args:
-        drawings: [N, C, S, S] uint8, or one [C, S, S] after the other where all at once would not fit.
+        drawings: [N, C, S, S] uint8, or an iterable of [C, S, S] to save memory.
 
     Returns:
         [N, S, S, 3] uint8 RGB.

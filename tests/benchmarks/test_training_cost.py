@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning_fabric import Fabric
-from network_cost import (
+from measures.network_cost import (
     MetaAutocast,
     Meter,
     full_maps,
     parts,
 )
-from training_cost import TrainingStep, step_cost
+from measures.training_cost import TrainingStep, step_cost
 
 from ram_avatar.capture.dataset import Batch
 from ram_avatar.networks.avatar_network import AvatarNetwork
@@ -20,10 +20,10 @@ from ram_avatar.training.trainer import Trainer
 
 
 def metered_step(preset, device: str, autocast) -> tuple[Meter, TrainingStep]:
-    """A second step with everything in it: of the first one there are states of Adam."""
+    """Run two steps with everything active and meter the second one, when Adam has states."""
     with Meter(device) as meter, torch.device(device):
         step = TrainingStep(preset, meter, autocast)
-        meter.watch(parts(step.network) | step.judges)
+        meter.watch(parts(step.network) | step.loss_networks)
         step.run(penalty=True)
         meter.flops.clear()
         meter.peak_bytes = 0
@@ -31,21 +31,21 @@ def metered_step(preset, device: str, autocast) -> tuple[Meter, TrainingStep]:
     return meter, step
 
 
-def test_the_meta_device_counts_what_a_cpu_does(tiny):
-    """To the FLOP and to the byte; but for the neural texture, which on a CPU looks up covered pixels only."""
-    tiny = replace(tiny, training=replace(tiny.training, perceptual_layers=("relu1_1",)))  # VGG takes a CPU its time
+def test_meta_device_agrees_with_a_cpu(tiny):
+    """To the FLOP and byte, except for the neural texture, which on a CPU looks up covered pixels only."""
+    tiny = replace(tiny, training=replace(tiny.training, perceptual_layers=("relu1_1",)))  # others are slow
     bf16 = partial(torch.autocast, "cpu", torch.bfloat16)
     for meta, cpu in ((nullcontext, nullcontext), (MetaAutocast, bf16)):
-        counted, promised = metered_step(tiny, "meta", meta)
-        real, done = metered_step(tiny, "cpu", cpu)
-        assert counted.flops == real.flops
-        assert counted.peak_bytes == pytest.approx(real.peak_bytes, rel=0.02)
-        for part in done.activations.keys() - {"neural texture"}:
-            assert promised.activations[part] == done.activations[part], part
+        counted, predicted = metered_step(tiny, "meta", meta)
+        measured, actual = metered_step(tiny, "cpu", cpu)
+        assert counted.flops == measured.flops
+        assert counted.peak_bytes == pytest.approx(measured.peak_bytes, rel=0.02)
+        for part in actual.activations.keys() - {"neural texture"}:
+            assert predicted.activations[part] == actual.activations[part], part
 
 
 class Everywhere:
-    """As a `CaptureDataset`, of a person who covers everything: what the twin trains on."""
+    """Stands in for a `CaptureDataset` of a person who covers the whole image."""
 
     def __init__(self, size: int):
         self.size, self.capture = size, SimpleNamespace(train_frames=[0])
@@ -60,7 +60,7 @@ class Everywhere:
 
 
 @pytest.mark.parametrize("adversarial_weight", [1e-3, 0.0])
-def test_the_twin_does_what_the_trainer_does(tiny, tmp_path, adversarial_weight):
+def test_step_matches_the_trainer(tiny, tmp_path, adversarial_weight):
     training = replace(
         tiny.training,
         steps=100,
@@ -73,20 +73,20 @@ def test_the_twin_does_what_the_trainer_does(tiny, tmp_path, adversarial_weight)
         avatar = SimpleNamespace(network=AvatarNetwork(tiny.network))
         fabric = Fabric(accelerator="cpu", devices=1)
         trainer = Trainer(avatar, Everywhere(tiny.network.image_size), preset, tmp_path, fabric)
-        trainer.feature_precision = nullcontext  # bf16 on some machines
+        trainer.feature_precision = nullcontext  # otherwise bf16 on some machines
         flops = []
         for trainer.step in (15, 16):  # without the gradient penalty, and with it
             meter.flops.clear()
             meter.peak_bytes = 0
             trainer.train_step()
             flops.append(meter.flops.total())
-    twin = step_cost(preset, bf16=False)
-    assert ("discriminator" in twin.flops) == (adversarial_weight > 0)
-    assert sum(twin.flops.values()) == pytest.approx(flops[0] + (flops[1] - flops[0]) / training.r1_every)
-    assert twin.peak_bytes == pytest.approx(meter.peak_bytes, rel=0.02)
+    cost = step_cost(preset, bf16=False)
+    assert ("discriminator" in cost.flops) == (adversarial_weight > 0)
+    assert sum(cost.flops.values()) == pytest.approx(flops[0] + (flops[1] - flops[0]) / training.r1_every)
+    assert cost.peak_bytes == pytest.approx(meter.peak_bytes, rel=0.02)
 
 
-def test_a_step_s_peak_holds_its_states_and_activations(tiny):
+def test_peak_includes_states_and_activations(tiny):
     exact, half = step_cost(tiny, bf16=False), step_cost(tiny, bf16=True)
     assert exact.flops == half.flops
     assert exact.peak_bytes > exact.state_bytes * 3 / 4 + sum(exact.activations.values())
