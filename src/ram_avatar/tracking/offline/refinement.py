@@ -135,7 +135,10 @@ def trusted_flow(drawing: np.ndarray, frame: np.ndarray, mask: np.ndarray) -> tu
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     method.setFinestScale(0)
     before, after = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (drawing, frame))
-    flow, back = method.calc(before, after, None), method.calc(after, before, None)
+    flow, back = (
+        method.calc(one, other, None)  # type: ignore[call-overload]  # the initial flow is optional
+        for one, other in ((before, after), (after, before))
+    )
     y, x = np.mgrid[: len(flow), : flow.shape[1]].astype(np.float32)
     x, y = x + flow[..., 0], y + flow[..., 1]
     gap = np.linalg.norm(flow + cv2.remap(back, x, y, cv2.INTER_LINEAR), axis=-1)

@@ -175,7 +175,10 @@ def _followed(a: np.ndarray, b: np.ndarray) -> float:
 def _matches(a: np.ndarray, b: np.ndarray) -> int:
     """How many features of two gray images match under one similarity."""
     finder = cv2.ORB.create(400, edgeThreshold=12, patchSize=21, fastThreshold=8)
-    (points, features), (others, theirs) = (finder.detectAndCompute(image, None) for image in (a, b))
+    (points, features), (others, theirs) = (
+        finder.detectAndCompute(image, None)  # type: ignore[call-overload]  # the mask is optional
+        for image in (a, b)
+    )
     if features is None or theirs is None:
         return 0
     pairs = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(features, theirs)
