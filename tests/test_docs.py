@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from source_names import Source
 
+from ram_avatar.cli.main import COMMANDS
+from ram_avatar.cli.motion import MOTION_COMMANDS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ram_avatar"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -184,8 +187,6 @@ def is_file_name(name: str) -> bool:
 
 
 def wrong_command(line: str) -> str | None:
-    from ram_avatar.cli.main import COMMANDS, MOTION_COMMANDS
-
     parts = line.split()
     if parts[1] not in COMMANDS or (parts[1] == "motion" and parts[2:] and parts[2] not in MOTION_COMMANDS):
         return "no such command"
