@@ -18,7 +18,7 @@ from machine import describe
 from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.core.camera import Camera
 from ram_avatar.core.errors import UserError
-from ram_avatar.drivers.identity_learning import LOOKS, SPACING, BuildLearner
+from ram_avatar.drivers.identity_learning import LOOKS, SPACING, IdentityLearner
 from ram_avatar.motion.motion import PARTS, Frame, Motion
 from ram_avatar.motion.retargeting.retarget import Person, Retargeter
 from ram_avatar.tracking.correspondence import Correspondence
@@ -142,7 +142,7 @@ def smoothed(motion: Motion, clock: Clock) -> Motion:
 
 def learned(template: BodyTemplate, info: VideoInfo, clip: list[Landmarks]) -> tuple[torch.Tensor, float]:
     """The build that live use finds in the first seconds, and how long it takes to."""
-    learner = BuildLearner(template, (info.width, info.height), lambda person: person)
+    learner = IdentityLearner(template, (info.width, info.height), lambda person: person)
     started = time.process_time()
     for index, landmarks in enumerate(clip):
         learner.look(landmarks, index / float(info.fps))

@@ -16,7 +16,7 @@ _HOMES = {
     "Motion": "motion.motion",
     "Person": "motion.retargeting.retarget",
     "UserError": "core.errors",
-    "animate": "animate",
+    "animate": "animation.animate",
     "create": "creation.create",
     "load_template": "body",
     "retarget": "motion.retargeting.retarget",

@@ -21,12 +21,13 @@ from ..capture.capture import (
     CAPTURE_FILE,
     Capture,
     Footage,
-    is_capture,
 )
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.images import write_picture
 from ..core.progress import SILENT, Progress, follow
+from ..drivers.sources import open_motion
+from ..motion.formats.reading import ReadOptions
 from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person, retarget
 from ..video import VideoWriter
@@ -37,6 +38,7 @@ from .performer import Performer
 from .room import WALL
 
 VIDEO, TRUTH = "video.mp4", "truth"
+_FPS = 25.0  # of a performance
 _POSED_AT_ONCE = 32
 _AIRBORNE = 1.0  # seconds: what leaves the floor for less than half of this is a jump
 
@@ -55,9 +57,9 @@ def synthesize(
     pixels that a tracker and a trainer get of it, so that a comparison of the two tells of tracking alone.
     Captures of one size share one camera.
 
-    `motion` is a performance ("training", "driving", or "walking", which leaves the frame in part), a motion `.npz` of
-    the template, or a capture folder. A motion file has no body of its own and is taken to be the performer's; a
-    capture's is scaled from its own identity. A performance goes on for `frames`, a file ends where it ends.
+    `motion` is a performance ("training", "driving", or "walking", which leaves the frame in part), a motion file
+    or a capture folder. A motion file has no body of its own and is taken to be the performer's; a capture's is scaled
+    from its own identity. A performance goes on for `frames`, a file ends where it ends.
 
     Raises:
         UserError: `motion` cannot be read, or is of another template; `out` exists.
@@ -67,9 +69,10 @@ def synthesize(
         template = load_template(progress=progress)
         identity = performer_identity(template, seed)
         if motion in PERFORMANCES:
-            shown = performance(motion, template, options.frames, options.fps)
+            shown = performance(motion, template, options.frames, options.fps or _FPS)
         else:
-            shown = stage(Path(motion), template, identity, options.frames, progress)
+            reading = ReadOptions(options.joint_names, options.up, options.fps)
+            shown = stage(Path(motion), template, identity, options.frames, progress, reading)
         truth = Capture(
             folder=folder / TRUTH,
             source=f"{Path(out).name}.mp4",  # every clip its own name: what an avatar was trained on is told by it
@@ -117,24 +120,27 @@ def _film(person: Performer, truth: Capture, video: Path, progress: Progress) ->
     shutil.copyfile(video, truth.folder / VIDEO)
 
 
-def stage(path: Path, template: BodyTemplate, identity: Tensor, frames: int, progress: Progress) -> Motion:
+def stage(
+    path: Path,
+    template: BodyTemplate,
+    identity: Tensor,
+    frames: int,
+    progress: Progress = SILENT,
+    options: ReadOptions | None = None,
+) -> Motion:
     """At most `frames` frames of a motion file or a capture's motion, where the performer stands.
 
     Feet are on the performer's floor. Who walks out of the picture or into the wall stays at one place.
 
     Args:
         identity: [I] of the performer.
+        options: what a motion file does not say.
 
     Raises:
         UserError: see `synthesize`.
     """
-    if is_capture(path):
-        capture = Capture.load(path)
-        moved, mover = capture.motion[:frames], capture.identity
-    else:
-        moved, mover = Motion.load(path)[:frames], identity
-    if moved.template != template.name:
-        raise UserError(f"{path}: a motion of body template '{moved.template}'; the performer's is '{template.name}'")
+    with open_motion(path, options).clip(template, identity, progress) as clip:
+        moved, mover = clip.motion[:frames], clip.identity
     if len(moved) < 2:
         raise UserError(f"{path}: a motion of {len(moved)} frames; at least 2 make a video")
     body = template.body(identity)

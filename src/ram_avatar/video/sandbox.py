@@ -10,19 +10,23 @@ import resource
 import struct
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_PICTURE_BYTES = 20 << 20
 MAX_FILM_BYTES = 300 << 20
 MAX_FILM_SECONDS = 600.0
-MAX_SIDE = 4096  # pixels of a file's pictures
-SIDE = {"film": 640, "picture": 2048}  # pixels of the longer side of what is passed on
+MAX_SIDE = 4096  # pixels of an image in a file
+SIDE = {"film": 640, "picture": 2048}  # pixels of the longer side of the output
 HEAD = struct.Struct("<dII")
-_MEMORY = 4 << 30  # bytes of address space, of which the libraries take a quarter
+_MEMORY = 4 << 30  # bytes of address space; the libraries take a quarter
 _PROCESSOR = {"film": 600, "picture": 20}  # seconds
 
 
 def confine(kind: str) -> None:
-    """Take away what decoding does not need. What is exceeded ends the process."""
+    """Limit this process to what decoding needs. Exceeding a limit ends it."""
     for limit, most in (
         (resource.RLIMIT_AS, _MEMORY),
         (resource.RLIMIT_CPU, _PROCESSOR[kind]),
@@ -37,6 +41,7 @@ def confine(kind: str) -> None:
 
 
 def main(kind: str, path: str, rotate: str = "0") -> None:
+    """Decode a file of a kind, "film" or "picture", turned by `rotate` degrees."""
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_SIDE * MAX_SIDE)
     confine(kind)
     from ..core.errors import UserError
@@ -57,10 +62,10 @@ def _film(path: Path, rotate: int) -> None:
     if max(info.width, info.height) > MAX_SIDE or info.duration > MAX_FILM_SECONDS:
         raise UserError(
             f"{path} is {info.width} x {info.height} and {info.duration:.0f} s long; at most {MAX_SIDE} pixels a side "
-            f"and {MAX_FILM_SECONDS:.0f} s are taken"
+            f"and {MAX_FILM_SECONDS:.0f} s are accepted"
         )
     for index, frame in enumerate(read_frames(path, rotate=rotate)):
-        _give(frame, index / info.fps, SIDE["film"])
+        _write(frame, index / info.fps, SIDE["film"])
 
 
 def _picture(path: Path) -> None:
@@ -71,24 +76,24 @@ def _picture(path: Path) -> None:
     try:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     except cv2.error:  # more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
-        raise UserError(f"{path} is too large; at most {MAX_SIDE} x {MAX_SIDE} pixels are taken") from None
+        raise UserError(f"{path} is too large; at most {MAX_SIDE} x {MAX_SIDE} pixels are accepted") from None
     if picture is None:
-        raise UserError(f"{path} is not a picture that can be read (JPEG, PNG and WebP can)")
-    _give(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), 0.0, SIDE["picture"])
+        raise UserError(f"{path} is not an image that can be read (JPEG, PNG and WebP can)")
+    _write(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), 0.0, SIDE["picture"])
 
 
-def _give(rgb, seconds: float, side: int) -> None:
+def _write(rgb: "np.ndarray", seconds: float, side: int) -> None:
     from .scaling import fit_within
 
     rgb = fit_within(rgb, side)
     try:
         sys.stdout.buffer.write(HEAD.pack(seconds, rgb.shape[1], rgb.shape[0]) + rgb.tobytes())
         sys.stdout.buffer.flush()
-    except BrokenPipeError:  # nobody wants more
+    except BrokenPipeError:  # the reader is gone
         os._exit(0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(2)
 

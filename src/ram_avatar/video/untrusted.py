@@ -12,16 +12,16 @@ import numpy as np
 from ..core.errors import UserError
 from .sandbox import HEAD, MAX_SIDE
 
-_PATIENCE = 20.0  # seconds without a picture, then the process is given up
+_PATIENCE = 20.0  # seconds to wait for an image before giving up
 
 
 class Decoder:
-    """The pictures of one file, from its start to its end.
+    """Decodes the images of one file in a confined process.
 
     Args:
         kind: "film" or "picture".
         name: what the user calls the file, for messages.
-        rotate: degrees clockwise to turn a film's pictures by, see `video.probe`.
+        rotate: degrees clockwise to turn a film by, see `video.probe`.
     """
 
     def __init__(self, kind: str, path: Path, name: str, rotate: int = 0):
@@ -31,14 +31,16 @@ class Decoder:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the parent's business
+            start_new_session=True,  # the parent handles Ctrl-C
         )
+        assert self._process.stdout is not None and self._process.stderr is not None
+        self._output, self._errors = self._process.stdout, self._process.stderr
 
     def next(self) -> tuple[float, np.ndarray] | None:
-        """Seconds from the start and the picture [H, W, 3] uint8; None at the end.
+        """Return the next image [H, W, 3] uint8 and its time in seconds from the start; None at the end.
 
         Raises:
-            UserError: the file is damaged, no film or picture, or takes more than it may.
+            UserError: the file is damaged, of the wrong kind, or exceeds a limit.
         """
         head = self._read(HEAD.size)
         if not head:
@@ -52,19 +54,20 @@ class Decoder:
         return seconds, np.frombuffer(self._read(3 * width * height), np.uint8).reshape(height, width, 3)
 
     def close(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.wait()
-        self._process.stdout.close()
-        self._process.stderr.close()
+        self._output.close()
+        self._errors.close()
 
     def _read(self, count: int) -> bytes:
-        """`count` bytes; none at the end of the pictures."""
-        parts, stdout = bytearray(), self._process.stdout.fileno()
+        """Read `count` bytes; none at the end of the stream."""
+        parts, stdout = bytearray(), self._output.fileno()
         until = time.monotonic() + _PATIENCE
         while len(parts) < count:
             ready, _, _ = select.select([stdout], [], [], max(0.0, until - time.monotonic()))
             if not ready:
-                raise UserError(f"{self._name}: decoding takes too long; it is given up")
+                raise UserError(f"{self._name}: decoding takes too long")
             part = os.read(stdout, count - len(parts))
             if not part:
                 if parts:
@@ -74,19 +77,23 @@ class Decoder:
         return bytes(parts)
 
     def _complaint(self, code: int) -> str:
-        lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
         if code == 2 and lines:
             return lines[-1].replace(str(self._path), self._name)
         return f"{self._name}: cannot be decoded within the limits on time and memory"
 
 
 def read_untrusted_picture(path: Path, name: str) -> np.ndarray:
-    """A picture [H, W, 3] uint8 of a user's; raises UserError, see `Decoder`."""
+    """Read an image file from a user as [H, W, 3] uint8.
+
+    Raises:
+        UserError: see `Decoder`.
+    """
     decoder = Decoder("picture", path, name)
     try:
         made = decoder.next()
     finally:
         decoder.close()
     if made is None:
-        raise UserError(f"{name}: is not a picture that can be read")
+        raise UserError(f"{name}: is not an image that can be read")
     return made[1]

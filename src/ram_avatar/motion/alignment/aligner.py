@@ -40,7 +40,7 @@ from .prior_file import (
 
 ALIGNMENT_FILE = "motion_prior.safetensors"
 KIND = "avatar's motion prior"
-MODES = ("off", "auto", "on")
+MODES = ("auto", "on")
 MAX_TURN = 10.0  # degrees that "auto" turns a bone at most: a raised arm stays raised
 # Scores as shares of the threshold: up to `_FREE` a posture stays as it is, and none is left beyond `_INSIDE`.
 _FREE, _INSIDE = 0.85, 0.98
@@ -137,7 +137,7 @@ class Aligner:
             strength: share of the way, 0 to 1.
             max_turn: degrees that "auto" turns a bone away from the driver's at most; `math.inf` for no bound.
         """
-        if mode not in MODES[1:] or not 0 <= strength <= 1:
+        if mode not in MODES or not 0 <= strength <= 1:
             raise ValueError(f"mode is 'auto' or 'on' and strength between 0 and 1, not '{mode}' and {strength}")
         self._features = PoseFeatures(template)
         self._score = Score(alignment, Posture(template, self._features))
