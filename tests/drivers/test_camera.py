@@ -78,7 +78,7 @@ def test_the_avatar_follows_the_person(template, avatar, clip):
     tracker.close()
     assert all(each.status == Status.SEEN for each in driven)
     assert set(driven[0].timings) == {"detect", "solve", "align"} and driven[0].landmarks.shape == (
-        33 + 42 + len(FACE),
+        33 + 42 + len(MEDIAPIPE.face.drawn),
         2,
     )
     made = Motion.of_frames(template.name, 25.0, [each.frame for each in driven])
