@@ -18,7 +18,7 @@ from measures.results import describe_setup
 from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.core.camera import Camera
 from ram_avatar.core.errors import UserError
-from ram_avatar.drivers.identity_learning import LOOKS, SPACING, BuildLearner
+from ram_avatar.drivers.identity_learning import LOOKS, SPACING, IdentityLearner
 from ram_avatar.motion.motion import PARTS, Frame, Motion
 from ram_avatar.motion.retargeting.retarget import Person, Retargeter
 from ram_avatar.tracking.correspondence import Correspondence
@@ -149,7 +149,7 @@ def smoothed(motion: Motion, clock: Clock) -> Motion:
 
 def learned(template: BodyTemplate, info: VideoInfo, clip: list[Landmarks]) -> tuple[torch.Tensor, float]:
     """Return the identity that live use learns in the first seconds, and the processor time it takes."""
-    learner = BuildLearner(template, (info.width, info.height), lambda person: person)
+    learner = IdentityLearner(template, (info.width, info.height), lambda person: person)
     started = time.process_time()
     for index, landmarks in enumerate(clip):
         learner.look(landmarks, index / float(info.fps))

@@ -1,5 +1,7 @@
-"""The order of the rooms, which pyproject.toml writes down for import-linter."""
+"""The order of the rooms, which pyproject.toml writes down for import-linter, and what the live server loads."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from importlinter.application.use_cases import FAILURE, SUCCESS, lint_imports
@@ -26,3 +28,21 @@ def test_an_upward_import_is_noticed(tmp_path):
     configure()
     (tmp_path / "pyproject.toml").write_text(UPWARD)
     assert lint_imports(config_filename=str(tmp_path / "pyproject.toml"), cache_dir=None) == FAILURE
+
+
+def test_the_live_server_loads_no_training():
+    """An avatar that is shown live needs nothing of training, evaluation or creation."""
+    script = """
+import importlib, pkgutil, sys
+import ram_avatar.live
+
+for module in pkgutil.walk_packages(ram_avatar.live.__path__, "ram_avatar.live."):
+    importlib.import_module(module.name)
+rooms = ("training", "evaluation", "creation", "demo")
+print(*(name for name in sys.modules if name.startswith(tuple(f"ram_avatar.{room}" for room in rooms))))
+print(len([name for name in sys.modules if name.startswith("ram_avatar.live.")]))
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    above, live = told.split("\n")[:2]
+    assert above == ""
+    assert int(live) > 10

@@ -1,4 +1,4 @@
-"""Motions converted and drawn, as the command line does it."""
+"""Motions converted and drawn, from Python and the command line."""
 
 import re
 
@@ -43,7 +43,7 @@ def test_a_capture_is_a_source(capture, tmp_path, template):
     )
 
 
-def test_joint_names_of_ones_own(tmp_path, template, random_motion):
+def test_joint_names_of_your_own(tmp_path, template, random_motion):
     convert_from = tmp_path / "odd.bvh"
     random_motion(4, turn=0.05).save(tmp_path / "m.npz")
     convert(tmp_path / "m.npz", convert_from)
@@ -56,7 +56,7 @@ def test_joint_names_of_ones_own(tmp_path, template, random_motion):
 
 
 def test_a_body_on_a_floor(motion_file, tmp_path):
-    """As many pictures as frames, at the motion's rate; somebody is in the middle of each, on something lighter."""
+    """The video has the motion's frames and rate; each shows a body in the middle of a lighter floor."""
     main(["motion", "show", str(motion_file), str(tmp_path / "a.mp4"), "--size", "96"])
     info = probe(tmp_path / "a.mp4")
     assert (info.width, info.height, info.frames, float(info.fps)) == (96, 96, 10, 25.0)
@@ -69,15 +69,15 @@ def test_a_body_on_a_floor(motion_file, tmp_path):
 
 @pytest.fixture()
 def smpl_file(tmp_path):
-    """Ten frames of SMPL's parameters of somebody who stands in a world with y up; without a frame rate."""
+    """Ten frames of SMPL parameters of a person who stands, y up, without a frame rate."""
     path = tmp_path / "smpl.npz"
     parts = {"global_orient": np.zeros((10, 3)), "body_pose": np.zeros((10, 69))}
     np.savez(path, **parts, transl=np.tile([0.0, 1.17, 2.0], (10, 1)))
     return path
 
 
-def test_what_a_file_does_not_say_is_told(smpl_file, tmp_path, capfd):
-    """The rate and the axis that is up, on every command; what was inferred is one line."""
+def test_options_say_what_a_file_does_not(smpl_file, tmp_path, capfd):
+    """Every command takes the rate and the up axis; an axis that was inferred is reported in one line."""
     main(["motion", "convert", str(smpl_file), str(tmp_path / "a.npz"), "--fps", "20"])
     made = Motion.load(tmp_path / "a.npz")
     assert (len(made), made.fps) == (10, 20.0) and made.root_rotation[:, 0].abs().max() < 0.3
@@ -86,14 +86,14 @@ def test_what_a_file_does_not_say_is_told(smpl_file, tmp_path, capfd):
         f"{smpl_file}: assumed y is up; pass --up=z if that is wrong"
     ]
     main(["motion", "convert", str(smpl_file), str(tmp_path / "b.npz"), "--fps", "20", "--up", "z"])
-    assert Motion.load(tmp_path / "b.npz").root_rotation.norm(dim=1).min() > 1.0  # as if they lay
+    assert Motion.load(tmp_path / "b.npz").root_rotation.norm(dim=1).min() > 1.0  # lying down
     assert "took" not in capfd.readouterr().err
     main(["motion", "show", str(smpl_file), str(tmp_path / "a.mp4"), "--fps", "20", "--up=y", "--size", "64"])
     info = probe(tmp_path / "a.mp4")
     assert (info.frames, float(info.fps)) == (10, 20.0)
 
 
-def test_options_without_a_use_are_one_line(capture, film, tmp_path):
+def test_unused_options_are_refused(capture, film, tmp_path):
     with pytest.raises(UserError, match="--up is for motion files of other programs"):
         convert(capture.folder, tmp_path / "a.npz", options=ReadOptions(up="z"))
     with pytest.raises(UserError, match="--joint-names is for motion files"):
@@ -121,7 +121,7 @@ def test_options_without_a_use_are_one_line(capture, film, tmp_path):
         (["show", "{tmp}/in.npz", "{tmp}/o.gif"], r"o\.gif: the name of a video"),
     ],
 )
-def test_what_cannot_be_is_one_line(motion_file, smpl_file, random_motion, tmp_path, capsys, arguments, cause):
+def test_errors_are_one_line(motion_file, smpl_file, random_motion, tmp_path, capsys, arguments, cause):
     slow, other = random_motion(5), random_motion(2)
     slow.fps, other.template = 1e-3, "smpl"
     slow.save(tmp_path / "slow.npz")
@@ -136,7 +136,7 @@ def test_what_cannot_be_is_one_line(motion_file, smpl_file, random_motion, tmp_p
     assert set(tmp_path.iterdir()) == before  # nothing half-written
 
 
-def test_one_frame_is_a_picture(random_motion, tmp_path):
+def test_a_motion_of_one_frame(random_motion, tmp_path):
     random_motion(1, turn=0.05).save(tmp_path / "one.npz")
     show(tmp_path / "one.npz", tmp_path / "one.mp4", size=64)
     assert probe(tmp_path / "one.mp4").frames == 1

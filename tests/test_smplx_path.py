@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ram_avatar.animate import animate
+from ram_avatar.animation.animate import animate
 from ram_avatar.avatar import Avatar
 from ram_avatar.body.template import SIDES
 from ram_avatar.capture.dataset import CaptureDataset

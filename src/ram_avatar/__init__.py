@@ -19,7 +19,7 @@ _HOMES = {
     "TrackOptions": "tracking.offline.options",
     "TrainOptions": "creation.options",
     "UserError": "core.errors",
-    "animate": "animate",
+    "animate": "animation.animate",
     "create": "creation.create",
     "load_template": "body",
     "retarget": "motion.retargeting.retarget",

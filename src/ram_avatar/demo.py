@@ -5,7 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .animate import animate
+from .animation.animate import animate
+from .animation.options import AnimateOptions
 from .avatar import Avatar
 from .body import BodyTemplate, load_template
 from .core.errors import UserError
@@ -50,7 +51,7 @@ def run_demo(
     creation = CreateOptions(preset=options.preset, rotate=options.rotate)
     create(video, avatar, creation, overwrite=overwrite, finished_is_fine=True, progress=progress)
     driven = out / "driven.mp4"
-    animate(Avatar.load(avatar), driver, driven, side_by_side=True, overwrite=True, progress=progress)
+    animate(Avatar.load(avatar), driver, driven, AnimateOptions(side_by_side=True), overwrite=True, progress=progress)
     sheet = out / "result.png"
     write_picture(sheet, contact_sheet(driven))
     progress.note(f"\n{driven}: a driver on the left, the avatar following it on the right")

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-from torch import Tensor
-
-from .body import BodyTemplate, load_template
-from .capture.capture import Capture, is_capture
+from .body import load_template
 from .core.errors import UserError
 from .core.files import check_output
 from .core.progress import SILENT, Progress, follow
-from .motion.formats.reading import ReadOptions, read_motion
+from .drivers.sources import CaptureSource, DriverClip, open_motion
+from .motion.formats import ReadOptions
 from .motion.formats.writing import check_suffix, write_motion
 from .motion.motion import Motion
 from .options import TemplateOptions
@@ -28,24 +26,24 @@ def convert(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Motion:
-    """Write a motion in another format (`motion.writing`), or at another rate.
+    """Write a motion in another format (`motion.formats`), or at another rate.
 
     Args:
-        source: any motion file (`motion.reading`), or a capture folder.
-        template: the body of a motion that is not a capture's.
+        source: a motion file, or a capture folder.
+        template: the body that a motion file is put on; a capture has its own.
         options: what the source does not say; its `fps` is the rate of the result.
 
     Returns:
-        What was written.
+        The motion that was written.
 
     Raises:
-        UserError: a source that cannot be read, a format that is not written, a rate that cannot be; `out` exists.
+        UserError: the source cannot be read, the format cannot be written, an impossible rate; `out` exists.
     """
     out = check_output(out, overwrite)
     check_suffix(out)
-    body, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
-    write_motion(out, motion, body, identity, progress)
-    return motion
+    clip = _read(source, template, options, progress)
+    write_motion(out, clip.motion, clip.template, clip.identity, progress)
+    return clip.motion
 
 
 def show(
@@ -58,38 +56,30 @@ def show(
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> None:
-    """Draw a motion as a shaded body on a floor, followed by a camera, into a square video.
+    """Draw a motion as a shaded body on a floor, followed by a camera, into a square video at the motion's rate.
 
     Args:
-        source, options: see `convert`; the video is at the motion's rate.
+        source, template, options: see `convert`.
         out: `.mp4`, `.mov` or `.webm`.
-        size: side of the pictures, pixels.
+        size: side of the frames, pixels; even, 64 to 4096.
 
     Raises:
-        UserError: a source that cannot be read, a size that cannot be; `out` exists.
+        UserError: the source cannot be read, an impossible size; `out` exists.
     """
     out = check_output(out, overwrite)
     if size not in _SIZES:
-        raise UserError(f"--size {size} is not possible; even sizes from {_SIZES[0]} to {_SIZES[-1]} are")
-    body, motion, identity = _open(Path(source), template, options or ReadOptions(), progress)
-    pictures = Stage.around(motion, body, identity, size).draw(motion)
-    with VideoWriter(out, size, size, motion.fps) as video:
-        for picture in follow(pictures, progress, "Drawing", len(motion)):
-            video.write(picture)
+        raise UserError(f"--size {size} is not possible; choose an even size from {_SIZES[0]} to {_SIZES[-1]}")
+    clip = _read(source, template, options, progress)
+    frames = Stage.around(clip.motion, clip.template, clip.identity, size).draw(clip.motion)
+    with VideoWriter(out, size, size, clip.motion.fps) as video:
+        for frame in follow(frames, progress, "Drawing", len(clip.motion)):
+            video.write(frame)
 
 
-def _open(
-    source: Path, wanted: TemplateOptions, options: ReadOptions, progress: Progress
-) -> tuple[BodyTemplate, Motion, Tensor]:
-    """A motion, its template, and whose body it is on."""
-    if is_capture(source):
-        options.check_unused(source, rate=True)
-        capture = Capture.load(source)
-        motion = capture.motion if options.fps is None else capture.motion.resampled(options.fps)
-        template = load_template(motion.template, smplx_model=wanted.smplx_model, progress=progress)
-        return template, motion, capture.identity
-    if source.is_dir():
-        raise UserError(f"{source}: not a capture folder, and no motion file")
-    template = load_template(wanted.template, smplx_model=wanted.smplx_model, progress=progress)
-    motion = read_motion(source, template, options=options, progress=progress)
-    return template, motion, template.default_identity()
+def _read(source: str | Path, wanted: TemplateOptions, options: ReadOptions | None, progress: Progress) -> DriverClip:
+    opened = open_motion(source, options, smplx_model=wanted.smplx_model)
+    template = None
+    if not isinstance(opened, CaptureSource):
+        template = load_template(wanted.template, smplx_model=wanted.smplx_model, progress=progress)
+    with opened.clip(template, progress=progress) as clip:
+        return clip

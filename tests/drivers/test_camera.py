@@ -8,8 +8,8 @@ import torch
 from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detector
 
 from ram_avatar.core.camera import Camera
-from ram_avatar.drivers import live_retargeting as carrying
-from ram_avatar.drivers.camera import Handover, LiveTracker
+from ram_avatar.drivers import live_retargeting
+from ram_avatar.drivers.camera import CameraDriver, Handover
 from ram_avatar.drivers.driver import Status
 from ram_avatar.drivers.profiles import Profile
 from ram_avatar.drivers.settings import Settings
@@ -27,7 +27,7 @@ def _own_cache(template, tmp_path, monkeypatch):
 
 
 class Script:
-    """A detector that sees what it is told, frame by frame, and then again from the start."""
+    """A detector that returns given landmarks frame by frame, in a loop."""
 
     topology = MEDIAPIPE
 
@@ -58,20 +58,20 @@ def _drive(tracker, frames: int, start: int = 0):
     return [tracker.drive(PICTURE, (start + i) * STEP) for i in range(frames)]
 
 
-def _tracker(avatar, detector, **options) -> LiveTracker:
-    """One that does not mirror."""
-    tracker = LiveTracker(avatar, detector, **options)
+def _tracker(avatar, detector, **options) -> CameraDriver:
+    """Make a driver that does not mirror."""
+    tracker = CameraDriver(avatar, detector, **options)
     tracker.adjust(Settings(mirror=False))
     return tracker
 
 
 def _jumps(frames) -> float:
-    """The largest turn of a joint from a frame to the next, radians."""
+    """Return the largest rotation of a joint between two frames, radians."""
     pose = np.stack([frame.pose for frame in frames])
     return float(np.linalg.norm(np.diff(pose, axis=0), axis=-1).max())
 
 
-def test_the_avatar_moves_as_the_person_does(template, avatar, clip):
+def test_the_avatar_follows_the_person(template, avatar, clip):
     motion, identity = performance(template, frames=50)
     tracker = _tracker(avatar, Script(clip))
     driven = _drive(tracker, 50)
@@ -87,12 +87,12 @@ def test_the_avatar_moves_as_the_person_does(template, avatar, clip):
     for joint in ("wrist.L", "wrist.R"):
         ways = [(j[:, template.joint(joint)] - j[:, 0])[:, 2].numpy() for j in (avatar_joints, truth)]
         assert np.corrcoef(ways)[0, 1] > 0.95
-    # On the avatar's own place and floor, not the person's.
+    # In the avatar's own place and on its floor, not the person's.
     assert (avatar_joints[:, 0, 1] - avatar.placement.y).abs().max() < 0.3
     assert abs(float(avatar_joints[:, template.joint("foot.L"), 2].mean()) - avatar.placement.floor) < 0.15
 
 
-def test_nobody_lost_and_found(avatar, clip):
+def test_a_person_absent_lost_and_found_again(avatar, clip):
     for index in [0, 1, *range(20, 30)]:
         _nobody(clip[index])
     tracker = _tracker(avatar, Script(clip))
@@ -103,11 +103,11 @@ def test_nobody_lost_and_found(avatar, clip):
     assert all(each.status == Status.SEEN for each in driven[30:])
     assert np.isnan(driven[22].landmarks).all()
     shown = [driven[19].frame, *(each.frame for each in driven[30:])]
-    assert _jumps(shown) < 0.25  # back to the person without a jump
+    assert _jumps(shown) < 0.25  # no jump when the person is back
 
 
-def test_somebody_at_a_desk(template, avatar):
-    """Head and shoulders are all that is ever seen: the avatar stands upright in its place, the build is learned."""
+def test_a_person_at_a_desk(template, avatar):
+    """Only head and shoulders are visible: the avatar stands upright in its place, and the identity is learned."""
     motion, identity = performance(template, frames=80)
     motion.root_translation = torch.tensor([0.0, 1.1, -0.55]).repeat(80, 1)
     clip = seen_by_a_perfect_detector(template, motion, identity, Camera.default(WIDTH, HEIGHT))
@@ -129,12 +129,12 @@ def test_somebody_at_a_desk(template, avatar):
     assert (joints[:, 0, :2] - torch.tensor([avatar.placement.x, avatar.placement.y])).norm(dim=-1).max() < 0.4
     feet = joints[:, [template.joint_of("foot.L"), template.joint_of("foot.R")], 2]
     assert (feet - avatar.placement.floor).abs().max() < 0.25
-    assert _jumps(frames[2:]) < 0.35  # an elbow comes into the picture
+    assert _jumps(frames[2:]) < 0.35  # an elbow enters the image
     turned = np.array([frame.root_rotation[2] for frame in frames])
     assert np.corrcoef(turned, motion.root_rotation[:, 2])[0, 1] > 0.8
 
 
-def test_no_camera_gives_nothing_new(avatar, clip):
+def test_without_a_camera_nothing_changes(avatar, clip):
     detector = Script(clip)
     tracker = _tracker(avatar, detector)
     assert tracker.drive(None, 0.0).status == Status.WAITING and detector.asked == 0
@@ -144,24 +144,24 @@ def test_no_camera_gives_nothing_new(avatar, clip):
     assert detector.closed
 
 
-def test_smoothing_calms(avatar, clip):
+def test_smoothing_reduces_jitter(avatar, clip):
     rng = np.random.default_rng(0)
     shaking = [clip[0]] * 30
     for k, landmarks in enumerate(shaking):
         shaking[k] = type(landmarks)(**vars(landmarks) | {"pose": landmarks.pose + rng.normal(size=(33, 2))})
 
-    def unrest(strength: float) -> float:
-        tracker = LiveTracker(avatar, Script(shaking))
+    def jitter(strength: float) -> float:
+        tracker = CameraDriver(avatar, Script(shaking))
         tracker.adjust(Settings(mirror=False, smoothing=strength))
         pose = np.stack([each.frame.pose for each in _drive(tracker, 30)])
         tracker.close()
         return float(np.abs(np.diff(pose[10:], axis=0)).mean())
 
-    assert unrest(1.0) < 0.5 * unrest(0.5) < 0.5 * unrest(0.0)
+    assert jitter(1.0) < 0.5 * jitter(0.5) < 0.5 * jitter(0.0)
 
 
-def test_poses_are_aligned_before_the_feet_are_put_down(avatar, clip, monkeypatch):
-    """What alignment makes of a pose is what is shown, as strongly as the page says."""
+def test_poses_are_aligned_before_the_feet_are_placed(avatar, clip, monkeypatch):
+    """The aligned pose is shown, and the page sets the strength of the alignment."""
     asked = []
 
     class Turned:
@@ -174,8 +174,8 @@ def test_poses_are_aligned_before_the_feet_are_put_down(avatar, clip, monkeypatc
             changed[0] = [0.0, 0.0, 0.3]
             return replace(frame, pose=changed)
 
-    monkeypatch.setattr(carrying, "Aligner", Turned)
-    tracker = LiveTracker(replace(avatar, alignment=object()), Script(clip))
+    monkeypatch.setattr(live_retargeting, "Aligner", Turned)
+    tracker = CameraDriver(replace(avatar, alignment=object()), Script(clip))
     tracker.adjust(Settings(alignment=0.7))
     driven = _drive(tracker, 3)
     tracker.adjust(Settings(alignment=0.2))
@@ -184,7 +184,7 @@ def test_poses_are_aligned_before_the_feet_are_put_down(avatar, clip, monkeypatc
     assert asked == [0.7, 0.7, 0.7, 0.2] and all(np.allclose(each.frame.pose[0], [0, 0, 0.3]) for each in driven)
 
 
-def test_another_size_of_pictures_and_a_reset_begin_anew(avatar, clip):
+def test_another_image_size_and_a_reset_start_over(avatar, clip):
     tracker = _tracker(avatar, Script(clip))
     first = _drive(tracker, 3)
     tracker.reset()
@@ -201,8 +201,8 @@ def test_another_size_of_pictures_and_a_reset_begin_anew(avatar, clip):
     assert small.status == Status.SEEN and np.abs(small.frame.pose - first[2].frame.pose).max() < 0.5
 
 
-def test_the_build_is_learned_and_remembered(template, avatar, clip):
-    """Somebody stands to be calibrated; the avatar does not jump when their build is known, and it is kept."""
+def test_the_identity_is_learned_and_remembered(template, avatar, clip):
+    """The avatar does not jump when calibration ends, and the identity is saved."""
     tracker = _tracker(avatar, Script(clip), profile="ada")
     tracker.calibrate()
     driven = _drive(tracker, 40)
@@ -231,7 +231,7 @@ def test_the_build_is_learned_and_remembered(template, avatar, clip):
     known.close()
 
 
-def test_closing_does_not_wait_for_the_learning(avatar, clip):
+def test_closing_cancels_the_learning(avatar, clip):
     tracker = _tracker(avatar, Script(clip))
     tracker.calibrate()
     _drive(tracker, 45)
@@ -256,8 +256,8 @@ def test_a_handover_is_smooth_and_ends(random_motion):
 
 
 @pytest.mark.slow
-def test_a_real_detector_drives(film, avatar):
-    """The built-in performer, filmed, drives through MediaPipe."""
+def test_driving_with_the_real_detector(film, avatar):
+    """A video of the built-in performer drives by way of MediaPipe."""
     detector = HolisticDetector(masks=False)
     tracker = _tracker(avatar, detector)
     driven = [tracker.drive(frame, i / 12.5) for i, frame in enumerate(read_frames(film))]

@@ -26,15 +26,15 @@ def test_a_raw_stream_is_a_film(tmp_path):
     shown.close()
 
 
-def test_a_film_shows_what_is_due_and_begins_again(film):
+def test_a_film_shows_the_frame_that_is_due_and_loops(film):
     shown = Film(film, "steps.mp4")
     assert [number_of(shown.at(50 + t)) for t in (0.0, 0.05, 0.31, 0.79)] == [0, 0, 3, 7]
     assert number_of(shown.at(50.95)) == 9
-    assert number_of(shown.at(51.0)) == 0  # again from the start
+    assert number_of(shown.at(51.0)) == 0  # the next loop
     shown.close()
 
 
-def test_a_film_drives_in_the_place_of_the_camera(film):
+def test_a_film_replaces_the_camera(film):
     class Brightness:
         def drive(self, rgb, seconds):
             return Driven(None, Status.SEEN, np.array([[number_of(rgb), 0.0]]))

@@ -17,8 +17,8 @@ def frames(random_motion) -> list[Frame]:
     return list(random_motion(4).frames())
 
 
-def test_a_mirror_shows_the_body_on_the_other_side(avatar, frames):
-    """Joints of the mirrored frame are where the mirror images of their partners were."""
+def test_a_mirror_image_has_its_sides_exchanged(avatar, frames):
+    """Joints of the mirrored frame are the mirror images of their partners."""
     mirror, names = Mirror(avatar.template, 0.4), avatar.template.joint_names
     before, after = (_joints(avatar, f) for f in (frames[1], mirror(frames[1])))
     partner = [names.index(n.translate(str.maketrans("LR", "RL")) if n[-2:] in (".L", ".R") else n) for n in names]
@@ -27,7 +27,7 @@ def test_a_mirror_shows_the_body_on_the_other_side(avatar, frames):
     assert (after - before).norm(dim=-1).max() > 0.1
 
 
-def test_a_mirror_twice_is_nothing(avatar, frames):
+def test_mirroring_twice_changes_nothing(avatar, frames):
     mirror = Mirror(avatar.template, -0.3)
     frames[0].confidence[:] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     once, twice = mirror(frames[0]), mirror(mirror(frames[0]))

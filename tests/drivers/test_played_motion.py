@@ -8,14 +8,14 @@ from ram_avatar.motion.motion import Motion
 from ram_avatar.motion.retargeting.retarget import Person
 
 
-def test_at_rest_it_stands_on_its_floor_in_its_place(avatar):
+def test_at_rest_the_avatar_stands_on_its_floor_in_its_place(avatar):
     motion = Motion.of_frames(avatar.template.name, 25.0, [standing(avatar)])
     vertices = avatar.template.body(avatar.identity).pose(*motion.parameters()).vertices[0]
     assert float(vertices[:, 2].min()) == pytest.approx(avatar.placement.floor, abs=1e-4)
     assert float(vertices[:, 1].mean()) == pytest.approx(avatar.placement.y, abs=0.2)
 
 
-def test_a_motion_plays_at_its_own_pace_over_and_over(avatar, random_motion):
+def test_a_motion_plays_at_its_own_rate_in_a_loop(avatar, random_motion):
     motion = random_motion(10)  # 25 frames a second
     played = PlayedMotion(motion, Person.of(motion, avatar.template, avatar.identity), avatar)
     assert [played.index(100 + t) for t in (0.0, 0.041, 0.2, 0.399, 0.4, 0.85)] == [0, 1, 5, 9, 0, 1]
@@ -23,7 +23,7 @@ def test_a_motion_plays_at_its_own_pace_over_and_over(avatar, random_motion):
     assert played.index(7.0) == 0
 
 
-def test_a_played_motion_is_mirrored_where_the_page_says_so(avatar, random_motion):
+def test_a_played_motion_is_mirrored_if_set(avatar, random_motion):
     motion = random_motion(4, turn=0.05)
     played = PlayedMotion(motion, Person.of(motion, avatar.template, avatar.identity), avatar)
     mirror = Mirror(avatar.template, 0.0)

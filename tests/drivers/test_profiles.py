@@ -17,17 +17,17 @@ def profile(template):
     return Profile.of(template, template.default_identity() + 0.1, tuple([0.25] * len(template.action_names)))
 
 
-def test_a_profile_comes_back_as_it_went(template, profile):
+def test_a_profile_is_read_as_it_was_written(template, profile):
     profile.save("Ada L.")
     assert Profile.load("Ada L.", template) == profile
-    profile.save("Ada L.")  # again: the old one is replaced
+    profile.save("Ada L.")  # replaces the first one
     assert [path.name for path in (cache_folder() / "profiles").iterdir()] == ["Ada L..json"]
     plain = Profile.of(template, template.default_identity(), None)
     plain.save("bob")
     assert Profile.load("bob", template) == plain
 
 
-def test_nobody_is_known_by_another_name_or_on_another_template(template, profile):
+def test_another_name_or_template_has_no_profile(template, profile):
     profile.save("ada")
     assert Profile.load("bob", template) is None
     Profile("another-1.0", profile.identity).save("ada")
@@ -35,7 +35,7 @@ def test_nobody_is_known_by_another_name_or_on_another_template(template, profil
 
 
 @pytest.mark.parametrize("name", ["", "../ada", "a/b", "/etc/passwd", ".hidden", "a" * 65, "a\n"])
-def test_names_are_no_paths(template, profile, name):
+def test_paths_are_not_names(template, profile, name):
     with pytest.raises(UserError, match="not a name"):
         profile.save(name)
     with pytest.raises(UserError, match="not a name"):
@@ -60,7 +60,7 @@ def test_damaged_files_are_refused(template, profile, changes):
         Profile.load("ada", template)
 
 
-def test_numbers_that_are_none_are_refused(template, profile):
+def test_bad_numbers_are_refused(template, profile):
     profile.save("ada")
     path = cache_folder() / "profiles" / "ada.json"
     described = json.loads(path.read_text())

@@ -6,7 +6,7 @@ from ram_avatar.drivers.settings import Settings
 ACTIONS = ("jawOpen", "mouthPucker")
 
 
-def test_changes_leave_the_rest():
+def test_changes_keep_all_other_settings():
     first = Settings().changed({"smoothing": 0.2, "face": {"jawOpen": 1}}, ACTIONS)
     then = first.changed({"background": "#00B140", "mirror": False}, ACTIONS)
     assert (then.smoothing, then.background, then.mirror, dict(then.face)) == (0.2, "#00B140", False, {"jawOpen": 1.0})
@@ -32,6 +32,6 @@ def test_changes_leave_the_rest():
         ({"fingers": {"left toe": 1}}, "left toe"),
     ],
 )
-def test_what_cannot_be_set(changes, cause):
+def test_bad_changes_are_refused(changes, cause):
     with pytest.raises(UserError, match=cause):
         Settings().changed(changes, ACTIONS)

@@ -14,6 +14,7 @@ from ram_avatar.core.errors import UserError
 from ram_avatar.drivers import vmc
 from ram_avatar.drivers.driver import Status
 from ram_avatar.drivers.settings import Settings
+from ram_avatar.drivers.sources import VmcSource, open_driver
 from ram_avatar.drivers.vmc import (
     MAX_BLENDS,
     MAX_PACKET,
@@ -21,7 +22,7 @@ from ram_avatar.drivers.vmc import (
     VmcDriver,
     VmcReceiver,
 )
-from ram_avatar.live.session.pipeline_factory import PipelineFactory, source_of
+from ram_avatar.live.session.pipeline_factory import PipelineFactory
 
 STILL = (0.0, 0.0, 0.0, 1.0)
 
@@ -65,11 +66,11 @@ def test_packets_come_over_the_network(receiver):
         time.sleep(0.01)
     humanoid, heard = receiver.newest()
     assert humanoid.positions["hips"] == pytest.approx((0.0, 0.9, 0.0))
-    assert humanoid.rotations["leftupperarm"] == pytest.approx((0, 0, math.sqrt(0.5), math.sqrt(0.5)))  # made a unit
+    assert humanoid.rotations["leftupperarm"] == pytest.approx((0, 0, math.sqrt(0.5), math.sqrt(0.5)))  # normalized
     assert time.monotonic() - heard < 10
 
 
-def test_blend_shapes_count_when_they_are_applied(receiver):
+def test_blend_shapes_change_on_apply(receiver):
     receiver.take(message("/VMC/Ext/Blend/Val", "JawOpen", 0.5).dgram)
     assert receiver.newest()[0].blends == {}
     receiver.take(bundle(message("/VMC/Ext/Blend/Val", "Blink", 7.0), message("/VMC/Ext/Blend/Apply")))
@@ -94,13 +95,13 @@ def test_blend_shapes_count_when_they_are_applied(receiver):
         message("/another/Program", 1).dgram,
     ],
 )
-def test_broken_packets_change_nothing(receiver, packet):
+def test_malformed_packets_are_ignored(receiver, packet):
     receiver.take(packet)
     humanoid, heard = receiver.newest()
     assert humanoid == type(humanoid)() and heard == -math.inf
 
 
-def test_what_is_kept_is_bounded(receiver):
+def test_stored_values_are_bounded(receiver):
     receiver.take(bundle(*[bone("Hips")] * 400))  # more than a packet may hold
     assert not receiver.newest()[0].rotations and len(bundle(*[bone("Hips")] * 400)) > MAX_PACKET
     for k in range(MAX_BLENDS + 50):
@@ -117,20 +118,19 @@ def test_what_is_kept_is_bounded(receiver):
 
 
 def test_addresses():
-    assert source_of("vmc://:39539") == VmcAddress("127.0.0.1", 39539)  # this machine alone
-    assert source_of("vmc://0.0.0.0:39540") == VmcAddress("0.0.0.0", 39540)
+    assert open_driver("vmc://:39539") == VmcSource(VmcAddress("127.0.0.1", 39539))  # this machine alone
+    assert open_driver("vmc://0.0.0.0:39540") == VmcSource(VmcAddress("0.0.0.0", 39540))
     for text in ("vmc://", "vmc://host", "vmc://:99999", "vmc://:abc", "vmc://:39539/path"):
         with pytest.raises(UserError, match="vmc://:39539"):
-            source_of(text)
-    assert source_of(None) is None and source_of("a.bvh").name == "a.bvh"
+            open_driver(text)
 
 
-def test_a_port_in_use_is_told(receiver):
+def test_a_port_in_use_is_reported(receiver):
     with pytest.raises(UserError, match="another program"):
         VmcReceiver(VmcAddress("127.0.0.1", receiver.port))
 
 
-def test_the_avatar_does_what_the_stream_says(template, avatar, receiver, monkeypatch):
+def test_the_avatar_follows_the_stream(template, avatar, receiver, monkeypatch):
     driver = VmcDriver(avatar, receiver)
     driver.adjust(Settings(mirror=False))
     assert driver.drive(None, 0.0).status == Status.WAITING
@@ -154,8 +154,8 @@ def test_the_avatar_does_what_the_stream_says(template, avatar, receiver, monkey
     assert lost.status == Status.LOST and lost.frame is None
 
 
-def test_a_studio_listens(avatars):
-    factory = PipelineFactory(avatars / "ada", source=VmcAddress("127.0.0.1", 0))
+def test_a_source_can_be_another_program(avatars):
+    factory = PipelineFactory(avatars / "ada", source="vmc://:0")
     avatar, _ = factory.load("ada")
     driver = factory.driver(avatar, "source")
     assert isinstance(driver, VmcDriver) and driver.drive(None, 0.0).status == Status.WAITING

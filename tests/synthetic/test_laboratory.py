@@ -9,6 +9,8 @@ from scipy.spatial.transform import Rotation
 from ram_avatar.capture.capture import Capture
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.progress import Silent
+from ram_avatar.motion.formats import ReadOptions
+from ram_avatar.motion.formats.writing import write_motion
 from ram_avatar.motion.motion import Motion
 from ram_avatar.motion.retargeting.retarget import Person, Placement, retarget
 from ram_avatar.rendering.shading import shaded
@@ -112,6 +114,19 @@ def test_another_persons_motion_is_moved_to_the_performers_place(tmp_path, templ
     assert staged.root_translation[:, 0].std() > 0.01, "steps are kept"
 
 
+def test_motion_files_of_other_programs_are_staged(tmp_path, template, random_motion):
+    """A BVH file at another rate moves the performer as the template's own file does."""
+    motion = random_motion(6, turn=0.05)
+    motion.save(tmp_path / "m.npz")
+    write_motion(tmp_path / "m.bvh", motion, template, performer_identity(template))
+    own, other = (
+        stage(tmp_path / name, template, performer_identity(template), 12, Silent(), ReadOptions(fps=50.0))
+        for name in ("m.npz", "m.bvh")
+    )
+    assert own.fps == other.fps == 50.0 and len(own) == len(other) == 11
+    assert torch.allclose(own.pose[:, :-2], other.pose[:, :-2], atol=1e-3)  # BVH files hold no eyes
+
+
 def test_another_persons_capture_is_scaled_to_the_performer(tmp_path, studio, template):
     """A capture knows how tall its person is; a motion file does not."""
     own = Capture.load(studio / "truth")
@@ -171,14 +186,14 @@ def test_result_depends_on_the_seed_only(tmp_path, studio, template):
         ({"motion": "waltz.npz"}, r"waltz\.npz: no such file"),
         ({"motion": "{tmp}/text.npz"}, r"text\.npz: not a motion file"),
         ({"motion": "{tmp}/other.npz"}, r"other\.npz: .*'smpl'.*'anny"),
-        ({"motion": "{tmp}/short.npz"}, r"short\.npz: a motion of 0 frames"),
+        ({"motion": "{tmp}/short.npz"}, r"short\.npz: a motion of 1 frames"),
         ({"size": 101}, "101 pixels"),
         ({"frames": 0}, "0 frames"),
     ],
 )
 def test_invalid_input_is_reported(tmp_path, random_motion, wanted, cause):
     (tmp_path / "text.npz").write_text("hello")
-    random_motion(2)[:0].save(tmp_path / "short.npz")
+    random_motion(1).save(tmp_path / "short.npz")
     foreign = random_motion(2)
     foreign.template = "smpl"
     foreign.save(tmp_path / "other.npz")

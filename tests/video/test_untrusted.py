@@ -20,7 +20,7 @@ def film(tmp_path_factory):
     return write_steps(tmp_path_factory.mktemp("film") / "steps.mp4")
 
 
-def test_pictures_come_with_their_times(film):
+def test_images_come_with_their_times(film):
     decoder = Decoder("film", film, "steps.mp4")
     got = []
     while (each := decoder.next()) is not None:
@@ -31,14 +31,14 @@ def test_pictures_come_with_their_times(film):
     assert got[0][1].shape == (48, 64, 3)
 
 
-def test_a_film_can_be_turned(film):
+def test_a_film_can_be_rotated(film):
     decoder = Decoder("film", film, "steps.mp4", rotate=90)
     _, picture = decoder.next()
     decoder.close()
     assert picture.shape == (64, 48, 3)
 
 
-def test_a_decoder_that_is_closed_leaves_no_process(film):
+def test_closing_a_decoder_ends_its_process(film):
     decoder = Decoder("film", film, "steps.mp4")
     decoder.next()
     decoder.close()
@@ -46,7 +46,7 @@ def test_a_decoder_that_is_closed_leaves_no_process(film):
         os.kill(decoder._process.pid, 0)
 
 
-def test_a_picture(tmp_path):
+def test_an_image(tmp_path):
     scene = np.zeros((40, 60, 3), np.uint8)
     scene[:20, :, 0] = 200
     cv2.imwrite(str(tmp_path / "p.png"), scene[..., ::-1])
@@ -54,15 +54,15 @@ def test_a_picture(tmp_path):
 
 
 def _bomb(path, side: int) -> None:
-    """A PNG of side x side pixels that is small as a file."""
+    """Write a small PNG file of side x side pixels."""
     chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
     head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
-def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
-    _bomb(tmp_path / "bomb.png", 30_000)  # 2.7 GB once it is unpacked
+def test_an_image_that_would_fill_the_memory_is_refused(tmp_path):
+    _bomb(tmp_path / "bomb.png", 30_000)  # 2.7 GB when decoded
     assert (tmp_path / "bomb.png").stat().st_size < 1 << 20
     with pytest.raises(UserError, match=r"holiday\.png.*too large"):
         read_untrusted_picture(tmp_path / "bomb.png", "holiday.png")
@@ -70,7 +70,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["film", "picture"])
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"#EXTM3U\n/etc/passwd\n", b"hello"])
-def test_what_is_neither_is_told_by_the_users_name_for_it(tmp_path, kind, content):
+def test_errors_use_the_users_name_for_the_file(tmp_path, kind, content):
     path = tmp_path / "4f2a.upload"
     path.write_bytes(content)
     decoder = Decoder(kind, path, "mine.mp4")
@@ -89,8 +89,8 @@ def test_a_film_that_is_too_large_is_refused(tmp_path):
     decoder.close()
 
 
-def test_decoding_that_hangs_is_given_up(tmp_path, monkeypatch):
-    """A pipe that nobody writes to stands for a file whose decoder never ends."""
+def test_decoding_that_hangs_times_out(tmp_path, monkeypatch):
+    """A pipe that nobody writes to stands in for a file that takes forever to decode."""
     os.mkfifo(tmp_path / "endless")
     monkeypatch.setattr(untrusted, "_PATIENCE", 1.0)
     started = time.monotonic()
@@ -114,7 +114,7 @@ def test_the_decoding_process_cannot_take_all_memory():
     assert done.returncode == 1 and "MemoryError" in done.stderr
 
 
-def test_the_decoding_process_cannot_compute_for_ever():
+def test_the_decoding_process_cannot_compute_forever():
     limits = "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n"
     assert _confined(limits + "while True: pass").returncode < 0
     told = _confined("import resource\nprint(resource.getrlimit(resource.RLIMIT_CPU))")

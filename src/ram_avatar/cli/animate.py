@@ -45,12 +45,27 @@ def animate(
     A driver is a video, a capture folder, or a motion file: our own .npz, .npz of AMASS, SMPL or SMPL-X, .bvh, .amc
     with its .asf, .csv of Live Link Face or Audio2Face.
     """
-    from ..animate import animate as run
+    from ..animation.animate import animate as run
+    from ..animation.options import AnimateOptions
     from ..avatar import Avatar
     from ..core.device import choose_device
-    from ..motion.formats.reading import ReadOptions
 
-    options = ReadOptions(joint_names, up, fps)
+    options = AnimateOptions(
+        joint_names=joint_names,
+        up=up,
+        fps=fps,
+        face_model=face.face_model,
+        rotate=video.rotate,
+        keep_place=keep_place,
+        align=align,
+        align_strength=align_strength,
+        background=background,
+        side_by_side=side_by_side,
+        frame=frame,
+        size=size,
+        camera=camera,
+        visible_mark=visible_mark,
+    )
     with TerminalProgress() as progress:
         loaded = Avatar.load(
             avatar,
@@ -58,23 +73,5 @@ def animate(
             smplx_model=loading.smplx_model,
             progress=progress,
         )
-        run(
-            loaded,
-            driver,
-            out,
-            background=background,
-            side_by_side=side_by_side,
-            keep_place=keep_place,
-            align=align,
-            align_strength=align_strength,
-            frame=frame,
-            size=size,
-            camera=camera,
-            visible_mark=visible_mark,
-            options=options,
-            face_model=face.face_model,
-            rotate=video.rotate,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        run(loaded, driver, out, options, overwrite=overwrite, progress=progress)
         progress.note(f"{out}: ready")

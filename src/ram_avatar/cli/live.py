@@ -46,26 +46,26 @@ def live(
     address = Address(host, port, token, certificate)
     listening = None if bench else listen(address)  # reports a port in use before seconds of loading
     from ..drivers.camera import tracker_maker
+    from ..drivers.options import DriverOptions
+    from ..drivers.sources import VideoSource
     from ..live.bench import measure
-    from ..live.session.pipeline_factory import PipelineFactory, is_film, source_of
+    from ..live.session.pipeline_factory import PipelineFactory
     from ..live.web.serving import serve
-    from ..motion.formats.reading import ReadOptions
-    from ..video import probe, rate_note
+    from ..video import rate_note
 
     with TerminalProgress() as progress:
         camera = tracker_maker(face.face_model, profile, progress)
         factory = PipelineFactory(
             avatar,
-            source=source_of(source),
-            options=ReadOptions(joint_names, up, fps),
-            rotate=video.rotate,
+            source=source,
+            options=DriverOptions(joint_names=joint_names, up=up, fps=fps, rotate=video.rotate),
             camera=camera,
             accelerator=loading.accelerator,
             smplx_model=loading.smplx_model,
             marked=visible_mark,
             progress=progress,
         )
-        if isinstance(factory.source, Path) and is_film(factory.source) and (note := rate_note(probe(factory.source))):
+        if isinstance(factory.source, VideoSource) and (note := rate_note(factory.source.probe())):
             progress.note(note)
         if listening is None:
             measure(factory, progress)

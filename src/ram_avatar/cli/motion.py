@@ -30,7 +30,7 @@ def convert(
     A source is a capture folder or a motion file: our own .npz, .npz of AMASS, SMPL or SMPL-X, .bvh, .amc with its
     .asf, .csv of Live Link Face or Audio2Face. OUT is .npz, .bvh (the body) or .csv (the face).
     """
-    from ..motion.formats.reading import ReadOptions
+    from ..motion.formats import ReadOptions
     from ..motion_files import convert as run
 
     options = ReadOptions(joint_names, up, fps)
@@ -50,7 +50,7 @@ def show(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw any motion as a shaded body on a floor: OUT is .mp4, .mov or .webm. For sources see `convert`."""
-    from ..motion.formats.reading import ReadOptions
+    from ..motion.formats import ReadOptions
     from ..motion_files import show as run
 
     options = ReadOptions(joint_names, up, fps)

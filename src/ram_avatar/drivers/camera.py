@@ -1,4 +1,4 @@
-"""A person before a camera drives an avatar: detector, live solve, smoothing, and onto the avatar's body."""
+"""A person in front of a camera drives an avatar: detect, solve, smooth, retarget."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,29 +19,30 @@ from ..tracking.detection.landmarks import LandmarkDetector, Landmarks
 from ..tracking.online.smoothing import MotionFilter
 from ..tracking.online.solver import LiveSolver
 from .driver import Driven, Status, timed
-from .identity_learning import BuildLearner
-from .live_retargeting import Carrier
-from .overlay import overlay
+from .frame_clock import FrameClock
+from .identity_learning import IdentityLearner
+from .landmark_overlay import overlay
+from .live_retargeting import LiveRetargeter
 from .profiles import Profile
 from .settings import Settings
 
-_FPS = 25.0  # nominal: every step is told how long it took
-_SHORTEST, _LONGEST = 1e-3, 0.5  # seconds between two frames, as motion counts them
-_FADE = 0.25  # seconds of a lost person that motion is told of: so that coming back is not a jump
-_HANDOVER = 0.6  # seconds from one build to another
-_NET_EVERY = 2  # frames: lids, smile and pucker cost a quarter of what the detector does
+_FPS = 25.0  # nominal
+_FADE = 0.25  # seconds of a lost person passed to the retargeter, so that the return is no jump
+_HANDOVER = 0.6  # seconds to blend from one identity to another
+_EXPRESSION_INTERVAL = 2  # frames: the expression net costs a quarter of the detector's time
 
 
-class LiveTracker:
-    """Drives an avatar by what a camera shows. See `driver.Driver` for the methods.
+class CameraDriver:
+    """Drives an avatar by the person in camera images. See `driver.Driver` for the methods.
 
-    The person's build is that of their profile, or else an average adult's for the first seconds, until it is learned
-    in the background (`learning`). Their place is where they stand when they are first seen.
+    The person's identity comes from their profile. Without one, it is an average adult's for the first seconds, until
+    the person's own is learned in the background (`identity_learning`). Their place is where they stand when they are
+    first seen.
 
     Args:
         detector: closed by `close`.
         net: reads lids, smile and pucker better than landmarks do; closed by `close`.
-        profile: a name under which the person's build is remembered; without, nothing is kept.
+        profile: the name under which the identity is remembered; None to keep nothing.
     """
 
     takes_long = True
@@ -59,43 +60,45 @@ class LiveTracker:
         self._profile = profile
         self._known = Profile.load(profile, self._template) if profile else None
         self._settings = Settings()
-        self._learner: BuildLearner | None = None
-        self._forget()
+        self._learner: IdentityLearner[_Tracked] | None = None
+        self._calibrating = False
+        self._stream: _Stream | None = None
 
     # Driver -----------------------------------------------------------------------------------------------------------
 
     def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
         if rgb is None:
-            return Driven(None, self._status)
+            return Driven(None, self._stream.status if self._stream else Status.WAITING)
         height, width = rgb.shape[:2]
-        if (width, height) != self._size:
-            self._begin(width, height)
-        passed = min(max(seconds - self._last, _SHORTEST), _LONGEST) if self._last is not None else 1 / _FPS
-        self._last = seconds
+        if self._stream is None or (width, height) != self._stream.size:
+            self._stream = self._begin(width, height)
+        stream = self._stream
+        passed = stream.clock.step(seconds)
         timings: dict[str, float] = {}
         with timed(timings, "detect"):
             landmarks = self._detector.detect(rgb)
-            actions = self._read_face(rgb, landmarks)
+            actions = self._read_face(stream, rgb, landmarks)
         with timed(timings, "solve"):
-            solved = self._solve(landmarks, actions, seconds, passed)
+            solved = self._solve(stream, landmarks, actions, seconds, passed)
         with timed(timings, "align"):
-            frame = self._carry(solved, passed) if solved is not None else self._lose(passed)
-        return Driven(frame, self._status, overlay(landmarks, width, height), timings)
+            frame = self._retarget(stream, solved, passed)
+        return Driven(frame, stream.status, overlay(landmarks, width, height), timings)
 
     def adjust(self, settings: Settings) -> None:
         self._settings = settings
-        self._filter.strength = settings.smoothing
-        if self._carrier is not None:
-            self._carrier.adjust(settings)
+        if self._stream is not None:
+            self._stream.filter.strength = settings.smoothing
+            if self._stream.retargeter is not None:
+                self._stream.retargeter.adjust(settings)
 
     def calibrate(self) -> None:
         self._calibrating = True
-        if self._size is not None:
-            self._learn()
+        if self._stream is not None:
+            self._learn(self._stream.size)
 
     def reset(self) -> None:
         self._stop_learning()
-        self._forget()
+        self._calibrating, self._stream = False, None
 
     def close(self) -> None:
         self._stop_learning()
@@ -105,100 +108,90 @@ class LiveTracker:
 
     # One frame --------------------------------------------------------------------------------------------------------
 
-    def _solve(self, landmarks: Landmarks, actions: np.ndarray | None, seconds: float, passed: float) -> Frame | None:
-        """The person's own frame, calmed; None where nobody is found."""
+    def _solve(
+        self, stream: "_Stream", landmarks: Landmarks, actions: np.ndarray | None, seconds: float, passed: float
+    ) -> Frame | None:
+        """Return the person's smoothed frame; None if nobody is found."""
         if not landmarks.found:
             return None
-        self._adopt()
-        solved = self._solver.solve(landmarks, actions)
-        if self._carrier is None:
-            here = Motion.of_frames(self._template.name, _FPS, [solved])
-            self._carrier = self._onto_avatar(self._place(here))
+        self._adopt(stream)
+        solved = stream.solver.solve(landmarks, actions)
+        if stream.retargeter is None:
+            stream.retargeter = self._retargeter(self._place(solved))
         if self._learner is not None:
             self._learner.look(landmarks, seconds)
-        self._status, self._gone = Status.CALIBRATING if self._calibrating else Status.SEEN, 0.0
-        self._smoothed = self._filter.step(solved, passed)
-        return self._smoothed
+        stream.status, stream.gone = Status.CALIBRATING if self._calibrating else Status.SEEN, 0.0
+        stream.smoothed = stream.filter.step(solved, passed)
+        return stream.smoothed
 
-    def _carry(self, frame: Frame, passed: float) -> Frame:
-        return self._handover.step(self._carrier.step(frame, passed), passed)
+    def _retarget(self, stream: "_Stream", solved: Frame | None, passed: float) -> Frame | None:
+        """Return the avatar's frame; None while nobody is found, so that the avatar stands still."""
+        if stream.retargeter is None:
+            return None
+        if solved is not None:
+            return stream.handover.step(stream.retargeter.step(solved, passed), passed)
+        stream.status = Status.LOST
+        if stream.smoothed is not None and stream.gone < _FADE:
+            stream.gone += passed
+            unseen = np.zeros_like(stream.smoothed.confidence)
+            stream.retargeter.step(replace(stream.smoothed, confidence=unseen), passed)
+        return None
 
-    def _lose(self, passed: float) -> None:
-        """Nobody is there: the avatar stands still; whoever comes back is gone to smoothly."""
-        if self._carrier is None:
-            return
-        self._status = Status.LOST
-        if self._gone < _FADE:
-            self._gone += passed
-            self._carrier.step(replace(self._smoothed, confidence=np.zeros_like(self._smoothed.confidence)), passed)
+    def _read_face(self, stream: "_Stream", rgb: np.ndarray, landmarks: Landmarks) -> np.ndarray | None:
+        """Return the facial actions [A] that the net read in this frame or the last; None without a net."""
+        stream.frames += 1
+        if self._net is not None and (stream.frames % _EXPRESSION_INTERVAL == 0 or stream.actions is None):
+            stream.actions = self._net.detect(rgb, landmarks)
+        return stream.actions
 
-    def _read_face(self, rgb: np.ndarray, landmarks: Landmarks) -> np.ndarray | None:
-        """[A] what the net says, now or in the frame before."""
-        self._frames += 1
-        if self._net is not None and (self._frames % _NET_EVERY == 0 or self._actions is None):
-            self._actions = self._net.detect(rgb, landmarks)
-        return self._actions
+    # Identity ---------------------------------------------------------------------------------------------------------
 
-    # Who it is --------------------------------------------------------------------------------------------------------
-
-    def _forget(self) -> None:
-        self._size: tuple[int, int] | None = None
-        self._last: float | None = None
-        self._solver: LiveSolver | None = None
-        self._carrier: Carrier | None = None
-        self._filter, self._handover = MotionFilter(self._settings.smoothing), Handover()
-        self._smoothed: Frame | None = None
-        self._actions: np.ndarray | None = None
-        self._frames, self._gone = 0, 0.0
-        self._status, self._calibrating = Status.WAITING, False
-
-    def _begin(self, width: int, height: int) -> None:
-        """With pictures of this size."""
-        calibrating = self._calibrating
-        self.reset()
-        self._size, self._calibrating = (width, height), calibrating
-        self._identity = self._known.tensor() if self._known else self._template.default_identity()
-        self._solver = LiveSolver(
-            self._template, self._identity, Camera.default(width, height), self._detector.topology
-        )
-        if calibrating or self._known is None:
-            self._learn()
-
-    def _learn(self) -> None:
-        """Get to know the person, from now on."""
+    def _begin(self, width: int, height: int) -> "_Stream":
+        """Start over with images of this size."""
         self._stop_learning()
-        camera = Camera.default(*self._size)
+        self._identity = self._known.tensor() if self._known else self._template.default_identity()
+        camera = Camera.default(width, height)
+        solver = LiveSolver(self._template, self._identity, camera, self._detector.topology)
+        if self._calibrating or self._known is None:
+            self._learn((width, height))
+        return _Stream((width, height), solver, FrameClock(_FPS), MotionFilter(self._settings.smoothing), Handover())
 
-        def prepare(person: Person) -> _Followed:
+    def _learn(self, size: tuple[int, int]) -> None:
+        """Start learning the person's identity."""
+        self._stop_learning()
+        camera = Camera.default(*size)
+
+        def prepare(person: Person) -> _Tracked:
             solver = LiveSolver(self._template, person.identity, camera, self._detector.topology)
-            return _Followed(person, solver, self._onto_avatar(person))
+            return _Tracked(person, solver, self._retargeter(person))
 
-        self._learner = BuildLearner(self._template, self._size, prepare, calibrating=self._calibrating)
+        self._learner = IdentityLearner(self._template, size, prepare, calibrating=self._calibrating)
 
-    def _adopt(self) -> None:
-        """Go over to the build that was learned, once it is."""
-        followed = self._learner.learned if self._learner is not None else None
-        if followed is None:
+    def _adopt(self, stream: "_Stream") -> None:
+        """Switch to the learned identity once it is there."""
+        tracked = self._learner.learned if self._learner is not None else None
+        if tracked is None:
             return
         self._learner, self._calibrating = None, False
-        followed.solver.continue_from(self._solver)
-        followed.carrier.adjust(self._settings)
-        self._solver, self._carrier = followed.solver, followed.carrier
-        self._identity = followed.person.identity
-        self._handover.begin()
+        tracked.solver.continue_from(stream.solver)
+        tracked.retargeter.adjust(self._settings)
+        stream.solver, stream.retargeter = tracked.solver, tracked.retargeter
+        self._identity = tracked.person.identity
+        stream.handover.begin()
         if self._profile:
-            face = followed.person.placement.neutral_face
+            face = tracked.person.placement.neutral_face
             self._known = Profile.of(self._template, self._identity, face)
             self._known.save(self._profile)
 
-    def _place(self, motion: Motion) -> Person:
-        """Where the person stands, by a few frames."""
+    def _place(self, frame: Frame) -> Person:
+        """Return the person, placed by one frame."""
+        motion = Motion.of_frames(self._template.name, _FPS, [frame])
         person = Person.of(motion, self._template, self._identity)
         face = self._known.neutral_face if self._known else None
         return replace(person, placement=replace(person.placement, neutral_face=face))
 
-    def _onto_avatar(self, person: Person) -> Carrier:
-        return Carrier(self._avatar, person, _FPS, self._settings)
+    def _retargeter(self, person: Person) -> LiveRetargeter:
+        return LiveRetargeter(self._avatar, person, _FPS, self._settings)
 
     def _stop_learning(self) -> None:
         if self._learner is not None:
@@ -206,27 +199,45 @@ class LiveTracker:
             self._learner = None
 
 
+@dataclass
+class _Stream:
+    """State while images of one size come."""
+
+    size: tuple[int, int]  # width and height, pixels
+    solver: LiveSolver
+    clock: FrameClock
+    filter: MotionFilter
+    handover: "Handover"
+    retargeter: LiveRetargeter | None = None  # None until somebody is seen
+    smoothed: Frame | None = None
+    actions: np.ndarray | None = None
+    frames: int = 0
+    gone: float = 0.0  # seconds since the person was lost, up to `_FADE`
+    status: Status = Status.WAITING
+
+
 @dataclass(frozen=True)
-class _Followed:
-    """A person, and what follows them."""
+class _Tracked:
+    """A person, and what tracks them."""
 
     person: Person
     solver: LiveSolver
-    carrier: Carrier
+    retargeter: LiveRetargeter
 
 
 class Handover:
-    """From how the avatar stood to how it shall stand, without a jump."""
+    """Blends from the frame shown to frames of another origin."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._shown: Frame | None = None
-        self._share = 1.0  # how far it is with the new one
+        self._share = 1.0  # progress of the blend, 0 to 1
 
     def begin(self) -> None:
-        """The next frame comes from elsewhere."""
+        """Start a blend with the next frame."""
         self._share = 0.0
 
     def step(self, frame: Frame, seconds: float) -> Frame:
+        """Return the frame to show, `seconds` after the last one."""
         if self._share < 1.0 and self._shown is not None:
             left = 1.0 - eased(self._share)
             self._share = min(1.0, self._share + seconds / _HANDOVER)
@@ -245,16 +256,16 @@ class Handover:
 
 def tracker_maker(
     face_model: str | Path | None, profile: str | None, progress: Progress
-) -> Callable[[Avatar], LiveTracker]:
-    """What makes a tracker for an avatar: the net where its model is at hand or can be downloaded.
+) -> Callable[[Avatar], CameraDriver]:
+    """Return a function that makes a tracker for an avatar, with the expression net if its model is available.
 
     Raises:
         UserError: `face_model` is not the model; `profile` is not a name.
     """
     model = find_model_or_note(face_model, progress)
 
-    def make(avatar: Avatar) -> LiveTracker:
+    def make(avatar: Avatar) -> CameraDriver:
         net = ExpressionNet(model, avatar.template.action_names) if model else None
-        return LiveTracker(avatar, open_detector(masks=False), net, profile=profile)
+        return CameraDriver(avatar, open_detector(masks=False), net, profile=profile)
 
     return make

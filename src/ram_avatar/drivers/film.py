@@ -11,7 +11,7 @@ from .settings import Settings
 
 
 class Film:
-    """A film at its own pace, over and over: the picture that is due.
+    """Plays a video in a loop, at its own rate.
 
     Args:
         name, rotate: see `Decoder`.
@@ -21,42 +21,42 @@ class Film:
         self._path, self._name, self._rotate = path, name, rotate
         self._decoder: Decoder | None = None
         self._started = 0.0
-        self._shown: np.ndarray | None = None
-        self._coming: tuple[float, np.ndarray] | None = None
+        self._shown = np.zeros((0, 0, 3), np.uint8)
+        self._next: tuple[float, np.ndarray] | None = None
 
     def at(self, seconds: float) -> np.ndarray:
-        """The picture [H, W, 3] uint8 that is due; `seconds` only go forward.
+        """Return the frame [H, W, 3] uint8 that is due; `seconds` must not decrease.
 
         Raises:
             UserError: see `Decoder`.
         """
-        if self._decoder is None:
-            self._start(seconds)
-        while self._coming is not None and self._coming[0] <= seconds - self._started:
-            self._shown, self._coming = self._coming[1], self._decoder.next()
-        if self._coming is None:
-            self._decoder.close()
-            self._decoder = None
+        decoder = self._decoder or self._start(seconds)
+        while self._next is not None and self._next[0] <= seconds - self._started:
+            self._shown, self._next = self._next[1], decoder.next()
+        if self._next is None:
+            self.close()
         return self._shown
 
-    def _start(self, seconds: float) -> None:
+    def _start(self, seconds: float) -> Decoder:
         self._decoder = Decoder("film", self._path, self._name, self._rotate)
         self._started = seconds
-        self._coming = self._decoder.next()
-        if self._coming is None:
+        self._next = self._decoder.next()
+        if self._next is None:
             raise UserError(f"{self._name}: holds no video frames")
+        return self._decoder
 
     def close(self) -> None:
+        """Stop decoding."""
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
 
 
 class FilmDriver:
-    """A film in the place of the camera.
+    """Passes a film's frames to another driver in place of the camera's. See `driver.Driver` for the methods.
 
     Args:
-        driver: what drives from a camera's pictures.
+        driver: follows the person in them.
     """
 
     takes_long = True
@@ -65,9 +65,9 @@ class FilmDriver:
         self._film, self._driver = film, driver
 
     def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
-        picture = self._film.at(seconds)
-        driven = self._driver.drive(picture, seconds)
-        driven.picture = picture
+        frame = self._film.at(seconds)
+        driven = self._driver.drive(frame, seconds)
+        driven.picture = frame
         return driven
 
     def adjust(self, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""From a driver's body to the avatar's, as the page's controls have it: mirrored, retargeted, aligned."""
+"""A driver's frames on the avatar's body, following the live controls: mirrored, retargeted, aligned."""
 
 from ..avatar import Avatar
 from ..motion.alignment.aligner import Aligner
@@ -8,15 +8,15 @@ from .mirroring import Mirror
 from .settings import Settings
 
 
-class Carrier:
-    """Frames of one driver on an avatar's scale and place.
+class LiveRetargeter:
+    """Brings the frames of one driver to the avatar's scale and place.
 
-    A mirror comes before everything else: what an avatar has learned of poses is of its own left and right. Alignment
-    comes before the feet are put on the floor.
+    Mirroring comes first: the avatar has learned poses of its own left and right. Alignment comes before the feet are
+    put on the floor.
 
     Args:
         source: the driver.
-        fps: about how many frames a second come.
+        fps: nominal frame rate.
     """
 
     def __init__(self, avatar: Avatar, source: Person, fps: float, settings: Settings):
@@ -27,11 +27,11 @@ class Carrier:
         self.adjust(settings)
 
     def adjust(self, settings: Settings) -> None:
-        """Do as the controls say from the next frame on."""
+        """Apply the controls from the next frame on."""
         self._mirrored = settings.mirror
         if self._aligner is not None:
             self._aligner.strength = settings.alignment
 
     def step(self, frame: Frame, seconds: float) -> Frame:
-        """The avatar's frame for the driver's, `seconds` after the last."""
+        """Return the avatar's frame for the driver's, `seconds` after the last one."""
         return self._retargeter.step(self._mirror(frame) if self._mirrored else frame, seconds)

@@ -1,5 +1,6 @@
 """Left and right exchanged, as in a mirror."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,17 +9,17 @@ from ..body.template import BodyTemplate
 from ..motion.motion import PARTS, Frame
 
 _SIDES = (("Left", "Right"), ("left_", "right_"), (".L", ".R"))
-_TURN = np.array([1.0, -1.0, -1.0])  # of a rotation vector, in a mirror across x
+_TURN = np.array([1.0, -1.0, -1.0])  # factors of a rotation vector, for a mirror across x
 
 
 class Mirror:
-    """Frames of a template as a mirror shows them: the plane stands upright at `x` (metres, world axes)."""
+    """Mirrors frames of a template in an upright plane at `x` (metres, world axes)."""
 
     def __init__(self, template: BodyTemplate, x: float):
         self._x = x
         self._joints = _partners(template.pose_joints)
         self._actions = _partners(template.action_names)
-        self._parts = _partners(list(PARTS))
+        self._parts = _partners(PARTS)
 
     def __call__(self, frame: Frame) -> Frame:
         here = frame.root_translation
@@ -32,8 +33,8 @@ class Mirror:
         )
 
 
-def _partners(names: list[str]) -> np.ndarray:
-    """For every name, the index of its other side; of itself, where it is in the middle."""
+def _partners(names: Sequence[str]) -> np.ndarray:
+    """Return for every name the index of its other side, or its own where it is in the middle."""
     index = {name: i for i, name in enumerate(names)}
     return np.array([index[_other_side(name)] for name in names])
 

@@ -1,4 +1,4 @@
-"""Drivers that need no camera: a motion, over and over, and an avatar that stands."""
+"""Drivers that need no camera: a motion in a loop, and an avatar that stands still."""
 
 import time
 
@@ -10,12 +10,12 @@ from ..body.anatomy import anatomy_of
 from ..motion.motion import PARTS, Frame, Motion
 from ..motion.retargeting.retarget import Person
 from .driver import Driven, Status
-from .live_retargeting import Carrier
+from .live_retargeting import LiveRetargeter
 from .settings import Settings
 
 
 class PlayedMotion:
-    """A motion from its start to its end, again and again, at its own pace.
+    """Plays a motion in a loop, at its own rate. See `driver.Driver` for the methods.
 
     Args:
         source: whose motion it is.
@@ -26,46 +26,49 @@ class PlayedMotion:
     def __init__(self, motion: Motion, source: Person, avatar: Avatar):
         self._motion, self._source, self._avatar = motion, source, avatar
         self._settings = Settings()
-        self.reset()
+        self._started: float | None = None
+        self._index = -1  # of the frame shown; -1 before the first
+        self._frame: Frame | None = None
+        self._retargeter = self._new_retargeter()
 
     def index(self, seconds: float) -> int:
-        """The frame that is due at a time."""
+        """Return the number of the frame that is due."""
         if self._started is None:
             self._started = seconds
         return int((seconds - self._started) * self._motion.fps) % len(self._motion)
 
     def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
-        index = self.index(seconds)
-        if index != self._index:
-            if self._index is None or index < self._index:  # from the end to the start no foot slides along
-                self._carrier = Carrier(self._avatar, self._source, self._motion.fps, self._settings)
-            passed = 1 if self._index is None else max(1, index - self._index)
-            started = time.perf_counter()
-            self._frame = self._carrier.step(self._motion.frame(index), passed / self._motion.fps)
-            self._index, spent = index, time.perf_counter() - started
-            return Driven(self._frame, Status.PLAYING, timings={"align": 1e3 * spent})
-        return Driven(self._frame, Status.PLAYING)
+        index, last = self.index(seconds), self._index
+        if index == last:
+            return Driven(self._frame, Status.PLAYING)
+        if index < last:  # from the end to the start no foot may be held
+            self._retargeter, last = self._new_retargeter(), index - 1
+        passed = 1 if last < 0 else index - last
+        started = time.perf_counter()
+        self._frame = self._retargeter.step(self._motion.frame(index), passed / self._motion.fps)
+        self._index = index
+        return Driven(self._frame, Status.PLAYING, timings={"align": 1e3 * (time.perf_counter() - started)})
 
     def adjust(self, settings: Settings) -> None:
         self._settings = settings
-        if self._carrier is not None:
-            self._carrier.adjust(settings)
+        self._retargeter.adjust(settings)
 
     def calibrate(self) -> None:
         pass
 
     def reset(self) -> None:
-        self._started: float | None = None
-        self._index: int | None = None
-        self._frame: Frame | None = None
-        self._carrier: Carrier | None = None
+        self._started, self._index, self._frame = None, -1, None
+        self._retargeter = self._new_retargeter()
 
     def close(self) -> None:
         pass
 
+    def _new_retargeter(self) -> LiveRetargeter:
+        return LiveRetargeter(self._avatar, self._source, self._motion.fps, self._settings)
+
 
 class Standing:
-    """Stands, for what the sliders do."""
+    """Stands still, so that only the sliders move the avatar. See `driver.Driver` for the methods."""
 
     takes_long = False
 
@@ -90,12 +93,12 @@ class Standing:
 
 @torch.no_grad()
 def standing(avatar: Avatar) -> Frame:
-    """The avatar at rest where it stands in its own video, fingers relaxed, soles on its floor."""
+    """Return the avatar at rest: where it stands in its own video, fingers relaxed, soles on the floor."""
     template = avatar.template
     anatomy = anatomy_of(template)
     pose = anatomy.to_pose(anatomy.relaxed)
-    nowhere, calm = torch.zeros(1, 3), torch.zeros(1, len(template.action_names))
-    parameters = (each.to(avatar.device) for each in (nowhere, nowhere, pose[None], calm))
+    zero, neutral = torch.zeros(1, 3), torch.zeros(1, len(template.action_names))
+    parameters = (each.to(avatar.device) for each in (zero, zero, pose[None], neutral))
     posed = template.body(avatar.identity).pose(*parameters)
     sole, place = float(posed.vertices[..., 2].min()), avatar.placement
     return Frame(

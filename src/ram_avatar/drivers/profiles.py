@@ -1,4 +1,4 @@
-"""Builds of people who were here before, by the names that they chose: small JSON files in the cache folder."""
+"""Identities remembered under names that people chose: small JSON files in the cache folder."""
 
 import json
 import math
@@ -15,27 +15,28 @@ from ..core.errors import UserError
 from ..core.files import atomic_file, disk_errors, read_description
 
 FORMAT_VERSION = 1
-_NAME = re.compile(r"\w[\w .-]{0,63}")  # letters of any script; no path
-_LARGEST = 100.0  # of an identity's numbers: none of any template goes near
+_NAME = re.compile(r"\w[\w .-]{0,63}")  # letters of any script; never a path
+_LARGEST = 100.0  # magnitude of an identity parameter; those of every template are far smaller
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What is remembered of a person."""
+    """What is remembered of a person: their identity, and how their face looks at rest."""
 
     template: str  # name of the body template
     identity: tuple[float, ...]
-    neutral_face: tuple[float, ...] | None = None  # see `motion.retarget.Placement`
+    neutral_face: tuple[float, ...] | None = None  # facial actions, see `motion.retargeting.retarget.Placement`
 
     @classmethod
     def of(cls, template: BodyTemplate, identity: Tensor, neutral_face: tuple[float, ...] | None) -> "Profile":
+        """Make the profile of an identity [I]."""
         return cls(template.name, tuple(identity.tolist()), neutral_face)
 
     def save(self, name: str) -> None:
-        """Remember the person, in the place of what was remembered of this name.
+        """Write the profile under a name, replacing an earlier one.
 
         Raises:
-            UserError: not a name; the disk is full.
+            UserError: not a valid name; the disk is full.
         """
         path = _path(name)
         with disk_errors(path):
@@ -45,10 +46,10 @@ class Profile:
 
     @classmethod
     def load(cls, name: str, template: BodyTemplate) -> "Profile | None":
-        """Who is known by this name on this template; None where nobody is.
+        """Read the profile of a name; None if there is none, or it is of another template.
 
         Raises:
-            UserError: not a name; a damaged file, or one of another format version.
+            UserError: not a valid name; a damaged file, or one of another format version.
         """
         path = _path(name)
         if not path.is_file():
@@ -61,7 +62,7 @@ class Profile:
         return cls(template.name, identity, face and _numbers(path, face, len(template.action_names)))
 
     def tensor(self) -> Tensor:
-        """[I] the identity."""
+        """Return the identity [I]."""
         return torch.tensor(self.identity)
 
 
@@ -72,7 +73,15 @@ def _path(name: str) -> Path:
 
 
 def _numbers(path: Path, values: object, count: int) -> tuple[float, ...]:
-    fine = isinstance(values, list) and len(values) == count
-    if not fine or not all(type(v) in (int, float) and math.isfinite(v) and abs(v) <= _LARGEST for v in values):
-        raise UserError(f"{path}: damaged; delete it and calibrate again")
-    return tuple(map(float, values))
+    if isinstance(values, list) and len(values) == count and all(map(_is_parameter, values)):
+        return tuple(map(float, values))
+    raise UserError(f"{path}: damaged; delete it and calibrate again")
+
+
+def _is_parameter(value: object) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and abs(value) <= _LARGEST
+    )

@@ -1,9 +1,9 @@
-"""What a user can set while the avatar moves."""
+"""Controls that a user can change while the avatar moves."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from ..core.errors import UserError
 
@@ -16,32 +16,33 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Settings:
-    """One state of the page's controls. What the page sends is checked by `changed`."""
+    """The state of the page's controls. `changed` checks what the page sends."""
 
     mirror: bool = True
-    """Move as a mirror would: the person's right hand is on the right of the picture."""
+    """Move like a mirror image: the person's right hand is on the right of the image."""
     smoothing: float = 0.5
-    """0 follows every tremble, 1 is calm and late."""
+    """0 follows every jitter; 1 is calm, but lags."""
     alignment: float = 0.5
-    """How far poses that the avatar never learned are brought towards ones that it did, 0 to 1."""
+    """How far unseen poses move towards those in the avatar's training video, 0 to 1."""
     background: str = "captured"
-    """One of `BACKGROUNDS`, or a colour #rrggbb."""
+    """One of `BACKGROUNDS`, or a color #rrggbb."""
     face: Mapping[str, float] = field(default_factory=dict)
-    """Facial actions moved by hand, 0 to 1: they replace the driver's."""
+    """Facial actions set by sliders, 0 to 1; they replace the driver's."""
     fingers: Mapping[str, float] = field(default_factory=dict)
-    """Fingers bent by hand (`FINGERS`), 0 straight to 1 bent."""
+    """Fingers (`FINGERS`) set by sliders, 0 straight to 1 bent."""
 
-    def changed(self, changes: Mapping, actions: Iterable[str]) -> "Settings":
-        """The settings with what the page changed; `face` and `fingers` are replaced whole.
+    def changed(self, changes: Mapping[str, object], actions: Iterable[str]) -> "Settings":
+        """Return the settings with changes from the page; `face` and `fingers` are replaced whole.
 
         Args:
-            actions: the facial actions that there are.
+            actions: names of the facial actions that the avatar has.
 
         Raises:
             UserError: an unknown name, or a value out of its range.
         """
+        names = {"face": set(actions), "fingers": set(FINGERS)}
         known = {f.name for f in fields(self)}
-        checked = {}
+        checked: dict[str, Any] = {}
         for name, value in changes.items():
             if name not in known:
                 raise UserError(f"there is no setting '{name}'")
@@ -53,8 +54,8 @@ class Settings:
                 if value not in BACKGROUNDS and not (isinstance(value, str) and _COLOUR.fullmatch(value)):
                     raise UserError(f"background is {', '.join(BACKGROUNDS)} or a colour as #00b140, not '{value}'")
                 checked[name] = value
-            elif name in ("face", "fingers"):
-                checked[name] = _sliders(name, value, set(actions if name == "face" else FINGERS))
+            elif name in names:
+                checked[name] = _sliders(name, value, names[name])
             else:
                 checked[name] = _share(name, value)
         return replace(self, **checked)
@@ -62,7 +63,7 @@ class Settings:
 
 def _sliders(group: str, values: object, names: set[str]) -> dict[str, float]:
     if not isinstance(values, dict):
-        raise UserError(f"{group} wants a value by name")
+        raise UserError(f"{group} must be an object of values by name")
     unknown = sorted(set(values) - names)
     if unknown:
         raise UserError(f"{group} has no '{unknown[0]}'")
@@ -70,7 +71,6 @@ def _sliders(group: str, values: object, names: set[str]) -> dict[str, float]:
 
 
 def _share(name: str, value: object) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not 0 <= value <= 1:
-        raise UserError(f"{name} lies between 0 and 1")
-    return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:  # NaN is not
+        return float(value)
+    raise UserError(f"{name} must be between 0 and 1")

@@ -1,8 +1,8 @@
 """Motion from another program, as the Virtual Motion Capture protocol sends it: OSC messages over UDP.
 
-https://protocol.vmc.info/english. What is read: `/VMC/Ext/Root/Pos`, `/VMC/Ext/Bone/Pos`, `/VMC/Ext/Blend/Val` and
-`/VMC/Ext/Blend/Apply`; all else is passed over. Whoever can send to the port can move the avatar: it is open to this
-machine alone, unless another address is asked for.
+https://protocol.vmc.info/english. Reads `/VMC/Ext/Root/Pos`, `/VMC/Ext/Bone/Pos`, `/VMC/Ext/Blend/Val` and
+`/VMC/Ext/Blend/Apply`, and ignores all other messages. Anyone who can send to the port can move the avatar, so it is
+open to this machine alone unless another address is given.
 """
 
 import copy
@@ -21,32 +21,35 @@ from ..motion.conversion.vrm import BONES, FromHumanoid, Humanoid
 from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person
 from .driver import Driven, Status
-from .live_retargeting import Carrier
+from .frame_clock import FrameClock
+from .live_retargeting import LiveRetargeter
 from .settings import Settings
 
 SCHEME = "vmc://"
 MAX_PACKET = 16 << 10  # bytes; a whole body with its face takes 8 kB in one
-MAX_BLENDS = 512  # names of blend shapes that are kept
+MAX_BLENDS = 512  # blend shapes that are kept
 MAX_NAME = 64  # characters
-_FARTHEST = 100.0  # metres: further away is a mistake
-_SILENCE = 1.0  # seconds without a packet after which nobody is there
+_FARTHEST = 100.0  # metres; a larger coordinate is an error
+_SILENCE = 1.0  # seconds without a packet after which the person counts as lost
 _FPS = 30.0  # nominal
-_SHORTEST, _LONGEST = 1e-3, 0.5  # seconds between two frames, as motion counts them
+
+Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class VmcAddress:
-    """Where to listen."""
+    """An address to listen on."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> "VmcAddress":
-        """Of `vmc://:39539`, or `vmc://ADDRESS:39539` for others than this machine.
+        """Parse `vmc://:39539`, or `vmc://ADDRESS:39539` to listen to other machines.
 
         Raises:
-            UserError: no port, or none that there is.
+            UserError: the port is missing or invalid.
         """
         try:
             parts = urlsplit(text)
@@ -54,15 +57,15 @@ class VmcAddress:
         except ValueError:
             port = None
         if port is None or parts.path not in ("", "/"):
-            raise UserError(f"{text}: not an address to listen on; that is vmc://:39539")
+            raise UserError(f"{text}: not an address to listen on; write vmc://:39539")
         return cls(parts.hostname or "127.0.0.1", port)
 
 
 class VmcReceiver:
-    """Listens, and keeps the newest that was said of every bone and blend shape.
+    """Listens in a thread, and keeps the latest value of every bone and blend shape.
 
     Raises:
-        UserError: the port is in use, or cannot be listened on.
+        UserError: the port is in use, or not permitted.
     """
 
     def __init__(self, address: VmcAddress):
@@ -72,11 +75,12 @@ class VmcReceiver:
             self._socket.bind(place)
         except OSError as error:
             raise UserError(
-                f"vmc://{address.host}:{address.port} cannot be listened on ({error.strerror or error}); "
-                "does another program have this port?"
+                f"vmc://{address.host}:{address.port} cannot be opened ({error.strerror or error}); "
+                "does another program use this port?"
             ) from None
         self._socket.settimeout(0.2)
-        self._humanoid, self._coming = Humanoid(), {}
+        self._humanoid = Humanoid()
+        self._pending: dict[str, float] = {}  # blend shapes since the last Apply
         self._heard = -math.inf
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._listen, name="vmc", daemon=True)
@@ -84,22 +88,23 @@ class VmcReceiver:
 
     @property
     def port(self) -> int:
+        """The port it listens on."""
         return self._socket.getsockname()[1]
 
     def newest(self) -> tuple[Humanoid, float]:
-        """The humanoid, and when it was last heard of (`time.monotonic`)."""
+        """Return the humanoid, and when its last message came (`time.monotonic`)."""
         with self._lock:
             return copy.deepcopy(self._humanoid), self._heard
 
     def take(self, packet: bytes) -> None:
-        """Read a packet; one that is broken or too large is passed over."""
+        """Read a packet; ignore one that is malformed or too large."""
         from pythonosc.osc_packet import OscPacket
 
         if len(packet) > MAX_PACKET:
             return
         try:
             messages = [timed.message for timed in OscPacket(packet).messages]
-        except Exception:  # whatever a broken packet makes the parser raise: it may come from anybody
+        except Exception:  # the packet may come from anyone, and make the parser raise anything
             return
         with self._lock:
             for message in messages:
@@ -107,6 +112,7 @@ class VmcReceiver:
                     self._heard = time.monotonic()
 
     def close(self) -> None:
+        """Stop listening."""
         self._ended.set()
         self._thread.join()
         self._socket.close()
@@ -117,31 +123,31 @@ class VmcReceiver:
                 self.take(self._socket.recv(MAX_PACKET + 1))
             except TimeoutError:
                 pass
-            except OSError:  # of an earlier answer that nobody took: Windows tells it here
+            except OSError:  # Windows reports here that an earlier answer was not delivered
                 time.sleep(0.01)
 
     def _read(self, address: str, values: list) -> bool:
-        """Keep what a message says; False where it says nothing that is of use."""
+        """Store the content of a message; return whether it had any that is used."""
         humanoid = self._humanoid
-        if address == "/VMC/Ext/Bone/Pos" and (told := _told(values)) and told[0] in BONES:
-            humanoid.positions[told[0]], humanoid.rotations[told[0]] = told[1:]
-        elif address == "/VMC/Ext/Root/Pos" and (told := _told(values)):
-            humanoid.root = told[1:]
+        if address == "/VMC/Ext/Bone/Pos" and (joint := _parse_joint(values)) and joint[0] in BONES:
+            humanoid.positions[joint[0]], humanoid.rotations[joint[0]] = joint[1:]
+        elif address == "/VMC/Ext/Root/Pos" and (joint := _parse_joint(values)):
+            humanoid.root = joint[1:]
         elif address == "/VMC/Ext/Blend/Val" and len(values) == 2 and _is_name(values[0]) and _finite(values[1:]):
-            if len(self._coming) < MAX_BLENDS:
-                self._coming[values[0].lower()] = min(max(float(values[1]), 0.0), 1.0)
+            if len(self._pending) < MAX_BLENDS:
+                self._pending[values[0].lower()] = min(max(float(values[1]), 0.0), 1.0)
         elif address == "/VMC/Ext/Blend/Apply":
-            humanoid.blends = self._coming
-            self._coming = {}
+            humanoid.blends = self._pending
+            self._pending = {}
         else:
             return False
         return True
 
 
 class VmcDriver:
-    """Drives an avatar by what a receiver hears. See `pipeline.Driver` for the methods.
+    """Drives an avatar by a VRM humanoid from another program. See `driver.Driver` for the methods.
 
-    The avatar's own build is taken for the humanoid's, scaled by the legs.
+    The humanoid is taken to have the avatar's build, scaled by the legs.
 
     Args:
         receiver: closed by `close`.
@@ -153,7 +159,8 @@ class VmcDriver:
         self._avatar, self._template = avatar, avatar.template.to("cpu")
         self._convert = FromHumanoid(self._template, avatar.person.identity)
         self._receiver, self._settings = receiver, Settings()
-        self.reset()
+        self._retargeter: LiveRetargeter | None = None
+        self._clock = FrameClock(_FPS)
 
     def drive(self, rgb: np.ndarray | None, seconds: float) -> Driven:
         humanoid, heard = self._receiver.newest()
@@ -162,40 +169,38 @@ class VmcDriver:
         if time.monotonic() - heard > _SILENCE:
             return Driven(None, Status.LOST)
         frame = self._convert.frame(humanoid)
-        if self._carrier is None:
+        if self._retargeter is None:
             here = Motion.of_frames(self._template.name, _FPS, [frame])
             source = Person.of(here, self._template, self._avatar.person.identity)
-            self._carrier = Carrier(self._avatar, source, _FPS, self._settings)
-        passed = 1 / _FPS if self._last is None else min(max(seconds - self._last, _SHORTEST), _LONGEST)
-        self._last = seconds
-        return Driven(self._carrier.step(frame, passed), Status.SEEN)
+            self._retargeter = LiveRetargeter(self._avatar, source, _FPS, self._settings)
+        return Driven(self._retargeter.step(frame, self._clock.step(seconds)), Status.SEEN)
 
     def adjust(self, settings: Settings) -> None:
         self._settings = settings
-        if self._carrier is not None:
-            self._carrier.adjust(settings)
+        if self._retargeter is not None:
+            self._retargeter.adjust(settings)
 
     def calibrate(self) -> None:
-        """Where the humanoid stands now is where the avatar stands."""
-        self._carrier = None
+        """Take the humanoid's current place for the avatar's."""
+        self._retargeter = None
 
     def reset(self) -> None:
-        self._carrier: Carrier | None = None
-        self._last: float | None = None
+        self._retargeter, self._clock = None, FrameClock(_FPS)
 
     def close(self) -> None:
         self._receiver.close()
 
 
-def _told(values: list) -> tuple[str, tuple, tuple] | None:
-    """Name in lower case, position and unit quaternion of a message's values; None where they are none."""
+def _parse_joint(values: list) -> tuple[str, Vector, Quaternion] | None:
+    """Return the name in lower case, position and unit quaternion of a message; None if it is malformed."""
     if len(values) < 8 or not _is_name(values[0]) or not _finite(values[1:8]):
         return None
-    place, turn = tuple(map(float, values[1:4])), tuple(map(float, values[4:8]))
+    x, y, z, *turn = map(float, values[1:8])
     length = math.hypot(*turn)
-    if max(map(abs, place)) > _FARTHEST or not 0.5 < length < 2:
+    if max(abs(x), abs(y), abs(z)) > _FARTHEST or not 0.5 < length < 2:
         return None
-    return values[0].lower(), place, tuple(value / length for value in turn)
+    a, b, c, d = (value / length for value in turn)
+    return values[0].lower(), (x, y, z), (a, b, c, d)
 
 
 def _is_name(value: object) -> bool:

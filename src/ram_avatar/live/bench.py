@@ -3,19 +3,18 @@
 import threading
 import time
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import UserError
 from ..core.progress import Progress, follow
-from ..video import probe, read_frames
+from ..drivers.sources import DriverSource, VideoSource
 from ..video.sandbox import SIDE
 from ..video.scaling import fit_within
 from .protocol import STAGES, Answer, CameraFrame, Coding
 from .session.codecs import encode_jpeg
 from .session.pipeline import Pipeline
-from .session.pipeline_factory import PipelineFactory, is_film
+from .session.pipeline_factory import PipelineFactory
 from .session.session import Session
 from .session.sinks import Outbox, PageSink
 
@@ -38,9 +37,9 @@ def measure(factory: PipelineFactory, progress: Progress, seconds: float = _MAX_
     Raises:
         UserError: there is no source, or it cannot be read.
     """
-    if not isinstance(factory.source, Path):
+    if not factory.source.recorded:
         raise UserError("--bench needs a --source: a video or a motion file")
-    rate, frames = _camera(factory.source, factory.rotate, seconds)
+    rate, frames = _camera(factory.source, seconds)
     latencies: list[float] = []
     outbox = Outbox(lambda: None)
     failed: list[str] = []
@@ -83,12 +82,12 @@ def measure(factory: PipelineFactory, progress: Progress, seconds: float = _MAX_
     return summary
 
 
-def _camera(source: Path, rotate: int, seconds: float) -> tuple[float, list[bytes] | None]:
+def _camera(source: DriverSource, seconds: float) -> tuple[float, list[bytes] | None]:
     """Return frames a second and a video's encoded frames; or None for a motion, which needs ticks."""
-    if not is_film(source):
+    if not isinstance(source, VideoSource):
         return _TICKS, None
-    info = probe(source, rotate)
-    frames = islice(read_frames(source, rotate=rotate), max(1, round(info.fps * seconds)))
+    info = source.probe()
+    frames = islice(source.frames(), max(1, round(info.fps * seconds)))
     return info.fps, [encode_jpeg(fit_within(frame, SIDE["film"])) for frame in frames]
 
 

@@ -16,12 +16,14 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from torch import Tensor
 
 from ..body import Body, BodyTemplate, load_template
-from ..capture.capture import CAPTURE_FILE, Capture, is_capture
+from ..capture.capture import CAPTURE_FILE, Capture
 from ..capture.footage import Footage
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.images import write_picture
 from ..core.progress import SILENT, Progress, follow
+from ..drivers.sources import open_motion
+from ..motion.formats import ReadOptions
 from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person, retarget
 from ..video import VideoWriter
@@ -32,6 +34,7 @@ from .performer import Performer
 from .room import WALL
 
 VIDEO, TRUTH = "video.mp4", "truth"
+_FPS = 25.0  # of a performance
 _POSED_AT_ONCE = 32
 _AIRBORNE = 1.0  # seconds; leaving the floor for less than half of this is a jump
 
@@ -49,9 +52,9 @@ def synthesize(
     as its plate. Its frames are decoded from the compressed video, so they are the pixels that tracking and training
     see, and a comparison of the two isolates tracking. Captures of the same size share one camera.
 
-    The motion is a performance ("training", "driving", or "walking", which partly leaves the frame), a motion `.npz` of
-    the template, or a capture folder. A motion file has no identity and is taken as the performer's; a capture is
-    scaled from its own identity. A performance repeats to fill `frames`, a file ends where it ends.
+    The motion is a performance ("training", "driving", or "walking", which partly leaves the frame), a motion file, or
+    a capture folder. A motion file has no identity and is taken as the performer's; a capture is scaled from its own
+    identity. A performance repeats to fill `frames`, a file ends where it ends.
 
     Raises:
         UserError: The motion cannot be read or uses another template, or `out` exists.
@@ -61,9 +64,10 @@ def synthesize(
         template = load_template(progress=progress)
         identity = performer_identity(template, seed)
         if motion in PERFORMANCES:
-            shown = performance(motion, template, options.frames, options.fps)
+            shown = performance(motion, template, options.frames, options.fps or _FPS)
         else:
-            shown = stage(Path(motion), template, identity, options.frames, progress)
+            reading = ReadOptions(options.joint_names, options.up, options.fps)
+            shown = stage(Path(motion), template, identity, options.frames, progress, reading)
         truth = Capture(
             folder=folder / TRUTH,
             source=f"{Path(out).name}.mp4",  # a name per clip: it identifies the training data
@@ -111,24 +115,27 @@ def _film(person: Performer, truth: Capture, video: Path, progress: Progress) ->
     shutil.copyfile(video, truth.folder / VIDEO)
 
 
-def stage(path: Path, template: BodyTemplate, identity: Tensor, frames: int, progress: Progress) -> Motion:
+def stage(
+    path: Path,
+    template: BodyTemplate,
+    identity: Tensor,
+    frames: int,
+    progress: Progress = SILENT,
+    options: ReadOptions | None = None,
+) -> Motion:
     """At most `frames` frames of a motion file or a capture's motion, where the performer stands.
 
     Feet are on the performer's floor. Who walks out of the picture or into the wall stays at one place.
 
     Args:
         identity: [I] of the performer.
+        options: what a motion file does not say.
 
     Raises:
         UserError: see `synthesize`.
     """
-    if is_capture(path):
-        capture = Capture.load(path)
-        moved, mover = capture.motion[:frames], capture.identity
-    else:
-        moved, mover = Motion.load(path)[:frames], identity
-    if moved.template != template.name:
-        raise UserError(f"{path}: a motion of body template '{moved.template}'; the performer's is '{template.name}'")
+    with open_motion(path, options).clip(template, identity, progress) as clip:
+        moved, mover = clip.motion[:frames], clip.identity
     if len(moved) < 2:
         raise UserError(f"{path}: a motion of {len(moved)} frames; at least 2 make a video")
     body = template.body(identity)

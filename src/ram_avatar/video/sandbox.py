@@ -10,7 +10,7 @@ import resource
 import struct
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # loaded only after the process is confined
     import numpy as np
@@ -62,10 +62,10 @@ def _film(path: Path, rotate: int) -> None:
     if max(info.width, info.height) > MAX_SIDE or info.duration > MAX_FILM_SECONDS:
         raise UserError(
             f"{path} is {info.width} x {info.height} and {info.duration:.0f} s long; at most {MAX_SIDE} pixels a side "
-            f"and {MAX_FILM_SECONDS:.0f} s are taken"
+            f"and {MAX_FILM_SECONDS:.0f} s are accepted"
         )
     for index, frame in enumerate(read_frames(path, rotate=rotate)):
-        _give(frame, index / info.fps, SIDE["film"])
+        _write(frame, index / info.fps, SIDE["film"])
 
 
 def _picture(path: Path) -> None:
@@ -76,13 +76,13 @@ def _picture(path: Path) -> None:
     try:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     except cv2.error:  # more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
-        raise UserError(f"{path} is too large; at most {MAX_SIDE} x {MAX_SIDE} pixels are taken") from None
+        raise UserError(f"{path} is too large; at most {MAX_SIDE} x {MAX_SIDE} pixels are accepted") from None
     if picture is None:
-        raise UserError(f"{path} is not a picture that can be read (JPEG, PNG and WebP can)")
-    _give(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), 0.0, SIDE["picture"])
+        raise UserError(f"{path} is not an image that can be read (JPEG, PNG and WebP can)")
+    _write(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), 0.0, SIDE["picture"])
 
 
-def _give(rgb: "np.ndarray", seconds: float, side: int) -> None:
+def _write(rgb: "np.ndarray", seconds: float, side: int) -> None:
     from .scaling import fit_within
 
     rgb = fit_within(rgb, side)
@@ -93,7 +93,7 @@ def _give(rgb: "np.ndarray", seconds: float, side: int) -> None:
         os._exit(0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(2)
 

@@ -67,7 +67,7 @@ class Decoder:
         while len(parts) < count:
             ready, _, _ = select.select([stdout], [], [], max(0.0, until - time.monotonic()))
             if not ready:
-                raise UserError(f"{self._name}: decoding takes too long; it is given up")
+                raise UserError(f"{self._name}: decoding takes too long")
             part = os.read(stdout, count - len(parts))
             if not part:
                 if parts:
@@ -92,5 +92,5 @@ def read_untrusted_picture(path: Path, name: str) -> np.ndarray:
     finally:
         decoder.close()
     if made is None:
-        raise UserError(f"{name}: is not a picture that can be read")
+        raise UserError(f"{name}: is not an image that can be read")
     return made[1]

@@ -14,11 +14,11 @@ from live_server import answer, event
 from websockets.sync.client import connect
 
 from ram_avatar.core.progress import Silent
+from ram_avatar.drivers.options import DriverOptions
 from ram_avatar.live.bench import measure
 from ram_avatar.live.protocol import CameraFrame
 from ram_avatar.live.session.pipeline_factory import PipelineFactory
 from ram_avatar.live.web.listening import Address, listen
-from ram_avatar.motion.formats.reading import ReadOptions
 
 
 class Command:
@@ -161,7 +161,7 @@ def test_a_source_without_a_frame_rate(avatars, avatar, listener, tmp_path):
     """It plays at the given rate, and the inferred up axis is noted."""
     parts = {"global_orient": np.zeros((6, 3)), "body_pose": np.zeros((6, 63))}
     np.savez(tmp_path / "smplx.npz", **parts, transl=np.tile([0.0, 1.3, 2.0], (6, 1)))
-    options = ReadOptions(fps=20.0)
+    options = DriverOptions(fps=20.0)
     factory = PipelineFactory(avatars / "ada", source=tmp_path / "smplx.npz", options=options, progress=listener)
     driver = factory.driver(avatar, "source")
     assert [driver.index(seconds) for seconds in (0.0, 0.06, 0.11)] == [0, 1, 2]

@@ -9,7 +9,7 @@ from other_topology import FACE, HAND, OTHER, POSE, write_correspondence
 from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detector
 
 from ram_avatar.core.camera import Camera
-from ram_avatar.drivers.overlay import overlay
+from ram_avatar.drivers.landmark_overlay import overlay
 from ram_avatar.evaluation.control import expected_landmarks, judge_control
 from ram_avatar.motion.motion import Motion
 from ram_avatar.tracking.correspondence import Correspondence

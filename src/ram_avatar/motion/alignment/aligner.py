@@ -41,7 +41,7 @@ from .prior_file import (
 
 ALIGNMENT_FILE = "motion_prior.safetensors"
 KIND = "avatar's motion prior"
-MODES = ("off", "auto", "on")
+MODES = ("auto", "on")
 MAX_TURN = 10.0  # degrees; largest rotation of a bone by "auto", so that a raised arm stays raised
 # Scores relative to the threshold: postures below `_FREE` are unchanged, and none stays above `_INSIDE`.
 _FREE, _INSIDE = 0.85, 0.98
@@ -139,7 +139,7 @@ class Aligner:
             strength: fraction of the way, 0 to 1.
             max_turn: largest rotation of a bone by "auto", degrees; `math.inf` for no bound.
         """
-        if mode not in MODES[1:] or not 0 <= strength <= 1:
+        if mode not in MODES or not 0 <= strength <= 1:
             raise ValueError(f"mode is 'auto' or 'on' and strength from 0 to 1, not '{mode}' and {strength}")
         self._features = PoseFeatures(template)
         self._score = Score(alignment, Posture(template, self._features))

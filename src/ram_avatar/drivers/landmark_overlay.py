@@ -1,12 +1,12 @@
-"""The tracked body as the page draws it over the camera: fewer points than the detector has, in the page's order."""
+"""Landmarks that the live page draws over the camera image: fewer than the detector's, in the page's order."""
 
 import numpy as np
 
 from ..tracking.detection.landmarks import Landmarks
 from ..tracking.detection.topology import POSE_ROLES
 
-_SEEN = 0.3  # visibility from which a point of the body is drawn
-_POSE_POINTS = 33  # of which the page draws those that have a role
+_SEEN = 0.3  # least visibility of a body point that is drawn
+_POSE_POINTS = 33  # the page draws those that have a role
 _PLACES = {
     "nose": 0, "left_eye": 2, "right_eye": 5, "left_ear": 7, "right_ear": 8, "left_mouth": 9, "right_mouth": 10,
     "left_shoulder": 11, "right_shoulder": 12, "left_elbow": 13, "right_elbow": 14, "left_wrist": 15,

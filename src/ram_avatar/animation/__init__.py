@@ -1,0 +1,1 @@
+"""A driver's motion on an avatar, as a video file."""
