@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from ram_avatar.tracking.detection.people import find_people
+from ram_avatar.tracking.detection.people import People, find_people
 from ram_avatar.video import read_frames
 
 
@@ -26,3 +26,29 @@ def test_one_person_counts_once(shared):
     frames = list(read_frames(shared / "videos" / "bedroom_dance.mp4", stop=10))
     people = find_people(enumerate(frames))
     assert people.others == 0 and people.isolate(3, frames[3]) is frames[3]
+
+
+def test_a_person_who_walks_across_the_frame_counts_once(shared):
+    """From look to look the face moves four times its width, farther than faces are linked over."""
+    assert _find_walker(shared, bystander=False).others == 0
+
+
+def test_a_walker_and_a_bystander_are_two_people(shared):
+    assert _find_walker(shared, bystander=True).others == 1
+
+
+def _find_walker(shared, bystander: bool) -> People:
+    """Look at a real head that moves left and right, above one that stays."""
+    frame = next(iter(read_frames(shared / "videos" / "bedroom_dance.mp4", stop=1)))
+    head = frame[40:400, 160:520]  # the face is about 80 pixels wide
+
+    def looks():
+        for look in range(12):
+            scene = np.full((720, 1280, 3), 127, np.uint8)
+            left = 340 * abs(look % 4 - 2)
+            scene[:360, left : left + 360] = head
+            if bystander:
+                scene[360:, 900:1260] = head
+            yield 5 * look, scene
+
+    return find_people(looks())
