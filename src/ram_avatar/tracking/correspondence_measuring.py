@@ -32,6 +32,7 @@ from ..body.template import (
 from ..core.camera import Camera
 from ..core.errors import UserError
 from ..core.progress import SILENT, Progress
+from ..core.silence_stderr import silence_stderr
 from .detection.detectors import open_stills
 from .detection.landmarks import StillDetector
 from .detection.topology import JOINTS, FaceTopology, Topology
@@ -298,7 +299,7 @@ def measure(template: BodyTemplate, topology: Topology, progress: Progress = SIL
         UserError: the detector does not recognize the template as a person.
     """
     studio = PortraitStudio(template)
-    with closing(open_stills(topology)) as detector:
+    with silence_stderr(), closing(open_stills(topology)) as detector:  # its threads log at any time
         rows = measure_face(studio, detector, progress) + fingertip_rows(template) + surface_rows(template)
         joint_offsets = measure_joints(studio, detector, progress)
     return sparse_rows(rows) | named_landmarks(template, topology) | {"joint_offsets": joint_offsets}

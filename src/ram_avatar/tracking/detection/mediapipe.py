@@ -145,13 +145,11 @@ class MediaPipeStills:
             self._pose.process(blank)
 
     def face(self, image: np.ndarray) -> np.ndarray | None:
-        with silence_stderr():
-            found = self._face.process(image).multi_face_landmarks
+        found = self._face.process(image).multi_face_landmarks
         return _pixels(found[0], image) if found else None
 
     def pose(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        with silence_stderr():
-            found = self._pose.process(image).pose_landmarks
+        found = self._pose.process(image).pose_landmarks
         if found is None:
             return None
         return _pixels(found, image), np.array([p.visibility for p in found.landmark])
