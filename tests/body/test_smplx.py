@@ -250,7 +250,7 @@ def _infinite(values):
         (_with(weights=lambda w: 2 * w), "weights do not sum"),
         (_with(f=lambda f: f + 1000), "f must hold indices below 60"),
         (_with(J_regressor=_infinite), "J_regressor holds numbers that are not finite"),
-        (_with(weights=lambda w: w.astype(object)), "weights is damaged or no plain array"),
+        (_with(weights=lambda w: w.astype(object)), "weights is damaged or not a plain array"),
         (_with(v_template=lambda v: v.astype(str)), "v_template holds no numbers"),
     ],
 )

@@ -6,10 +6,11 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from ..options import AvatarOptions, FaceModelOptions, RotateOptions
-from .arguments import Flat, JointNames, Overwrite, Rate, Up, VisibleMark
+from .arguments import Flat, JointNames, Overwrite, Rate, Up, VisibleMark, lists_formats
 from .terminal import TerminalProgress
 
 
+@lists_formats
 def animate(
     avatar: Positional[Path],
     driver: Positional[Path],
@@ -42,8 +43,7 @@ def animate(
 ) -> None:
     """Drive an avatar with a motion, and write the video.
 
-    A driver is a video, a capture folder, or a motion file: our own .npz, .npz of AMASS, SMPL or SMPL-X, .bvh, .amc
-    with its .asf, .csv of Live Link Face or Audio2Face.
+    A driver is a video, a capture folder, or a motion file: {formats}.
     """
     from ..animation.animate import animate as run
     from ..animation.options import AnimateOptions

@@ -1,9 +1,12 @@
 """Arguments that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from tyro.conf import arg
+
+from ..motion.formats import describe, describe_written
 
 T = TypeVar("T")
 
@@ -21,3 +24,12 @@ Rate = Annotated[
     float | None,
     arg(help="frame rate of a motion file that states none; a file that states one is resampled to it"),
 ]
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def lists_formats(command: Command) -> Command:
+    """Decorate a command: fill the formats of motion files into `{formats}` and `{written}` in its help."""
+    text = command.__doc__ or ""
+    command.__doc__ = text.replace("{formats}", describe()).replace("{written}", describe_written())
+    return command

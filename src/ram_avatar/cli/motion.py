@@ -9,10 +9,11 @@ from tyro.conf import Positional, arg, subcommand
 
 from ..core.errors import UserError
 from ..options import TemplateOptions
-from .arguments import Flat, JointNames, Overwrite, Rate, Up
+from .arguments import Flat, JointNames, Overwrite, Rate, Up, lists_formats
 from .terminal import TerminalProgress
 
 
+@lists_formats
 def convert(
     source: Positional[Path],
     out: Positional[Path],
@@ -27,8 +28,7 @@ def convert(
 ) -> None:
     """Write a motion in another format.
 
-    A source is a capture folder or a motion file: our own .npz, .npz of AMASS, SMPL or SMPL-X, .bvh, .amc with its
-    .asf, .csv of Live Link Face or Audio2Face. OUT is .npz, .bvh (the body) or .csv (the face).
+    A source is a capture folder or a motion file: {formats}. OUT is {written}.
     """
     from ..motion.formats import ReadOptions
     from ..motion_files import convert as run

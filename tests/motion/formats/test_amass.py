@@ -168,7 +168,7 @@ def test_frame_rates(write):
         ({"trans": np.full((2, 3), np.nan)}, "trans holds numbers that are not finite"),
         ({"trans": np.full((2, 3), 1e300)}, "trans holds numbers that are not finite"),
         ({"trans": np.array([["a", "b", "c"]] * 2)}, "trans holds no numbers"),
-        ({"poses": np.array([{"an": "object"}])}, "poses is damaged or no plain array"),
+        ({"poses": np.array([{"an": "object"}])}, "poses is damaged or not a plain array"),
         ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, "has no frames"),
         ({"mocap_framerate": np.array(0.0)}, "mocap_framerate must be one positive number"),
         ({"mocap_framerate": np.array([1.0, 2.0])}, "mocap_framerate must be one positive number"),

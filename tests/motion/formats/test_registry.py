@@ -1,9 +1,11 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ram_avatar.cli.main import main
 from ram_avatar.core.errors import UserError
 from ram_avatar.motion.formats import FORMATS, SUFFIXES, WRITTEN_SUFFIXES, describe, describe_written, registry
 from ram_avatar.motion.formats.registry import BODY_SUFFIXES, MotionFormat, find_format
@@ -55,3 +57,11 @@ def test_a_format_is_added_by_one_entry(monkeypatch, tmp_path):
     assert "odd .csv" in describe()
     with pytest.raises(UserError, match=r"a\.fbx: not a known kind of motion file"):
         find_format(tmp_path / "a.fbx")
+
+
+@pytest.mark.parametrize("command", [["animate"], ["motion", "convert"]])
+def test_help_of_commands_lists_the_formats(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert describe() in shown
