@@ -9,6 +9,7 @@ scale or rotation.
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import roma
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ class TrackingError:
     head_direction: float = _metric("direction of the head, aligned", "degrees")
     body_in_picture: float = _metric("body joints in the video", "% of the height")
     hands_in_picture: float = _metric("finger points in the video", "% of the height")
+    close_up: float = _metric("edges of the close-up in the video", "% of its side")
     actions: float = _metric("facial actions that the clip uses", "of 1")
     acceleration: float = _metric("acceleration of body joints, aligned", "mm/frame²")
     scale: float = _metric("true size over tracked size", "")
@@ -105,10 +107,22 @@ def compare_tracking(tracked: Capture, truth: Capture, template: BodyTemplate) -
         head_direction=_degrees(_angle(*heads)),
         body_in_picture=100 * float(off[:, rows.body].mean()),
         hands_in_picture=100 * float(off[:, rows.hands["L"] + rows.hands["R"]].mean()),
+        close_up=_close_up_error(tracked, truth, template),
         actions=float(actions.mean()) if used.any() else 0.0,
         acceleration=_millimetres(acceleration(aligned[:, rows.body]), acceleration(true_body)),
         scale=float(scale),
     )
+
+
+def _close_up_error(tracked: Capture, truth: Capture, template: BodyTemplate) -> float:
+    """Return the mean distance of the close-up's four edges from the true ones, % of the true side."""
+    errors = []
+    framings = tracked.framing(template), truth.framing(template)
+    for roots in zip(tracked.motion.root_translation.numpy(), truth.motion.root_translation.numpy(), strict=True):
+        ours, true = (framing.square(root) for framing, root in zip(framings, roots, strict=True))
+        edges = [np.array([s.left, s.top, s.left + s.side, s.top + s.side]) for s in (ours, true)]
+        errors.append(np.abs(edges[0] - edges[1]).mean() / true.side)
+    return 100 * float(np.mean(errors))
 
 
 @dataclass(frozen=True)

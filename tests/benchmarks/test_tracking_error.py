@@ -148,3 +148,11 @@ def test_mismatched_captures_are_reported(truth, template):
         compare_tracking(replace(_tracked(truth), motion=truth.motion[:3]), truth, template)
     with pytest.raises(UserError, match="'smpl'"):
         compare_tracking(_tracked(truth, template="smpl"), truth, template)
+
+
+def test_a_wrong_place_moves_the_close_up(truth, template):
+    """Further away, the person is smaller: the square shrinks about the hips."""
+    there = truth.motion.root_translation.clone()
+    there[:, 1] *= 1.1
+    error = compare_tracking(_tracked(truth, root_translation=there), truth, template)
+    assert 2 < error.close_up < 12
