@@ -9,9 +9,7 @@ from ram_avatar.core.silence_stderr import silence_stderr
 DETECT = """
 import time
 
-import numpy as np
-
-from ram_avatar.tracking.detection.landmarks import HolisticDetector
+from ram_avatar.tracking.detection.mediapipe import HolisticDetector
 from ram_avatar.tracking.detection.people import find_people
 from ram_avatar.video import read_frames
 

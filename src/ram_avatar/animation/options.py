@@ -1,7 +1,6 @@
 """Options of `animate`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..core.errors import UserError
 from ..drivers.options import DriverOptions
@@ -21,25 +20,24 @@ class AnimateOptions(DriverOptions):
     """
 
     keep_place: bool = False
-    """The avatar does not walk with the driver; see `motion.retargeting.retarget`."""
+    """keep the avatar in place; it does not walk with the driver"""
     align: str = "auto"
-    """For poses that the avatar's video never showed: "auto" moves them towards those it did, no bone by more than 10
-    degrees; "on" is the paper's full alignment, which can lose a gesture; "off" changes nothing. See
-    `motion.alignment`."""
+    """what to do with poses that the avatar's video never showed: auto moves them towards those it did, no bone by more
+    than 10 degrees; on is the paper's full alignment, which can lose a gesture; off leaves them unchanged"""
     align_strength: float = 1.0
-    """How far poses are moved, 0 to 1."""
-    background: str | Path | None = None
-    """An image file, or "transparent" (.mov and .webm). None: the avatar's own background."""
+    """how far to move poses, from 0 (not at all) to 1 (all the way)"""
+    background: str | None = None
+    """an image file, or 'transparent' (.mov and .webm); if omitted, the avatar's own background"""
     side_by_side: bool = False
-    """Show the driver's video on the left."""
+    """show the driver's video on the left"""
     frame: str = "source"
-    """The avatar's own video frame ("source"), or the largest "square", "portrait" or WIDTHxHEIGHT part of it."""
+    """the avatar's own video frame (source), or the largest square, portrait or WIDTHxHEIGHT part of it"""
     size: int | None = None
-    """Pixels of the longer side. None: the video's own."""
+    """longer side in pixels; if omitted, the video's own"""
     camera: str = "still"
-    """"still", or "source": move as the driver's camera did."""
+    """still, or source: move as the driver's camera did"""
     visible_mark: bool = False
-    """Mark every frame as generated. The file's metadata always say so."""
+    """mark every frame as generated, in a corner, as the file's metadata do anyway"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

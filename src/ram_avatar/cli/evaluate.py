@@ -25,24 +25,18 @@ def evaluate(
     On the capture it was learned from, its held-out frames are the ground truth. On another person's capture, measures
     how closely the avatar follows the driver.
     """
-    from ..avatar import Avatar
     from ..capture.capture import Capture
-    from ..core.device import choose_device
     from ..evaluation.evaluate import REPORT_FILE
     from ..evaluation.evaluate import evaluate as run
     from ..evaluation.report import summary_text
+    from .loading import load_avatar
 
     own = avatar.with_name(f"{avatar.name}-capture")
     if capture is None and not own.is_dir():
         raise UserError(f"{own}: no such folder; name the capture to evaluate on")
     out = out or avatar / (f"evaluation-{capture.name}" if capture and capture != own else "evaluation")
     with TerminalProgress() as progress:
-        loaded = Avatar.load(
-            avatar,
-            device=choose_device(options.accelerator),
-            smplx_model=options.smplx_model,
-            progress=progress,
-        )
+        loaded = load_avatar(avatar, options, progress)
         evaluation = run(loaded, Capture.load(capture or own), out, overwrite=overwrite, progress=progress)
         progress.note(summary_text(evaluation))
         progress.note(f"{out / REPORT_FILE}: ready")

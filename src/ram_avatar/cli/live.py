@@ -1,12 +1,14 @@
 """`ram-avatar live`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from ..options import AvatarOptions, FaceModelOptions, RotateOptions
-from .arguments import Flat, JointNames, Rate, Up, VisibleMark
+from ..drivers.options import DriverOptions
+from ..options import AvatarOptions
+from .arguments import Flat
 from .terminal import TerminalProgress
 
 
@@ -16,10 +18,7 @@ def live(
         str | None,
         arg(help="what drives: a motion file, a capture, a video, or vmc://:39539 to listen to another program"),
     ] = None,
-    joint_names: JointNames = None,
-    up: Up = None,
-    fps: Rate = None,
-    video: Flat[RotateOptions] = RotateOptions(),
+    driving: Flat[DriverOptions] = DriverOptions(),
     host: Annotated[
         str, arg(help="address to listen on; any but loopback asks for the token in the link")
     ] = "127.0.0.1",
@@ -30,10 +29,9 @@ def live(
     ] = None,
     bench: Annotated[bool, arg(help="no page: drive with --source once, and print how fast it went")] = False,
     virtual_camera: Annotated[bool, arg(help="be a camera for other programs, too")] = False,
-    visible_mark: VisibleMark = False,
+    visible_mark: Annotated[bool, arg(help="mark every frame as generated, in a corner")] = False,
     browser: Annotated[bool, arg(help="open the page")] = True,
     profile: Annotated[str | None, arg(help="name under which your build is remembered")] = "default",
-    face: Flat[FaceModelOptions] = FaceModelOptions(),
     loading: Flat[AvatarOptions] = AvatarOptions(),
 ) -> None:
     """Be the avatar: a page takes your camera and shows the avatar moving as you do. Ctrl-C ends it.
@@ -46,7 +44,6 @@ def live(
     address = Address(host, port, token, certificate)
     listening = None if bench else listen(address)  # reports a port in use before seconds of loading
     from ..drivers.camera import tracker_maker
-    from ..drivers.options import DriverOptions
     from ..drivers.sources import VideoSource
     from ..live.bench import measure
     from ..live.session.pipeline_factory import PipelineFactory
@@ -54,11 +51,11 @@ def live(
     from ..video import rate_note
 
     with TerminalProgress() as progress:
-        camera = tracker_maker(face.face_model, profile, progress)
+        camera = tracker_maker(driving.face_model, profile, progress)
         factory = PipelineFactory(
             avatar,
             source=source,
-            options=DriverOptions(joint_names=joint_names, up=up, fps=fps, rotate=video.rotate),
+            options=replace(driving, face_model=None),  # the camera has it
             camera=camera,
             accelerator=loading.accelerator,
             smplx_model=loading.smplx_model,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from tyro.conf import Positional, arg, subcommand
 
 from ..core.errors import UserError
+from ..motion.formats import ReadOptions
 from ..options import TemplateOptions
-from .arguments import Flat, JointNames, Overwrite, Rate, Up, lists_formats
+from .arguments import Flat, Overwrite, lists_formats
 from .terminal import TerminalProgress
 
 
@@ -17,23 +18,16 @@ from .terminal import TerminalProgress
 def convert(
     source: Positional[Path],
     out: Positional[Path],
-    fps: Annotated[
-        float | None,
-        arg(help="frame rate of the result, and of a source that states none; default: the source's own, up to 60"),
-    ] = None,
     template: Flat[TemplateOptions] = TemplateOptions(),
-    joint_names: JointNames = None,
-    up: Up = None,
+    options: Flat[ReadOptions] = ReadOptions(),
     overwrite: Overwrite = False,
 ) -> None:
     """Write a motion in another format.
 
     A source is a capture folder or a motion file: {formats}. OUT is {written}.
     """
-    from ..motion.formats import ReadOptions
     from ..motion_files import convert as run
 
-    options = ReadOptions(joint_names, up, fps)
     with TerminalProgress() as progress:
         made = run(source, out, template=template, options=options, overwrite=overwrite, progress=progress)
         progress.note(f"{out}: {len(made)} frames at {made.fps:g} a second")
@@ -44,16 +38,12 @@ def show(
     out: Positional[Path],
     size: Annotated[int, arg(help="side of the square frames, pixels")] = 512,
     template: Flat[TemplateOptions] = TemplateOptions(),
-    joint_names: JointNames = None,
-    up: Up = None,
-    fps: Rate = None,
+    options: Flat[ReadOptions] = ReadOptions(),
     overwrite: Overwrite = False,
 ) -> None:
     """Draw any motion as a shaded body on a floor: OUT is .mp4, .mov or .webm. For sources see `convert`."""
-    from ..motion.formats import ReadOptions
     from ..motion_files import show as run
 
-    options = ReadOptions(joint_names, up, fps)
     with TerminalProgress() as progress:
         run(source, out, size=size, template=template, options=options, overwrite=overwrite, progress=progress)
         progress.note(f"{out}: ready")

@@ -13,7 +13,3 @@ class DriverOptions(RotateOptions, FaceModelOptions, ReadOptions):
     Raises:
         UserError: see `ReadOptions` and `RotateOptions`.
     """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ReadOptions.__post_init__(self)

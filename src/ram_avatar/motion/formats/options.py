@@ -2,30 +2,33 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ...core.errors import UserError
+from ...options import Options
 from ..axes import AXES
 
 _MAX_FPS = 1000.0  # highest rate that may be asked for
 
 
 @dataclass(frozen=True)
-class ReadOptions:
+class ReadOptions(Options):
     """Options for reading a motion file. `registry.MotionFormat.options` states which of them a format uses.
 
     Raises:
         UserError: `fps` is not in (0, 1000], or `up` is not an axis.
     """
 
-    joint_names: str | Path | None = None
-    """A YAML table of joint names (see `joint_map`), for skeletons that the shipped tables do not know."""
-    up: str | None = None
-    """The file's up axis, a key of `axes.AXES`. None: find it from the motion."""
+    joint_names: Path | None = None
+    """a .yaml that names the joints of an unknown skeleton"""
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """up axis of a motion file (--up=-y for a negative one); if omitted, found from the motion"""
     fps: float | None = None
-    """Frame rate of a file that states none; any other file is resampled to it. None: keep the file's rate, but
-    resample skeletons faster than 60 frames per second to 30."""
+    """frame rate of a motion file that states none; other files are resampled to it; if omitted, a file keeps its rate,
+    but skeletons faster than 60 frames a second are resampled to 30"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.fps is not None and not 0 < self.fps <= _MAX_FPS:
             raise UserError(f"{self.fps:g} frames a second are not possible; choose more than 0, at most {_MAX_FPS:g}")
         if self.up is not None and self.up not in AXES:
