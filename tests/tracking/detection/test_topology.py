@@ -10,7 +10,7 @@ from perfect_detector import HEIGHT, WIDTH, performance, seen_by_a_perfect_detec
 
 from ram_avatar.core.camera import Camera
 from ram_avatar.drivers.landmark_overlay import overlay
-from ram_avatar.evaluation.control import expected_landmarks, judge_control
+from ram_avatar.evaluation.control import expected_landmarks, measure_control
 from ram_avatar.motion.motion import Motion
 from ram_avatar.tracking.correspondence import Correspondence
 from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
@@ -79,7 +79,7 @@ def test_control_and_overlay_read_the_same(template, known):
         seen_by_a_perfect_detector(template, motion, identity, CAMERA, topology) for topology in (MEDIAPIPE, OTHER)
     )
     expected = expected_landmarks(template, identity, [CAMERA] * 2, motion, OTHER)
-    figures = judge_control(others, expected)
+    figures = measure_control(others, expected)
     assert (figures["body_pck"] == 1).all() and np.nanmax(figures["body_error"]) < 1e-3
     assert (figures["hands_found"] == 1).all() and np.nanmax(figures["lids_error"]) < 1e-3
     mine, theirs = (overlay(each[0], WIDTH, HEIGHT) for each in (ours, others))
