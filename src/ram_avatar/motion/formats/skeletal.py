@@ -50,7 +50,7 @@ class SkeletonReader:
 
     def upright(self, clip: SkeletalClip, mapping: JointMap) -> tuple[SkeletalClip, str]:
         """Turn a clip that was read as if y were up so that its true up axis is up; return it and that axis."""
-        axis = self._options.up
+        axis: str | None = self._options.up
         if axis is None:
             up = find_up(clip, mapping, USUAL_UP)
             note_up(self._path, up, USUAL_UP, self._progress)
