@@ -21,7 +21,7 @@ class SynthOptions(ReadOptions):
     frames: int = 300
     """maximum number of frames"""
     fps: float | None = None
-    """frame rate of training, driving and walking (default: 25); files are resampled to it (default: their own rate)"""
+    """frame rate: of training, driving and walking 25 if omitted; a file keeps its own, or is resampled to this"""
     size: int = 512
     """side of the square frames, pixels"""
     seed: int = 0
@@ -31,6 +31,6 @@ class SynthOptions(ReadOptions):
         super().__post_init__()
         if self.frames < 2 or self.size < MIN_SIZE or self.size % 2:
             raise UserError(
-                f"cannot render {self.frames} frames of {self.size} pixels; needs at least 2 frames and an even size of "
-                f"at least {MIN_SIZE}"
+                f"cannot render {self.frames} frames of {self.size} pixels; needs at least 2 frames and an even size "
+                f"of at least {MIN_SIZE}"
             )
