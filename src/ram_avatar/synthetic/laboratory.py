@@ -66,8 +66,7 @@ def synthesize(
         if motion in PERFORMANCES:
             shown = performance(motion, template, options.frames, options.fps or _FPS)
         else:
-            reading = ReadOptions(options.joint_names, options.up, options.fps)
-            shown = stage(Path(motion), template, identity, options.frames, progress, reading)
+            shown = stage(Path(motion), template, identity, options.frames, progress, options)
         truth = Capture(
             folder=folder / TRUTH,
             source=f"{Path(out).name}.mp4",  # a name per clip: it identifies the training data
