@@ -262,7 +262,7 @@ def test_invalid_model_files_are_refused(tmp_path, arrays, spoil, cause):
 
 
 def test_other_files(tmp_path):
-    with pytest.raises(UserError, match="a pickle, which is not opened here"):
+    with pytest.raises(UserError, match="pickles are not opened"):
         find_model(tmp_path / "SMPLX_NEUTRAL.pkl")
     with pytest.raises(UserError, match=r"none\.npz: no such file.*smpl-x\.is\.tue\.mpg\.de"):
         find_model(tmp_path / "none.npz")
@@ -318,7 +318,7 @@ def test_a_template_is_named_after_its_files_content(tmp_path, arrays, small, mo
     monkeypatch.setenv("RAM_AVATAR_SMPLX", str(again))
     assert load_template("smplx").name == small.name and load_template(small.name).name == small.name
     monkeypatch.setenv("RAM_AVATAR_SMPLX", str(female))
-    with pytest.raises(UserError, match=rf"b\.npz: the body template 'smplx-\w+', but '{small.name}' is needed"):
+    with pytest.raises(UserError, match=rf"b\.npz: holds the body template 'smplx-\w+', but '{small.name}' is needed"):
         load_template(small.name)
     monkeypatch.delenv("RAM_AVATAR_SMPLX")
     with pytest.raises(UserError, match=r"smplx-1234.*needs its model file: get SMPLX_NEUTRAL.*non-commercial"):

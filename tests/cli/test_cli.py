@@ -53,7 +53,7 @@ def test_an_unreadable_video_is_reported_in_one_line_with_code_2(tmp_path, capsy
     [
         ((), "the body template smplx needs its model file: get SMPLX_NEUTRAL.npz"),
         (("--smplx-model", "absent.npz"), "absent.npz: no such file (the model of SMPL-X"),
-        (("--smplx-model", "SMPLX_NEUTRAL.pkl"), "a pickle, which is not opened here"),
+        (("--smplx-model", "SMPLX_NEUTRAL.pkl"), "pickles are not opened"),
     ],
 )
 def test_a_missing_smplx_model_says_where_to_get_it(tmp_path, film, capsys, monkeypatch, options, cause):
