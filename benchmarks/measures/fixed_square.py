@@ -27,7 +27,7 @@ class SquareErrors:
     psnr: np.ndarray
     st_lpips: np.ndarray
     pixels: float
-    """Pixels of the avatar's close-ups per pixel of the square, along one side; median over the frames."""
+    """Pixels of the person in the avatar's close-ups per pixel in the square, by area; median over the frames."""
 
 
 def fixed_square(capture: Capture) -> Square:
@@ -66,5 +66,5 @@ def compare_in_square(avatar: Avatar, capture: Capture, st_lpips: ImageMetric, p
         distances.append(float(st_lpips_person(st_lpips, image, truth, mask)))
     framing = capture.framing(avatar.template)
     sides = [framing.square(root).side for root in capture.motion.root_translation[numbers].numpy()]
-    pixels = (avatar.size / np.median(sides)) / (SIZE / square.side)
-    return SquareErrors(np.array(errors), np.array(distances), float(pixels))
+    zoom = (avatar.size / np.median(sides)) / (SIZE / square.side)
+    return SquareErrors(np.array(errors), np.array(distances), float(zoom**2))

@@ -96,6 +96,7 @@ def _page(
         key=[series for series in _KEY_METRICS[evaluation.own] if evaluation.mean("avatar", *series) is not None],
         label=label,
         scenes=[gallery.scene(frame) for frame in scenes],
+        wide=any(frame.video.shape[1] > frame.video.shape[0] for frame in scenes),
         tables=[table for table in tables if table],
         curves={group: charts(evaluation, group) for group in GROUPS if evaluation.names(group)},
         unfolded=_UNFOLDED,
