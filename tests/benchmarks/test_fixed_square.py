@@ -9,6 +9,7 @@ from measures.fixed_square import SIZE, compare_in_square, fixed_square
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.capture.capture import Capture, LeftOut
+from ram_avatar.capture.footage import Footage
 from ram_avatar.core.progress import Silent
 
 
@@ -27,6 +28,7 @@ class Boxes(Capture):
 def test_square_holds_the_person_in_all_frames_that_show_them(capture):
     boxes = Boxes(**vars(capture) | {"motion": capture.motion[:3], "left_out": (LeftOut(2, 2, "nobody"),)})
     boxes.camera = replace(capture.camera, width=100, height=60)
+    boxes.footage = Footage("video.mp4", 0, 0, 100, 60)
     square = fixed_square(boxes)
     assert square.side == pytest.approx(40 * 1.12)  # the extent is 40 x 40 pixels
     assert (square.left, square.top) == pytest.approx((10 - 0.06 * 40, 10 - 0.06 * 40))
