@@ -55,6 +55,7 @@ def test_ranges(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", map(numbered, range(30)))
     assert [number(f) for f in read_frames(path, start=7, stop=12)] == [7, 8, 9, 10, 11]
     assert [number(f) for f in read_frames(path, start=28)] == [28, 29]
+    assert [number(f) for f in read_frames(path, start=3, stop=20, step=6)] == [3, 9, 15]
     assert list(read_frames(path, start=30)) == []
     assert list(read_frames(path, start=4, stop=2)) == []
     assert len(list(read_frames(path, stop=1000))) == 30

@@ -89,6 +89,5 @@ def _interval(info: VideoInfo) -> int:
 
 def _sample(info: VideoInfo, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """Yield evenly spread frames of a video, at `size` (width, height)."""
-    for index, frame in enumerate(read_frames(info.path, rotate=info.rotate)):
-        if index % _interval(info) == 0:
-            yield np.ascontiguousarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
+    for frame in read_frames(info.path, step=_interval(info), rotate=info.rotate):
+        yield np.ascontiguousarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))

@@ -103,6 +103,7 @@ def read_frames(
     *,
     start: int = 0,
     stop: int | None = None,
+    step: int = 1,
     rotate: int = 0,
 ) -> Iterator[np.ndarray]:
     """Iterate over the frames of a video. Only a few are in memory at any time.
@@ -117,8 +118,8 @@ def read_frames(
 
     Args:
         path: the video file.
-        start, stop: range of frames, as in a slice with non-negative indices. Frames before `start` are decoded
-            (seeking is not exact in every container) but not converted.
+        start, stop, step: which frames, as in a slice with non-negative indices. Frames left out are decoded (seeking
+            is not exact in every container) but not converted, which takes most of the time.
         rotate: see `probe`.
 
     Returns:
@@ -128,7 +129,7 @@ def read_frames(
         UserError: at once as in `probe`; while iterating, where a damaged part does not decode.
     """
     info = probe(path, rotate)
-    return _read_range(info, range(info.frames)[start:stop])
+    return _read_range(info, range(info.frames)[start:stop:step])
 
 
 def _read_range(info: VideoInfo, wanted: range) -> Iterator[np.ndarray]:
@@ -137,9 +138,8 @@ def _read_range(info: VideoInfo, wanted: range) -> Iterator[np.ndarray]:
         convert = _Converter(stream, info.rotate)
         decoded = _decode(info.path, container, stream, info.rate if _is_unstamped(container) else None)
         for index, frame in _resample(decoded, info.rate, wanted.stop):
-            if index < wanted.start:
-                continue
-            yield convert(frame)
+            if index in wanted:
+                yield convert(frame)
 
 
 def open_media(path: Path) -> av.container.InputContainer:

@@ -20,11 +20,11 @@ def look_around(info: VideoInfo, progress: Progress) -> tuple[People, tuple[int,
     looks: list[np.ndarray] = []
 
     def some() -> Iterator[tuple[int, np.ndarray]]:
-        for index, frame in enumerate(read_frames(info.path, rotate=info.rotate)):
+        for look, frame in enumerate(read_frames(info.path, step=every, rotate=info.rotate)):
+            index = look * every
             if index % kept == 0:
                 looks.append(frame)
-            if index % every == 0:
-                yield index, frame
+            yield index, frame
 
     with progress.wait("Looking for people"):
         people = find_people(some())
