@@ -79,8 +79,9 @@ def animate(
             metadata=generated_by(avatar),
             alpha=options.transparent,
         ) as video:
-            for frame in follow(frames, progress, "Rendering", len(driven)):
-                video.write(mark(frame) if options.visible_mark else frame)
+            if options.visible_mark:
+                frames = map(mark, frames)
+            video.write_all(follow(frames, progress, "Rendering", len(driven)))
 
 
 def _viewfinder(avatar: Avatar, options: AnimateOptions) -> Viewfinder:

@@ -1,5 +1,7 @@
 """Writing a video file, completely or not at all."""
 
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -141,6 +143,21 @@ class VideoWriter:
             self._container.mux(self._stream.encode(image))
             if self._sound:
                 self._container.mux(self._sound.encode_until(self.frames / self.rate))
+
+    def write_all(self, frames: Iterable[np.ndarray]) -> None:
+        """Append frames, each while the next one is computed. They must not share memory.
+
+        Raises:
+            UserError, ValueError: see `write`.
+        """
+        pending: Future[None] | None = None
+        with ThreadPoolExecutor(1) as pool:
+            for frame in frames:
+                if pending is not None:
+                    pending.result()
+                pending = pool.submit(self.write, frame)
+            if pending is not None:
+                pending.result()
 
     def __enter__(self) -> Self:
         return self
