@@ -92,7 +92,7 @@ def _median(stack: np.ndarray) -> np.ndarray:
 
 
 def _of_pixels(difference: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Median difference [3]; the one of before with too few pixels."""
+    """Return the median difference [3]; `before` if too few pixels are valid."""
     valid = np.isfinite(difference[..., 0])
     return np.median(difference[valid], 0) if valid.sum() >= _FEWEST else before
 
