@@ -72,8 +72,7 @@ def show(
     clip = _read(source, template, options, progress)
     frames = Stage.around(clip.motion, clip.template, clip.identity, size).draw(clip.motion)
     with VideoWriter(out, size, size, clip.motion.fps) as video:
-        for frame in follow(frames, progress, "Drawing", len(clip.motion)):
-            video.write(frame)
+        video.write_all(follow(frames, progress, "Drawing", len(clip.motion)))
 
 
 def _read(source: str | Path, wanted: TemplateOptions, options: ReadOptions | None, progress: Progress) -> DriverClip:

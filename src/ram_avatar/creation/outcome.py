@@ -60,5 +60,4 @@ def write_preview(avatar: Avatar, capture: Capture, folder: Path, progress: Prog
     rendered = render_frames(avatar, capture.motion, numbers, size=size)
     pairs = follow(zip(frames, rendered, strict=True), progress, "Preview", len(numbers))
     with VideoWriter(folder / "preview.mp4", 2 * size[0], size[1], avatar.fps, metadata=generated_by(avatar)) as video:
-        for pair in pairs:
-            video.write(np.concatenate(pair, 1))
+        video.write_all(np.concatenate(pair, 1) for pair in pairs)
