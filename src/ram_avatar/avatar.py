@@ -17,12 +17,12 @@ from .core.errors import UserError
 from .core.files import atomic_file, disk_errors, read_description
 from .core.images import (
     fill,
-    read_picture,
     to_tensor,
     to_uint8,
     write_picture,
 )
 from .core.progress import SILENT, Progress
+from .core.untrusted.pictures import read_picture
 from .motion.alignment.aligner import ALIGNMENT_FILE, Alignment
 from .motion.retargeting.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork

@@ -11,8 +11,9 @@ from ..avatar import Avatar, generated_by
 from ..capture.capture import Footage
 from ..core.errors import UserError
 from ..core.files import check_output
-from ..core.images import fit, read_picture
+from ..core.images import fit
 from ..core.progress import SILENT, Progress, follow
+from ..core.untrusted.pictures import read_picture
 from ..drivers.sources import open_driver
 from ..inference.render import render
 from ..motion.alignment.aligner import ALIGNMENT_FILE, Aligner

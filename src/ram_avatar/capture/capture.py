@@ -14,7 +14,8 @@ from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..core.errors import UserError
 from ..core.files import read_description
-from ..core.images import read_picture, shrunk
+from ..core.images import shrunk
+from ..core.untrusted.pictures import read_picture
 from ..motion.motion import Motion
 from ..rendering.framing import Framing
 from ..video import read_frames

@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import UserError
-
 
 def to_tensor(images: np.ndarray | Tensor) -> Tensor:
     """Convert uint8 [..., H, W, 3] to float32 [..., 3, H, W] in [-1, 1]."""
@@ -68,18 +66,6 @@ def for_opencv(transform: np.ndarray) -> np.ndarray:
     """
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     return np.linalg.inv(half) @ transform @ half
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """Read an RGB image [H, W, 3] uint8.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise UserError(f"{path}: missing, or not an image")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
