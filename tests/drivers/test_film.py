@@ -1,3 +1,5 @@
+import time
+
 import av
 import numpy as np
 import pytest
@@ -32,6 +34,18 @@ def test_a_film_shows_the_frame_that_is_due_and_loops(film):
     assert number_of(shown.at(50.95)) == 9
     assert number_of(shown.at(51.0)) == 0  # the next loop
     shown.close()
+
+
+def test_a_film_that_decodes_slowly_plays_slowly(film, monkeypatch):
+    """Otherwise every call would take longer than the one before, to catch up with it."""
+    shown = Film(film, "steps.mp4")
+    shown.at(0.0)
+    decode = shown._decoder.next
+    monkeypatch.setattr(shown._decoder, "next", lambda: (time.sleep(0.06), decode())[1])
+    numbers = [number_of(shown.at(seconds)) for seconds in (0.9, 0.91, 1.2)]
+    shown.close()
+    steps = np.diff([0, *numbers])
+    assert (steps >= 1).all() and (steps <= 2).all()  # and not all nine frames at once
 
 
 def test_a_film_replaces_the_camera(film):

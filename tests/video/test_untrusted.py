@@ -1,4 +1,6 @@
+import gc
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 from stepped_film import number_of, write_steps
 
 from ram_avatar.core.errors import UserError
-from ram_avatar.video import VideoWriter, untrusted
+from ram_avatar.video import VideoWriter, probe, read_frames, untrusted
 from ram_avatar.video.untrusted import Decoder, read_untrusted_picture
 
 
@@ -89,14 +91,53 @@ def test_a_film_that_is_too_large_is_refused(tmp_path):
     decoder.close()
 
 
-def test_decoding_that_hangs_times_out(tmp_path, monkeypatch):
-    """A pipe that nobody writes to stands in for a file that takes forever to decode."""
-    os.mkfifo(tmp_path / "endless")
+def test_decoding_that_hangs_times_out(film, monkeypatch):
+    """A stopped process stands in for a file that takes forever to decode."""
+    decoder = Decoder("film", film, "steps.mp4")
+    os.kill(decoder._process.pid, signal.SIGSTOP)
     monkeypatch.setattr(untrusted, "_PATIENCE", 1.0)
     started = time.monotonic()
-    with pytest.raises(UserError, match="too long"):
-        read_untrusted_picture(tmp_path / "endless", "endless")
+    with pytest.raises(UserError, match=r"steps\.mp4.*too long"):
+        decoder.next()
     assert time.monotonic() - started < 15
+    decoder.close()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "endless")
+    with pytest.raises(UserError, match="not a regular file"):
+        read_untrusted_picture(tmp_path / "endless", "endless")
+    with pytest.raises(UserError, match="not a regular file"):
+        probe(tmp_path / "endless")
+
+
+def test_an_unread_iterator_leaves_no_process(film):
+    frames = read_frames(film)
+    pid = frames.gi_frame.f_locals["decoder"]._process.pid
+    del frames
+    gc.collect()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_nothing_is_imported_from_the_current_folder(film, tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert probe(film).frames == 10
+
+
+def test_a_fast_film_is_thinned_out_and_small(tmp_path):
+    with VideoWriter(tmp_path / "fast.mp4", 1280, 720, 60) as video:
+        for level in range(0, 240, 10):
+            video.write(np.full((720, 1280, 3), level, np.uint8))
+    decoder = Decoder("film", tmp_path / "fast.mp4", "fast.mp4")
+    got = []
+    while (each := decoder.next()) is not None:
+        got.append(each)
+    decoder.close()
+    assert [round(60 * seconds) for seconds, _ in got] == list(range(0, 24, 2))
+    assert got[0][1].shape == (360, 640, 3)
+    assert [float(image.mean()) for _, image in got] == pytest.approx(list(range(0, 240, 20)), abs=2)
 
 
 def _confined(code: str) -> subprocess.CompletedProcess:

@@ -1,5 +1,6 @@
 """A video in place of the camera."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from ..video.untrusted import Decoder
 from .driver import Driven, Driver
 from .settings import Settings
 
+_CATCHING_UP = 0.1  # seconds that may go into frames that are past already
+
 
 class Film:
-    """Plays a video in a loop, at its own rate.
+    """Plays a video in a loop, at its own rate; slower if it cannot be decoded as fast.
 
     Args:
         name, rotate: see `Decoder`.
@@ -31,8 +34,12 @@ class Film:
             UserError: see `Decoder`.
         """
         decoder = self._decoder or self._start(seconds)
+        until = time.monotonic() + _CATCHING_UP
         while self._next is not None and self._next[0] <= seconds - self._started:
             self._shown, self._next = self._next[1], decoder.next()
+            if self._next is not None and time.monotonic() > until:
+                self._started = seconds - self._next[0]
+                break
         if self._next is None:
             self.close()
         return self._shown

@@ -1,12 +1,7 @@
 """Reading and writing video as upright RGB arrays at a constant frame rate (PyAV)."""
 
-from .reading import (
-    ROTATIONS,
-    VideoInfo,
-    probe,
-    rate_note,
-    read_frames,
-)
+from .decoding import VideoInfo
+from .reading import ROTATIONS, probe, rate_note, read_frames
 from .writing import VideoWriter
 
 __all__ = ["ROTATIONS", "VideoInfo", "VideoWriter", "probe", "rate_note", "read_frames"]

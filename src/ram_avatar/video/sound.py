@@ -1,80 +1,85 @@
 """Copying the audio of one file into another, cut to the length of its video (PyAV)."""
 
-from collections.abc import Iterator
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 
-from ..core.errors import UserError
+from ..core.untrusted.files import check_regular
+from .sound_decoding import RATE
+from .untrusted import Decoder
 
 
 class Sound:
-    """Copies the audio of `source`, from the time of its first frame, into `stream` of another file.
+    """The audio of a file, from the time of its first frame. It is decoded in a confined process.
 
     Args:
-        source: an open file with audio; closed by `close`.
-        stream: a new audio stream at `Sound.RATE`.
+        path: the file.
 
     Raises:
-        UserError: the audio is damaged (from any method).
+        UserError: the file cannot be read; from any method: its audio is damaged.
+
+    Attributes:
+        exists: whether the file has audio.
     """
 
-    RATE = 48000
-    """Samples per second; Opus does not support 44100."""
-
-    def __init__(self, source: av.container.InputContainer, stream: av.AudioStream) -> None:
-        self.stream = stream
-        self._source = source
+    def __init__(self, path: Path) -> None:
+        check_regular(path, sys.maxsize)
+        self._decoder = Decoder("sound", path, str(path))
+        try:
+            info = self._decoder.info()
+        except BaseException:
+            self._decoder.close()
+            raise
+        self.exists = info["sound"] is True
+        if not self.exists:
+            self._decoder.close()
+        self._begins = min(max(float(info["begins"]), -3600.0), 3600.0)
+        self._stream: av.AudioStream | None = None
         self._samples = 0
         self._pending = av.AudioFifo()
-        self._decoded = self._decode()
-        begins = [_start(stream) for stream in (source.streams.audio[0], *source.streams.video[:1])]
-        if len(begins) == 2 and begins[0] is not None and begins[1] is not None:
-            self._shift(round((begins[0] - begins[1]) * self.RATE))
+
+    def encode_into(self, stream: av.AudioStream) -> None:
+        """Set the stream, at `RATE`, of another file that the audio goes to."""
+        self._stream = stream
+        self._shift(round(self._begins * RATE))
 
     def encode_until(self, seconds: Fraction) -> list[av.Packet]:
         """Encode the audio up to `seconds`, as far as there is any, and return its packets."""
-        samples = int(seconds * self.RATE) - self._samples
+        assert self._stream is not None
+        samples = int(seconds * RATE) - self._samples
         frame = self._take(samples) if samples else None
         if frame is None:
             return []
-        frame.pts, frame.time_base = self._samples, Fraction(1, self.RATE)
+        frame.pts, frame.time_base = self._samples, Fraction(1, RATE)
         self._samples += frame.samples
-        return self.stream.encode(frame)
+        return self._stream.encode(frame)
+
+    def encode_end(self) -> list[av.Packet]:
+        """Return the packets that the encoder still holds."""
+        assert self._stream is not None
+        return self._stream.encode(None)
 
     def close(self) -> None:
-        """Close the source file."""
-        self._source.close()
-
-    def _decode(self) -> Iterator[av.AudioFrame]:
-        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=self.RATE)
-        try:
-            for frame in self._source.decode(audio=0):
-                yield from resampler.resample(frame)
-            yield from resampler.resample(None)
-        except av.error.InvalidDataError as error:
-            path = self._source.name.removeprefix("file:")
-            raise UserError(f"{path}: the sound is damaged and cannot be decoded") from error
+        """End the process."""
+        self._decoder.close()
 
     def _shift(self, samples: int) -> None:
         """Insert silence before the audio, or cut off its beginning."""
         if samples > 0:
-            silence = av.AudioFrame.from_ndarray(np.zeros((2, samples), np.float32), format="fltp")
-            silence.sample_rate = self.RATE
-            self._pending.write(silence)
+            self._pending.write(_frame(np.zeros((2, samples), np.float32)))
         elif samples < 0:
             self._take(-samples)
 
     def _take(self, samples: int) -> av.AudioFrame | None:
-        while self._pending.samples < samples and (frame := next(self._decoded, None)) is not None:
-            frame.pts = None
-            self._pending.write(frame)
+        while self._pending.samples < samples and (part := self._decoder.wave()) is not None:
+            self._pending.write(_frame(part))
         return self._pending.read(samples, partial=True)
 
 
-def _start(stream: av.stream.Stream) -> Fraction | None:
-    """Return the time of a stream's first frame in seconds, if the file states it."""
-    if stream.start_time is None or stream.time_base is None:
-        return None
-    return stream.start_time * stream.time_base
+def _frame(samples: np.ndarray) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+    frame.sample_rate = RATE
+    return frame

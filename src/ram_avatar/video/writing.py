@@ -15,8 +15,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from ..core.errors import UserError
 from ..core.files import check_output, disk_errors, temporary_sibling
-from .reading import EXACT, open_media
-from .sound import Sound
+from .decoding import EXACT
+from .sound import RATE, Sound
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class VideoWriter:
         check_output(self.path, overwrite=True)
         if self.path.is_dir():
             raise UserError(f"{self.path} is a folder; choose another name")
-        sound = None if audio_from is None else open_media(Path(audio_from))
+        sound = None if audio_from is None else Sound(Path(audio_from))
 
         self._temporary = temporary_sibling(self.path)
         options = {"movflags": "+faststart"} if self._encoding.container in ("mp4", "mov") else {}
@@ -118,10 +118,9 @@ class VideoWriter:
         context.color_range = ColorRange.JPEG if rgb else ColorRange.MPEG
         context.color_primaries = ColorPrimaries.BT709
         context.color_trc = ColorTrc.BT709
-        self._sound = None
-        if sound is not None and sound.streams.audio:
-            audio = cast(av.AudioStream, self._container.add_stream(self._encoding.sound, rate=Sound.RATE))
-            self._sound = Sound(sound, audio)
+        self._sound = sound if sound is not None and sound.exists else None
+        if self._sound is not None:
+            self._sound.encode_into(cast(av.AudioStream, self._container.add_stream(self._encoding.sound, rate=RATE)))
 
     def write(self, frame: np.ndarray) -> None:
         """Append one (H, W, 3) uint8 RGB frame, or (H, W, 4) RGBA with `alpha`."""
@@ -184,6 +183,6 @@ class VideoWriter:
         with disk_errors(self.path):
             self._container.mux(self._stream.encode(None))
             if self._sound:
-                self._container.mux(self._sound.stream.encode(None))
+                self._container.mux(self._sound.encode_end())
             self._container.close()
             self._temporary.replace(self.path)
