@@ -25,6 +25,8 @@ _CAUSES = {
     errno.EPERM: "permission denied",
     errno.EROFS: "the disk is read-only",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ENXIO: "not a regular file",
+    errno.ELOOP: "its links lead in a circle",
 }
 
 
