@@ -120,3 +120,13 @@ def test_damaged_raw_streams_are_refused_in_one_line(tmp_path: Path, name: str) 
             assert sum(1 for _ in read_frames(spoilt)) >= 1
         except UserError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.ffconcat"])
+def test_a_playlist_cannot_name_another_file(tmp_path: Path, clip: bytes, name: str) -> None:
+    (tmp_path / "secret.mp4").write_bytes(clip)
+    lines = ["ffconcat version 1.0", "file secret.mp4"]
+    if name.endswith("m3u8"):
+        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", "secret.mp4", "#EXT-X-ENDLIST"]
+    (tmp_path / name).write_text("\n".join(lines) + "\n")
+    assert "not a video that can be read" in message(tmp_path / name)

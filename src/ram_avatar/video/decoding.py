@@ -34,6 +34,16 @@ _ASSUMED_RATE = Fraction(25)  # where a file states none, as ffmpeg assumes
 _SLOWEST, _FASTEST = Fraction(1, 20), 1000  # frames a second
 MAX_SIDE = 8192
 """Pixels of a frame's longer side, at most."""
+# What cameras, phones, editors and streaming programs write. FFmpeg reads hundreds more, among them playlists, which name
+# other files, and old formats that nobody hardens.
+_FORMATS = "mov,matroska,avi,flv,mpegts,mpeg,ogg,asf,gif,h264,hevc,m4v,mpegvideo,ivf,wav,mp3,aac,flac"
+_DECODERS = (
+    "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mpeg2video,mpeg1video,mjpeg,prores,dnxhd,ffv1,rawvideo,"
+    "theora,gif,h263,flv,wmv1,wmv2,wmv3,vc1,msmpeg4v2,msmpeg4,qtrle,png,"
+    "aac,mp3,mp3float,mp2,mp2float,opus,libopus,vorbis,libvorbis,flac,alac,ac3,eac3,amrnb,amrwb,wmav2,"
+    "pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_f32le,pcm_u8,pcm_mulaw,pcm_alaw"
+)
+_ONLY = {"format_whitelist": _FORMATS, "codec_whitelist": _DECODERS, "protocol_whitelist": "file"}
 _THREADS = 8  # of a decoder, at most; each holds a frame, and the process may take 4 GB
 _KNOWS_ITS_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")
 
@@ -128,7 +138,7 @@ def open_media(path: Path) -> av.container.InputContainer:
         raise UserError(f"{path} is empty (0 bytes)")
     try:
         # The prefix keeps ffmpeg from taking names such as "a:b.mp4" for network addresses.
-        container = av.open(f"file:{path}")
+        container = av.open(f"file:{path}", options=_ONLY)
     except (av.error.FFmpegError, UnicodeError) as error:
         if head[4:8] == b"ftyp":
             cause = "is cut short: its index is missing, as after a recording or download that did not finish"
@@ -226,6 +236,7 @@ def _decode(
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
         # ffmpeg's native decoders ignore WebM's transparency.
         decoder = av.CodecContext.create("libvpx-vp9" if decoder.name == "vp9" else "libvpx", "r")
+    decoder.options = {"codec_whitelist": _DECODERS}
     decoder.thread_type, decoder.thread_count = "AUTO", min(os.cpu_count() or 1, _THREADS)
     time, last = None, Fraction(0)  # of the latest frame; the latest of all packets
     count = 0

@@ -11,5 +11,5 @@ bound what a file can ask for before anything is allocated, never run what it ho
 * `tensors`: safetensors, their shapes checked before anything is allocated
 * `pictures`: PNG, JPEG and WebP, told by content, their sides checked before they are decoded
 
-Video is decoded in a confined process instead (`video.guarded`), since its decoders are too large to trust.
+Video is decoded in a confined process instead (`video.untrusted`), since its decoders are too large to trust.
 """
