@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-fast browser lint bench clean
+.PHONY: install demo test test-fast browser lint fuzz bench clean
 
 install: $(VENV)/installed
 
@@ -35,6 +35,10 @@ lint: install
 	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# Mutated files for every reader of untrusted files; a finding prints its seed. About an hour on two cores.
+fuzz: install
+	$(BIN)/python tests/fuzz/campaign.py
 
 bench: install
 	$(BIN)/python benchmarks/tracking.py

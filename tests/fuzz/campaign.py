@@ -41,48 +41,54 @@ class Outcome:
         return [f"{self.seed}:{self.reader}:{number}: {what}" for number, what in self.findings]
 
 
-def fuzz(reader: str, seed: str, count: int) -> Outcome:
-    """Run inputs 0 to `count` through a reader. A worker that dies is replaced, and its death is a finding."""
-    outcome, started, following = Outcome(reader, seed), time.monotonic(), 0
+def fuzz(counts: dict[str, int], seed: str) -> dict[str, Outcome]:
+    """Run inputs through readers, one after the other. A worker that dies is replaced, and its death is a finding.
+
+    Args:
+        counts: number of inputs by reader.
+    """
+    outcomes = {name: Outcome(name, seed) for name in counts}
     for _ in range(_RESTARTS):
-        if following >= count:
+        plan = [[name, outcomes[name].inputs, count] for name, count in counts.items() if outcomes[name].inputs < count]
+        if not plan:
             break
-        last, ended = _work(outcome, following, count - following)
-        if last < following:  # it died before its first input
-            outcome.findings.append((following, f"the worker could not start: {ended}"))
-            break
-        if ended:
-            outcome.findings.append((last, ended))
-        following = last + 1
-    outcome.inputs, outcome.seconds = following, time.monotonic() - started
-    return outcome
+        _work(outcomes, seed, plan)
+    return outcomes
 
 
-def _work(outcome: Outcome, first: int, count: int) -> tuple[int, str]:
-    """Start a worker; return the number of its last input, and how it died, if it did."""
+def _work(outcomes: dict[str, Outcome], seed: str, plan: list[list]) -> None:
+    """Start a worker, and follow it to its end."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, str(_WORKER), outcome.reader, outcome.seed, str(first), str(count)]
-    last, broken = first - 1, ""
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+    command = [sys.executable, str(_WORKER), seed, json.dumps(plan)]
+    outcome, broken, ready, since = outcomes[plan[0][0]], "", False, time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    assert process.stdout is not None
+    watch = Timer(_STUCK, process.kill)
+    watch.start()
+    for line in process.stdout:
+        watch.cancel()
         watch = Timer(_STUCK, process.kill)
         watch.start()
-        assert process.stdout is not None
-        for line in process.stdout:
-            watch.cancel()
-            watch = Timer(_STUCK, process.kill)
-            watch.start()
-            event = json.loads(line)
-            if "finding" in event:
-                outcome.findings.append((event["input"], event["finding"]))
-            elif "input" in event:
-                last = event["input"]
-            broken = event.get("broken", broken)
-        code = process.wait()
-        watch.cancel()
-    if code == 0:
-        return first + count - 1, ""
-    return last, f"ends the process ({broken.strip().splitlines()[-1] if broken else f'exit code {code}'})"
+        event = json.loads(line)
+        if event["reader"] != outcome.reader:
+            outcome, ready, since = outcomes[event["reader"]], False, time.monotonic()
+        ready = ready or "ready" in event
+        broken = event.get("broken", broken)
+        if "finding" in event:
+            outcome.findings.append((event["input"], event["finding"]))
+        elif "input" in event:
+            outcome.inputs = event["input"] + 1
+        elif "done" in event:
+            outcome.inputs, outcome.seconds = event["done"], outcome.seconds + time.monotonic() - since
+    code = process.wait()
+    watch.cancel()
+    if code != 0:
+        how = broken.strip().splitlines()[-1] if broken else f"exit code {code}"
+        what = f"ends the process ({how})" if ready else f"cannot read its good files ({how})"
+        outcome.findings.append((outcome.inputs - ready, what))
+        outcome.seconds += time.monotonic() - since
+        if not ready:
+            outcome.inputs = sys.maxsize  # nothing more to try
 
 
 def main() -> None:
@@ -103,7 +109,7 @@ def main() -> None:
     names.sort(key=lambda name: not READERS[name].confined)  # the slow ones first
     outcomes = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for outcome in pool.map(lambda name: fuzz(name, options.seed, count[name]), names):
+        for outcome in pool.map(lambda name: fuzz({name: count[name]}, options.seed)[name], names):
             outcomes.append(outcome)
             print(
                 f"{outcome.reader:20} {outcome.inputs:6} inputs {outcome.seconds:6.0f} s "

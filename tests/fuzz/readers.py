@@ -16,10 +16,10 @@ from random import Random
 import av
 import numpy as np
 import torch
-from fuzz import mutations as m
 from PIL import Image
 
 import ram_avatar.avatar
+from fuzz import mutations as m
 from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.core.progress import SILENT
 

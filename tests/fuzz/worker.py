@@ -1,10 +1,11 @@
-"""Runs inputs through one reader: `python worker.py READER SEED FIRST COUNT`.
+"""Runs inputs through readers: `python worker.py SEED PLAN`; PLAN is a JSON list of [reader, first, end].
 
-Prints a JSON line per event: {"ready": bytes of memory}, {"input": number} before each input, {"finding": ...}. What
-the reader itself prints is a finding, too.
+Prints a JSON line per event, with its `reader`: {"ready": bytes of memory}, {"input": number} before each input,
+{"finding": ...}, {"done": end}. What a reader itself prints is a finding, too.
 """
 
 import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -28,20 +29,23 @@ class Hang(BaseException):
     """An input took too long."""
 
 
-def main(name: str, seed: str, first: int, count: int) -> None:
+def main(seed: str, plan: list[tuple[str, int, int]]) -> None:
     events = os.fdopen(os.dup(1), "w", buffering=1)
-    printed = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - until the end; appended to, as it is emptied now and then
+    printed = tempfile.TemporaryFile()  # noqa: SIM115 - until the end
+    fcntl.fcntl(printed, fcntl.F_SETFL, os.O_APPEND)  # it is emptied now and then
     os.dup2(printed.fileno(), 1)
     os.dup2(printed.fileno(), 2)
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, _ring)
-    report = lambda **event: print(json.dumps(event), file=events)
-    try:
-        _run(name, seed, range(first, first + count), printed, report)
-    except BaseException:
-        report(broken=traceback.format_exc()[-2000:])
-        raise
+    for name, first, end in plan:
+        report = lambda name=name, **event: print(json.dumps({"reader": name, **event}), file=events)
+        try:
+            _run(name, seed, range(first, end), printed, report)
+        except BaseException:
+            report(broken=traceback.format_exc()[-2000:])
+            raise
+        report(done=end)
 
 
 def _run(name: str, seed: str, numbers: range, printed, report) -> None:
@@ -66,7 +70,7 @@ def _run(name: str, seed: str, numbers: range, printed, report) -> None:
         base = _peak()
         children = _peak_of_children()
         report(ready=base)
-        printed.truncate(0)
+        printed.truncate(0)  # good files may bring notes
         left = _listing(Path(scratch))
         for number in numbers:
             report(input=number)
@@ -137,4 +141,4 @@ def _peak_of_children() -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], json.loads(sys.argv[2]))

@@ -34,8 +34,8 @@ _ASSUMED_RATE = Fraction(25)  # where a file states none, as ffmpeg assumes
 _SLOWEST, _FASTEST = Fraction(1, 20), 1000  # frames a second
 MAX_SIDE = 8192
 """Pixels of a frame's longer side, at most."""
-# What cameras, phones, editors and streaming programs write. FFmpeg reads hundreds more, among them playlists, which name
-# other files, and old formats that nobody hardens.
+# What cameras, phones, editors and streaming programs write. FFmpeg reads hundreds more, among them playlists, which
+# name other files, and old formats that nobody hardens.
 _FORMATS = "mov,matroska,avi,flv,mpegts,mpeg,ogg,asf,gif,h264,hevc,m4v,mpegvideo,ivf,wav,mp3,aac,flac"
 _DECODERS = (
     "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mpeg2video,mpeg1video,mjpeg,prores,dnxhd,ffv1,rawvideo,"
