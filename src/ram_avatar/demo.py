@@ -7,7 +7,7 @@ import numpy as np
 
 from .animation.animate import animate
 from .animation.options import AnimateOptions
-from .avatar import Avatar
+from .avatar import Avatar, generated_by
 from .body import BodyTemplate, load_template
 from .core.errors import UserError
 from .core.files import disk_errors
@@ -50,10 +50,11 @@ def run_demo(
     avatar = out / "avatar"
     creation = CreateOptions(preset=options.preset, rotate=options.rotate)
     create(video, avatar, creation, overwrite=overwrite, finished_is_fine=True, progress=progress)
-    driven = out / "driven.mp4"
-    animate(Avatar.load(avatar), driver, driven, AnimateOptions(side_by_side=True), overwrite=True, progress=progress)
+    made, driven = Avatar.load(avatar), out / "driven.mp4"
+    animate(made, driver, driven, AnimateOptions(side_by_side=True), overwrite=True, progress=progress)
     sheet = out / "result.png"
-    write_picture(sheet, contact_sheet(driven))
+    with disk_errors(sheet):
+        write_picture(sheet, contact_sheet(driven), generated_by(made))
     progress.note(f"\n{driven}: a driver on the left, the avatar following it on the right")
     progress.note(f"{sheet}: {_SHEET_FRAMES} frames of it")
     progress.note(f"{avatar / 'preview.mp4'}: held-out frames, beside the avatar's")

@@ -12,7 +12,7 @@ from .motion.formats.writing import check_suffix, write_motion
 from .motion.motion import Motion
 from .options import TemplateOptions
 from .rendering.stage import Stage
-from .video import VideoWriter
+from .video import GENERATED, VideoWriter
 
 _SIZES = range(64, 4097, 2)
 
@@ -71,7 +71,7 @@ def show(
         raise UserError(f"--size {size} is not possible; choose an even size from {_SIZES[0]} to {_SIZES[-1]}")
     clip = _read(source, template, options, progress)
     frames = Stage.around(clip.motion, clip.template, clip.identity, size).draw(clip.motion)
-    with VideoWriter(out, size, size, clip.motion.fps) as video:
+    with VideoWriter(out, size, size, clip.motion.fps, metadata=GENERATED) as video:
         video.write_all(follow(frames, progress, "Drawing", len(clip.motion)))
 
 

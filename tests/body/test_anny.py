@@ -1,9 +1,11 @@
 import pytest
 import roma
 import torch
+from safetensors.torch import save_file
 
 from ram_avatar.body import load_template
 from ram_avatar.body.anny import AnnyTemplate
+from ram_avatar.core.cache import cache_folder
 from ram_avatar.core.errors import UserError
 
 
@@ -89,15 +91,29 @@ def test_an_unknown_template_is_refused():
         load_template("smpl-9")
 
 
-def test_a_damaged_cache_is_rebuilt(tmp_path, monkeypatch, listener):
-    """A cache file of a killed build is not trusted; rebuilding is announced."""
+@pytest.mark.parametrize("damage", ["half a file", "a folder", "other tensors", "flipped bits"])
+def test_a_damaged_cache_is_rebuilt(template, tmp_path, monkeypatch, listener, damage):
+    """What lies in the cache is not trusted; rebuilding is announced."""
+    built = cache_folder() / AnnyTemplate.file_name
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
-    (tmp_path / AnnyTemplate.file_name).write_bytes(b"half a file")
-    built = []
-    monkeypatch.setattr(AnnyTemplate, "_build", staticmethod(lambda path: built.append(path) or path.unlink()))
-    with pytest.raises(FileNotFoundError):  # this build writes nothing
-        AnnyTemplate.load(listener)
-    assert built and "once on this machine" in listener.waits[0]
+    path = tmp_path / AnnyTemplate.file_name
+    if damage == "half a file":
+        path.write_bytes(b"half a file")
+    elif damage == "a folder":
+        (path / "deep").mkdir(parents=True)
+    elif damage == "other tensors":
+        save_file({"vertices": torch.zeros(2)}, path)
+    else:
+        content = bytearray(built.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    monkeypatch.setattr(AnnyTemplate, "_build", staticmethod(lambda path: path.symlink_to(built)))
+    assert AnnyTemplate.load(listener).joint_names == template.joint_names
+    [note] = listener.notes
+    assert str(path) in note and "damaged" in note
+    assert "once on this machine" in listener.waits[0]
+    AnnyTemplate.load(listener)
+    assert len(listener.notes) == len(listener.waits) == 1
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import io
+import os
 
 from rich.console import Console
 
@@ -49,3 +50,9 @@ def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch):
         for done in (1, 5, 10):
             progress.step("Training", done, 10)
     assert "Training" in drawn.getvalue() and "10/10" in drawn.getvalue()
+
+
+def test_names_that_are_not_text_are_printed(capfd):
+    with TerminalProgress() as progress:
+        progress.note(f"{os.fsdecode(bytes([0x6C, 0xFC]))}.mp4: ready")
+    assert "l\\udcfc.mp4: ready" in capfd.readouterr().err

@@ -1,11 +1,14 @@
 import hashlib
+import os
+import tempfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from ram_avatar.core.cache import cache_folder, download
+from ram_avatar.core.cache import cache_folder, discard_damaged, download, library_cache
 from ram_avatar.core.errors import UserError
 
 CONTENT = b"a model" * 1000
@@ -54,8 +57,47 @@ def test_an_unreachable_server_is_reported(server, tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_cache_folder_that_cannot_be_made_is_reported(tmp_path, monkeypatch):
+def test_a_cache_folder_that_cannot_be_made_is_replaced_for_this_run(tmp_path, monkeypatch, listener):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path / "file" / "cache"))
+    folder = cache_folder(listener)
+    (folder / "kept").write_text("for now")
+    assert cache_folder(listener) == folder  # and the processes started from here use the same
+    [note] = listener.notes
+    assert str(tmp_path / "file" / "cache") in note and "RAM_AVATAR_CACHE" in note
+
+
+def test_what_a_read_only_cache_holds_is_used(tmp_path, monkeypatch, listener):
+    kept = tmp_path / "cache"
+    kept.mkdir()
+    (kept / "template").write_text("built")
+    monkeypatch.setenv("RAM_AVATAR_CACHE", str(kept))
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != kept)  # root may write everywhere
+    folder = cache_folder(listener)
+    assert folder != kept and (folder / "template").read_text() == "built"
+    discard_damaged(folder / "template")
+    assert (kept / "template").read_text() == "built"
+
+
+def test_nowhere_to_keep_anything(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     with pytest.raises(UserError, match="RAM_AVATAR_CACHE"):
         cache_folder()
+
+
+def test_libraries_keep_their_files_where_they_can(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path / "ours"))
+    (tmp_path / "file").touch()
+    assert library_cache("warp", tmp_path / "usual") == tmp_path / "usual"
+    assert library_cache("warp", tmp_path / "file" / "warp") == tmp_path / "ours" / "warp"
+
+
+def test_anything_in_the_place_of_a_file_is_discarded(tmp_path, listener):
+    for name in ("file", "folder", "missing"):
+        (tmp_path / "folder" / "deep").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "file").touch()
+        discard_damaged(tmp_path / name, listener)
+        assert not (tmp_path / name).exists()
+    assert [note.split()[0] for note in listener.notes] == [str(tmp_path / "file"), str(tmp_path / "folder")]

@@ -30,7 +30,7 @@ def test_a_folder_appears_once_complete(tmp_path: Path) -> None:
     with atomic_folder(path) as folder:
         (folder / "a").write_text("1")
         assert not path.exists()
-        assert folder.parent == tmp_path
+        assert folder.parent.parent == tmp_path  # on the same disk
     assert tree(tmp_path) == {"avatar/a": "1"}
 
 
@@ -94,7 +94,7 @@ def test_a_file_is_complete_or_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     with atomic_file(path) as temporary:
         temporary.write_text("one")
-        assert not path.exists() and temporary.parent == tmp_path
+        assert not path.exists() and temporary.parent.parent == tmp_path
     with pytest.raises(KeyboardInterrupt), atomic_file(path) as temporary:
         temporary.write_text("tw")
         raise KeyboardInterrupt
@@ -114,8 +114,22 @@ def test_check_output(tmp_path: Path) -> None:
         check_output(tmp_path / "missing" / "out.mp4")
     with pytest.raises(UserError, match=r"no folder .*out\.mp4"):
         check_output(path / "out.mp4")
-    with pytest.raises(UserError, match="too long"):
-        check_output(tmp_path / ("x" * 300))
+    check_output(tmp_path / ("x" * 240))
+    for characters in (241, 300):  # those of the temporary name count, too
+        with pytest.raises(UserError, match="too long: 240 bytes at most"):
+            check_output(tmp_path / ("x" * characters))
+    with pytest.raises(UserError, match=r"lat\\xfcn/x\.npz cannot be written: .* not UTF-8"):
+        check_output(tmp_path / os.fsdecode(b"lat\xfcn") / "x.npz")
+
+
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    path = check_output(tmp_path / ("x" * 240))
+    with atomic_file(path) as temporary:
+        temporary.write_text("one")
+    path.unlink()
+    make(path, "two")
+    make(path, "three", overwrite=True)
+    assert (path / "avatar.json").read_text() == "three" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:

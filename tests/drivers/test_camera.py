@@ -202,7 +202,7 @@ def test_another_image_size_and_a_reset_start_over(avatar, clip):
 
 
 def test_the_identity_is_learned_and_remembered(template, avatar, clip):
-    """The avatar does not jump when calibration ends, and the identity is saved."""
+    """The avatar does not jump when calibration ends, and the identity is saved once the person wants that."""
     tracker = _tracker(avatar, Script(clip), profile="ada")
     tracker.calibrate()
     driven = _drive(tracker, 40)
@@ -212,6 +212,8 @@ def test_the_identity_is_learned_and_remembered(template, avatar, clip):
         assert time.monotonic() < until
         time.sleep(0.05)
     after = _drive(tracker, 30, start=40)
+    assert Profile.load("ada", template) is None
+    tracker.adjust(Settings(remember=True))
     tracker.close()
     assert all(each.status == Status.SEEN for each in after)
     frames = [each.frame for each in (*driven, *after)]

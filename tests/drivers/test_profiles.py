@@ -1,4 +1,5 @@
 import json
+import stat
 
 import pytest
 
@@ -25,6 +26,13 @@ def test_a_profile_is_read_as_it_was_written(template, profile):
     plain = Profile.of(template, template.default_identity(), None)
     plain.save("bob")
     assert Profile.load("bob", template) == plain
+
+
+def test_only_their_owner_reads_profiles(profile):
+    profile.save("ada")
+    folder = cache_folder() / "profiles"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "ada.json").stat().st_mode) == 0o600
 
 
 def test_another_name_or_template_has_no_profile(template, profile):

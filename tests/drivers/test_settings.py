@@ -19,6 +19,7 @@ def test_changes_keep_all_other_settings():
     [
         ({"speed": 1}, "speed"),
         ({"mirror": 1}, "mirror"),
+        ({"remember": "yes"}, "remember is on or off"),
         ({"smoothing": 1.01}, "smoothing"),
         ({"smoothing": True}, "smoothing"),
         ({"smoothing": float("nan")}, "smoothing"),

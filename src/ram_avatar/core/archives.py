@@ -1,4 +1,4 @@
-"""NumPy archives from untrusted sources: nothing is unpickled, and sizes are checked before reading."""
+"""NumPy archives. Those from untrusted sources: nothing is unpickled, and sizes are checked before reading."""
 
 import errno
 import io
@@ -12,6 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+
+def write_arrays(path: str | Path, **arrays: np.ndarray | str | float) -> None:
+    """Write a compressed `.npz`.
+
+    It is packed in memory: an archive that fails on a full disk prints a traceback of its own when it is collected.
+    """
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    Path(path).write_bytes(packed.getbuffer())
 
 
 @contextmanager

@@ -3,13 +3,12 @@
 import errno
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
+from .temporaries import longest_name, replace_folder, temporary_beside
 
 _MAX_JSON = 1 << 20  # bytes of a folder's description
 _FULL = {
@@ -26,7 +25,7 @@ _CAUSES = {
     errno.EROFS: "the disk is read-only",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENXIO: "not a regular file",
-    errno.ELOOP: "its links lead in a circle",
+    errno.ELOOP: "its links lead in a circle, or it is a link where none is followed",
 }
 
 
@@ -55,10 +54,13 @@ def check_output(path: str | Path, overwrite: bool = False, *, marker: str | Non
 
     Raises:
         UserError: `path` exists and `overwrite` is false; its parent folder is missing or not writable; `path` holds
-            other files but no `marker`.
+            other files but no `marker`; its name is too long, or not text.
     """
     path = Path(path)
     parent = path.absolute().parent
+    _check_text(path)
+    if len(os.fsencode(path.name)) > (longest := longest_name(parent)):
+        raise UserError(f"the name {path.name[:40]}... is too long: {longest} bytes at most; choose a shorter one")
     with disk_errors(path):
         if (path.is_symlink() or path.exists()) and not overwrite:
             raise UserError(f"{path} exists; choose another name or pass --overwrite to replace it")
@@ -71,26 +73,28 @@ def check_output(path: str | Path, overwrite: bool = False, *, marker: str | Non
     return path
 
 
-def temporary_sibling(path: Path) -> Path:
-    """Return a new hidden name beside `path`, so that renaming it to `path` stays on one disk."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+def _check_text(path: Path) -> None:
+    """Raise a UserError if the libraries that write could not take the path."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise UserError(f"{shown} cannot be written: its name, or a folder's, is not UTF-8; choose another") from None
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a name to write to; the file becomes `path` when the block ends, and is removed if it raises.
 
+    The name is in a folder of its own: see `temporaries.temporary_beside`.
+
     Raises:
         UserError: the folder is missing or not writable, or the disk is full.
     """
     path = Path(path)
-    temporary = temporary_sibling(path)
-    try:
-        with disk_errors(path):
-            yield temporary
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # after a rename there is nothing left to remove
+    with disk_errors(path), temporary_beside(path) as temporary:
+        yield temporary
+        temporary.replace(path)
 
 
 @contextmanager
@@ -110,16 +114,12 @@ def atomic_folder(path: str | Path, overwrite: bool = False, *, marker: str | No
     """
     path = check_output(Path(path).resolve(), overwrite)
     _check_replaceable(path, marker)
-    temporary = temporary_sibling(path)
-    try:
-        with disk_errors(path):
-            temporary.mkdir()
-            yield temporary
-            check_output(path, overwrite)  # something may have appeared there meanwhile
-            _check_replaceable(path, marker)
-            _replace_folder(path, temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # after a rename there is nothing left to remove
+    with disk_errors(path), temporary_beside(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        check_output(path, overwrite)  # something may have appeared there meanwhile
+        _check_replaceable(path, marker)
+        replace_folder(path, temporary)
 
 
 def _check_replaceable(path: Path, marker: str | None) -> None:
@@ -129,21 +129,6 @@ def _check_replaceable(path: Path, marker: str | None) -> None:
         raise UserError(f"{path} is a file; the output is a folder, choose another name")
     if marker and any(path.iterdir()) and not (path / marker).is_file():
         raise UserError(f"{path} holds other files and no {marker}; it will not be replaced, choose another name")
-
-
-def _replace_folder(path: Path, new: Path) -> None:
-    """Move `new` to `path`; if that fails, put the old folder back."""
-    if not path.exists():
-        new.rename(path)
-        return
-    old = temporary_sibling(path)
-    path.rename(old)
-    try:
-        new.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    shutil.rmtree(old)
 
 
 def read_description(path: Path, kind: str, version: int, *earlier: int) -> dict:

@@ -1,10 +1,13 @@
 """Images as files, arrays and tensors."""
 
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 
@@ -68,7 +71,15 @@ def for_opencv(transform: np.ndarray) -> np.ndarray:
     return np.linalg.inv(half) @ transform @ half
 
 
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB image [H, W, 3] uint8 as PNG."""
-    encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    path.write_bytes(encoded.tobytes())
+def write_picture(path: Path, picture: np.ndarray, metadata: dict[str, str] | None = None) -> None:
+    """Write an RGB image [H, W, 3] uint8 as PNG.
+
+    Args:
+        metadata: texts by name, such as a title or a comment.
+    """
+    texts = PngInfo()
+    for name, text in (metadata or {}).items():
+        texts.add_itxt(name.capitalize(), text)  # PNG's own keywords are capitalized
+    packed = io.BytesIO()
+    Image.fromarray(picture).save(packed, "PNG", pnginfo=texts)
+    path.write_bytes(packed.getbuffer())

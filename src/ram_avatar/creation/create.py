@@ -8,6 +8,7 @@ from ..capture.capture import Capture, is_capture
 from ..core.errors import UserError
 from ..core.files import check_output
 from ..core.progress import SILENT, Progress
+from ..core.sole_writer import sole_writer
 from ..tracking.offline.track import track
 from ..video import probe
 from .draft import save_draft
@@ -38,20 +39,21 @@ def create(
     video, avatar = Path(video), Path(avatar)
     capture_folder = avatar.with_name(f"{avatar.name}-capture")
     TrainingPlan.of(options)  # fail before minutes of tracking
-    if overwrite or not is_capture(capture_folder):
-        check_output(avatar, overwrite or is_avatar(avatar), marker=AVATAR_FILE)
-        _check_length(video, options)
-        template = load_template(options.template, smplx_model=options.smplx_model, progress=progress)
-        if not avatar.exists():
-            save_draft(avatar, video, template, options, progress)
-        track(video, capture_folder, options, template=template, overwrite=overwrite, progress=progress)
-    capture = Capture.load(capture_folder)
-    _check_origin(capture, video, options)
-    if finished_is_fine and not overwrite and is_avatar(avatar):
-        finished = Avatar.load(avatar, smplx_model=options.smplx_model, progress=progress)
-        if is_finished(finished, avatar):
-            return finished
-    return train(capture, avatar, options, overwrite=overwrite, progress=progress)
+    with sole_writer(avatar), sole_writer(capture_folder):
+        if overwrite or not is_capture(capture_folder):
+            check_output(avatar, overwrite or is_avatar(avatar), marker=AVATAR_FILE)
+            _check_length(video, options)
+            template = load_template(options.template, smplx_model=options.smplx_model, progress=progress)
+            if not avatar.exists():
+                save_draft(avatar, video, template, options, progress)
+            track(video, capture_folder, options, template=template, overwrite=overwrite, progress=progress)
+        capture = Capture.load(capture_folder)
+        _check_origin(capture, video, options)
+        if finished_is_fine and not overwrite and is_avatar(avatar):
+            finished = Avatar.load(avatar, smplx_model=options.smplx_model, progress=progress)
+            if is_finished(finished, avatar):
+                return finished
+        return train(capture, avatar, options, overwrite=overwrite, progress=progress)
 
 
 def _check_length(video: Path, options: CreateOptions) -> None:

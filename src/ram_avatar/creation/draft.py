@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from ..core.errors import UserError
 from ..core.files import atomic_folder, read_description
 from ..core.images import shrunk
 from ..core.progress import SILENT, Progress
+from ..core.temporaries import scratch_folder
 from ..tracking.detection.detectors import open_detector
 from ..tracking.offline.fitting import FitSettings
 from ..tracking.offline.options import TrackOptions
@@ -52,8 +52,8 @@ def draft_avatar(
     info = probe(video, options.rotate)
     if info.frames < _MIN_RATIO * FRAMES:
         return None
-    with TemporaryDirectory() as scratch, progress.wait("Drafting a first avatar from a few frames"):
-        few = Path(scratch) / f"{video.stem}.mp4"
+    with scratch_folder() as scratch, progress.wait("Drafting a first avatar from a few frames"):
+        few = scratch / f"{video.stem}.mp4"
         size = shrunk(info.width, info.height, _MAX_SIDE)
         with VideoWriter(few, *size, info.fps / _interval(info)) as writer:
             for frame in _sample(info, size):
@@ -61,7 +61,7 @@ def draft_avatar(
         try:
             capture = track(
                 few,
-                Path(scratch) / "capture",
+                scratch / "capture",
                 TrackOptions(face_model=options.face_model),  # the frames are upright already
                 template=template,
                 detector=open_detector(separate=True),

@@ -15,6 +15,7 @@ from ..core.device import check_devices, choose_device, choose_precision
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.progress import SILENT, Progress
+from ..core.sole_writer import sole_writer
 from ..motion.alignment.aligner import ALIGNMENT_FILE
 from ..motion.alignment.fitting import fit_alignment
 from ..motion.alignment.prior_file import load_prior
@@ -70,37 +71,38 @@ def train(
 
     Raises:
         UserError: the capture is damaged, too short, or of an unknown template; the avatar's folder holds something
-            else, or a finished avatar; see also `TrainingPlan.of`.
+            else, or a finished avatar; another process makes it; see also `TrainingPlan.of`.
     """
     folder, plan = Path(avatar), TrainingPlan.of(options)
-    capture = capture if isinstance(capture, Capture) else Capture.load(capture)
-    _check_shown(capture)
-    draft = is_draft(folder)
-    if is_avatar(folder) and not overwrite and not draft:
-        made = Avatar.load(folder, smplx_model=options.smplx_model, progress=progress)
-        _check_resumable(made, folder, capture, plan.preset)
-        if is_finished(made, folder):
-            learn_motion(made, capture, folder, progress)
-            return made
-        data = _dataset(made, capture, plan.device, progress)
-    else:
-        template = load_template(capture.motion.template, smplx_model=options.smplx_model, progress=progress)
-        with atomic_folder(folder, overwrite or draft, marker=AVATAR_FILE) as fresh:
-            made = first_avatar(capture, template, plan.preset, progress)
-            made.save(fresh)
+    with sole_writer(folder):
+        capture = capture if isinstance(capture, Capture) else Capture.load(capture)
+        _check_shown(capture)
+        draft = is_draft(folder)
+        if is_avatar(folder) and not overwrite and not draft:
+            made = Avatar.load(folder, smplx_model=options.smplx_model, progress=progress)
+            _check_resumable(made, folder, capture, plan.preset)
+            if is_finished(made, folder):
+                learn_motion(made, capture, folder, progress)
+                return made
             data = _dataset(made, capture, plan.device, progress)
-            write_preview(made, capture, fresh, progress)
-        if not draft:
-            progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")
-    if options.instant:
+        else:
+            template = load_template(capture.motion.template, smplx_model=options.smplx_model, progress=progress)
+            with atomic_folder(folder, overwrite or draft, marker=AVATAR_FILE) as fresh:
+                made = first_avatar(capture, template, plan.preset, progress)
+                made.save(fresh)
+                data = _dataset(made, capture, plan.device, progress)
+                write_preview(made, capture, fresh, progress)
+            if not draft:
+                progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")
+        if options.instant:
+            return made
+        _run_trainer(made, data, folder, plan, options.smplx_model, progress)
+        learn_motion(made, capture, folder, progress)
+        metrics = judge(made, data, folder, progress)
+        write_model_card(made, metrics, folder)
+        write_preview(made, capture, folder, progress)
+        (folder / CHECKPOINT_FILE).unlink()  # twice the size of the avatar; its absence marks a finished one
         return made
-    _run_trainer(made, data, folder, plan, options.smplx_model, progress)
-    learn_motion(made, capture, folder, progress)
-    metrics = judge(made, data, folder, progress)
-    write_model_card(made, metrics, folder)
-    write_preview(made, capture, folder, progress)
-    (folder / CHECKPOINT_FILE).unlink()  # twice the size of the avatar; its absence marks a finished one
-    return made
 
 
 def count_frames(count: int) -> str:

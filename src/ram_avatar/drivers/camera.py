@@ -42,7 +42,7 @@ class CameraDriver:
     Args:
         detector: closed by `close`.
         net: reads lids, smile and pucker better than landmarks do; closed by `close`.
-        profile: the name under which the identity is remembered; None to keep nothing.
+        profile: the name under which the identity is remembered once the settings say so; None to keep nothing.
     """
 
     takes_long = True
@@ -58,7 +58,7 @@ class CameraDriver:
         self._template, self._avatar = avatar.template.to("cpu"), avatar
         self._detector, self._net = detector, net
         self._profile = profile
-        self._known = Profile.load(profile, self._template) if profile else None
+        self._known = self._saved = Profile.load(profile, self._template) if profile else None
         self._settings = Settings()
         self._learner: IdentityLearner[_Tracked] | None = None
         self._calibrating = False
@@ -86,6 +86,7 @@ class CameraDriver:
 
     def adjust(self, settings: Settings) -> None:
         self._settings = settings
+        self._remember()
         if self._stream is not None:
             self._stream.filter.strength = settings.smoothing
             if self._stream.retargeter is not None:
@@ -181,7 +182,13 @@ class CameraDriver:
         if self._profile:
             face = tracked.person.placement.neutral_face
             self._known = Profile.of(self._template, self._identity, face)
+            self._remember()
+
+    def _remember(self) -> None:
+        """Save what is known of the person if they want that, and it is new."""
+        if self._profile and self._settings.remember and self._known is not None and self._known != self._saved:
             self._known.save(self._profile)
+            self._saved = self._known
 
     def _place(self, frame: Frame) -> Person:
         """Return the person, placed by one frame."""

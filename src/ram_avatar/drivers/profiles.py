@@ -40,8 +40,9 @@ class Profile:
         """
         path = _path(name)
         with disk_errors(path):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
         with atomic_file(path) as partial:
+            partial.touch(0o600)  # a person's build is nobody else's business
             partial.write_text(json.dumps({"format_version": FORMAT_VERSION} | asdict(self)))
 
     @classmethod

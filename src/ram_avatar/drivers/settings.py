@@ -20,6 +20,8 @@ class Settings:
 
     mirror: bool = True
     """Move like a mirror image: the person's right hand is on the right of the image."""
+    remember: bool = False
+    """Keep what is learned of the person's build for the next time."""
     smoothing: float = 0.5
     """0 follows every jitter; 1 is calm, but lags."""
     alignment: float = 0.5
@@ -46,9 +48,9 @@ class Settings:
         for name, value in changes.items():
             if name not in known:
                 raise UserError(f"there is no setting '{name}'")
-            if name == "mirror":
+            if name in ("mirror", "remember"):
                 if not isinstance(value, bool):
-                    raise UserError("mirror is on or off")
+                    raise UserError(f"{name} is on or off")
                 checked[name] = value
             elif name == "background":
                 if value not in BACKGROUNDS and not (isinstance(value, str) and _COLOUR.fullmatch(value)):

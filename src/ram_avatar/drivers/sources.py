@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from ..body import BodyTemplate, load_template
 from ..capture.capture import Capture, is_capture
 from ..core.errors import UserError
 from ..core.progress import SILENT, Progress
+from ..core.temporaries import scratch_folder
 from ..motion.formats import SUFFIXES, ReadOptions, is_motion_file
 from ..motion.formats.reading import read_motion
 from ..motion.motion import Motion
@@ -186,10 +186,10 @@ class VideoSource(DriverSource):
         from ..tracking.offline.track import track  # loads the detector, which no other driver needs
 
         template = template or load_template(progress=progress)
-        with TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             capture = track(
                 self.path,
-                Path(scratch) / "capture",
+                scratch / "capture",
                 TrackOptions(face_model=self.face_model, rotate=self.rotate),
                 template=template,
                 one_scene=False,

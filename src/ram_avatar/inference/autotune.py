@@ -4,13 +4,15 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from ..core.cache import cache_folder
 from ..core.device import describe_machine, describe_versions
-from ..core.files import temporary_sibling
+from ..core.errors import UserError
+from ..core.files import atomic_file
 
 CHOICES_FILE = "engine.json"
 _RUNS = 5
@@ -56,16 +58,12 @@ def _read(path: Path) -> dict[str, str]:
     """Read the cached choices; a missing or damaged file counts as empty."""
     try:
         known = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 
 
 def _store(path: Path, key: str, chosen: str) -> None:
     """Add a choice to the cache."""
-    partial = temporary_sibling(path)
-    try:
+    with suppress(OSError, UserError), atomic_file(path) as partial:  # on a full disk, measure again next time
         partial.write_text(json.dumps(_read(path) | {key: chosen}, indent=1) + "\n")
-        partial.replace(path)
-    except OSError:  # a full or read-only disk: measure again next time
-        partial.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..avatar import Avatar
+from ..core.archives import write_arrays
 from ..core.camera import Camera
 from ..core.errors import UserError
 from ..core.files import atomic_file, check_output
@@ -147,9 +148,8 @@ def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
         squares.append((square.left, square.top, square.side))
         last = frame
     arrays = vars(MeshMaps.cat(maps)) | {"previous": torch.cat(before)}
-    with path.open("wb") as file:
-        named = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
-        np.savez_compressed(file, **named, square=np.array(squares, np.float32))
+    named = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+    write_arrays(path, **named, square=np.array(squares, np.float32))
 
 
 @contextmanager

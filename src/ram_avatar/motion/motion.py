@@ -14,6 +14,7 @@ import roma
 import torch
 from torch import Tensor
 
+from ..core.archives import write_arrays
 from ..core.errors import UserError
 from ..core.files import atomic_file
 from .interpolation import neighbours, sample_times, slerp
@@ -156,8 +157,8 @@ class Motion:
         """Write an `.npz` file, completely or not at all."""
         arrays = {name: getattr(self, name).detach().cpu().numpy().astype(np.float32) for name in _ARRAYS}
         about: dict[str, Any] = {"format_version": FORMAT_VERSION, "template": self.template, "fps": self.fps}
-        with atomic_file(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **about, **arrays)
+        with atomic_file(path) as temporary:
+            write_arrays(temporary, **about, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Motion":

@@ -4,16 +4,21 @@ Image coordinates are in pixels, x right and y down, pixel centres at +0.5. Rast
 points; `Fragments.interpolate` and `vertex_normals` are differentiable.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cache
 
+import platformdirs
 import torch
 import torch.nn.functional as F
 import warp as wp
 from torch import Tensor
 
+from ..core.cache import library_cache
 from ..core.silence_stderr import silence_stderr
 from .kernels import EMPTY, NEAR_PLANE, resolve_pass, segment_pass, z_pass
+
+_WARP_CACHE = "WARP_CACHE_PATH"
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,9 @@ def initialize_warp() -> None:
     """Start Warp on first use instead of on import, without its banner and its log of loaded kernels."""
     if wp.config.log_level == wp.LOG_INFO:  # the default; any other level was set on purpose
         wp.config.log_level = wp.LOG_WARNING
+    usual = platformdirs.user_cache_path("warp", "NVIDIA")
+    if _WARP_CACHE not in os.environ and (kernels := library_cache("warp", usual)) != usual:
+        os.environ[_WARP_CACHE] = str(kernels)
     if torch.cuda.is_available():
         wp.init()
     else:

@@ -26,7 +26,7 @@ from ..drivers.sources import open_motion
 from ..motion.formats import ReadOptions
 from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person, retarget
-from ..video import VideoWriter
+from ..video import GENERATED, VideoWriter
 from .choreography import PERFORMANCES
 from .options import SynthOptions
 from .performances import FLOOR, performance, performer_identity
@@ -104,7 +104,7 @@ def _film(person: Performer, truth: Capture, video: Path, progress: Progress) ->
     """Write the video, a copy of it in the truth, and the truth's masks."""
     size, fps, count = truth.camera.width, truth.motion.fps, len(truth)
     with (
-        VideoWriter(video, size, size, fps) as colors,
+        VideoWriter(video, size, size, fps, metadata=GENERATED) as colors,
         VideoWriter(truth.folder / "masks.mkv", size, size, fps) as grays,
     ):
         rendered = person.render_with_masks(truth.motion, size)

@@ -18,7 +18,7 @@ from ..core.camera import DEFAULT_FOCAL, Camera
 from ..core.progress import SILENT, Progress, follow
 from ..motion.motion import Motion
 from ..rendering.rasterizer import rasterize, vertex_normals, visible
-from ..video import VideoWriter
+from ..video import GENERATED, VideoWriter
 from .dress import dress, orthographic
 from .performances import (
     DISTANCE,
@@ -211,7 +211,7 @@ def write_performance(
     """
     motion = performance(name, performer.template, frames, fps)
     camera = performer.camera(size)
-    with VideoWriter(path, camera.width, camera.height, fps) as writer:
+    with VideoWriter(path, camera.width, camera.height, fps, metadata=GENERATED) as writer:
         label = f"Rendering the {name} performance"
         for frame in follow(performer.render(motion, size), progress, label, len(motion)):
             writer.write(frame)

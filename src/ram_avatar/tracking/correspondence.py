@@ -6,8 +6,8 @@ Anny and MediaPipe ships with this package. Templates that may not be redistribu
 and kept in the cache folder.
 """
 
-import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from ..body.template import KEYPOINTS, BodyTemplate
-from ..core.cache import cache_folder
+from ..core.archives import write_arrays
+from ..core.cache import cache_folder, discard_damaged
+from ..core.files import atomic_file
 from ..core.progress import SILENT, Progress
 from .detection.topology import Topology
 
@@ -53,11 +55,13 @@ class Correspondence:
         shipped = Path(str(files(__package__) / "data" / name))
         if shipped.is_file():
             return cls._read(template, topology, shipped)
-        kept = cache_folder() / name
+        kept = cache_folder(progress) / name
         try:
             return cls._read(template, topology, kept)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # absent or damaged: measure
+        except FileNotFoundError:
             pass
+        except (OSError, ValueError, KeyError, IndexError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error):
+            discard_damaged(kept, progress)
         text = (
             f"Measuring where the detector's landmarks lie on '{template.name}' "
             "(once on this machine; about a minute for 150 renders of the body)"
@@ -75,10 +79,8 @@ class Correspondence:
     def _measure(template: BodyTemplate, topology: Topology, path: Path) -> None:
         from .correspondence_measuring import measure
 
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **measure(template.to("cpu"), topology))
-        partial.replace(path)
+        with atomic_file(path) as partial:
+            write_arrays(partial, **measure(template.to("cpu"), topology))
 
     @classmethod
     def _from_arrays(cls, template: BodyTemplate, topology: Topology, data: dict[str, np.ndarray]) -> "Correspondence":

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from ..avatar import Avatar
 from ..capture.dataset import Batch, CaptureDataset
 from ..config import Preset
 from ..core.device import multiplies_bf16
 from ..core.errors import UserError
+from ..core.files import disk_errors
 from ..core.images import to_uint8
 from ..core.progress import Progress
 from ..networks.avatar_network import Rendering
@@ -23,6 +23,7 @@ from ..networks.discriminator import TemporalDiscriminator
 from ..networks.layers import channels_last
 from ..rendering.surface_texture import choose_frames
 from .checkpoint import load_checkpoint, save_checkpoint
+from .curves import CurveWriter
 from .launch import average_gradients
 from .loss_crops import detail_cuts, person_windows, within_boxes
 from .losses import (
@@ -133,23 +134,22 @@ class Trainer:
                 self.step += 1
             return
         saved = time.monotonic()
-        writer = SummaryWriter(self.folder / "curves", purge_step=self.step)
         try:
-            while self.step < self.config.steps:
-                started = time.monotonic()
-                losses = self.train_step()
-                self.seconds += time.monotonic() - started
-                self.step += 1
-                progress.step("Training", self.step, self.config.steps)
-                if self.step % _CURVES_EVERY == 0:
-                    self._write_curves(writer, losses)
-                if self.step % _SAMPLES_EVERY == 0:
-                    writer.add_image("held out: video, avatar", self._samples(), self.step)
-                if time.monotonic() - saved > self.config.checkpoint_seconds:
-                    self.save()
-                    saved = time.monotonic()
+            with disk_errors(self.folder), CurveWriter(self.folder / "curves", self.step) as curves:
+                while self.step < self.config.steps:
+                    started = time.monotonic()
+                    losses = self.train_step()
+                    self.seconds += time.monotonic() - started
+                    self.step += 1
+                    progress.step("Training", self.step, self.config.steps)
+                    if self.step % _CURVES_EVERY == 0:
+                        self._write_curves(curves, losses)
+                    if self.step % _SAMPLES_EVERY == 0:
+                        curves.add_image("held out: video, avatar", self._samples(), self.step)
+                    if time.monotonic() - saved > self.config.checkpoint_seconds:
+                        self.save()
+                        saved = time.monotonic()
         finally:
-            writer.close()
             self.save()
 
     def train_step(self) -> dict[str, Tensor]:
@@ -234,11 +234,10 @@ class Trainer:
 
     # TensorBoard --------------------------------------------------------------------------------------------
 
-    def _write_curves(self, writer: SummaryWriter, losses: dict[str, Tensor]) -> None:
-        for name, value in losses.items():
-            writer.add_scalar(f"loss/{name}", float(value), self.step)
-        writer.add_scalar("learning rate", self.optimizer.param_groups[0]["lr"], self.step)
-        writer.add_scalar("seconds a step", self.seconds / self.step, self.step)
+    def _write_curves(self, curves: CurveWriter, losses: dict[str, Tensor]) -> None:
+        numbers = {f"loss/{name}": float(value) for name, value in losses.items()}
+        numbers |= {"learning rate": self.optimizer.param_groups[0]["lr"], "seconds a step": self.seconds / self.step}
+        curves.add_numbers(numbers, self.step)
 
     @torch.no_grad()
     def _samples(self) -> Tensor:

@@ -2,6 +2,6 @@
 
 from .decoding import VideoInfo
 from .reading import ROTATIONS, probe, rate_note, read_frames
-from .writing import VideoWriter
+from .writing import GENERATED, VideoWriter
 
-__all__ = ["ROTATIONS", "VideoInfo", "VideoWriter", "probe", "rate_note", "read_frames"]
+__all__ = ["GENERATED", "ROTATIONS", "VideoInfo", "VideoWriter", "probe", "rate_note", "read_frames"]

@@ -129,6 +129,24 @@ def test_the_own_certificate_is_kept_and_private(cache):
     check_certificate(made)
 
 
+@pytest.mark.parametrize("damage", ["noise", "empty", "key", "folder"])
+def test_a_damaged_own_certificate_is_made_anew(cache, listener, damage):
+    made = own_certificate("192.168.1.5")
+    content = made.read_bytes()
+    made.unlink()
+    if damage == "folder":
+        made.mkdir()
+    else:
+        other = own_certificate("192.168.1.5").read_bytes()
+        key = other[: other.index(b"-----BEGIN CERTIFICATE")] + content[content.index(b"-----BEGIN CERTIFICATE") :]
+        made.write_bytes({"noise": bytes(range(256)), "empty": b"", "key": key}[damage])
+    check_certificate(own_certificate("192.168.1.5", progress=listener))
+    [note] = listener.notes
+    assert str(made) in note and "damaged" in note
+    own_certificate("192.168.1.5", progress=listener)
+    assert len(listener.notes) == 1
+
+
 def test_the_own_certificate_is_valid_for_its_address(cache):
     """In a real handshake that trusts only this certificate and checks the name."""
     made = own_certificate("localhost")

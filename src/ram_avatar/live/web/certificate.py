@@ -12,37 +12,57 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ...core.cache import cache_folder
+from ...core.cache import cache_folder, discard_damaged
 from ...core.errors import UserError
+from ...core.files import atomic_file, disk_errors
+from ...core.progress import SILENT, Progress
 from .addresses import reachable_address
 
 _DAYS = 397  # browsers reject certificates valid for longer
 _OWN = "live-certificate.pem"
 
 
-def own_certificate(host: str, folder: Path | None = None) -> Path:
+def own_certificate(host: str, folder: Path | None = None, progress: Progress = SILENT) -> Path:
     """Return a self-signed certificate. Browsers warn about it once, and show its fingerprint.
 
-    It is kept in the cache folder, so that the warning appears only once, and replaced when it expires or the address
-    changes.
+    It is kept in the cache folder, so that the warning appears only once, and replaced when it expires, the address
+    changes, or it is damaged.
 
     Returns:
         A PEM file with the key and the certificate, readable by the user only.
+
+    Raises:
+        UserError: it cannot be written.
     """
-    path = (folder or cache_folder()) / _OWN
+    path = (folder or cache_folder(progress)) / _OWN
     names = _names(host)
-    if path.is_file():
-        made = x509.load_pem_x509_certificate(path.read_bytes())
-        left = made.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
-        covered = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        if left.days > 7 and set(names) <= set(covered):
-            return path
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(_make(names))
-    partial.replace(path)
+    with disk_errors(path):
+        if os.path.lexists(path):
+            try:
+                check_certificate(path)
+                if _still_serves(path, names):
+                    return path
+            except (UserError, ValueError):
+                discard_damaged(path, progress)
+        with atomic_file(path) as partial:
+            partial.touch(0o600)
+            partial.write_bytes(_make(names))
     return path
+
+
+def _still_serves(path: Path, names: list[x509.GeneralName]) -> bool:
+    """Return whether a certificate is valid for some more days, and for the given names.
+
+    Raises:
+        ValueError: it is damaged, or none of ours.
+    """
+    made = x509.load_pem_x509_certificate(path.read_bytes())
+    left = made.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    try:
+        covered = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as error:
+        raise ValueError(str(error)) from None
+    return left.days > 7 and set(names) <= set(covered)
 
 
 def _names(host: str) -> list[x509.GeneralName]:

@@ -84,7 +84,7 @@ def grant(address: Address, port: int, progress: Progress) -> tuple[Access, Path
     if not is_loopback(address.host):
         token = token or secrets.token_urlsafe(16)
         if certificate is None:
-            certificate = own_certificate(address.host)
+            certificate = own_certificate(address.host, progress=progress)
             progress.note(
                 "The browser will warn that this certificate is self-signed. Its SHA-256 fingerprint is\n"
                 f"  {fingerprint(certificate)}\nContinue only if the browser shows the same."

@@ -21,6 +21,7 @@ from ...core.errors import UserError
 from ...core.files import atomic_folder, disk_errors
 from ...core.images import write_picture
 from ...core.progress import SILENT, Progress
+from ...core.sole_writer import sole_writer
 from ...video import probe, rate_note
 from ..camera.exposure import ExposureMeter
 from ..camera.orientation import needed_rotation
@@ -69,13 +70,13 @@ def track(
 
     Raises:
         UserError: the video cannot be read or shows nobody; with `one_scene`, it shows a person in less than half of
-            the scene's frames; `capture` exists.
+            the scene's frames; `capture` exists, or another process makes it.
     """
     video, rotate = Path(video), options.rotate
     info = probe(video, rotate)
     if note := rate_note(info):
         progress.note(note)
-    with atomic_folder(capture, overwrite, marker=CAPTURE_FILE) as folder:
+    with sole_writer(capture), atomic_folder(capture, overwrite, marker=CAPTURE_FILE) as folder:
         template = template or load_template(options.template, smplx_model=options.smplx_model, progress=progress)
         topology = detector.topology if detector else DEFAULT_TOPOLOGY
         Correspondence.load(template, topology, progress)  # if it must be measured, before minutes of work

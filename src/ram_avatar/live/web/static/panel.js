@@ -24,6 +24,7 @@ export class Panel extends EventTarget {
     }
     $("backgrounds").addEventListener("change", ({ target }) => this.#chooseBackground(target.value));
     $("colour").addEventListener("input", () => this.#chooseBackground("colour"));
+    $("remember").addEventListener("change", ({ target }) => this.#change({ remember: target.checked }));
     $("release").addEventListener("click", () => this.#release());
     this.#sheet();
   }
@@ -45,6 +46,7 @@ export class Panel extends EventTarget {
   show(settings) {
     this.settings = settings;
     $("mirror").setAttribute("aria-pressed", settings.mirror);
+    $("remember").checked = settings.remember;
     for (const name of ["smoothing", "alignment"]) set($(name), settings[name]);
     const colour = settings.background.startsWith("#");
     if (colour) $("colour").value = settings.background;
