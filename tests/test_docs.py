@@ -25,7 +25,7 @@ PAGES = [
 # Pages that describe the source: there `motion/` is a folder of the package; elsewhere `curves/` is one of an avatar.
 MAPS = {"architecture.md", "method.md", "CONTRIBUTING.md"}
 SOURCE_SUFFIXES = "py|md|yaml|toml|js|html|css|txt"
-DATA_SUFFIXES = "json|npz|mp4|mkv|mov|webm|png|jpg|csv|safetensors|onnx|asf|amc|bvh|pkl|pem|html|md|yaml"
+DATA_SUFFIXES = "json|npz|mp4|mkv|mov|webm|png|jpg|csv|safetensors|onnx|asf|amc|bvh|pkl|pem|html|md|yaml|part|lock"
 # First words of dotted names that are not this package's.
 OTHERS = {"np", "numpy", "torch", "cv2", "math", "time", "onnxruntime", "network"}
 # Names that files of other programs give to things.
