@@ -183,8 +183,10 @@ def _joint_map(folder: Path) -> list[bytes]:
 def _read_joint_map(path: Path) -> object:
     from ram_avatar.motion.joint_map import JointMap, shipped_tables
 
-    names = [name.replace("{side}", "Left") for part in shipped_tables()[0].parts.values() for name in part]
-    return JointMap.find(names, path)
+    table = next(table for table in shipped_tables() if table.name == "motionbuilder")
+    patterns = [name for names in table.parts.values() for name in names]
+    names = [pattern.replace("{side}", side) for pattern in patterns for side in table.sides]
+    return JointMap.find(list(dict.fromkeys(names)), path)
 
 
 def _smplx_model(folder: Path) -> list[bytes]:
