@@ -5,11 +5,13 @@ with a line of numbers per frame. Axes are y up; a person at rest faces +z, thei
 multiplied in the order in which the file names their channels.
 """
 
+import io
 import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,13 @@ from scipy.spatial.transform import Rotation
 
 from ...body.template import BodyTemplate
 from ...core.errors import UserError
-from ...core.files import atomic_file, disk_errors
+from ...core.files import atomic_file
 from ...core.progress import Progress
+from ...core.text import one_line
+from ...core.untrusted.files import read_bytes
 from ..conversion.calibration import Reference
 from ..conversion.template_skeleton import TemplateSkeleton
+from ..limits import MAX_JOINTS, check_frames, check_name
 from ..motion import Motion
 from ..skeleton import SkeletalClip
 from .options import ReadOptions
@@ -34,7 +39,7 @@ Fail = Callable[[int, str], UserError]
 """Makes the error of a line."""
 
 _MAX_BYTES = 2**29
-_MAX_JOINTS = 1000
+_MAX_HIERARCHY = 1 << 20
 _MAX_NUMBER = 1e7
 _CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
 # The file's axes as the package's (x left, y back, z up), with signs: (x, y, z) becomes (x, -z, y).
@@ -115,17 +120,20 @@ def read_bvh(path: str | Path, metres_per_unit: float | None = None) -> Skeletal
     """
     path = Path(path)
     fail = partial(_fail, path)
-    with disk_errors(path):
-        if path.stat().st_size > _MAX_BYTES:
-            raise UserError(f"{path}: larger than {_MAX_BYTES >> 20} MB, too large to read")
-        content = path.read_bytes()
+    content = read_bytes(path, _MAX_BYTES, "a motion")
     if not content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"HIERARCHY"):
         raise UserError(f"{path}: not a BVH file (it does not begin with HIERARCHY)")
     match = re.search(rb"^[ \t]*MOTION\b", content, re.MULTILINE)
     if not match:
         raise UserError(f"{path}: has no MOTION block; the file may be cut off")
+    if match.start() > _MAX_HIERARCHY:
+        raise UserError(f"{path}: its hierarchy is larger than {_MAX_HIERARCHY >> 20} MB")
     joints = _read_hierarchy(content[: match.start()].decode("utf-8", "replace"), fail)
     numbers, fps = _read_motion(content, match.end(), sum(len(j.channels) for j in joints), fail)
+    try:
+        check_frames(len(numbers), len(joints), len(content))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
     joints, rotations, positions = _convert(joints, numbers)
 
     reach = _reach([joint.parent for joint in joints], np.linalg.norm(np.median(positions, 0), axis=-1))
@@ -177,6 +185,7 @@ def _fail(path: Path, line: int, what: str) -> UserError:
 def _read_hierarchy(text: str, fail: Fail) -> list[_Joint]:
     joints: list[_Joint] = []
     open_joints: list[int] = []
+    taken: set[str] = set()
     begun, line = None, 0
     for line, content in enumerate(text.splitlines(), start=1):
         for statement in re.split(r"([{}])", content):  # a brace may share its line
@@ -189,16 +198,16 @@ def _read_hierarchy(text: str, fail: Fail) -> list[_Joint]:
                         raise fail(line, "a second ROOT" if joints else "the hierarchy must begin with a ROOT")
                     if joints and not open_joints:
                         raise fail(line, f"'{words[0]}' outside of the ROOT")
-                    parent = open_joints[-1] if open_joints else -1
-                    taken = [joint.name for joint in joints]
-                    if words[0] == "End":
-                        name = _free(f"{joints[parent].name}_end", taken)
-                    elif (name := " ".join(words[1:])) in taken:
-                        raise fail(line, f"a second joint with the name '{name}'")
                     begun = len(joints)
+                    if begun >= MAX_JOINTS:
+                        raise fail(line, f"more than {MAX_JOINTS} joints")
+                    parent = open_joints[-1] if open_joints else -1
+                    try:
+                        name = _end_name(joints[parent], taken) if words[0] == "End" else _own_name(words, taken)
+                    except ValueError as error:
+                        raise fail(line, str(error)) from None
+                    taken.add(name)
                     joints.append(_Joint(name, parent))
-                    if begun >= _MAX_JOINTS:
-                        raise fail(line, f"more than {_MAX_JOINTS} joints")
                 case ["{"] if begun is not None:
                     open_joints.append(begun)
                     begun = None
@@ -209,14 +218,13 @@ def _read_hierarchy(text: str, fail: Fail) -> list[_Joint]:
                 case ["OFFSET", *numbers] if open_joints and begun is None:
                     joint = joints[open_joints[-1]]
                     joint.offset, joint.has_offset = _offset(numbers, line, fail), True
-                case ["CHANNELS", count, *channels] if open_joints and begun is None:
-                    if count != str(len(channels)):
-                        raise fail(line, f"states {count} channels, but names {len(channels)}")
-                    if not all(map(_CHANNEL.fullmatch, channels)) or len(set(channels)) < len(channels):
-                        raise fail(
-                            line,
-                            f"channels must be distinct, and X, Y or Z position or rotation: '{content.strip()}'",
-                        )
+                case ["CHANNELS", stated, *channels] if open_joints and begun is None:
+                    if stated != str(len(channels)):
+                        raise fail(line, f"states {stated[:20]} channels, but names {len(channels)}")
+                    distinct = {channel.lower() for channel in channels}
+                    if not all(map(_CHANNEL.fullmatch, channels)) or len(distinct) < len(channels):
+                        shown = one_line(content, 80)
+                        raise fail(line, f"channels must be distinct, and X, Y or Z position or rotation: '{shown}'")
                     joints[open_joints[-1]].channels = channels
                 case _:
                     raise fail(line, f"unexpected '{statement.strip()[:60]}'")
@@ -233,8 +241,18 @@ def _read_hierarchy(text: str, fail: Fail) -> list[_Joint]:
     return joints
 
 
-def _free(name: str, taken: list[str]) -> str:
-    return name if name not in taken else _free(f"{name}_end", taken)
+def _own_name(words: list[str], taken: set[str]) -> str:
+    """Return the name of a joint. Raises ValueError: see `check_name`; or it is taken."""
+    name = check_name(" ".join(words[1:]))
+    if name in taken:
+        raise ValueError(f"a second joint with the name '{name}'")
+    return name
+
+
+def _end_name(parent: _Joint, taken: set[str]) -> str:
+    """Return the name of an End Site: the parent's with `_end`, and a number from the second one on."""
+    numbers = chain([""], map(str, count(2)))
+    return next(name for number in numbers if (name := f"{parent.name}_end{number}") not in taken)
 
 
 def _offset(words: list[str], line: int, fail: Fail) -> Array:
@@ -260,23 +278,23 @@ def _read_motion(content: bytes, start: int, channels: int, fail: Fail) -> tuple
         seconds = 0.0
     if rate is None or not 1e-4 < seconds < 100:
         raise fail(line(frames.end()), "expected 'Frame Time:' and the seconds per frame")
-    count, block = int(frames[1]), content[rate.end() :]
+    stated, block = int(frames[1]), content[rate.end() :]
     try:
         with warnings.catch_warnings():  # NumPy warns of what it cannot parse; reported below, with the line
             warnings.simplefilter("ignore", DeprecationWarning)
             numbers = np.fromstring(block, sep=" ")
     except ValueError:
         numbers = np.array([])
-    if len(numbers) != count * channels or not (np.abs(numbers) < _MAX_NUMBER).all():
-        raise _find_fault(block, line(rate.end()), count, channels, fail)
+    if len(numbers) != stated * channels or not (np.abs(numbers) < _MAX_NUMBER).all():
+        raise _find_fault(block, line(rate.end()), stated, channels, fail)
     fps = 1 / seconds
-    return numbers.reshape(count, channels), float(round(fps)) if abs(fps / max(1, round(fps)) - 1) < 1e-4 else fps
+    return numbers.reshape(stated, channels), float(round(fps)) if abs(fps / max(1, round(fps)) - 1) < 1e-4 else fps
 
 
 def _find_fault(block: bytes, line: int, frames: int, channels: int, fail: Fail) -> UserError:
     """Return the error of a damaged motion block, found line by line."""
     found = 0
-    for here, content in enumerate(block.split(b"\n"), start=line):
+    for here, content in enumerate(io.BytesIO(block), start=line):  # a list of lines might be far larger than the file
         words = content.decode("utf-8", "replace").split()
         for word in words:
             try:
