@@ -31,6 +31,7 @@ _RATIO = 50
 _MAGIC, _MAX_HEADER = b"\x93NUMPY", 10_000
 _NUMBERS, _WHOLE, _TEXTS = "iuf", "iu", "U"
 _KINDS = {_NUMBERS: "numbers", _WHOLE: "whole numbers", _TEXTS: "short texts"}
+_ENCRYPTED = 1  # a flag of an archive's entry
 _ITEM = 16  # bytes of the widest number
 
 DAMAGE = (
@@ -46,11 +47,11 @@ DAMAGE = (
     OverflowError,
     RuntimeError,
     SyntaxError,
+    tokenize.TokenError,
     TypeError,
     UnicodeError,
     ValueError,
     struct.error,
-    tokenize.TokenError,
 )
 """What zipfile, its decompressors and NumPy raise for damaged or encrypted files."""
 
@@ -86,10 +87,12 @@ def open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
     """
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename} is compressed in a way that is not read")
+    if entry.flag_bits & _ENCRYPTED:
+        raise ValueError(f"{entry.filename} is encrypted")
     try:
         return archive.open(entry)
     except DAMAGE as error:
-        raise ValueError(f"{entry.filename} is damaged or encrypted ({_cause(error)})") from None
+        raise ValueError(f"{entry.filename} is damaged ({_cause(error)})") from None
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
@@ -268,21 +271,29 @@ def _read_header(key: str, file: IO[bytes]) -> _Header:
     try:
         magic = file.read(8)
         if len(magic) < 8 or magic[:6] != _MAGIC or magic[6] not in (1, 2, 3):
-            raise ValueError("not a plain array")
+            raise ValueError("it does not begin as one")
         size = struct.unpack("<H", file.read(2))[0] if magic[6] == 1 else struct.unpack("<I", file.read(4))[0]
         if size > _MAX_HEADER:
             raise ValueError("its header is too long")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python's parser, about odd literals
-            described = ast.literal_eval(file.read(size).decode("latin-1").strip())
+        described = _parse(file.read(size))
         shape, order, kind = described["shape"], described["fortran_order"], described["descr"]
         if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError("its shape is wrong")
         if not isinstance(order, bool) or not isinstance(kind, str):
-            raise ValueError("not a plain array")
+            raise ValueError("its header is wrong")
         return _Header(shape, np.dtype(kind), order)
     except DAMAGE as error:
         raise ValueError(f"{key} is damaged or not a plain array ({_cause(error)})") from None
+
+
+def _parse(header: bytes) -> Any:
+    """Parse the literal that a header is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python's parser, about odd literals
+            return ast.literal_eval(header.decode("latin-1").strip())
+    except DAMAGE:
+        raise ValueError("its header is damaged") from None
 
 
 def _read(key: str, file: IO[bytes], header: _Header) -> np.ndarray:
