@@ -34,6 +34,9 @@ def test_a_path_of_another_length_or_with_infinities_is_refused(tmp_path):
     replace(STATIC, gains=np.full((3, 3), np.inf)).save_path(tmp_path)
     with pytest.raises(UserError, match="finite"):
         Footage.from_dict(STATIC.as_dict(), tmp_path, 3)
+    np.savez(tmp_path / PATH_FILE, other=np.zeros(3))
+    with pytest.raises(UserError, match="it holds other"):
+        Footage.from_dict(STATIC.as_dict(), tmp_path, 3)
     (tmp_path / PATH_FILE).write_bytes(b"cut short")
     with pytest.raises(UserError, match="damaged"):
         Footage.from_dict(STATIC.as_dict(), tmp_path, 3)

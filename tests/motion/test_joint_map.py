@@ -131,6 +131,9 @@ def test_missing_joints_are_named():
         JointMap.find(names)
     assert "\n" not in str(error.value)
     assert "--joint-names" in str(error.value)
+    with pytest.raises(UserError, match=r"for hips, head, upper_arm.L, upper_arm.R and 10 more; ") as error:
+        JointMap.find([f"{k}{'x' * 190}" for k in range(50)])
+    assert len(str(error.value)) < 250
     with pytest.raises(UserError, match="hips"):
         JointMap.find(["tail"])
 

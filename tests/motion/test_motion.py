@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,34 @@ def test_damaged_archives_are_refused_in_one_line(random_motion, tmp_path, kind,
     with pytest.raises(UserError, match=rf"m\.npz: .*{cause}") as error:
         Motion.load(tmp_path / "m.npz")
     assert "\n" not in str(error.value)
+
+
+def test_a_small_file_cannot_take_much_memory(random_motion, tmp_path):
+    random_motion(2).save(tmp_path / "good.npz")
+    with np.load(tmp_path / "good.npz") as file:
+        arrays = dict(file)
+    arrays |= {"pose": np.zeros((500_000, 200, 3), np.int8), "facial_actions": np.zeros((500_000, 52), np.int8)}
+    np.savez_compressed(tmp_path / "m.npz", **arrays)
+    del arrays
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"m\.npz: its arrays take more than 256 MB"):
+        Motion.load(tmp_path / "m.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+
+
+def test_the_rate_of_a_motion_comes_back_exactly(random_motion, tmp_path):
+    motion = random_motion(2)
+    motion.fps = 30000 / 1001
+    motion.save(tmp_path / "m.npz")
+    assert Motion.load(tmp_path / "m.npz").fps == 30000 / 1001
+
+
+def test_a_slow_motion_cannot_be_resampled_to_too_many_frames(random_motion):
+    motion = random_motion(100)
+    motion.fps = 0.01
+    with pytest.raises(UserError, match="too many frames"):
+        motion.resampled(60.0)
 
 
 def test_a_motion_is_rebuilt_from_its_frames(random_motion):

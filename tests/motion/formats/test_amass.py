@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -170,6 +171,9 @@ def test_frame_rates(write):
         ({"trans": np.array([["a", "b", "c"]] * 2)}, "trans must hold numbers"),
         ({"poses": np.array([[{"an": "object"}] * 72] * 2)}, "poses must hold numbers"),
         ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, "has no frames"),
+        ({"mocap_framerate": np.array(1e-300)}, "mocap_framerate must be from 0.01 to 10000"),
+        ({"trans": np.full((2, 3), 1e7)}, "trans holds numbers that are not finite, or out of range"),
+        ({"poses": np.zeros((2, 2, 3, 3, 13))}, "poses must be"),
         ({"mocap_framerate": np.array(0.0)}, "mocap_framerate must be from 0.01 to 10000"),
         ({"mocap_framerate": np.array([1.0, 2.0])}, "mocap_framerate must be one number"),
     ],
@@ -185,6 +189,18 @@ def test_inconsistent_parts_are_refused(write):
         read_amass(write(**parts, jaw_pose=np.zeros((5, 3))))
     with pytest.raises(UserError, match=r"left_hand_pose must be \[frames, 45\], got \[2, 12\]"):
         read_amass(write(**parts, left_hand_pose=np.zeros((2, 12))))
+
+
+def test_a_small_file_cannot_take_much_memory(write, tmp_path):
+    """Arrays of zeros, which deflate to a thousandth."""
+    frames = 1_000_000
+    poses, trans = np.zeros((frames, 156), np.int8), np.zeros((frames, 3), np.int8)
+    np.savez_compressed(tmp_path / "m.npz", poses=poses, trans=trans, fps=30)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"m\.npz: has 1000000 frames of 55 joints, too many for a file of \d+ kB"):
+        read_amass(tmp_path / "m.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
 
 
 def test_other_files_are_refused(write, tmp_path, monkeypatch):
@@ -210,5 +226,5 @@ def test_other_files_are_refused(write, tmp_path, monkeypatch):
             read_amass(path)
     path.write_bytes(whole)
     monkeypatch.setattr(amass, "_MAX_BYTES", 1 << 10)
-    with pytest.raises(UserError, match="poses takes more than"):
+    with pytest.raises(UserError, match="too large for a motion"):
         read_amass(path)

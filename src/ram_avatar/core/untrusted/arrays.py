@@ -231,6 +231,8 @@ class Arrays:
         with self._open(key) as (file, header):
             if header.dtype.kind not in kinds or header.dtype.itemsize > widest:
                 raise ValueError(f"{key} must hold {_KINDS[kinds]}")
+            if header.bytes > self._entries[key].file_size:
+                raise ValueError(f"{key} is damaged (cut short)")
             if shape is not None and not _fits(header.shape, shape):
                 wanted = ", ".join(map(_describe, shape))
                 raise ValueError(f"{key} must be [{wanted}], got {list(header.shape)[:8]}")
@@ -246,12 +248,8 @@ class Arrays:
         """Open an entry behind its header. Raises ValueError: the array is missing or damaged."""
         if key not in self:
             raise ValueError(f"has no {key}")
-        entry = self._entries[key]
-        with open_entry(self._archive, entry) as file:
-            header = _read_header(key, file)
-            if header.bytes > entry.file_size:
-                raise ValueError(f"{key} is damaged (cut short)")
-            yield file, header
+        with open_entry(self._archive, self._entries[key]) as file:
+            yield file, _read_header(key, file)
 
 
 def _fits(found: tuple[int, ...], wanted: Shape) -> bool:

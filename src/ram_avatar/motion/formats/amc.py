@@ -199,7 +199,7 @@ def _parse_bones(lines: list[_Line], unit: float, degrees: bool) -> dict[str, _B
             absent = [k for k in ("name", "direction", "length", "axis") if k not in fields]
             if absent:
                 raise ValueError(f"line {line.number}: a bone without {absent[0]}")
-            name = _named(fields["name"].words[-1], line, bones)
+            name = _name(fields["name"], bones)
             length = _numbers(fields["length"], fields["length"].words[1:], 1)[0]
             direction = _numbers(fields["direction"], fields["direction"].words[1:], 3)
             axis = fields["axis"]
@@ -211,8 +211,9 @@ def _parse_bones(lines: list[_Line], unit: float, degrees: bool) -> dict[str, _B
     return bones
 
 
-def _named(name: str, line: _Line, bones: Mapping[str, _Bone]) -> str:
+def _name(line: _Line, bones: Mapping[str, _Bone]) -> str:
     """Return the name of another bone. Raises ValueError: it is wrong or taken, or there are too many bones."""
+    name = line.words[-1]
     if name in bones or name == "root":
         raise ValueError(f"line {line.number}: a second bone with the name {name}")
     if len(bones) >= MAX_JOINTS // 2:  # each may have an end, which is a joint, too

@@ -243,7 +243,8 @@ def _seconds(recording: _Recording, fps: float | None) -> tuple[np.ndarray, floa
                 "record for longer, or set it with --fps"
             )
         times = seconds + frames / (rate or fps * max(np.median(np.diff(frames)), 1e-3))
-        times += _DAY * np.cumsum(np.diff(times, prepend=times[0]) < -_DAY / 2)  # over midnight
+    if times.max() <= _DAY:  # a clock, which starts again at midnight
+        times += _DAY * np.cumsum(np.diff(times, prepend=times[0]) < -_DAY / 2)
     backwards = np.flatnonzero(np.diff(times) < 0)
     if len(backwards):
         raise ValueError(f"line {recording.lines[backwards[0] + 1]}: its time is before that of the line above")
