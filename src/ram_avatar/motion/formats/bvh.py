@@ -8,10 +8,8 @@ multiplied in the order in which the file names their channels.
 import io
 import re
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -23,27 +21,19 @@ from ...body.template import BodyTemplate
 from ...core.errors import UserError
 from ...core.files import atomic_file
 from ...core.progress import Progress
-from ...core.text import one_line
 from ...core.untrusted.files import read_bytes
 from ..conversion.calibration import Reference
 from ..conversion.template_skeleton import TemplateSkeleton
-from ..limits import MAX_JOINTS, check_frames, check_name
+from ..limits import check_frames
 from ..motion import Motion
 from ..skeleton import SkeletalClip
+from .bvh_hierarchy import AXES, MAX_NUMBER, Array, Fail, Joint, read_hierarchy
 from .options import ReadOptions
 from .rates import resampled
 from .skeletal import USUAL_UP, SkeletonReader
 
-Array = NDArray[np.float64]
-Fail = Callable[[int, str], UserError]
-"""Makes the error of a line."""
-
 _MAX_BYTES = 2**29
 _MAX_HIERARCHY = 1 << 20
-_MAX_NUMBER = 1e7
-_CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
-# The file's axes as the package's (x left, y back, z up), with signs: (x, y, z) becomes (x, -z, y).
-_AXES = {"X": (0, 1.0), "Y": (2, 1.0), "Z": (1, -1.0)}
 _WRITTEN_ORDER = "ZXY"
 _CM_PER_METRE = 100.0
 # Metres, inches, centimetres, millimetres, and the unit of CMU's Graphics Lab, 1 / 0.45 inches.
@@ -51,20 +41,6 @@ _METRES_PER_UNIT = (1.0, 0.0254, 0.01, 0.001, 0.0254 / 0.45)
 _REACH = 1.2  # metres of an adult's longest chain of bones from the hips, to the toes or the fingertips
 _PLAUSIBLE_REACH = (0.5, 2.5)
 _MOVED = 1e-3  # of the reach: a bone that changes by less, in length or direction, is rigid
-
-
-@dataclass
-class _Joint:
-    name: str
-    parent: int
-    offset: Array = field(default_factory=lambda: np.zeros(3))  # [3] in the file's units, the package's axes
-    has_offset: bool = False
-    channels: list[str] = field(default_factory=list)  # such as "Xposition"
-    first: int = 0  # column of its first channel
-
-    def columns(self, kind: str) -> list[tuple[str, int]]:
-        """Return axes ("X") and columns of the channels of a kind, in the file's order."""
-        return [(c[0].upper(), self.first + k) for k, c in enumerate(self.channels) if c[1:].lower() == kind]
 
 
 def read(
@@ -128,7 +104,7 @@ def read_bvh(path: str | Path, metres_per_unit: float | None = None) -> Skeletal
         raise UserError(f"{path}: has no MOTION block; the file may be cut off")
     if match.start() > _MAX_HIERARCHY:
         raise UserError(f"{path}: its hierarchy is larger than {_MAX_HIERARCHY >> 20} MB")
-    joints = _read_hierarchy(content[: match.start()].decode("utf-8", "replace"), fail)
+    joints = read_hierarchy(content[: match.start()].decode("utf-8", "replace"), fail)
     numbers, fps = _read_motion(content, match.end(), sum(len(j.channels) for j in joints), fail)
     try:
         check_frames(len(numbers), len(joints), len(content))
@@ -182,89 +158,6 @@ def _fail(path: Path, line: int, what: str) -> UserError:
     return UserError(f"{path}: line {line}: {what}")
 
 
-def _read_hierarchy(text: str, fail: Fail) -> list[_Joint]:
-    joints: list[_Joint] = []
-    open_joints: list[int] = []
-    taken: set[str] = set()
-    begun, line = None, 0
-    for line, content in enumerate(text.splitlines(), start=1):
-        for statement in re.split(r"([{}])", content):  # a brace may share its line
-            words = statement.split()
-            match words:
-                case [] | ["HIERARCHY"] | ["\ufeffHIERARCHY"]:
-                    continue
-                case ["ROOT" | "JOINT" | "End", _, *_] if begun is None:
-                    if (words[0] == "ROOT") != (not joints):
-                        raise fail(line, "a second ROOT" if joints else "the hierarchy must begin with a ROOT")
-                    if joints and not open_joints:
-                        raise fail(line, f"'{words[0]}' outside of the ROOT")
-                    begun = len(joints)
-                    if begun >= MAX_JOINTS:
-                        raise fail(line, f"more than {MAX_JOINTS} joints")
-                    parent = open_joints[-1] if open_joints else -1
-                    try:
-                        name = _end_name(joints[parent], taken) if words[0] == "End" else _own_name(words, taken)
-                    except ValueError as error:
-                        raise fail(line, str(error)) from None
-                    taken.add(name)
-                    joints.append(_Joint(name, parent))
-                case ["{"] if begun is not None:
-                    open_joints.append(begun)
-                    begun = None
-                case ["}"] if open_joints and begun is None:
-                    closed = joints[open_joints.pop()]
-                    if not closed.has_offset:
-                        raise fail(line, f"'{closed.name}' has no OFFSET")
-                case ["OFFSET", *numbers] if open_joints and begun is None:
-                    joint = joints[open_joints[-1]]
-                    joint.offset, joint.has_offset = _offset(numbers, line, fail), True
-                case ["CHANNELS", stated, *channels] if open_joints and begun is None:
-                    if stated != str(len(channels)):
-                        raise fail(line, f"states {stated[:20]} channels, but names {len(channels)}")
-                    distinct = {channel.lower() for channel in channels}
-                    if not all(map(_CHANNEL.fullmatch, channels)) or len(distinct) < len(channels):
-                        shown = one_line(content, 80)
-                        raise fail(line, f"channels must be distinct, and X, Y or Z position or rotation: '{shown}'")
-                    joints[open_joints[-1]].channels = channels
-                case _:
-                    raise fail(line, f"unexpected '{statement.strip()[:60]}'")
-    if open_joints or begun is not None:
-        name = joints[begun if begun is not None else open_joints[-1]].name
-        raise fail(line, f"the hierarchy ends before '{name}' is closed")
-    if not joints:
-        raise fail(line, "the hierarchy has no ROOT")
-    column = 0
-    for joint in joints:
-        joint.first, column = column, column + len(joint.channels)
-    if not column:
-        raise fail(line, "the hierarchy has no CHANNELS")
-    return joints
-
-
-def _own_name(words: list[str], taken: set[str]) -> str:
-    """Return the name of a joint. Raises ValueError: see `check_name`; or it is taken."""
-    name = check_name(" ".join(words[1:]))
-    if name in taken:
-        raise ValueError(f"a second joint with the name '{name}'")
-    return name
-
-
-def _end_name(parent: _Joint, taken: set[str]) -> str:
-    """Return the name of an End Site: the parent's with `_end`, and a number from the second one on."""
-    numbers = chain([""], map(str, count(2)))
-    return next(name for number in numbers if (name := f"{parent.name}_end{number}") not in taken)
-
-
-def _offset(words: list[str], line: int, fail: Fail) -> Array:
-    try:
-        numbers = np.array([float(word) for word in words])
-    except ValueError:
-        numbers = np.array([])
-    if numbers.shape != (3,) or not (np.abs(numbers) < _MAX_NUMBER).all():
-        raise fail(line, f"OFFSET needs three numbers, got '{' '.join(words)[:60]}'")
-    return numbers[[0, 2, 1]] * [1.0, -1.0, 1.0]
-
-
 def _read_motion(content: bytes, start: int, channels: int, fail: Fail) -> tuple[Array, float]:
     """Return the numbers [N, channels] and the frame rate."""
     line = lambda position: 1 + content.count(b"\n", 0, position)
@@ -285,7 +178,7 @@ def _read_motion(content: bytes, start: int, channels: int, fail: Fail) -> tuple
             numbers = np.fromstring(block, sep=" ")
     except ValueError:
         numbers = np.array([])
-    if len(numbers) != stated * channels or not (np.abs(numbers) < _MAX_NUMBER).all():
+    if len(numbers) != stated * channels or not (np.abs(numbers) < MAX_NUMBER).all():
         raise _find_fault(block, line(rate.end()), stated, channels, fail)
     fps = 1 / seconds
     return numbers.reshape(stated, channels), float(round(fps)) if abs(fps / max(1, round(fps)) - 1) < 1e-4 else fps
@@ -298,7 +191,7 @@ def _find_fault(block: bytes, line: int, frames: int, channels: int, fail: Fail)
         words = content.decode("utf-8", "replace").split()
         for word in words:
             try:
-                good = abs(float(word)) < _MAX_NUMBER
+                good = abs(float(word)) < MAX_NUMBER
             except ValueError:
                 good = False
             if not good:
@@ -309,7 +202,7 @@ def _find_fault(block: bytes, line: int, frames: int, channels: int, fail: Fail)
     return fail(line - 1, f"states {frames} frames, but {found} follow")
 
 
-def _convert(joints: list[_Joint], numbers: Array) -> tuple[list[_Joint], NDArray[np.float32], Array]:
+def _convert(joints: list[Joint], numbers: Array) -> tuple[list[Joint], NDArray[np.float32], Array]:
     """Return joints without empty End Sites, rotations [N, J, 3, 3], and positions [N, J, 3] from the parents."""
     childless = set(range(len(joints))) - {joint.parent for joint in joints}
     drop = {j for j in childless if j and not joints[j].channels and not joints[j].offset.any()}
@@ -320,12 +213,12 @@ def _convert(joints: list[_Joint], numbers: Array) -> tuple[list[_Joint], NDArra
     for index, joint in enumerate(joints[j] for j in kept):
         positions[:, index] = joint.offset
         for axis, column in joint.columns("position"):
-            ours, sign = _AXES[axis]
+            ours, sign = AXES[axis]
             positions[:, index, ours] = sign * numbers[:, column]
         turned = joint.columns("rotation")
         if turned:
-            order = "".join("XYZ"[_AXES[axis][0]] for axis, _ in turned)  # upper case: about the moving axes
-            angles = numbers[:, [column for _, column in turned]] * [_AXES[axis][1] for axis, _ in turned]
+            order = "".join("XYZ"[AXES[axis][0]] for axis, _ in turned)  # upper case: about the moving axes
+            angles = numbers[:, [column for _, column in turned]] * [AXES[axis][1] for axis, _ in turned]
             matrices = Rotation.from_euler(order, angles, degrees=True).as_matrix()
             rotations[:, index] = matrices.reshape(-1, 3, 3)
     kept_joints = [joints[j] for j in kept]
@@ -413,8 +306,8 @@ def _to_file_axes(vectors: Array) -> Array:
 
 def _angles(rotations: NDArray[np.float32]) -> Array:
     """Return angles [N, 3] in degrees about the axes of `_WRITTEN_ORDER`."""
-    order = "".join("XYZ"[_AXES[axis][0]] for axis in _WRITTEN_ORDER)
+    order = "".join("XYZ"[AXES[axis][0]] for axis in _WRITTEN_ORDER)
     with warnings.catch_warnings():  # at gimbal lock any of the solutions will do
         warnings.simplefilter("ignore", UserWarning)
         angles = Rotation.from_matrix(rotations).as_euler(order, degrees=True)
-    return angles * [_AXES[axis][1] for axis in _WRITTEN_ORDER]
+    return angles * [AXES[axis][1] for axis in _WRITTEN_ORDER]
