@@ -122,8 +122,8 @@ def test_unused_options_are_refused(capture, film, tmp_path):
     ],
 )
 def test_errors_are_one_line(motion_file, smpl_file, random_motion, tmp_path, capsys, arguments, cause):
-    slow, other = random_motion(5), random_motion(2)
-    slow.fps, other.template = 1e-3, "smpl"
+    slow, other = random_motion(12), random_motion(2)
+    slow.fps, other.template = 0.01, "smpl"
     slow.save(tmp_path / "slow.npz")
     other.save(tmp_path / "other.npz")
     random_motion(2)[:0].save(tmp_path / "empty.npz")

@@ -29,10 +29,13 @@ def test_saved_footage_is_read_back(footage, tmp_path):
 
 def test_a_path_of_another_length_or_with_infinities_is_refused(tmp_path):
     _moving(4).save_path(tmp_path)
-    with pytest.raises(UserError, match="not 3 frames"):
+    with pytest.raises(UserError, match=r"to_scene must be \[3, 3, 3\], got \[4, 3, 3\]"):
         Footage.from_dict(STATIC.as_dict(), tmp_path, 3)
     replace(STATIC, gains=np.full((3, 3), np.inf)).save_path(tmp_path)
     with pytest.raises(UserError, match="finite"):
+        Footage.from_dict(STATIC.as_dict(), tmp_path, 3)
+    np.savez(tmp_path / PATH_FILE, other=np.zeros(3))
+    with pytest.raises(UserError, match="it holds other"):
         Footage.from_dict(STATIC.as_dict(), tmp_path, 3)
     (tmp_path / PATH_FILE).write_bytes(b"cut short")
     with pytest.raises(UserError, match="damaged"):

@@ -10,7 +10,7 @@ from ram_avatar.motion.interpolation import neighbours, sample_times, slerp
     ("frames", "fps", "wanted", "count"), [(50, 25.0, 12.5, 25), (50, 25.0, 60.0, 118), (1, 30.0, 7.0, 1)]
 )
 def test_times_go_from_the_first_frame_to_the_last(frames, fps, wanted, count):
-    times = sample_times(frames, fps, wanted)
+    times = sample_times(frames, fps, wanted, 60)
     assert len(times) == count and times[0] == 0 and frames - 1 - fps / wanted < times[-1] <= frames - 1 + 1e-9
 
 

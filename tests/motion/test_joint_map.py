@@ -131,6 +131,9 @@ def test_missing_joints_are_named():
         JointMap.find(names)
     assert "\n" not in str(error.value)
     assert "--joint-names" in str(error.value)
+    with pytest.raises(UserError, match=r"for hips, head, upper_arm.L, upper_arm.R and 10 more; ") as error:
+        JointMap.find([f"{k}{'x' * 190}" for k in range(50)])
+    assert len(str(error.value)) < 250
     with pytest.raises(UserError, match="hips"):
         JointMap.find(["tail"])
 
@@ -158,15 +161,21 @@ def test_a_users_table_extends_the_shipped_ones(tmp_path):
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("joints: [", "not YAML"),
-        ("- 1", "needs 'joints'"),
-        ("joints: {hips: Hips}", "needs 'sides'"),
-        ("sides: [L, R, X]\njoints: {hips: Hips}", "needs 'sides'"),
+        ("joints: [", "not a table of joint names"),
+        ("- 1", "must be a mapping"),
+        ("joints: {hips: Hips}", "sides is missing"),
+        ("sides: [L, R]", "joints is missing"),
+        ("sides: [L, R, X]\njoints: {hips: Hips}", "sides: expected 2 values, found 3"),
         ("sides: [L, R]\njoints: {tail: Tail}", "no part 'tail'"),
-        ("sides: [L, R]\njoints: {hand: Hand}", "'hand' need {side}"),
-        ("sides: [L, R]\njoints: {hips: }", "'hips' needs a name"),
-        ("sides: [L, R]\njoints: {hips: 3}", "'hips' needs a name"),
-        ("sides: [L, R]\njoints: {hips: [1, 2]}", "'hips' needs a name"),
+        ("sides: [L, R]\njoints: {hand: Hand}", "hand: its names need {side}"),
+        ("sides: [L, R]\njoints: {hips: }", "hips: expected a name or a list"),
+        ("sides: [L, R]\njoints: {hips: 3}", "hips: expected a name or a list"),
+        ("sides: [L, R]\njoints: {hips: [1, 2]}", "hips: expected a text, found 1"),
+        (f"sides: [L, R]\njoints: {{hips: [{'a, ' * 101}]}}", "hips: .* at most 100 names"),
+        (f"sides: [L, R]\njoints: {{hips: {'a' * 201}}}", "hips: expected at most 200 characters"),
+        ('sides: [L, R]\njoints: {hips: "\\e[2J"}', "hips: holds characters that cannot be printed"),
+        ("sides: [L, R]\njoints: {head: !!int ''}", "tags"),
+        ("sides: &a [L, R]\njoints: {head: *a}", "aliases and anchors"),
     ],
 )
 def test_errors_in_a_table_name_the_cause(tmp_path, text, cause):

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -35,8 +37,13 @@ def test_tensors_of_different_lengths_are_refused(random_motion):
         (lambda a: a.pop("pose"), "pose"),
         (lambda a: a.update(format_version=99), "format 99"),
         (lambda a: a["pose"].__setitem__((0, 0, 0), np.nan), "finite"),
-        (lambda a: a.update(pose=np.array([{"an": "object"}])), "damaged"),
-        (lambda a: a.update(fps=0.0), "finite"),
+        (lambda a: a.update(pose=np.array([[[{"an": "object"}] * 3]] * 2)), "pose must hold numbers"),
+        (lambda a: a.update(pose=np.zeros((2, 1001, 3))), "pose must be"),
+        (lambda a: a.update(fps=0.0), "fps must be from 0.01 to 10000"),
+        (lambda a: a.update(fps=1e-300), "fps must be"),
+        (lambda a: a.update(fps=np.nan), "fps must be"),
+        (lambda a: a.update(template="\x1b[2Jx"), "template holds characters that cannot be printed"),
+        (lambda a: a.update(template="x" * 201), "template must hold short texts"),
     ],
 )
 def test_errors_name_the_cause(random_motion, tmp_path, change, cause):
@@ -83,8 +90,11 @@ def test_other_files_are_refused(tmp_path, content):
         Motion.load(tmp_path / "absent.npz")
 
 
-@pytest.mark.parametrize("kind", ["encrypted", "method", "stream"])
-def test_damaged_archives_are_refused_in_one_line(random_motion, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [("encrypted", "is encrypted"), ("method", "compressed in a way that is not read"), ("stream", "is damaged")],
+)
+def test_damaged_archives_are_refused_in_one_line(random_motion, tmp_path, kind, cause):
     """Archives that claim encryption or an unknown compression method, and a compressed stream with wrong bytes."""
     random_motion(3).save(tmp_path / "m.npz")
     content = bytearray((tmp_path / "m.npz").read_bytes())
@@ -98,9 +108,37 @@ def test_damaged_archives_are_refused_in_one_line(random_motion, tmp_path, kind)
         start = content.index(b"PK\x03\x04", local + 4) + 60
         content[start : start + 8] = b"\xff" * 8
     (tmp_path / "m.npz").write_bytes(content)
-    with pytest.raises(UserError, match=r"m\.npz: not a motion file, or damaged") as error:
+    with pytest.raises(UserError, match=rf"m\.npz: .*{cause}") as error:
         Motion.load(tmp_path / "m.npz")
     assert "\n" not in str(error.value)
+
+
+def test_a_small_file_cannot_take_much_memory(random_motion, tmp_path):
+    random_motion(2).save(tmp_path / "good.npz")
+    with np.load(tmp_path / "good.npz") as file:
+        arrays = dict(file)
+    arrays |= {"pose": np.zeros((500_000, 200, 3), np.int8), "facial_actions": np.zeros((500_000, 52), np.int8)}
+    np.savez_compressed(tmp_path / "m.npz", **arrays)
+    del arrays
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"m\.npz: its arrays take more than 256 MB"):
+        Motion.load(tmp_path / "m.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+
+
+def test_the_rate_of_a_motion_comes_back_exactly(random_motion, tmp_path):
+    motion = random_motion(2)
+    motion.fps = 30000 / 1001
+    motion.save(tmp_path / "m.npz")
+    assert Motion.load(tmp_path / "m.npz").fps == 30000 / 1001
+
+
+def test_a_slow_motion_cannot_be_resampled_to_too_many_frames(random_motion):
+    motion = random_motion(100)
+    motion.fps = 0.01
+    with pytest.raises(UserError, match="too many frames"):
+        motion.resampled(60.0)
 
 
 def test_a_motion_is_rebuilt_from_its_frames(random_motion):

@@ -57,8 +57,17 @@ def test_measurements_are_kept(smplx, tmp_path, monkeypatch, listener):
     assert first.joints[0] == smplx.joint("left_shoulder")
     assert first.hand_joints["right"][-1] == smplx.joint("right_pinky3")
     (kept,) = tmp_path.iterdir()
+    whole = dict(np.load(kept))
     kept.write_bytes(kept.read_bytes()[:100])
     assert torch.equal(Correspondence.load(smplx, MEDIAPIPE).regressor, first.regressor) and len(measured) == 2
+    for wrong in (
+        {"columns": whole["columns"] + 10**6},
+        {"joints": np.array(["tail"] * 12)},
+        {"left_hand": np.zeros(3)},
+    ):
+        np.savez(kept, **whole | wrong)
+        assert torch.equal(Correspondence.load(smplx, MEDIAPIPE).regressor, first.regressor)
+    assert len(measured) == 5
 
 
 def test_a_template_that_the_detector_does_not_recognize(smplx):

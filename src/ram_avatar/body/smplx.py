@@ -15,7 +15,6 @@ either sign, so it becomes two actions, such as `expression01Plus` and `expressi
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +24,9 @@ import roma
 import torch
 from torch import Tensor
 
-from ..core.archives import Arrays, open_archive
 from ..core.errors import UserError
-from ..core.files import disk_errors
+from ..core.untrusted.arrays import Arrays, open_arrays
+from ..core.untrusted.records import named
 from .chain import Chain, homogeneous
 from .smpl_joints import SMPL, SMPLH, SMPLX
 from .template import (
@@ -48,7 +47,11 @@ _SHAPES, _EXPRESSIONS = 300, 100  # in files of version 1.1; version 1.0 has 10 
 SHAPE_LIMIT = 5.0  # standard deviations
 _SHAPE_COST = 0.005
 EXPRESSION_SCALE = 2.5  # standard deviations of a component at the full weight of its action
-_MAX_BYTES = 1 << 28  # per array, unpacked; the largest, `posedirs`, takes 122 MB in double precision
+_MAX_BYTES = 1 << 29  # of a file, and unpacked; that of version 1.1 takes 250 MB in double precision
+# At most; SMPL-X has 10,475 vertices, 20,908 faces, and 11,313 vertices of its texture layout.
+_VERTICES, _FACES, _LAYOUT = range(1, 20_001), range(1, 40_001), range(1, 120_001)
+_KIND = "a model file of SMPL-X"
+_LARGEST = 100.0  # metres, and metres per standard deviation
 
 JOINTS = list(SMPLX)
 PARENTS = [JOINTS.index(parent) if parent else -1 for parent in SMPLX.values()]
@@ -137,29 +140,24 @@ def read_model(path: Path) -> SmplxModel:
     Raises:
         UserError: damaged, another model, or arrays that are missing, too large, or inconsistent.
     """
-    try:
-        with disk_errors(path), open_archive(path) as archive:
-            return _model(Arrays(archive, _MAX_BYTES))
-    except zipfile.BadZipFile:
-        raise UserError(f"{path}: not an .npz file, or damaged; get {WHERE}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not a model file of SMPL-X: {error}") from None
+    with open_arrays(path, _MAX_BYTES, _KIND) as arrays, named(f"not {_KIND}"):
+        return _model(arrays)
 
 
 def _model(arrays: Arrays) -> SmplxModel:
-    _check_skeleton(arrays.numbers("kintree_table"))
-    vertices = _of_shape(arrays, "v_template", None, 3)
+    _check_skeleton(arrays)
+    vertices = arrays.numbers("v_template", (_VERTICES, 3), largest=_LARGEST)
     count = len(vertices)
-    shapes = _of_shape(arrays, "shapedirs", count, 3, None)
+    shapes = arrays.numbers("shapedirs", (count, 3, range(_SHAPES + _EXPRESSIONS + 1)), largest=_LARGEST)
     first = _SHAPES if shapes.shape[2] >= _SHAPES + _EXPRESSIONS else COMPONENTS
     if shapes.shape[2] < first + COMPONENTS:
         raise ValueError(f"shapedirs has {shapes.shape[2]} components; shape and expression need {2 * COMPONENTS}")
-    correctives = _of_shape(arrays, "posedirs", count, 3, 9 * (len(JOINTS) - 1))
-    regressor = _of_shape(arrays, "J_regressor", len(JOINTS), count)
-    weights = _of_shape(arrays, "weights", count, len(JOINTS))
+    correctives = arrays.numbers("posedirs", (count, 3, 9 * (len(JOINTS) - 1)), largest=_LARGEST)
+    regressor = arrays.numbers("J_regressor", (len(JOINTS), count), largest=_LARGEST)
+    weights = arrays.numbers("weights", (count, len(JOINTS)))
     if (weights.sum(1) - 1).abs().max() > 1e-2 or weights.min() < -1e-3:
         raise ValueError("weights do not sum to 1")
-    faces = _indices(arrays, "f", count)
+    faces = arrays.indices("f", (_FACES, 3), count)
     layout = _layout(arrays, len(faces))
     used = torch.cat([shapes[..., :COMPONENTS], shapes[..., first : first + COMPONENTS]], -1)
     digest = _digest(vertices, used, regressor, weights, faces, *(layout or ()))  # of the file's contents alone
@@ -192,40 +190,23 @@ def _layout(arrays: Arrays, faces: int) -> tuple[Tensor, Tensor] | None:
     """Return the file's own texture coordinates, if any."""
     if "vt" not in arrays or "ft" not in arrays:
         return None
-    uv = _of_shape(arrays, "vt", None, 2).clamp(0, 1)
-    uv_faces = _indices(arrays, "ft", len(uv))
-    if len(uv_faces) != faces:
-        raise ValueError(f"ft has {len(uv_faces)} faces, but f {faces}")
-    return uv, uv_faces
+    uv = arrays.numbers("vt", (_LAYOUT, 2)).clamp(0, 1)
+    return uv, arrays.indices("ft", (faces, 3), len(uv))
 
 
 def _digest(*tensors: Tensor) -> str:
     return hashlib.sha256(b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors)).hexdigest()[:8]
 
 
-def _check_skeleton(table: Tensor) -> None:
-    joints = table.shape[-1] if table.ndim == 2 else 0
+def _check_skeleton(arrays: Arrays) -> None:
+    shape = arrays.shape("kintree_table")
+    joints = shape[-1] if len(shape) == 2 else 0
     others = {len(SMPL): "SMPL", len(SMPLH): "SMPL+H", 16: "MANO", 5: "FLAME"}
     if joints in others:
         raise ValueError(f"it is one of {others[joints]}, with {joints} joints instead of {len(JOINTS)}")
-    if table.shape != (2, len(JOINTS)) or table[0, 1:].tolist() != PARENTS[1:]:
+    table = arrays.numbers("kintree_table", (2, len(JOINTS)), largest=2**32)  # 2**32 - 1 is no parent
+    if table[0, 1:].tolist() != PARENTS[1:]:
         raise ValueError("kintree_table is not the skeleton of SMPL-X")
-
-
-def _of_shape(arrays: Arrays, key: str, *shape: int | None) -> Tensor:
-    """Return an array, checked against a shape; None stands for any size."""
-    tensor = arrays.numbers(key)
-    if len(shape) != tensor.ndim or any(want not in (None, got) for want, got in zip(shape, tensor.shape, strict=True)):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{key} must be [{wanted}], got {list(tensor.shape)}")
-    return tensor
-
-
-def _indices(arrays: Arrays, key: str, count: int) -> Tensor:
-    indices = _of_shape(arrays, key, None, 3).long()
-    if not len(indices) or indices.min() < 0 or indices.max() >= count:
-        raise ValueError(f"{key} must hold indices below {count}")
-    return indices
 
 
 def triangle_atlas(count: int, margin: float = 0.12) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
 """The video of a capture, and how its frames map to the scene."""
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..core.archives import write_arrays
-from ..core.errors import UserError
+from ..core.untrusted.arrays import open_arrays
 from ..rendering.framing import warp
 from ..video import read_frames
 
 PATH_FILE = "camera_path.npz"
 _MAX_PATH = 64 << 20  # bytes
 _PER_FRAME = {"to_scene": (3, 3), "gains": (3,)}  # arrays of the camera's path, with their shapes per frame
+_LARGEST = 1e6  # pixels
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,10 @@ def _read_path(path: Path, frames: int) -> dict[str, np.ndarray]:
     """Read the arrays of a camera's path; none if there is no file."""
     if not path.is_file():
         return {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(entry.file_size > _MAX_PATH for entry in archive.infolist()):
-                raise UserError(f"{path}: too large for a camera path")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name].astype(np.float64) for name in file.files}
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: damaged ({error})") from None
-    for name, values in arrays.items():
-        if name not in _PER_FRAME or values.shape != (frames, *_PER_FRAME[name]) or not np.isfinite(values).all():
-            raise UserError(f"{path}: damaged (not {frames} frames of finite numbers)")
-    return arrays
+    with open_arrays(path, _MAX_PATH, "a camera's path") as arrays:
+        if unknown := set(arrays.names()) - set(_PER_FRAME):
+            raise ValueError(f"damaged (it holds {min(unknown)})")
+        return {
+            name: arrays.numbers(name, (frames, *_PER_FRAME[name]), np.float64, _LARGEST).numpy()
+            for name in arrays.names()
+        }

@@ -4,9 +4,19 @@ import roma
 import torch
 from torch import Tensor
 
+from .limits import check_resampling
 
-def sample_times(frames: int, fps: float, wanted: float) -> Tensor:
-    """Return the times [M] float64 of a clip resampled from `fps` to `wanted`, in frames of the original clip."""
+
+def sample_times(frames: int, fps: float, wanted: float, joints: int) -> Tensor:
+    """Return the times [M] float64 of a clip resampled from `fps` to `wanted`, in frames of the original clip.
+
+    Args:
+        joints: of the clip, which bound how many frames may result.
+
+    Raises:
+        UserError: see `check_resampling`.
+    """
+    check_resampling(frames, joints, fps, wanted)
     count = 1 + int((frames - 1) / fps * wanted + 1e-6)
     return torch.arange(count, dtype=torch.float64) * (fps / wanted)
 

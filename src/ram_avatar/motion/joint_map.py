@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from ..body.template import FINGERS
 from ..core.errors import UserError
-from ..core.files import disk_errors
+from ..core.text import one_line
+from ..core.untrusted.documents import read_yaml
+from ..core.untrusted.records import Description, as_type, named
 
 _MIDDLE_PARTS = ("hips", "spine", "neck", "head")
 _SIDE_PARTS = ("clavicle", "upper_arm", "forearm", "hand", "thigh", "shin", "foot", "toes", *FINGERS)
 _NEEDED = ("hips", "head", *(f"{part}.{side}" for part in _SIDE_PARTS[1:7] for side in "LR"))
 _CHAINS = ("spine", "neck", *FINGERS)  # parts of several joints, from the trunk outward
-_MAX_BYTES = 1 << 18
+_PARTS = (*_MIDDLE_PARTS, *_SIDE_PARTS)
+_MOST_NAMES = 100  # of a part
+_SHOWN = 4  # missing parts that a message names
 _FEWEST_FINGER_JOINTS = 3
 
 
@@ -37,38 +40,20 @@ class JointTable:
         """Read a YAML file with `sides: [Left, Right]` and `joints: {part: name or [names]}`.
 
         Raises:
-            UserError: no such file, not YAML, or unknown parts.
+            UserError: no such file, not such YAML, or unknown parts.
         """
         path = Path(path)
-        with disk_errors(path):
-            if path.stat().st_size > _MAX_BYTES:
-                raise UserError(f"{path}: too large to be a table of joint names")
-            text = path.read_bytes()
-        try:
-            content = yaml.safe_load(text)
-        except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-            raise UserError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
-        return cls._check(path, content)
-
-    @classmethod
-    def _check(cls, path: Path, content: object) -> "JointTable":
-        sides, parts = (content.get(key) for key in ("sides", "joints")) if isinstance(content, dict) else (None, None)
-        if not isinstance(parts, dict) or not parts:
-            raise UserError(f"{path}: needs 'joints', the joint names by part of the body")
-        if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(side, str) for side in sides):
-            raise UserError(f"{path}: needs 'sides', the words for left and right, such as [Left, Right]")
-        known = (*_MIDDLE_PARTS, *_SIDE_PARTS)
-        for part, names in parts.items():
-            if part not in known:
-                raise UserError(f"{path}: there is no part '{part}'; parts are {', '.join(known)}")
-            names = parts[part] = (
-                (names,) if isinstance(names, str) else tuple(names if isinstance(names, list) else ())
-            )
-            if not names or not all(isinstance(name, str) for name in names):
-                raise UserError(f"{path}: '{part}' needs a name or a list of names")
-            if part in _SIDE_PARTS and not all("{side}" in name for name in names):
-                raise UserError(f"{path}: the names of '{part}' need {{side}} in place of the side")
-        return cls(path.stem, (sides[0], sides[1]), parts)
+        table = Description(read_yaml(path, "a table of joint names"), path)
+        sides, joints = table.take("sides", tuple[str, str]), table.take("joints", dict)
+        if not joints:
+            raise UserError(f"{path}: joints: expected names by part of the body")
+        parts = {}
+        for part, names in joints.items():
+            if part not in _PARTS:
+                raise UserError(f"{path}: there is no part '{one_line(str(part), 20)}'; parts are {', '.join(_PARTS)}")
+            with table.checked(), named(part):
+                parts[part] = _names(names, "{side}" if part in _SIDE_PARTS else "")
+        return cls(path.stem, sides, parts)
 
     def match(self, names: list[str]) -> dict[str, tuple[str, ...]]:
         """Return the joints among `names` by part, with `.L` and `.R` for the sides. Missing parts are left out."""
@@ -112,9 +97,11 @@ class JointMap:
             joints, table = {**joints, **own.match(names)}, own.name
         missing = [part for part in _NEEDED if part not in joints]
         if missing:
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
             raise UserError(
-                f"this skeleton's joints are not known ({', '.join(names[:6])}, ...): no joint was found for "
-                f"{', '.join(missing)}; name them in a .yaml table and pass it as --joint-names"
+                f"this skeleton's joints are not known ({', '.join(one_line(name, 16) for name in names[:4])}, ...): "
+                f"no joint was found for {', '.join(missing[:_SHOWN])}{more}; "
+                "name them in a .yaml table and pass it as --joint-names"
             )
         return cls(table, joints)
 
@@ -124,6 +111,17 @@ class JointMap:
 
     def __contains__(self, part: str) -> bool:
         return part in self.joints
+
+
+def _names(value: Any, needed: str) -> tuple[str, ...]:
+    """Return the names of a part, a text or a list of texts. Raises ValueError: see `as_type`."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not 0 < len(values) <= _MOST_NAMES:
+        raise ValueError(f"expected a name or a list of at most {_MOST_NAMES} names")
+    names: tuple[str, ...] = as_type(tuple[str, ...], values)
+    if not all(needed in name for name in names):
+        raise ValueError(f"its names need {needed} in place of the side")
+    return names
 
 
 @cache

@@ -1,9 +1,5 @@
 """A motion: the per-frame parameters of a body template."""
 
-import math
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +13,9 @@ from torch import Tensor
 from ..core.archives import write_arrays
 from ..core.errors import UserError
 from ..core.files import atomic_file
+from ..core.untrusted.arrays import Shape, open_arrays
 from .interpolation import neighbours, sample_times, slerp
+from .limits import LARGEST, MAX_FPS, MAX_JOINTS, MIN_FPS
 
 FORMAT_VERSION = 2
 PARTS = ("body", "left_hand", "right_hand", "face", "left_arm", "right_arm", "left_leg", "right_leg")
@@ -27,23 +25,9 @@ _READABLE = (1, FORMAT_VERSION)  # version 1 lacks the limbs: it has the first f
 _ARRAYS = {"root_rotation": 2, "root_translation": 2, "pose": 3, "facial_actions": 2, "confidence": 2}
 _ROTATIONS = ("root_rotation", "pose")
 _INTERPOLATED_AT_ONCE = 4096  # frames; bounds the extra memory of resampling
-# Raised by zipfile, zlib and NumPy for damaged or encrypted archives, and for arrays of wrong types and shapes.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-_LARGEST = 1e6  # limit for numbers in a file, which are radians, metres and fractions
-_MAX_BYTES = 2**31  # per array, unpacked; a motion of 100,000 frames takes 94 MB
+MAX_BYTES = 1 << 31
+"""Largest size of a file, and of its arrays. A motion of 100,000 frames takes 94 MB."""
+_MAX_ACTIONS = 1000
 
 
 def confidence_of(
@@ -111,10 +95,15 @@ class Motion:
         return replace(self, **mapped)
 
     def resampled(self, fps: float) -> "Motion":
-        """Resample to another rate, from the first frame to the last: rotations by slerp, the rest linearly."""
+        """Resample to another rate, from the first frame to the last: rotations by slerp, the rest linearly.
+
+        Raises:
+            UserError: too many frames would result.
+        """
         if abs(self.fps - fps) < 1e-6 * fps:
             return self
-        parts = [self._at(times) for times in sample_times(len(self), self.fps, fps).split(_INTERPOLATED_AT_ONCE)]
+        times = sample_times(len(self), self.fps, fps, self.pose.shape[1])
+        parts = [self._at(some) for some in times.split(_INTERPOLATED_AT_ONCE)]
         joined: dict[str, Any] = {name: torch.cat([part[name] for part in parts]) for name in _ARRAYS}
         return replace(self, fps=fps, **joined)
 
@@ -167,35 +156,25 @@ class Motion:
         Raises:
             UserError: no such file, damaged, too large, another format version, or impossible numbers.
         """
-        try:
-            with zipfile.ZipFile(path) as archive:  # check sizes first: the file may come from a stranger
-                if any(entry.file_size > _MAX_BYTES for entry in archive.infolist()):
-                    raise UserError(f"{path}: holds an array of more than {_MAX_BYTES >> 30} GB")
-            with np.load(path, allow_pickle=False) as file:
-                version = int(file["format_version"])
-                if version not in _READABLE:
-                    readable = " and ".join(map(str, _READABLE))
-                    raise UserError(f"{path}: motion format {version}, this version reads {readable}")
-                with np.errstate(over="ignore"):  # float64 beyond float32 is rejected below
-                    arrays = {name: torch.from_numpy(file[name].astype(np.float32)) for name in _ARRAYS}
-                if version == 1:
-                    arrays["confidence"] = _with_limbs(arrays["confidence"])
-                motion = cls(str(file["template"]), float(file["fps"]), **arrays)
-        except UserError:
-            raise
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file") from None
-        except _DAMAGE as error:
-            cause = str(error).partition("\n")[0]
-            raise UserError(f"{path}: not a motion file, or damaged ({cause})") from None
-        # NaN also fails the comparison. Larger numbers would overflow float32 in resampling.
-        if not all((getattr(motion, name).abs() < _LARGEST).all() for name in _ARRAYS) or not 0 < motion.fps < math.inf:
-            raise UserError(f"{path}: holds numbers that are not finite, or out of range")
-        return motion
+        with open_arrays(path, MAX_BYTES, "a motion") as arrays:
+            version = arrays.number("format_version")
+            if version not in _READABLE:
+                readable = " and ".join(map(str, _READABLE))
+                raise UserError(f"{path}: motion format {version:g}, this version reads {readable}")
+            frames = arrays.shape("pose")[:1]
+            shapes: dict[str, Shape] = {
+                "root_rotation": (*frames, 3),
+                "root_translation": (*frames, 3),
+                "pose": (*frames, range(MAX_JOINTS + 1), 3),
+                "facial_actions": (*frames, range(_MAX_ACTIONS + 1)),
+                "confidence": (*frames, len(PARTS) if version > 1 else len(PARTS) - len(LIMBS)),
+            }
+            tensors = {name: arrays.numbers(name, shape, largest=LARGEST) for name, shape in shapes.items()}
+            if version == 1:
+                tensors["confidence"] = _with_limbs(tensors["confidence"])
+            return cls(arrays.text("template"), arrays.number("fps", MIN_FPS, MAX_FPS), **tensors)
 
 
 def _with_limbs(confidence: Tensor) -> Tensor:
     """Expand a version 1 file's confidence [N, 4] to [N, 8]: limbs are as confident as the body."""
-    if confidence.ndim != 2 or confidence.shape[1] != len(PARTS) - len(LIMBS):
-        raise ValueError(f"confidence of shape {list(confidence.shape)}")
     return torch.cat([confidence, confidence[:, :1].expand(-1, len(LIMBS))], 1)

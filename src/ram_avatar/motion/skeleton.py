@@ -87,10 +87,14 @@ class SkeletalClip:
         return torch.stack(turns, 1), torch.stack(positions, 1)
 
     def resampled(self, fps: float) -> "SkeletalClip":
-        """Resample to another rate, from the first frame to the last: rotations by slerp, positions linearly."""
+        """Resample to another rate, from the first frame to the last: rotations by slerp, positions linearly.
+
+        Raises:
+            UserError: too many frames would result.
+        """
         if abs(self.fps - fps) < 1e-6 * fps:
             return self
-        times = sample_times(len(self), self.fps, fps)
+        times = sample_times(len(self), self.fps, fps, len(self.names))
         parts = [self._at(some) for some in times.split(_INTERPOLATED_AT_ONCE)]
         rotations, root, translations = zip(*parts, strict=True)
         moved = None if self.translations is None else torch.cat(translations)

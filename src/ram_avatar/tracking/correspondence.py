@@ -6,8 +6,6 @@ Anny and MediaPipe ships with this package. Templates that may not be redistribu
 and kept in the cache folder.
 """
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,11 +17,15 @@ from torch import Tensor
 from ..body.template import KEYPOINTS, BodyTemplate
 from ..core.archives import write_arrays
 from ..core.cache import cache_folder, discard_damaged
+from ..core.errors import UserError
 from ..core.files import atomic_file
 from ..core.progress import SILENT, Progress
+from ..core.untrusted.arrays import Arrays, open_arrays
 from .detection.topology import Topology
 
 SIDES = ("left", "right")
+_JOINTS, _HAND_JOINTS = 12, 16  # see `Correspondence`
+_MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,11 @@ class Correspondence:
         if shipped.is_file():
             return cls._read(template, topology, shipped)
         kept = cache_folder(progress) / name
-        try:
-            return cls._read(template, topology, kept)
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, IndexError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error):
-            discard_damaged(kept, progress)
+        if kept.exists():
+            try:
+                return cls._read(template, topology, kept)
+            except (UserError, OSError):
+                discard_damaged(kept, progress)
         text = (
             f"Measuring where the detector's landmarks lie on '{template.name}' "
             "(once on this machine; about a minute for 150 renders of the body)"
@@ -72,8 +73,8 @@ class Correspondence:
 
     @classmethod
     def _read(cls, template: BodyTemplate, topology: Topology, path: Path) -> "Correspondence":
-        with np.load(path, allow_pickle=False) as data:
-            return cls._from_arrays(template, topology, dict(data))
+        with open_arrays(path, _MAX_BYTES, "where a detector's landmarks lie") as arrays:
+            return cls._of(arrays, template, topology)
 
     @staticmethod
     def _measure(template: BodyTemplate, topology: Topology, path: Path) -> None:
@@ -83,21 +84,31 @@ class Correspondence:
             write_arrays(partial, **measure(template.to("cpu"), topology))
 
     @classmethod
-    def _from_arrays(cls, template: BodyTemplate, topology: Topology, data: dict[str, np.ndarray]) -> "Correspondence":
-        device = template.skin_weights.device
-        joint = {name: i for i, name in enumerate(template.joint_names)}
-        rows, columns = (torch.from_numpy(data[key].astype(np.int64)) for key in ("rows", "columns"))
-        regressor = torch.zeros(row_count(topology), len(template.skin_weights))
-        regressor.index_put_((rows, columns), torch.from_numpy(data["weights"]), accumulate=True)
+    def _of(cls, arrays: Arrays, template: BodyTemplate, topology: Topology) -> "Correspondence":
+        device, vertices = template.skin_weights.device, len(template.skin_weights)
+        index = {name: i for i, name in enumerate(template.joint_names)}
+
+        def joints(key: str, count: int) -> list[int]:
+            names = arrays.texts(key, (count,))
+            if unknown := set(names) - index.keys():
+                raise ValueError(f"{key}: there is no joint {min(unknown)}")
+            return [index[name] for name in names]
+
+        landmarks = lambda key, count: arrays.indices(key, (count,), topology.pose_count).tolist()
+        weights = arrays.numbers("weights", (None,))
+        rows = arrays.indices("rows", (len(weights),), row_count(topology))
+        columns = arrays.indices("columns", (len(weights),), vertices)
+        regressor = torch.zeros(row_count(topology), vertices)
+        regressor.index_put_((rows, columns), weights, accumulate=True)
         return cls(
             topology=topology,
             regressor=regressor.to(device),
-            surface_landmarks=data["surface_landmarks"].tolist(),
-            joint_landmarks=data["joint_landmarks"].tolist(),
-            joints=[joint[name] for name in data["joints"].tolist()],
-            joint_frames=[joint[name] for name in data["joint_frames"].tolist()],
-            joint_offsets=torch.from_numpy(data["joint_offsets"]).to(device),
-            hand_joints={side: [joint[name] for name in data[f"{side}_hand"].tolist()] for side in SIDES},
+            surface_landmarks=landmarks("surface_landmarks", len(KEYPOINTS)),
+            joint_landmarks=landmarks("joint_landmarks", _JOINTS),
+            joints=joints("joints", _JOINTS),
+            joint_frames=joints("joint_frames", _JOINTS),
+            joint_offsets=arrays.numbers("joint_offsets", (_JOINTS, 3)).to(device),
+            hand_joints={side: joints(f"{side}_hand", _HAND_JOINTS) for side in SIDES},
         )
 
     @property

@@ -82,6 +82,37 @@ def test_poses_are_collected_on_disk_without_broken_files(motions, features, tem
         collect_poses(find_sources([motions / "d.bvh"]), kept, held_out, 0.25, Silent())
 
 
+@pytest.mark.parametrize(
+    ("where", "field", "value", "cause"),
+    [
+        (b"PK\x01\x02", 8, 1, "bad.bvh is encrypted"),
+        (b"PK\x01\x02", 10, 12, "bad.bvh is compressed in a way that is not read"),
+        (b"PK\x03\x04", 60, 0xFF, "bad.bvh is damaged"),
+        (b"PK\x01\x02", 27, 0x40, "bad.bvh is larger than 8 MB"),
+    ],
+)
+def test_a_bad_entry_of_an_archive_is_named_and_left_out(
+    motions, features, template, tmp_path, where, field, value, cause
+):
+    """Changes of one byte: of flags, compression and size in the directory, and of the packed text."""
+    write_motion(tmp_path / "b.bvh", perform(improvised(5), template, 40, 25.0, seed=5), template)
+    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "b.bvh", "bad.bvh")
+        archive.write(tmp_path / "b.bvh", "x" * 300 + "/good.bvh")
+        archive.writestr("\x1b[2J.bvh", "HIERARCHY\nnothing")
+    content = bytearray((tmp_path / "c.zip").read_bytes())
+    content[content.index(where) + field] = value
+    (tmp_path / "c.zip").write_bytes(content)
+    (tmp_path / "b.bvh").unlink()
+    (tmp_path / "d.zip").write_bytes(content[:500])
+    kept, held_out, notes = PoseCollection(features.width), PoseCollection(features.width), Notes()
+    assert collect_poses(find_sources([tmp_path]), kept, held_out, 0.25, notes, 1) == 1
+    assert len(kept) + len(held_out) == 40
+    told = "\n".join(notes.notes)
+    assert f"c.zip: {cause}" in told and "d.zip: not a .zip archive, or damaged" in told
+    assert "c.zip/?[2J.bvh: " in told and "tmp" not in told.replace(str(tmp_path), "") and len(notes.notes) == 3
+
+
 def test_augmentation_exchanges_whole_limbs(features):
     """Each limb is some pose's limb of that batch, or its mirror image; the encoder's input has noise."""
     generator = torch.Generator().manual_seed(0)

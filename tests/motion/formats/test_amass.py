@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -164,14 +165,17 @@ def test_frame_rates(write):
         ({"poses": np.zeros((2, 66))}, r"poses must be \[frames, 72 or 156 or 165\], got \[2, 66\]"),
         ({"poses": np.zeros(156)}, r"poses must be .*got \[156\]"),
         ({"trans": np.zeros((2, 2))}, r"trans must be \[frames, 3\]"),
-        ({"trans": np.zeros((3, 3))}, "3 frames of trans, but 2 of the pose"),
+        ({"trans": np.zeros((3, 3))}, "2 frames of poses, but 3 of the position"),
         ({"trans": np.full((2, 3), np.nan)}, "trans holds numbers that are not finite"),
         ({"trans": np.full((2, 3), 1e300)}, "trans holds numbers that are not finite"),
-        ({"trans": np.array([["a", "b", "c"]] * 2)}, "trans holds no numbers"),
-        ({"poses": np.array([{"an": "object"}])}, "poses is damaged or not a plain array"),
+        ({"trans": np.array([["a", "b", "c"]] * 2)}, "trans must hold numbers"),
+        ({"poses": np.array([[{"an": "object"}] * 72] * 2)}, "poses must hold numbers"),
         ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, "has no frames"),
-        ({"mocap_framerate": np.array(0.0)}, "mocap_framerate must be one positive number"),
-        ({"mocap_framerate": np.array([1.0, 2.0])}, "mocap_framerate must be one positive number"),
+        ({"mocap_framerate": np.array(1e-300)}, "mocap_framerate must be from 0.01 to 10000"),
+        ({"trans": np.full((2, 3), 1e7)}, "trans holds numbers that are not finite, or out of range"),
+        ({"poses": np.zeros((2, 2, 3, 3, 13))}, "poses must be"),
+        ({"mocap_framerate": np.array(0.0)}, "mocap_framerate must be from 0.01 to 10000"),
+        ({"mocap_framerate": np.array([1.0, 2.0])}, "mocap_framerate must be one number"),
     ],
 )
 def test_errors_name_the_cause(write, changes, cause):
@@ -181,10 +185,22 @@ def test_errors_name_the_cause(write, changes, cause):
 
 def test_inconsistent_parts_are_refused(write):
     parts = {"poses": None, "global_orient": np.zeros((2, 3)), "body_pose": np.zeros((2, 63))}
-    with pytest.raises(UserError, match="has 5 frames of jaw_pose, but 2 of body_pose"):
+    with pytest.raises(UserError, match="has 5 frames of jaw_pose, but 2 of the position"):
         read_amass(write(**parts, jaw_pose=np.zeros((5, 3))))
     with pytest.raises(UserError, match=r"left_hand_pose must be \[frames, 45\], got \[2, 12\]"):
         read_amass(write(**parts, left_hand_pose=np.zeros((2, 12))))
+
+
+def test_a_small_file_cannot_take_much_memory(write, tmp_path):
+    """Arrays of zeros, which deflate to a thousandth."""
+    frames = 1_000_000
+    poses, trans = np.zeros((frames, 156), np.int8), np.zeros((frames, 3), np.int8)
+    np.savez_compressed(tmp_path / "m.npz", poses=poses, trans=trans, fps=30)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"m\.npz: has 1000000 frames of 55 joints, too many for a file of \d+ kB"):
+        read_amass(tmp_path / "m.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
 
 
 def test_other_files_are_refused(write, tmp_path, monkeypatch):
@@ -194,7 +210,7 @@ def test_other_files_are_refused(write, tmp_path, monkeypatch):
     whole = path.read_bytes()
     for content in (b"", b"not a zip", whole[:200], whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"m\.npz: not an \.npz file, or damaged"):
+        with pytest.raises(UserError, match=r"m\.npz: not a motion, or damaged"):
             read_amass(path)
     damaged = bytearray(whole)
     damaged[400] ^= 0xFF  # in the middle of the poses
@@ -210,5 +226,5 @@ def test_other_files_are_refused(write, tmp_path, monkeypatch):
             read_amass(path)
     path.write_bytes(whole)
     monkeypatch.setattr(amass, "_MAX_BYTES", 1 << 10)
-    with pytest.raises(UserError, match="poses takes more than"):
+    with pytest.raises(UserError, match="too large for a motion"):
         read_amass(path)

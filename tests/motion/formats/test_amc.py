@@ -1,3 +1,4 @@
+import os
 import re
 import tarfile
 
@@ -202,7 +203,14 @@ def test_byte_order_marks_are_ignored(leg, tmp_path):
         ("length 0.5", "length nan", r"07\.asf: line 26: needs 1 finite numbers"),
         ("    length 0.5\n", "", r"07\.asf: line 31: a bone without length"),
         ("length 0.0254", "length 0", r"07\.asf: line 5: length must be positive"),
-        ("axis 0 90 0 XYZ", "axis 0 90 0 ABC", r"07\.asf: "),
+        ("axis 0 90 0 XYZ", "axis 0 90 0 ABC", r"07\.asf: line 38: needs an order of axes such as XYZ"),
+        ("name femur", "name hip", r"07\.asf: line 24: a second bone with the name hip"),
+        ("name femur", f"name {'x' * 201}", r"07\.asf: line 24: a joint's name must have 1 to 200"),
+        ("name femur", "name f\x1b[2J", r"07\.asf: line 24: a joint's name must have 1 to 200"),
+        ("name femur", "name root", r"07\.asf: line 24: a second bone with the name root"),
+        ("free text", "free " * 20_000, r"07\.asf: line 8: longer than 65536 characters"),
+        ("\n1\nroot", f"\n{'1' * 5000}\nroot", r"07_01\.amc: line 4: the frame's number is too large"),
+        ("\n1\nroot", "\n1\n2\nroot", r"07_01\.amc: frame 1 has no angles of root"),
         ("dof rx\n", "dof rx ru\n", r"07\.asf: 'rx ru' are not the degrees of freedom"),
         ("dof rx\n", "dof rx tx\n", r"07\.asf: line 39: bones that translate are not supported"),
         ("hip femur", "hip thigh", r"07\.asf: line 45: there is no bone thigh"),
@@ -233,6 +241,26 @@ def test_files_that_cannot_be_read(leg, tmp_path, monkeypatch):
     monkeypatch.setattr("ram_avatar.motion.formats.amc._MAX_SKELETON", 100)
     with pytest.raises(UserError, match=r"07\.asf: larger than"):
         read_amc(path)
+
+
+def test_a_pipe_is_not_read(leg, tmp_path):
+    path = leg()
+    os.mkfifo(tmp_path / "07_0.asf")
+    with pytest.raises(UserError, match=r"07_0\.asf: not a regular file"):
+        read_amc(path, skeleton=tmp_path / "07_0.asf")
+
+
+def test_bones_without_channels_cannot_take_much_memory(leg):
+    still = "begin\nname b{0}\ndirection 1 0 0\nlength 1\naxis 0 0 0 XYZ\nend\n"
+    bones = lambda count: "".join(still.format(k) for k in range(count)) + ":hierarchy\nbegin\n"
+    tree = lambda count: " ".join(f"b{k}" for k in range(count))
+    path = leg(":hierarchy\n  begin\n    root", f"{bones(400)}root {tree(400)}")
+    frames = "".join(f"{k}\nroot 0 0 0 0 0 0\nfemur 0 0 0\ntibia 0\n" for k in range(1, 7001))
+    path.write_text(":DEGREES\n" + frames)
+    with pytest.raises(UserError, match=r"07_01\.amc: has 7000 frames of 808 joints, too many"):
+        read_amc(path)
+    with pytest.raises(UserError, match=r"07\.asf: line \d+: more than 500 bones"):
+        read_amc(leg(":hierarchy\n  begin\n    root", f"{bones(500)}root {tree(500)}"))
 
 
 @pytest.mark.parametrize("clip", ["03_01", "02_01"])

@@ -128,6 +128,23 @@ def test_gaps_are_bridged(tmp_path):
     assert fps == 30 and torch.allclose(bridged, whole, atol=1e-5)
 
 
+def test_seconds_since_midnight_start_again_at_midnight(tmp_path):
+    clocks = [f"{(86_399 + k / 30) % 86_400:.4f}" for k in range(60)]
+    actions, fps = read_live_link(recording(tmp_path, *ramp(clocks)), NAMES)
+    assert fps == 30 and len(actions) == 60 and torch.allclose(actions[:, 0], torch.arange(60).div(100), atol=1e-4)
+
+
+def test_a_face_that_is_out_of_sight_for_minutes(tmp_path):
+    clocks = [f"10:0{minute}:0{k // 30}:{k % 30:02d}" for minute in (0, 9) for k in range(60)]
+    actions, fps = read_live_link(recording(tmp_path, *ramp(clocks)), NAMES)
+    assert fps == 30 and len(actions) == 542 * 30
+
+
+def test_too_many_columns_are_refused(tmp_path):
+    with pytest.raises(UserError, match="has 1006 columns"):
+        read_live_link(recording(tmp_path, *GOOD, header=HEADER.strip() + ",x" * 1000 + "\n"), NAMES)
+
+
 def test_missing_actions_are_noted(tmp_path, listener):
     rows = ramp(["10:00:00:59", "10:00:01:00", "10:00:01:01"])
     actions, _ = read_live_link(recording(tmp_path, *rows), ["jawOpen", "cheekPuff"], listener)
@@ -155,6 +172,11 @@ GOOD = ramp(["10:00:00:59", "10:00:01:00", "10:00:01:01"])
         ([GOOD[0], GOOD[0]], "ends within one second"),
         (["0,61,0,0,0,0", "0,61,0,0,0,0"], "all its frames have the same time"),
         (["0,61,0,0,0,0", "0.001,61,0,0,0,0", "99999,61,0,0,0,0"], "too far apart"),
+        ([f"{k / 60},61,0,0,0,0" for k in range(60)] + ["40000,61,0,0,0,0"], "too far apart"),
+        ([f"00:00:00:00.000000{k},61,0,0,0,0" for k in range(9)] + ["00:00:01:00,61,0,0,0,0"], "too close together"),
+        ([GOOD[0], "24:00:00:00,61,0,0,0,0"], "line 3: '24:00:00:00' is neither a timecode"),
+        ([GOOD[0], "10:60:00:00,61,0,0,0,0"], "line 3: '10:60:00:00' is neither a timecode"),
+        (["x" * 70_000], "line 2: longer than 65536 characters"),
     ],
 )
 def test_errors_name_the_cause(tmp_path, rows, cause):

@@ -159,6 +159,39 @@ def test_errors_name_the_line(read, old, new, cause):
     assert "\n" not in str(error.value)
 
 
+def test_a_joint_may_have_many_end_sites(read):
+    ends = "End Site\n{\nOFFSET 0 60 0\n}\n" * 990
+    clip = read(GOOD.replace("End Site", ends + "End Site", 1))
+    assert [name for name in clip.names if name.startswith("Arm")][:4] == ["Arm", "Arm_end", "Arm_end2", "Arm_end3"]
+    assert len(clip.names) == 4 + 991
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("Arm", "Arm" * 100_000, "line 6: a joint's name must have 1 to 200"),
+        ("Arm", "Arm\x1b[2J", "line 6: a joint's name must have 1 to 200"),
+        ("3 Yrotation", "4 yrotation Yrotation", "line 8: channels must be distinct"),
+        ("3 Yrotation Xrotation Zrotation", "4 Xrotation Yrotation Zrotation xrotation", "line 8: channels must be"),
+        ("3 Yrotation", "9" * 5000 + " Yrotation", "line 8: states 9{20} channels"),
+        ("HIERARCHY", "HIERARCHY" + "\n" * 2**20, "its hierarchy is larger than 1 MB"),
+        ("JOINT Arm", "JOINT x {\nOFFSET 0 0 0\n}\n" * 1000 + "JOINT Arm", "line 9: a second joint with the name 'x'"),
+    ],
+)
+def test_hierarchies_made_to_hurt(read, old, new, cause):
+    start = time.process_time()
+    with pytest.raises(UserError, match=rf"clip\.bvh: {cause}"):
+        read(GOOD.replace(old, new, 1))
+    assert time.process_time() - start < 2
+
+
+def test_joints_without_channels_cannot_take_much_memory(read):
+    joints = "".join(f"JOINT j{k}\n{{\nOFFSET 0 1 0\n}}\n" for k in range(900))
+    text = f"HIERARCHY\nROOT r\n{{\nOFFSET 0 0 0\nCHANNELS 1 Xrotation\n{joints}}}\nMOTION\n"
+    with pytest.raises(UserError, match=r"has 50000 frames of 901 joints, too many for a file of \d+ kB"):
+        read(text + "Frames: 50000\nFrame Time: 0.04\n" + "0\n" * 50_000)
+
+
 def test_bones_without_length_are_refused(read):
     flat = "\n".join("OFFSET 0 0 0" if "OFFSET" in line else line for line in GOOD.splitlines())
     with pytest.raises(UserError, match="none of its bones"):

@@ -1,17 +1,17 @@
 """Zip archives and .npz files: sizes, types and shapes are checked before anything is inflated."""
 
 import ast
-import io
 import math
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -20,12 +20,18 @@ from torch import Tensor
 from ..errors import UserError
 from ..text import one_line
 from .files import open_regular
+from .records import LARGEST, LONGEST_TEXT
+
+Shape = tuple[int | range | None, ...]
+"""The shape that an array must have: a range stands for the sizes in it, None for any size."""
 
 MAX_ENTRIES = 100_000
-_SMALL = 256 << 20  # bytes that any archive may inflate to; more, only in proportion to its size
+_SMALL = 256 << 20  # bytes that the arrays of any file may take; more, only in proportion to its size
 _RATIO = 50
 _MAGIC, _MAX_HEADER = b"\x93NUMPY", 10_000
-_NUMBERS, _TEXTS = "iuf", "U"
+_NUMBERS, _WHOLE, _TEXTS = "iuf", "iu", "U"
+_KINDS = {_NUMBERS: "numbers", _WHOLE: "whole numbers", _TEXTS: "short texts"}
+_ENCRYPTED = 1  # a flag of an archive's entry
 _ITEM = 16  # bytes of the widest number
 
 DAMAGE = (
@@ -41,25 +47,25 @@ DAMAGE = (
     OverflowError,
     RuntimeError,
     SyntaxError,
+    tokenize.TokenError,
     TypeError,
     UnicodeError,
     ValueError,
     struct.error,
-    tokenize.TokenError,
 )
 """What zipfile, its decompressors and NumPy raise for damaged or encrypted files."""
 
 
 @contextmanager
 def open_archive(path: str | Path, most: int, kind: str) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive for reading. Its entries may together be at most 50 times as large as itself, or 256 MB.
+    """Open a zip archive for reading. What its entries take unpacked is checked when they are read.
 
     Args:
         most: largest size of the file accepted, in bytes.
         kind: what the file should be, for messages: "a motion".
 
     Raises:
-        UserError: see `files.open_regular`; not an archive, damaged, too many entries, or too large unpacked.
+        UserError: see `files.open_regular`; not an archive, damaged, or too many entries.
     """
     with open_regular(path, most, kind) as file:
         try:
@@ -70,10 +76,6 @@ def open_archive(path: str | Path, most: int, kind: str) -> Iterator[zipfile.Zip
             entries = archive.infolist()
             if len(entries) > MAX_ENTRIES:
                 raise UserError(f"{path}: holds {len(entries)} files; at most {MAX_ENTRIES} are read")
-            size = file.seek(0, io.SEEK_END)
-            allowed = max(_SMALL, _RATIO * size)
-            if sum(entry.file_size for entry in entries) > allowed:
-                raise UserError(f"{path}: takes more than {allowed >> 20} MB unpacked, too much for {size >> 10} kB")
             yield archive
 
 
@@ -85,10 +87,12 @@ def open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
     """
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename} is compressed in a way that is not read")
+    if entry.flag_bits & _ENCRYPTED:
+        raise ValueError(f"{entry.filename} is encrypted")
     try:
         return archive.open(entry)
     except DAMAGE as error:
-        raise ValueError(f"{entry.filename} is damaged or encrypted ({_cause(error)})") from None
+        raise ValueError(f"{entry.filename} is damaged ({_cause(error)})") from None
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
@@ -117,22 +121,41 @@ class _Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-class Arrays:
-    """The arrays of an .npz file.
+@contextmanager
+def open_arrays(path: str | Path, most: int, kind: str) -> Iterator["Arrays"]:
+    """Open an .npz file for reading. ValueErrors within the block become UserErrors that name the file.
 
-    Their headers are read at once: name, type, shape. Arrays of other types than numbers and text count as damaged
-    only when they are asked for.
+    Its arrays may together be at most 50 times as large as the file, or 256 MB.
+
+    Args:
+        most: largest size accepted in bytes, of the file and of its arrays.
+        kind: what the file should be, for messages: "a motion".
+
+    Raises:
+        UserError: see `open_archive` and `Arrays`.
+    """
+    with open_archive(path, most, kind) as archive:
+        try:
+            yield Arrays(archive, min(most, max(_SMALL, _RATIO * Path(path).stat().st_size)))
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from None
+
+
+class Arrays:
+    """The arrays of an .npz file. The header of each is checked before the array is read.
+
+    Arrays of other types than numbers and text count as damaged only when they are asked for.
 
     Args:
         archive: see `open_archive`.
-        most: bytes that all arrays may take together, unpacked.
+        most: bytes that all arrays may take together, unpacked, and those that are read once more after conversion.
 
     Raises:
         ValueError: the arrays take more.
     """
 
     def __init__(self, archive: zipfile.ZipFile, most: int):
-        self._archive = archive
+        self._archive, self._most, self._left = archive, most, most
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
         if sum(entry.file_size for entry in self._entries.values()) > most:
             raise ValueError(f"its arrays take more than {most >> 20} MB")
@@ -149,91 +172,126 @@ class Arrays:
         return next((key for key in keys if key in self), None)
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Return an array's shape without reading it. Raises ValueError: see `numbers`."""
+        """Return an array's shape without reading it. Raises ValueError: the array is missing or damaged."""
         with self._open(key) as (_, header):
             return header.shape
 
-    def numbers(self, key: str, shape: tuple[int | None, ...] | None = None) -> Tensor:
-        """Return an array as float32.
+    def numbers(
+        self, key: str, shape: Shape | None = None, dtype: Any = np.float32, largest: float = LARGEST
+    ) -> Tensor:
+        """Return an array of numbers.
 
         Args:
-            shape: the shape that it must have; None stands for any size.
+            shape: the shape that it must have; None for any.
+            dtype: NumPy's type of floating-point numbers to convert to.
+            largest: magnitude that no number may exceed.
 
         Raises:
-            ValueError: the array is missing, damaged, of another shape, or holds anything but finite numbers.
+            ValueError: the array is missing, damaged, too large, of another shape, or holds anything but finite numbers
+                in range.
         """
-        with self._open(key) as (file, header):
-            if header.dtype.kind not in _NUMBERS or header.dtype.itemsize > _ITEM:
-                raise ValueError(f"{key} holds no numbers")
-            if shape is not None and not _fits(header.shape, shape):
-                wanted = ", ".join("any" if size is None else str(size) for size in shape)
-                raise ValueError(f"{key} must be [{wanted}], got {list(header.shape)[:8]}")
-            array = _read(key, file, header)
-            with np.errstate(over="ignore"):
-                tensor = torch.from_numpy(array.astype(np.float32))
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{key} holds numbers that are not finite")
+        tensor = torch.from_numpy(self._array(key, shape, _NUMBERS, dtype))
+        if not (tensor.abs() <= largest).all():  # NaN fails, too
+            raise ValueError(f"{key} holds numbers that are not finite, or out of range")
         return tensor
 
-    def number(self, key: str) -> float:
-        """Return an array of one number. Raises ValueError: see `numbers`."""
-        with self._open(key) as (_, header):
-            if header.shape not in ((), (1,)):
-                raise ValueError(f"{key} must be one number")
-        return float(self.numbers(key))
+    def number(self, key: str, low: float = -LARGEST, high: float = LARGEST) -> float:
+        """Return an array of one number from `low` to `high`. Raises ValueError: see `numbers`."""
+        if self.shape(key) not in ((), (1,)):
+            raise ValueError(f"{key} must be one number")
+        value = float(self._array(key, None, _NUMBERS, np.float64).item())
+        if not low <= value <= high:
+            raise ValueError(f"{key} must be from {low:g} to {high:g}, got {value:g}")
+        return value
 
-    def text(self, key: str, longest: int = 100) -> str:
-        """Return an array that is one printable text.
+    def indices(self, key: str, shape: Shape, below: int) -> Tensor:
+        """Return an array of whole numbers from 0 to below a bound, as int64. Raises ValueError: see `numbers`."""
+        tensor = torch.from_numpy(self._array(key, shape, _WHOLE, np.int64))
+        if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < below:
+            raise ValueError(f"{key} must hold indices below {below}")
+        return tensor
+
+    def text(self, key: str, longest: int = LONGEST_TEXT) -> str:
+        """Return an array that is one printable text. See `texts`."""
+        return self.texts(key, (), longest)[0]
+
+    def texts(self, key: str, shape: Shape, longest: int = LONGEST_TEXT) -> list[str]:
+        """Return the printable texts of an array, in order.
 
         Raises:
-            ValueError: it is missing, damaged, something else, or too long.
+            ValueError: the array is missing, damaged, of another shape or type, or a text is too long or not printable.
         """
-        with self._open(key) as (file, header):
-            if header.dtype.kind not in _TEXTS or header.shape != () or header.bytes > 4 * longest:
-                raise ValueError(f"{key} must be a text of at most {longest} characters")
-            text = str(_read(key, file, header))
-        if not text.isprintable():
+        found = [str(text) for text in self._array(key, shape, _TEXTS, None, 4 * longest).reshape(-1)]
+        if not all(text.isprintable() for text in found):
             raise ValueError(f"{key} holds characters that cannot be printed")
-        return text
+        return found
+
+    def _array(self, key: str, shape: Shape | None, kinds: str, dtype: Any, widest: int = _ITEM) -> np.ndarray:
+        """Read an array of some kinds of items, and convert it."""
+        with self._open(key) as (file, header):
+            if header.dtype.kind not in kinds or header.dtype.itemsize > widest:
+                raise ValueError(f"{key} must hold {_KINDS[kinds]}")
+            if header.bytes > self._entries[key].file_size:
+                raise ValueError(f"{key} is damaged (cut short)")
+            if shape is not None and not _fits(header.shape, shape):
+                wanted = ", ".join(map(_describe, shape))
+                raise ValueError(f"{key} must be [{wanted}], got {list(header.shape)[:8]}")
+            self._left -= math.prod(header.shape) * np.dtype(dtype or header.dtype).itemsize
+            if self._left < 0:
+                raise ValueError(f"its arrays take more than {self._most >> 20} MB")
+            array = _read(key, file, header)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return array if dtype is None else array.astype(dtype, order="C", copy=False)
 
     @contextmanager
     def _open(self, key: str) -> Iterator[tuple[IO[bytes], _Header]]:
         """Open an entry behind its header. Raises ValueError: the array is missing or damaged."""
         if key not in self:
             raise ValueError(f"has no {key}")
-        entry = self._entries[key]
-        with open_entry(self._archive, entry) as file:
-            header = _read_header(key, file)
-            if header.bytes > entry.file_size:
-                raise ValueError(f"{key} is damaged (cut short)")
-            yield file, header
+        with open_entry(self._archive, self._entries[key]) as file:
+            yield file, _read_header(key, file)
 
 
-def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(found) == len(wanted) and all(w is None or f == w for f, w in zip(found, wanted, strict=True))
+def _fits(found: tuple[int, ...], wanted: Shape) -> bool:
+    fits = lambda size, want: want is None or (size in want if isinstance(want, range) else size == want)
+    return len(found) == len(wanted) and all(map(fits, found, wanted))
+
+
+def _describe(size: int | range | None) -> str:
+    return "any" if size is None else f"{size[0]} to {size[-1]}" if isinstance(size, range) else str(size)
 
 
 def _read_header(key: str, file: IO[bytes]) -> _Header:
     """Read the header of a .npy file (NumPy's NEP 1).
 
-    NumPy's own reader is not used: it warns on the terminal, and parses with `ast` whatever length there is.
+    NumPy's own reader is not used: it warns on the terminal, and allocates what the header asks for.
     """
     try:
         magic = file.read(8)
         if len(magic) < 8 or magic[:6] != _MAGIC or magic[6] not in (1, 2, 3):
-            raise ValueError("not a plain array")
+            raise ValueError("it does not begin as one")
         size = struct.unpack("<H", file.read(2))[0] if magic[6] == 1 else struct.unpack("<I", file.read(4))[0]
         if size > _MAX_HEADER:
             raise ValueError("its header is too long")
-        described = ast.literal_eval(file.read(size).decode("latin-1").strip())
+        described = _parse(file.read(size))
         shape, order, kind = described["shape"], described["fortran_order"], described["descr"]
         if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError("its shape is wrong")
         if not isinstance(order, bool) or not isinstance(kind, str):
-            raise ValueError("not a plain array")
+            raise ValueError("its header is wrong")
         return _Header(shape, np.dtype(kind), order)
     except DAMAGE as error:
         raise ValueError(f"{key} is damaged or not a plain array ({_cause(error)})") from None
+
+
+def _parse(header: bytes) -> Any:
+    """Parse the literal that a header is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python's parser, about odd literals
+            return ast.literal_eval(header.decode("latin-1").strip())
+    except DAMAGE:
+        raise ValueError("its header is damaged") from None
 
 
 def _read(key: str, file: IO[bytes], header: _Header) -> np.ndarray:

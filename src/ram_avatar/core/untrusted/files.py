@@ -1,12 +1,16 @@
 """Regular files of bounded size."""
 
+import io
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import UserError
 from ..files import disk_errors
+
+LONGEST_LINE = 1 << 16  # characters
 
 
 def open_regular(path: str | Path, most: int, kind: str = "") -> BinaryIO:
@@ -60,6 +64,21 @@ def read_text(path: str | Path, most: int, kind: str = "") -> str:
         return read_bytes(path, most, kind).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8") from None
+
+
+def read_lines(path: str | Path, most: int, kind: str = "", encoding: str = "utf-8-sig") -> Iterator[str]:
+    """Yield the lines of a text file of at most `most` bytes, with their ends. Bytes that are no text become U+FFFD.
+
+    Raises:
+        UserError: see `open_regular`; or a line is longer than `LONGEST_LINE`.
+    """
+    with io.TextIOWrapper(open_regular(path, most, kind), encoding, "replace") as file, disk_errors(path):
+        number = 0
+        while line := file.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise UserError(f"{path}: line {number}: longer than {LONGEST_LINE} characters")
+            yield line
 
 
 def _size(count: int) -> str:

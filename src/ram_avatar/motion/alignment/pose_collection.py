@@ -2,10 +2,9 @@
 
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,15 +13,18 @@ import numpy as np
 import torch
 
 from ...body import load_template
-from ...core.archives import open_archive
 from ...core.errors import UserError
 from ...core.progress import Progress, follow
+from ...core.untrusted.arrays import open_archive, read_entry
 from ..formats.reading import read_motion
 from ..formats.registry import BODY_SUFFIXES, SUFFIXES
 from ..pose_features import PoseFeatures
 
 _IN_ARCHIVES = ".bvh"
+_ARCHIVE = "a .zip archive"
+_MAX_ARCHIVE = 1 << 34  # bytes
 _MAX_ENTRY = 1 << 28  # bytes of a motion in an archive, unpacked
+_SMALL_ENTRY, _RATIO = 8 << 20, 50  # larger ones may have so many bytes for each packed one; text has up to 20
 _NAMED = 3  # unreadable files that are named
 _WORTH_A_PROCESS = 8  # motions that are read in the time in which another process starts
 
@@ -42,7 +44,7 @@ def find_sources(paths: list[Path]) -> list[Source]:
     """Find all motion files in files, folders (searched recursively) and .zip archives of .bvh files.
 
     Raises:
-        UserError: no such path, a damaged archive, or nothing found.
+        UserError: no such path, or nothing found.
     """
     found = [source for path in paths for source in _found(Path(path))]
     if not found:
@@ -60,10 +62,11 @@ def _found(path: Path) -> Iterator[Source]:
         raise UserError(f"{path}: no such file")
     elif path.suffix.lower() == ".zip":
         try:
-            with open_archive(path) as archive:
+            with open_archive(path, _MAX_ARCHIVE, _ARCHIVE) as archive:
                 names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-        except zipfile.BadZipFile:
-            raise UserError(f"{path}: not a .zip archive, or damaged") from None
+        except UserError:
+            yield Source(path)  # what is wrong is told when it is read
+            return
         yield from (Source(path, name) for name in names if name.lower().endswith(_IN_ARCHIVES))
     else:
         yield Source(path)
@@ -154,8 +157,8 @@ _worker: dict = {}  # of a reading process: objects that take long to build
 def _read(source: Source) -> tuple[np.ndarray | None, str]:
     """Return features [N, W] and no message, or none and what is wrong with the source."""
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            motion = read_motion(_unpacked(source, Path(scratch)), _worker["template"])
+        with _on_disk(source) as path:
+            motion = read_motion(path, _worker["template"])
     except UserError as error:
         return None, str(error)
     seen = motion.confidence[:, 0] > 0
@@ -166,12 +169,23 @@ def _read(source: Source) -> tuple[np.ndarray | None, str]:
     return features.astype(np.float32), ""
 
 
-def _unpacked(source: Source, scratch: Path) -> Path:
-    if not source.entry:
-        return source.path
-    with open_archive(source.path) as archive:
-        if archive.getinfo(source.entry).file_size > _MAX_ENTRY:
-            raise UserError(f"{source}: larger than {_MAX_ENTRY >> 20} MB")
-        unpacked = scratch / Path(source.entry).name  # ignore folders in the entry's name
-        unpacked.write_bytes(archive.read(source.entry))
-    return unpacked
+@contextmanager
+def _on_disk(source: Source) -> Iterator[Path]:
+    """Yield the file of a source; an entry of an archive is unpacked, and named as such in UserErrors within."""
+    if not source.entry and source.path.suffix.lower() != ".zip":
+        yield source.path
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        unpacked = Path(scratch) / f"motion{_IN_ARCHIVES}"  # whatever its name in the archive is
+        with open_archive(source.path, _MAX_ARCHIVE, _ARCHIVE) as archive:
+            try:
+                entry = archive.getinfo(source.entry or "")
+                packed = min(entry.compress_size, source.path.stat().st_size)
+                most = min(_MAX_ENTRY, max(_SMALL_ENTRY, _RATIO * packed))
+                unpacked.write_bytes(read_entry(archive, entry, most))
+            except (ValueError, KeyError) as error:
+                raise UserError(f"{source.path}: {error}") from None
+        try:
+            yield unpacked
+        except UserError as error:
+            raise UserError(str(error).replace(str(unpacked), str(source))) from None

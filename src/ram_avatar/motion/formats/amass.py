@@ -4,7 +4,7 @@ The bodies are licensed and not included, so the skeleton has generic proportion
 tissue (`dmpls`) and expression belong to the licensed bodies, too, and are not read.
 """
 
-import zipfile
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +14,21 @@ from torch import Tensor
 
 from ...body.smpl_joints import SMPL, SMPLH, SMPLX
 from ...body.template import BodyTemplate
-from ...core.archives import Arrays, open_archive
-from ...core.errors import UserError
-from ...core.files import disk_errors
 from ...core.progress import SILENT, Progress
+from ...core.untrusted.arrays import Arrays, open_arrays
 from ..axes import AXES
 from ..conversion.upright import find_up, note_up, stand_up
 from ..joint_map import JointMap
+from ..limits import LARGEST, MAX_FPS, MIN_FPS, check_frames
 from ..motion import Motion
 from ..skeleton import SkeletalClip
 from .options import ReadOptions
 from .skeletal import SkeletonReader
 
 HEIGHT = 1.70  # metres, of the skeleton
-_MAX_BYTES = 1 << 29  # per array, unpacked; an hour at 120 frames per second takes 540 MB
+_MAX_BYTES = 1 << 31  # of a file; an hour at 120 frames per second takes 540 MB, and AMASS's newer files twice that
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate", "fps")
+_CONVERTED_AT_ONCE = 4096  # frames; bounds the extra memory
 _AMASS_ONLY = ("dmpls", "surface_model_type", "markers_latent")
 
 _MODELS = {3 * len(joints): joints for joints in (SMPL, SMPLH, SMPLX)}
@@ -123,15 +123,9 @@ def read_amass(
     """
     if up is not None and up not in AXES:
         raise ValueError(f"up must be one of {list(AXES)}, got {up}")
-    try:
-        with disk_errors(path), open_archive(path) as archive:
-            arrays = Arrays(archive, _MAX_BYTES)
-            clip = _clip(arrays, fps)
-            certain = arrays.first(_AMASS_ONLY) is not None
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: not an .npz file, or damaged ({error})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+    with open_arrays(path, _MAX_BYTES, "a motion") as arrays:
+        clip = _clip(arrays, fps, Path(path).stat().st_size)
+        certain = arrays.first(_AMASS_ONLY) is not None
     mapping = JointMap.find(clip.names)
     if up is None and certain:
         up = "z"
@@ -142,36 +136,49 @@ def read_amass(
     return stand_up(clip, mapping, up)
 
 
-def _clip(arrays: Arrays, fps: float | None) -> SkeletalClip:
-    """Build the clip as if y were up."""
-    poses = _frames(arrays, "poses", *_MODELS) if "poses" in arrays else _joined(arrays)
-    joints = _MODELS[poses.shape[1]]
-    trans = _frames(arrays, arrays.first(("transl", "trans")) or "trans", 3)
-    if len(trans) != len(poses):
-        raise ValueError(f"has {len(trans)} frames of trans, but {len(poses)} of the pose")
-    if not len(poses):
+def _clip(arrays: Arrays, fps: float | None, size: int) -> SkeletalClip:
+    """Build the clip of a file of `size` bytes as if y were up."""
+    way = arrays.first(("transl", "trans")) or "trans"
+    frames = _count(arrays, way)
+    if not frames:
         raise ValueError("has no frames")
+    check_frames(frames, len(SMPLX), size)
+    poses = _frames(arrays, "poses", frames, *_MODELS) if "poses" in arrays else _joined(arrays, frames)
+    joints = _MODELS[poses.shape[1]]
+    trans = _frames(arrays, way, frames, 3)
     fps = _frame_rate(arrays, fps)
-    rotations = roma.rotvec_to_rotmat(poses.reshape(len(poses), -1, 3))
+    rotations = torch.cat(
+        [
+            _FROM_MODEL @ roma.rotvec_to_rotmat(part.reshape(len(part), -1, 3)) @ _FROM_MODEL.T
+            for part in poses.split(_CONVERTED_AT_ONCE)
+        ]
+    )
     return SkeletalClip(
         names=list(joints),
         parents=[list(joints).index(parent) if parent else -1 for parent in joints.values()],
         offsets=_offsets(joints),
-        rotations=_FROM_MODEL @ rotations @ _FROM_MODEL.T,
+        rotations=rotations,
         root=trans @ _FROM_MODEL.T,
         fps=fps,
     )
 
 
-def _frames(arrays: Arrays, key: str, *widths: int) -> Tensor:
-    """Return an array as [N, W], with W one of the widths; the file may hold [N, W / 3, 3]."""
-    tensor = arrays.numbers(key)
-    if tensor.ndim not in (2, 3) or tensor.shape[1:].numel() not in widths:
-        raise ValueError(f"{key} must be [frames, {' or '.join(map(str, widths))}], got {list(tensor.shape)}")
-    return tensor.flatten(1)
+def _count(arrays: Arrays, key: str) -> int:
+    """Return the number of frames of an array."""
+    return (*arrays.shape(key), 0)[0]
 
 
-def _joined(arrays: Arrays) -> Tensor:
+def _frames(arrays: Arrays, key: str, frames: int, *widths: int) -> Tensor:
+    """Return an array as [N, W], with N frames and W one of the widths; the file may hold [N, W / 3, 3]."""
+    shape = arrays.shape(key)
+    if len(shape) not in (2, 3) or math.prod(shape[1:]) not in widths:
+        raise ValueError(f"{key} must be [frames, {' or '.join(map(str, widths))}], got {list(shape)}")
+    if shape[0] != frames:
+        raise ValueError(f"has {shape[0]} frames of {key}, but {frames} of the position")
+    return arrays.numbers(key, largest=LARGEST).flatten(1)
+
+
+def _joined(arrays: Arrays, frames: int) -> Tensor:
     """Join the parts: [N, 165] for SMPL-X, [N, 72] for SMPL. Missing parts stay at rest."""
     for parts in (_FITTERS, _AMASS):
         required = tuple(parts)[:_REQUIRED]
@@ -182,11 +189,7 @@ def _joined(arrays: Arrays) -> Tensor:
         raise ValueError(f"not an SMPL motion: it has neither poses nor {names}")
     root, body = required
     widths = {key: (3 * count,) for key, count in parts.items()} | {body: (3 * parts[body], 3 * _SMPL_BODY)}
-    found = {key: _frames(arrays, key, *widths[key]) for key in parts if key in arrays}
-    frames = len(found[body])
-    for key, part in found.items():
-        if len(part) != frames:
-            raise ValueError(f"has {len(part)} frames of {key}, but {frames} of {body}")
+    found = {key: _frames(arrays, key, frames, *widths[key]) for key in parts if key in arrays}
     if found[body].shape[1] == 3 * _SMPL_BODY:
         if others := [key for key in found if key not in required]:
             raise ValueError(f"{body} is SMPL's, with {3 * _SMPL_BODY} numbers per frame, which has no {others[0]}")
@@ -201,10 +204,7 @@ def _frame_rate(arrays: Arrays, given: float | None) -> float:
         if given is None:
             raise ValueError(f"has no frame rate ({', '.join(_FRAME_RATES)}); set it with --fps")
         return given
-    rate = arrays.numbers(key)
-    if rate.numel() != 1 or not float(rate) > 0:
-        raise ValueError(f"{key} must be one positive number")
-    return float(rate)
+    return arrays.number(key, MIN_FPS, MAX_FPS)
 
 
 def _offsets(joints: dict[str, str]) -> Tensor:

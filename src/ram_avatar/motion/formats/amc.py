@@ -4,7 +4,7 @@ Format: J. Lander, "Working with Motion Capture File Formats", Game Developer, J
 mocap.cs.cmu.edu, "FAQs" and "Info".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,9 @@ from ...body.template import BodyTemplate
 from ...core.errors import UserError
 from ...core.files import disk_errors
 from ...core.progress import Progress
+from ...core.untrusted.files import read_lines
+from ...core.untrusted.records import named
+from ..limits import MAX_JOINTS, check_frames, check_name
 from ..motion import Motion
 from ..skeleton import SkeletalClip
 from .options import ReadOptions
@@ -27,6 +30,7 @@ from .skeletal import SkeletonReader
 CMU_FPS = 120.0
 _INCH = 0.0254  # metres
 _MAX_NUMBER = 1e7
+_LONGEST_NUMBER = 9  # digits of a frame's number
 _MAX_SKELETON, _MAX_MOTION = 1 << 20, 1 << 28  # bytes; CMU's largest are 8 kB and 20 MB
 # Columns: directions of the file's x (left), y (up) and z (front) in the package's axes.
 _TO_WORLD = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -95,9 +99,12 @@ def read_amc(path: str | Path, skeleton: str | Path | None = None, fps: float = 
     path = Path(path)
     skeleton = Path(skeleton) if skeleton else _find_skeleton(path)
     with _damage(skeleton):
-        rig = _parse_skeleton(_lines(skeleton, _MAX_SKELETON))
+        rig = _parse_skeleton(_lines(skeleton, _MAX_SKELETON, "an Acclaim skeleton"))
     with _damage(path):
-        return _clip(rig, _parse_motion(_lines(path, _MAX_MOTION), rig), fps)
+        motion = _parse_motion(_lines(path, _MAX_MOTION, "an Acclaim motion"), rig)
+        # Each bone may have an end, which becomes a joint, too.
+        check_frames(len(motion.channels["root"]), 2 * len(rig.bones), path.stat().st_size)
+        return _clip(rig, motion, fps)
 
 
 def _find_skeleton(path: Path) -> Path:
@@ -120,21 +127,17 @@ def _cuts_number(stem: str, length: int) -> bool:
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     try:
-        with disk_errors(path):
-            yield
+        yield
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _lines(path: Path, largest: int) -> Iterator[_Line]:
-    """Yield the lines that are neither empty nor comments."""
-    if path.stat().st_size > largest:
-        raise ValueError(f"larger than {largest >> 20} MB")
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            words = line.split()
-            if words and not words[0].startswith("#"):
-                yield _Line(number, words)
+def _lines(path: Path, most: int, kind: str) -> Iterator[_Line]:
+    """Yield the lines that are neither empty nor comments. See `read_lines`."""
+    for number, line in enumerate(read_lines(path, most, kind), start=1):
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            yield _Line(number, words)
 
 
 def _numbers(line: _Line, words: list[str], count: int) -> np.ndarray:
@@ -179,7 +182,7 @@ def _parse_root(lines: list[_Line], unit: float, degrees: bool) -> tuple[_Bone, 
         key: _numbers(fields[key], fields[key].words[1:], 3) if key in fields else np.zeros(3)
         for key in ("position", "orientation")
     }
-    axes = _euler(fields["axis"].words[-1] if "axis" in fields else "XYZ", vectors["orientation"], degrees)
+    axes = _euler(_order(fields["axis"]) if "axis" in fields else "XYZ", vectors["orientation"], degrees)
     return _Bone("root", np.zeros(3), axes, _channels(order)), vectors["position"] * unit
 
 
@@ -196,16 +199,27 @@ def _parse_bones(lines: list[_Line], unit: float, degrees: bool) -> dict[str, _B
             absent = [k for k in ("name", "direction", "length", "axis") if k not in fields]
             if absent:
                 raise ValueError(f"line {line.number}: a bone without {absent[0]}")
-            name = fields["name"].words[-1]
+            name = _name(fields["name"], bones)
             length = _numbers(fields["length"], fields["length"].words[1:], 1)[0]
             direction = _numbers(fields["direction"], fields["direction"].words[1:], 3)
             axis = fields["axis"]
-            axes = _euler(axis.words[-1], _numbers(axis, axis.words[1:-1], 3), degrees)
+            axes = _euler(_order(axis), _numbers(axis, axis.words[1:-1], 3), degrees)
             channels = _channels(fields["dof"].words[1:]) if "dof" in fields else []
             if any(c[0] != "r" for c in channels):
                 raise ValueError(f"line {fields['dof'].number}: bones that translate are not supported")
             bones[name] = _Bone(name, direction * length * unit, axes, channels)
     return bones
+
+
+def _name(line: _Line, bones: Mapping[str, _Bone]) -> str:
+    """Return the name of another bone. Raises ValueError: it is wrong or taken, or there are too many bones."""
+    name = line.words[-1]
+    if name in bones or name == "root":
+        raise ValueError(f"line {line.number}: a second bone with the name {name}")
+    if len(bones) >= MAX_JOINTS // 2:  # each may have an end, which is a joint, too
+        raise ValueError(f"line {line.number}: more than {MAX_JOINTS // 2} bones")
+    with named(f"line {line.number}"):
+        return check_name(name)
 
 
 def _parse_hierarchy(lines: list[_Line], bones: dict[str, _Bone]) -> dict[str, str | None]:
@@ -215,7 +229,7 @@ def _parse_hierarchy(lines: list[_Line], bones: dict[str, _Bone]) -> dict[str, s
         if line.words[0] not in ("begin", "end"):
             unknown = [word for word in line.words if word not in bones]
             if unknown:
-                raise ValueError(f"line {line.number}: there is no bone {unknown[0]}")
+                raise ValueError(f"line {line.number}: there is no bone {unknown[0][:60]}")
             children.setdefault(line.words[0], []).extend(line.words[1:])
     order: dict[str, str | None] = {}
     stack: list[tuple[str, str | None]] = [("root", None)]
@@ -227,6 +241,14 @@ def _parse_hierarchy(lines: list[_Line], bones: dict[str, _Bone]) -> dict[str, s
         stack += [(child, name) for child in reversed(children.get(name, []))]
     if len(order) < len(bones):
         raise ValueError(f"the bone {next(name for name in bones if name not in order)} is not in the hierarchy")
+    return order
+
+
+def _order(line: _Line) -> str:
+    """Return the order of axes that a line ends with."""
+    order = line.words[-1].upper()
+    if sorted(order) != ["X", "Y", "Z"]:
+        raise ValueError(f"line {line.number}: needs an order of axes such as XYZ, '{' '.join(line.words)[:60]}'")
     return order
 
 
@@ -245,15 +267,25 @@ def _parse_motion(lines: Iterator[_Line], skeleton: _Skeleton) -> _JointAngles:
         width += len(bone.channels)
     rows: list[np.ndarray] = []
     first = 0
+
+    def check_complete() -> None:  # at once, so that memory does not outgrow the file
+        if (missing := np.isnan(rows[-1])).any():
+            name = next(name for name, column in columns.items() if missing[column].any())
+            raise ValueError(f"frame {first + len(rows) - 1} has no angles of {name}")
+
     for line in lines:
         name, *values = line.words
         if name.startswith(":"):
             if name.upper() in (":DEGREES", ":RADIANS"):
                 degrees = name.upper() == ":DEGREES"
         elif not values and name.isdecimal():
+            if len(name) > _LONGEST_NUMBER:
+                raise ValueError(f"line {line.number}: the frame's number is too large")
             first = first if rows else int(name)
             if int(name) != first + len(rows):
                 raise ValueError(f"line {line.number}: frame {name}, but {first + len(rows)} comes next")
+            if rows:
+                check_complete()
             rows.append(np.full(width, np.nan))
         elif not rows or name not in columns:
             raise ValueError(f"line {line.number}: there is no bone {name[:60]} in the skeleton")
@@ -262,11 +294,8 @@ def _parse_motion(lines: Iterator[_Line], skeleton: _Skeleton) -> _JointAngles:
             rows[-1][column] = _numbers(line, values, column.stop - column.start)
     if not rows:
         raise ValueError("not an Acclaim motion, it has no frames")
+    check_complete()
     table = np.stack(rows)
-    if np.isnan(table).any():
-        frame, channel = np.argwhere(np.isnan(table))[0]
-        name = next(name for name, column in columns.items() if column.start <= channel < column.stop)
-        raise ValueError(f"frame {first + frame} has no angles of {name}")
     return _JointAngles({name: table[:, column] for name, column in columns.items()}, degrees)
 
 

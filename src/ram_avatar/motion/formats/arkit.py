@@ -8,6 +8,7 @@ import csv
 import math
 import re
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +17,27 @@ from torch import Tensor
 
 from ...body.template import BodyTemplate
 from ...core.errors import UserError
-from ...core.files import atomic_file, disk_errors
+from ...core.files import atomic_file
 from ...core.progress import SILENT, Progress
+from ...core.untrusted.files import open_regular, read_lines
+from ..limits import MAX_FPS, MIN_FPS, most_frames
 from ..motion import Motion, confidence_of
 from .options import ReadOptions
 from .rates import resampled
 
+_KIND = "a facial recording"
 _MAX_BYTES = 1 << 29  # an hour at 60 frames per second takes 180 MB
-_TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d*)?)")  # the last: frames, with a fraction
+# Hours, minutes, seconds, and frames with a fraction.
+_TIMECODE = re.compile(r"([01]?\d|2[0-3]):([0-5]?\d):([0-5]?\d)[:;](\d{1,3}(?:\.\d{0,9})?)", re.ASCII)
 _TIME_COLUMNS = ("timecode", "time", "timestamp", "seconds")
 _COUNT_COLUMN = "blendshapecount"  # 0 where no face was seen
 _CLOCK_RATES = (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)  # usual frame rates of timecodes
 _SPARSE = 1.25  # a clip without a whole second may lack up to this factor of its highest frame numbers
 _NTSC, _DRIFT = (24, 30, 48, 60, 120, 240), 2e-3  # cameras may be slower than these by a thousandth: 29.97
 _ROUNDED = 2e-4  # a rate this close to a whole number is rounded; 29.97 is not
-_MAX_FRAMES = 1_000_000  # in the resampled result
+_MAX_ROWS = 1_000_000  # four hours at 60 frames per second
+_MAX_COLUMNS = 1000
+_STRETCHED = 10  # times as many frames as rows with a face: it may be out of sight for most of the time
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # byte-order marks other than UTF-8's
 _SEPARATORS = ",;\t"
 _LARGEST = 1e6  # of a weight, before it is clamped to 0 to 1
@@ -109,8 +116,7 @@ def read_live_link(
     """
     path = Path(path)
     try:
-        with disk_errors(path):
-            recording = _parse(path, action_names)
+        recording = _parse(path, action_names)
         times, clock_rate = _seconds(recording, fps)
         fresh = np.diff(times, prepend=-1.0) > 0
         times, weights = times[fresh], np.stack(recording.weights)[fresh]
@@ -118,7 +124,9 @@ def read_live_link(
             raise ValueError("all its frames have the same time")
         measured = _measured_rate(times)
         rate = _camera_rate(measured, clock_rate)
-        if not rate or (times[-1] - times[0]) * rate > _MAX_FRAMES:
+        if rate > MAX_FPS:
+            raise ValueError("its times are too close together")
+        if rate < MIN_FPS or (times[-1] - times[0]) * rate > max(most_frames(1), _STRETCHED * len(times)):
             raise ValueError("its times are too far apart")
         times = times[0] + (times - times[0]) * measured / rate
     except (ValueError, csv.Error) as error:
@@ -148,33 +156,34 @@ def write_live_link(path: str | Path, actions: Tensor, action_names: list[str], 
 
 
 def _parse(path: Path, action_names: list[str]) -> _Recording:
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"larger than {_MAX_BYTES >> 20} MB")
-    with path.open("rb") as file:
+    with open_regular(path, _MAX_BYTES, _KIND) as file:
         encoding = _MARKS.get(file.read(2), "utf-8-sig")
-    with path.open(encoding=encoding, errors="replace", newline="") as file:
-        first = file.readline()
-        file.seek(0)
-        reader = csv.reader(file, delimiter=max(_SEPARATORS, key=first.count))
-        names = [name.strip().lower() for name in next(reader, [])]
-        time = next((names.index(name) for name in _TIME_COLUMNS if name in names), None)
-        count = names.index(_COUNT_COLUMN) if _COUNT_COLUMN in names else None
-        columns = [_column(names, name) for name in action_names]
-        recording = _Recording([column is not None for column in columns])
-        wanted = [column for column in columns if column is not None]
-        if not wanted:
-            raise ValueError("not a facial recording: it has no column with one of ARKit's names, such as JawOpen")
-        for row in reader:
-            if not any(row[column] for column in wanted if column < len(row)):
-                continue  # no face was seen
-            if count is not None and row[count : count + 1] and row[count].strip() == "0":
-                continue
-            if len(row) != len(names):
-                raise ValueError(f"line {reader.line_num}: has {len(row)} columns, but the header {len(names)}")
-            recording.lines.append(reader.line_num)
-            if time is not None:
-                recording.clock.append(_clock(row[time], reader.line_num))
-            recording.weights.append(_weights([row[column] for column in wanted], reader.line_num))
+    lines = read_lines(path, _MAX_BYTES, _KIND, encoding)
+    first = next(lines, "")
+    reader = csv.reader(chain([first], lines), delimiter=max(_SEPARATORS, key=first.count))
+    names = [name.strip().lower() for name in next(reader, [])]
+    if len(names) > _MAX_COLUMNS:
+        raise ValueError(f"has {len(names)} columns; at most {_MAX_COLUMNS} are read")
+    time = next((names.index(name) for name in _TIME_COLUMNS if name in names), None)
+    count = names.index(_COUNT_COLUMN) if _COUNT_COLUMN in names else None
+    columns = [_column(names, name) for name in action_names]
+    recording = _Recording([column is not None for column in columns])
+    wanted = [column for column in columns if column is not None]
+    if not wanted:
+        raise ValueError("not a facial recording: it has no column with one of ARKit's names, such as JawOpen")
+    for row in reader:
+        if not any(row[column] for column in wanted if column < len(row)):
+            continue  # no face was seen
+        if count is not None and row[count : count + 1] and row[count].strip() == "0":
+            continue
+        if len(row) != len(names):
+            raise ValueError(f"line {reader.line_num}: has {len(row)} columns, but the header {len(names)}")
+        if len(recording.weights) == _MAX_ROWS:
+            raise ValueError(f"line {reader.line_num}: more than {_MAX_ROWS} frames")
+        recording.lines.append(reader.line_num)
+        if time is not None:
+            recording.clock.append(_clock(row[time], reader.line_num))
+        recording.weights.append(_weights([row[column] for column in wanted], reader.line_num))
     return recording
 
 
@@ -234,7 +243,8 @@ def _seconds(recording: _Recording, fps: float | None) -> tuple[np.ndarray, floa
                 "record for longer, or set it with --fps"
             )
         times = seconds + frames / (rate or fps * max(np.median(np.diff(frames)), 1e-3))
-        times += _DAY * np.cumsum(np.diff(times, prepend=times[0]) < -_DAY / 2)  # over midnight
+    if times.max() <= _DAY:  # a clock, which starts again at midnight
+        times += _DAY * np.cumsum(np.diff(times, prepend=times[0]) < -_DAY / 2)
     backwards = np.flatnonzero(np.diff(times) < 0)
     if len(backwards):
         raise ValueError(f"line {recording.lines[backwards[0] + 1]}: its time is before that of the line above")

@@ -5,10 +5,10 @@ with a line of numbers per frame. Axes are y up; a person at rest faces +z, thei
 multiplied in the order in which the file names their channels.
 """
 
+import io
 import re
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,26 +19,21 @@ from scipy.spatial.transform import Rotation
 
 from ...body.template import BodyTemplate
 from ...core.errors import UserError
-from ...core.files import atomic_file, disk_errors
+from ...core.files import atomic_file
 from ...core.progress import Progress
+from ...core.untrusted.files import read_bytes
 from ..conversion.calibration import Reference
 from ..conversion.template_skeleton import TemplateSkeleton
+from ..limits import check_frames
 from ..motion import Motion
 from ..skeleton import SkeletalClip
+from .bvh_hierarchy import AXES, MAX_NUMBER, Array, Fail, Joint, read_hierarchy
 from .options import ReadOptions
 from .rates import resampled
 from .skeletal import USUAL_UP, SkeletonReader
 
-Array = NDArray[np.float64]
-Fail = Callable[[int, str], UserError]
-"""Makes the error of a line."""
-
 _MAX_BYTES = 2**29
-_MAX_JOINTS = 1000
-_MAX_NUMBER = 1e7
-_CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
-# The file's axes as the package's (x left, y back, z up), with signs: (x, y, z) becomes (x, -z, y).
-_AXES = {"X": (0, 1.0), "Y": (2, 1.0), "Z": (1, -1.0)}
+_MAX_HIERARCHY = 1 << 20
 _WRITTEN_ORDER = "ZXY"
 _CM_PER_METRE = 100.0
 # Metres, inches, centimetres, millimetres, and the unit of CMU's Graphics Lab, 1 / 0.45 inches.
@@ -46,20 +41,6 @@ _METRES_PER_UNIT = (1.0, 0.0254, 0.01, 0.001, 0.0254 / 0.45)
 _REACH = 1.2  # metres of an adult's longest chain of bones from the hips, to the toes or the fingertips
 _PLAUSIBLE_REACH = (0.5, 2.5)
 _MOVED = 1e-3  # of the reach: a bone that changes by less, in length or direction, is rigid
-
-
-@dataclass
-class _Joint:
-    name: str
-    parent: int
-    offset: Array = field(default_factory=lambda: np.zeros(3))  # [3] in the file's units, the package's axes
-    has_offset: bool = False
-    channels: list[str] = field(default_factory=list)  # such as "Xposition"
-    first: int = 0  # column of its first channel
-
-    def columns(self, kind: str) -> list[tuple[str, int]]:
-        """Return axes ("X") and columns of the channels of a kind, in the file's order."""
-        return [(c[0].upper(), self.first + k) for k, c in enumerate(self.channels) if c[1:].lower() == kind]
 
 
 def read(
@@ -115,17 +96,20 @@ def read_bvh(path: str | Path, metres_per_unit: float | None = None) -> Skeletal
     """
     path = Path(path)
     fail = partial(_fail, path)
-    with disk_errors(path):
-        if path.stat().st_size > _MAX_BYTES:
-            raise UserError(f"{path}: larger than {_MAX_BYTES >> 20} MB, too large to read")
-        content = path.read_bytes()
+    content = read_bytes(path, _MAX_BYTES, "a motion")
     if not content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"HIERARCHY"):
         raise UserError(f"{path}: not a BVH file (it does not begin with HIERARCHY)")
     match = re.search(rb"^[ \t]*MOTION\b", content, re.MULTILINE)
     if not match:
         raise UserError(f"{path}: has no MOTION block; the file may be cut off")
-    joints = _read_hierarchy(content[: match.start()].decode("utf-8", "replace"), fail)
+    if match.start() > _MAX_HIERARCHY:
+        raise UserError(f"{path}: its hierarchy is larger than {_MAX_HIERARCHY >> 20} MB")
+    joints = read_hierarchy(content[: match.start()].decode("utf-8", "replace"), fail)
     numbers, fps = _read_motion(content, match.end(), sum(len(j.channels) for j in joints), fail)
+    try:
+        check_frames(len(numbers), len(joints), len(content))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
     joints, rotations, positions = _convert(joints, numbers)
 
     reach = _reach([joint.parent for joint in joints], np.linalg.norm(np.median(positions, 0), axis=-1))
@@ -174,79 +158,6 @@ def _fail(path: Path, line: int, what: str) -> UserError:
     return UserError(f"{path}: line {line}: {what}")
 
 
-def _read_hierarchy(text: str, fail: Fail) -> list[_Joint]:
-    joints: list[_Joint] = []
-    open_joints: list[int] = []
-    begun, line = None, 0
-    for line, content in enumerate(text.splitlines(), start=1):
-        for statement in re.split(r"([{}])", content):  # a brace may share its line
-            words = statement.split()
-            match words:
-                case [] | ["HIERARCHY"] | ["\ufeffHIERARCHY"]:
-                    continue
-                case ["ROOT" | "JOINT" | "End", _, *_] if begun is None:
-                    if (words[0] == "ROOT") != (not joints):
-                        raise fail(line, "a second ROOT" if joints else "the hierarchy must begin with a ROOT")
-                    if joints and not open_joints:
-                        raise fail(line, f"'{words[0]}' outside of the ROOT")
-                    parent = open_joints[-1] if open_joints else -1
-                    taken = [joint.name for joint in joints]
-                    if words[0] == "End":
-                        name = _free(f"{joints[parent].name}_end", taken)
-                    elif (name := " ".join(words[1:])) in taken:
-                        raise fail(line, f"a second joint with the name '{name}'")
-                    begun = len(joints)
-                    joints.append(_Joint(name, parent))
-                    if begun >= _MAX_JOINTS:
-                        raise fail(line, f"more than {_MAX_JOINTS} joints")
-                case ["{"] if begun is not None:
-                    open_joints.append(begun)
-                    begun = None
-                case ["}"] if open_joints and begun is None:
-                    closed = joints[open_joints.pop()]
-                    if not closed.has_offset:
-                        raise fail(line, f"'{closed.name}' has no OFFSET")
-                case ["OFFSET", *numbers] if open_joints and begun is None:
-                    joint = joints[open_joints[-1]]
-                    joint.offset, joint.has_offset = _offset(numbers, line, fail), True
-                case ["CHANNELS", count, *channels] if open_joints and begun is None:
-                    if count != str(len(channels)):
-                        raise fail(line, f"states {count} channels, but names {len(channels)}")
-                    if not all(map(_CHANNEL.fullmatch, channels)) or len(set(channels)) < len(channels):
-                        raise fail(
-                            line,
-                            f"channels must be distinct, and X, Y or Z position or rotation: '{content.strip()}'",
-                        )
-                    joints[open_joints[-1]].channels = channels
-                case _:
-                    raise fail(line, f"unexpected '{statement.strip()[:60]}'")
-    if open_joints or begun is not None:
-        name = joints[begun if begun is not None else open_joints[-1]].name
-        raise fail(line, f"the hierarchy ends before '{name}' is closed")
-    if not joints:
-        raise fail(line, "the hierarchy has no ROOT")
-    column = 0
-    for joint in joints:
-        joint.first, column = column, column + len(joint.channels)
-    if not column:
-        raise fail(line, "the hierarchy has no CHANNELS")
-    return joints
-
-
-def _free(name: str, taken: list[str]) -> str:
-    return name if name not in taken else _free(f"{name}_end", taken)
-
-
-def _offset(words: list[str], line: int, fail: Fail) -> Array:
-    try:
-        numbers = np.array([float(word) for word in words])
-    except ValueError:
-        numbers = np.array([])
-    if numbers.shape != (3,) or not (np.abs(numbers) < _MAX_NUMBER).all():
-        raise fail(line, f"OFFSET needs three numbers, got '{' '.join(words)[:60]}'")
-    return numbers[[0, 2, 1]] * [1.0, -1.0, 1.0]
-
-
 def _read_motion(content: bytes, start: int, channels: int, fail: Fail) -> tuple[Array, float]:
     """Return the numbers [N, channels] and the frame rate."""
     line = lambda position: 1 + content.count(b"\n", 0, position)
@@ -260,27 +171,27 @@ def _read_motion(content: bytes, start: int, channels: int, fail: Fail) -> tuple
         seconds = 0.0
     if rate is None or not 1e-4 < seconds < 100:
         raise fail(line(frames.end()), "expected 'Frame Time:' and the seconds per frame")
-    count, block = int(frames[1]), content[rate.end() :]
+    stated, block = int(frames[1]), content[rate.end() :]
     try:
         with warnings.catch_warnings():  # NumPy warns of what it cannot parse; reported below, with the line
             warnings.simplefilter("ignore", DeprecationWarning)
             numbers = np.fromstring(block, sep=" ")
     except ValueError:
         numbers = np.array([])
-    if len(numbers) != count * channels or not (np.abs(numbers) < _MAX_NUMBER).all():
-        raise _find_fault(block, line(rate.end()), count, channels, fail)
+    if len(numbers) != stated * channels or not (np.abs(numbers) < MAX_NUMBER).all():
+        raise _find_fault(block, line(rate.end()), stated, channels, fail)
     fps = 1 / seconds
-    return numbers.reshape(count, channels), float(round(fps)) if abs(fps / max(1, round(fps)) - 1) < 1e-4 else fps
+    return numbers.reshape(stated, channels), float(round(fps)) if abs(fps / max(1, round(fps)) - 1) < 1e-4 else fps
 
 
 def _find_fault(block: bytes, line: int, frames: int, channels: int, fail: Fail) -> UserError:
     """Return the error of a damaged motion block, found line by line."""
     found = 0
-    for here, content in enumerate(block.split(b"\n"), start=line):
+    for here, content in enumerate(io.BytesIO(block), start=line):  # a list of lines might be far larger than the file
         words = content.decode("utf-8", "replace").split()
         for word in words:
             try:
-                good = abs(float(word)) < _MAX_NUMBER
+                good = abs(float(word)) < MAX_NUMBER
             except ValueError:
                 good = False
             if not good:
@@ -291,7 +202,7 @@ def _find_fault(block: bytes, line: int, frames: int, channels: int, fail: Fail)
     return fail(line - 1, f"states {frames} frames, but {found} follow")
 
 
-def _convert(joints: list[_Joint], numbers: Array) -> tuple[list[_Joint], NDArray[np.float32], Array]:
+def _convert(joints: list[Joint], numbers: Array) -> tuple[list[Joint], NDArray[np.float32], Array]:
     """Return joints without empty End Sites, rotations [N, J, 3, 3], and positions [N, J, 3] from the parents."""
     childless = set(range(len(joints))) - {joint.parent for joint in joints}
     drop = {j for j in childless if j and not joints[j].channels and not joints[j].offset.any()}
@@ -302,12 +213,12 @@ def _convert(joints: list[_Joint], numbers: Array) -> tuple[list[_Joint], NDArra
     for index, joint in enumerate(joints[j] for j in kept):
         positions[:, index] = joint.offset
         for axis, column in joint.columns("position"):
-            ours, sign = _AXES[axis]
+            ours, sign = AXES[axis]
             positions[:, index, ours] = sign * numbers[:, column]
         turned = joint.columns("rotation")
         if turned:
-            order = "".join("XYZ"[_AXES[axis][0]] for axis, _ in turned)  # upper case: about the moving axes
-            angles = numbers[:, [column for _, column in turned]] * [_AXES[axis][1] for axis, _ in turned]
+            order = "".join("XYZ"[AXES[axis][0]] for axis, _ in turned)  # upper case: about the moving axes
+            angles = numbers[:, [column for _, column in turned]] * [AXES[axis][1] for axis, _ in turned]
             matrices = Rotation.from_euler(order, angles, degrees=True).as_matrix()
             rotations[:, index] = matrices.reshape(-1, 3, 3)
     kept_joints = [joints[j] for j in kept]
@@ -395,8 +306,8 @@ def _to_file_axes(vectors: Array) -> Array:
 
 def _angles(rotations: NDArray[np.float32]) -> Array:
     """Return angles [N, 3] in degrees about the axes of `_WRITTEN_ORDER`."""
-    order = "".join("XYZ"[_AXES[axis][0]] for axis in _WRITTEN_ORDER)
+    order = "".join("XYZ"[AXES[axis][0]] for axis in _WRITTEN_ORDER)
     with warnings.catch_warnings():  # at gimbal lock any of the solutions will do
         warnings.simplefilter("ignore", UserWarning)
         angles = Rotation.from_matrix(rotations).as_euler(order, degrees=True)
-    return angles * [_AXES[axis][1] for axis in _WRITTEN_ORDER]
+    return angles * [AXES[axis][1] for axis in _WRITTEN_ORDER]

@@ -1,15 +1,14 @@
 """The package's own motion files (`Motion.save`), which hold everything and come back exactly."""
 
-import zipfile
 from pathlib import Path
 
 from torch import Tensor
 
 from ...body.template import BodyTemplate
-from ...core.archives import open_archive
 from ...core.errors import UserError
 from ...core.progress import Progress
-from ..motion import Motion
+from ...core.untrusted.arrays import open_arrays
+from ..motion import MAX_BYTES, Motion
 from .options import ReadOptions
 from .rates import resampled
 
@@ -20,11 +19,8 @@ def sniff(path: Path) -> bool:
     Raises:
         UserError: it is not an archive, or is damaged.
     """
-    try:
-        with open_archive(path) as archive:
-            return "facial_actions.npy" in archive.namelist()
-    except zipfile.BadZipFile:
-        raise UserError(f"{path}: not a motion file, or damaged") from None
+    with open_arrays(path, MAX_BYTES, "a motion") as arrays:
+        return "facial_actions" in arrays
 
 
 def read(
