@@ -8,6 +8,7 @@ import functools
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Reader:
         for _ in range(random.choice((1, 1, 1, 2))):
             try:
                 data = random.choice(self.mutations)(random, data)
-            except (ValueError, KeyError, IndexError, zipfile.BadZipFile, UnicodeError):
+            except (ValueError, KeyError, IndexError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
                 data = m.bytes_at_random(random, data)  # the first mutation left no such file
         return data
 
