@@ -1,3 +1,4 @@
+import logging.config
 import math
 import socket
 import time
@@ -99,6 +100,39 @@ def test_malformed_packets_are_ignored(receiver, packet):
     receiver.take(packet)
     humanoid, heard = receiver.newest()
     assert humanoid == type(humanoid)() and heard == -math.inf
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        bytes(range(256)),
+        b"#bundle\0" + bytes(8) + b"\xff\xff\xff\xfcabcd",  # a size of -4: python-osc alone would read it for ever
+        b"#bundle\0" + bytes(8) + b"\0\0\0\0" * 100,
+        b"#bundle\0" + bytes(8) + b"\0\0\1\0/x\0\0",
+        b"/x\0\0,\xff\0\0",
+        b"/x\0\0,]\0\0",
+        bytes(MAX_PACKET + 1),
+    ],
+)
+def test_malformed_packets_are_counted_and_told_once_a_minute(receiver, packet, caplog, capfd, monkeypatch):
+    for _ in range(50):
+        receiver.take(packet)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"VMC port {receiver.port}: malformed packets ignored: 1"
+    ]
+    monkeypatch.setattr(vmc, "_COMPLAINT_INTERVAL", 0.0)
+    receiver.take(packet)
+    assert caplog.records[-1].getMessage().endswith(": 50") and len(caplog.records) == 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_messages_of_unknown_types_are_ignored_in_silence(receiver, caplog, capfd):
+    """The library would log a line for each of the values. Configuring logs, as uvicorn does, enables every logger."""
+    logging.config.dictConfig({"version": 1, "incremental": False, "disable_existing_loggers": False})
+    receiver.take(b"/x\0\0," + b"q" * 15000 + bytes(4))
+    receiver.take(bundle(message("/x", 1), bone("Hips")))
+    assert receiver.newest()[0].rotations and not caplog.records and capfd.readouterr() == ("", "")
 
 
 def test_stored_values_are_bounded(receiver):

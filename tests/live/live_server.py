@@ -14,11 +14,13 @@ import uvicorn
 from starlette.applications import Starlette
 from websockets.sync.client import ClientConnection, connect
 
-from ram_avatar.live.protocol import MAX_FRAME, Answer, CameraFrame
+from ram_avatar.core.temporaries import scratch_folder
+from ram_avatar.live.protocol import Answer, CameraFrame
 from ram_avatar.live.session.pipeline_factory import PipelineFactory
 from ram_avatar.live.web.access import Access
 from ram_avatar.live.web.listening import Address, listen
 from ram_avatar.live.web.server import create_app
+from ram_avatar.live.web.serving import configure
 
 
 @dataclass
@@ -72,26 +74,19 @@ def running(
     """Run a server."""
     listening = listen(Address(host, port))
     port = listening.getsockname()[1]
-    app = create_app(factory, Access(host, port, token, tls=certificate is not None))
-    config = uvicorn.Config(
-        app,
-        log_level="critical",
-        ws_max_size=MAX_FRAME + 1024,
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=1,
-        ssl_certfile=certificate,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
-    thread.start()
-    until(lambda: server.started)
-    try:
-        yield Running(host, port, app, "https" if certificate else "http")
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listening.close()
-        assert not thread.is_alive()
+    with scratch_folder() as folder:
+        app = create_app(factory, Access(host, port, token, tls=certificate is not None), folder)
+        server = uvicorn.Server(configure(app, certificate))
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), daemon=True)
+        thread.start()
+        until(lambda: server.started)
+        try:
+            yield Running(host, port, app, "https" if certificate else "http")
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            listening.close()
+            assert not thread.is_alive()
 
 
 def until(condition: Callable[[], bool], timeout: float = 60.0) -> None:

@@ -6,10 +6,12 @@ open to this machine alone unless another address is given.
 """
 
 import copy
+import logging
 import math
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -25,10 +27,16 @@ from .frame_clock import FrameClock
 from .live_retargeting import LiveRetargeter
 from .settings import Settings
 
+log = logging.getLogger(__name__)
+_SILENT = logging.Logger("pythonosc", logging.CRITICAL + 1)  # not one of the registered, which others may enable
+
 SCHEME = "vmc://"
 MAX_PACKET = 16 << 10  # bytes; a whole body with its face takes 8 kB in one
 MAX_BLENDS = 512  # blend shapes that are kept
 MAX_NAME = 64  # characters
+_BUNDLE, _BUNDLE_HEAD = b"#bundle\0", 16  # its mark; and that with its time, bytes
+_MAX_DEPTH = 4  # of bundles within bundles
+_COMPLAINT_INTERVAL = 60.0  # seconds
 _FARTHEST = 100.0  # metres; a larger coordinate is an error
 _SILENCE = 1.0  # seconds without a packet after which the person counts as lost
 _FPS = 30.0  # nominal
@@ -82,6 +90,8 @@ class VmcReceiver:
         self._humanoid = Humanoid()
         self._pending: dict[str, float] = {}  # blend shapes since the last Apply
         self._heard = -math.inf
+        self._rejected = 0  # packets since the last complaint
+        self._complained = -math.inf
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._listen, name="vmc", daemon=True)
         self._thread.start()
@@ -97,19 +107,25 @@ class VmcReceiver:
             return copy.deepcopy(self._humanoid), self._heard
 
     def take(self, packet: bytes) -> None:
-        """Read a packet; ignore one that is malformed or too large."""
-        from pythonosc.osc_packet import OscPacket
-
-        if len(packet) > MAX_PACKET:
-            return
+        """Read a packet; ignore and count one that is malformed or too large."""
         try:
-            messages = [timed.message for timed in OscPacket(packet).messages]
+            if len(packet) > MAX_PACKET:
+                raise ValueError("too large")
+            messages = [_parse(message) for message in _messages(packet)]
         except Exception:  # the packet may come from anyone, and make the parser raise anything
+            self._reject()
             return
         with self._lock:
-            for message in messages:
-                if self._read(message.address, message.params):
+            for address, values in messages:
+                if self._read(address, values):
                     self._heard = time.monotonic()
+
+    def _reject(self) -> None:
+        self._rejected += 1
+        now = time.monotonic()
+        if now - self._complained >= _COMPLAINT_INTERVAL:
+            log.warning("VMC port %d: malformed packets ignored: %d", self.port, self._rejected)
+            self._rejected, self._complained = 0, now
 
     def close(self) -> None:
         """Stop listening."""
@@ -189,6 +205,40 @@ class VmcDriver:
 
     def close(self) -> None:
         self._receiver.close()
+
+
+def _messages(packet: bytes, depth: int = 0) -> Iterator[bytes]:
+    """Yield the messages of a packet: itself, or those of a bundle.
+
+    python-osc could do this, too, but does not return from a bundle whose size is negative.
+
+    Raises:
+        ValueError: it is malformed.
+    """
+    if not packet.startswith(_BUNDLE):
+        yield packet
+        return
+    if depth == _MAX_DEPTH:
+        raise ValueError("bundles within bundles within bundles")
+    at = _BUNDLE_HEAD
+    while at < len(packet):
+        size = int.from_bytes(packet[at : at + 4], "big")
+        at += 4 + size
+        if size == 0 or at > len(packet):
+            raise ValueError("a bundle of another length than it says")
+        yield from _messages(packet[at - size : at], depth + 1)
+
+
+def _parse(message: bytes) -> tuple[str, list]:
+    """Return the address and the values of an OSC message. May raise anything if it is malformed."""
+    from pythonosc import osc_message
+
+    # The parser logs to the root logger, for every byte that it does not know.
+    setattr(osc_message, "logging", _SILENT)  # noqa: B010 # a type checker knows it as the module
+    if not osc_message.OscMessage.dgram_is_message(message):
+        raise ValueError("no address")
+    parsed = osc_message.OscMessage(message)
+    return parsed.address, parsed.params
 
 
 def _parse_joint(values: list) -> tuple[str, Vector, Quaternion] | None:

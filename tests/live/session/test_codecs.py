@@ -1,4 +1,5 @@
 import struct
+import time
 
 import cv2
 import numpy as np
@@ -12,7 +13,6 @@ from ram_avatar.live.session.codecs import (
     ImageEncoder,
     KeyFrameRequired,
     encode_jpeg,
-    jpeg_size,
     stack_opacity,
 )
 
@@ -34,19 +34,37 @@ def test_jpeg_round_trip():
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
-def test_the_size_of_a_jpeg_is_read_from_its_header(progressive):
+def test_a_jpeg_of_either_kind_is_decoded(progressive):
     packed = cv2.imencode(".jpg", _scene(), [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
-    assert jpeg_size(packed) == (144, 96)
-    assert jpeg_size(packed[:20]) is None and jpeg_size(b"") is None
-    assert jpeg_size(cv2.imencode(".png", _scene())[1].tobytes()) is None
+    assert FrameDecoder()(Coding.JPEG, packed).shape == (96, 144, 3)
 
 
-def test_a_jpeg_with_a_huge_size_in_its_header_is_not_decoded():
-    """The header alone would make the decoder allocate 12 GB."""
+def test_other_formats_are_not_decoded():
+    for suffix in (".png", ".webp", ".bmp", ".jp2"):
+        with pytest.raises(UserError, match="JPEG"):
+            FrameDecoder()(Coding.JPEG, cv2.imencode(suffix, _scene())[1].tobytes())
+
+
+def test_a_progressive_jpeg_of_many_scans_takes_no_time():
+    """Each of its scans, of a few bytes, would visit every block of the image."""
+    large = cv2.resize(_scene(), (MAX_SIDE, MAX_SIDE))
+    packed = cv2.imencode(".jpg", large, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    at = packed.rindex(b"\xff\xda")
+    started = time.perf_counter()
+    with pytest.raises(UserError, match="scans"):
+        FrameDecoder()(Coding.JPEG, packed[:at] + packed[at : at + 12] * 100_000 + packed[at:])
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize("fill", [0, 40000])
+@pytest.mark.parametrize("side", [MAX_SIDE + 1, 65000])
+def test_a_jpeg_with_a_huge_size_in_its_header_is_not_decoded(side, fill):
+    """The header alone would make the decoder allocate 12 GB. Any number of fill bytes may stand before it."""
     packed = bytearray(encode_jpeg(_scene()))
-    at = packed.index(b"\xff\xc0") + 5
-    packed[at : at + 4] = struct.pack(">HH", 65000, 65000)
-    with pytest.raises(UserError, match="65000"):
+    at = packed.index(b"\xff\xc0")
+    packed[at + 5 : at + 9] = struct.pack(">HH", side, side)
+    packed[at:at] = b"\xff" * fill
+    with pytest.raises(UserError, match=r"each side must have|too large"):
         FrameDecoder()(Coding.JPEG, bytes(packed))
     with pytest.raises(UserError, match=str(MAX_SIDE)):
         FrameDecoder()(Coding.JPEG, encode_jpeg(np.zeros((8, MAX_SIDE + 8, 3), np.uint8)))
@@ -86,6 +104,20 @@ def test_h264_restarts_on_request_and_when_the_size_changes():
 def test_damaged_h264_requires_a_key_frame():
     with pytest.raises(KeyFrameRequired):
         FrameDecoder()(Coding.H264_KEY, b"\x00\x00\x00\x01" + bytes(range(200)))
+
+
+@pytest.mark.parametrize(("width", "height"), [(4096, 256), (2048, 2048), (8, 8)])
+def test_a_refused_h264_stream_ends(width, height):
+    """Its later images are tiny, but each would take the memory of a whole one."""
+    encoder, decode = ImageEncoder(h264=True), FrameDecoder()
+    large = [encoder(np.full((height, width, 3), level, np.uint8)) for level in (100, 101, 102)]
+    with pytest.raises((UserError, KeyFrameRequired)):
+        decode(*large[0])
+    for coding, packed in large[1:]:
+        with pytest.raises(KeyFrameRequired):
+            decode(coding, packed)
+    coding, packed = ImageEncoder(h264=True)(_scene())
+    assert decode(coding, packed).shape == (96, 144, 3)
 
 
 def test_a_key_frame_repairs_a_broken_stream():

@@ -10,11 +10,11 @@ import pytest
 
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.progress import Silent
+from ram_avatar.live.session.rate_limit import RateLimit
 from ram_avatar.live.web.access import Access
 from ram_avatar.live.web.addresses import is_loopback, reachable_address
 from ram_avatar.live.web.certificate import check_certificate, fingerprint, own_certificate
 from ram_avatar.live.web.listening import Address, listen
-from ram_avatar.live.web.rate_limit import RateLimit
 from ram_avatar.live.web.serving import grant
 
 HERE = Access("127.0.0.1", 8642)

@@ -1,15 +1,20 @@
 """Every route of the live server, as a stranger sees it: over real HTTP and websocket connections."""
 
+import json
 import re
+import socket
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
-from live_server import Running, running
+from live_server import Running, ask, running, until
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from ram_avatar.live.protocol import CameraFrame, Coding
 from ram_avatar.live.session.pipeline_factory import PipelineFactory
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
@@ -78,6 +83,52 @@ def test_a_stranger_gets_nothing_from_any_route(live):
             assert status == 403, (path, method, headers, stranger)
             assert "sesame" not in str(answered) + str(body)
             assert not body or headers or b"Not allowed" in body
+
+
+def _frame(payload: bytes, opcode: int) -> bytes:
+    """A masked websocket frame."""
+    return struct.pack(">BBHI", 0x80 | opcode, 0xFE, len(payload), 0) + payload
+
+
+def _say(live: Running, path: str, headers: dict[str, str], messages: list[bytes]) -> bytes:
+    """Open a websocket and send messages without waiting for its acceptance; return all that is answered."""
+    lines = [f"GET {path} HTTP/1.1", *(f"{k.replace('_', '-')}: {v}" for k, v in {**UPGRADE, **headers}.items())]
+    with socket.create_connection((live.host, live.port), timeout=20) as connection:
+        with suppress(ConnectionError):
+            connection.sendall("\r\n".join([*lines, "", ""]).encode() + b"".join(messages))
+            connection.shutdown(socket.SHUT_WR)
+        received = b""
+        with suppress(ConnectionError):
+            while part := connection.recv(1 << 16):
+                received += part
+    return received
+
+
+def test_no_message_of_a_stranger_is_heard(live, monkeypatch):
+    """Of any type, from no page, a page without the token or with a wrong one, or another site's."""
+    live, token = live
+    hub, heard = live.app.state.hub, []
+
+    def handler(request: dict) -> None:
+        heard.append(request)
+
+    kinds = list(hub._handlers)
+    monkeypatch.setattr(hub, "_handlers", dict.fromkeys(kinds, handler))
+    monkeypatch.setattr(hub.session, "offer", handler)
+    messages = [_frame(json.dumps({"type": kind, "on": True}).encode(), 1) for kind in kinds]
+    messages += [_frame(CameraFrame(1, 1.0, coding, bytes(coding > 0)).pack(), 2) for coding in Coding]
+    for stranger in _strangers(live, token):
+        for path in ("/socket?page=p&take=1", "/socket/view/scene"):
+            answered = _say(live, path, stranger, messages)
+            assert answered.startswith((b"HTTP/1.1 403", b"HTTP/1.1 400")) and b"sesame" not in answered
+    own = f"127.0.0.1:{live.port}"
+    friend = {"Host": own, "Origin": f"http://{own}", "Cookie": f"ram-avatar-{live.port}={token}"}
+    _say(live, "/socket/view/scene", friend, messages)
+    assert not heard and hub.page is None
+    with live.page("p", Cookie=friend["Cookie"]) as page:
+        for kind in kinds:
+            ask(page, kind)
+        until(lambda: len(heard) == len(kinds))  # so this test would hear them
 
 
 def test_pages_of_this_server_get_through(live):

@@ -2,8 +2,11 @@
 
 import json
 import re
+import resource
+import socket
 import ssl
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from untrained_avatar import save_untrained
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from ram_avatar.core.errors import UserError
 from ram_avatar.drivers.driver import Driven, Status
 from ram_avatar.live.protocol import (
     MAX_FRAME,
@@ -75,6 +79,13 @@ def page(server):
 
 def _picture(level: int) -> bytes:
     return encode_jpeg(np.full((48, 64, 3), level, np.uint8))
+
+
+def _film(folder: Path) -> Path:
+    with VideoWriter(folder / "f.mp4", 64, 48, 10) as video:
+        for _ in range(20):
+            video.write(np.full((48, 64, 3), 150, np.uint8))
+    return folder / "f.mp4"
 
 
 # Pages ------------------------------------------------------------------------------------------------------
@@ -197,6 +208,32 @@ def test_a_damaged_frame_is_reported_and_answered(page):
     assert answer(page).dropped
     page.send(b"\x01\x01nonsense")
     assert "frame" in event(page, "refused")["text"]
+
+
+def test_a_reloaded_page_starts_a_failed_session_over(avatars, tmp_path, monkeypatch):
+    """In its initial state; an uploaded video is removed."""
+
+    def fail(*_):
+        raise UserError("the tracker is broken")
+
+    with running(PipelineFactory(avatars / "ada", camera=Brightness)) as live:
+        with live.page() as page:
+            event(page, "welcome")
+            ask(page, "settings", changes={"smoothing": 0.9})
+            event(page, "settings")
+            assert _upload(live, "film", _film(tmp_path).read_bytes())[0] == 200
+            event(page, "driver")
+            with monkeypatch.context() as patch:
+                patch.setattr(Brightness, "drive", fail)
+                for number in range(10):
+                    tick(page, number)
+                event(page, "failed")
+        with live.page("again") as page:
+            got = event(page, "welcome")
+            assert got["settings"]["smoothing"] == 0.5 and got["driver"] == "camera"
+            assert not list(live.folder.iterdir())
+            page.send(CameraFrame(7, 123.5, Coding.JPEG, _picture(200)).pack())
+            assert answer(page).status == Status.SEEN
 
 
 def test_h264_in_both_directions(page):
@@ -351,10 +388,7 @@ def test_an_uploaded_image_becomes_the_background_and_is_removed(server, page):
 
 
 def test_an_uploaded_video_drives_and_is_removed_afterwards(server, page, tmp_path):
-    with VideoWriter(tmp_path / "f.mp4", 64, 48, 10) as video:
-        for _ in range(20):
-            video.write(np.full((48, 64, 3), 150, np.uint8))
-    status, _ = _upload(server, "film", (tmp_path / "f.mp4").read_bytes(), "dance.mp4")
+    status, _ = _upload(server, "film", _film(tmp_path).read_bytes(), "dance.mp4")
     assert status == 200 and event(page, "driver")["name"] == "dance.mp4"
     got = tick(page, 1)
     assert got.landmarks[0, 0] == pytest.approx(150 / 255, abs=0.02)
@@ -379,6 +413,48 @@ def test_too_large_an_upload_is_refused(server, page, monkeypatch):
     status, body = _upload(server, "picture", bytes(3 << 20), "big.png")
     assert status == 400 and "big.png is larger than 1 MB" in body["text"]
     assert list(server.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_aborted_upload_leaves_nothing(server, page, caplog, chunked):
+    length = "Transfer-Encoding: chunked" if chunked else "Content-Length: 1000000"
+    head = (
+        f"POST /upload/film HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nOrigin: {server.url[:-1]}\r\n{length}\r\n\r\n"
+    )
+    for body in (b"5\r\nabcde\r\n", b"no chunk\r\n"):
+        with socket.create_connection((server.host, server.port)) as connection:
+            connection.sendall(head.encode() + body)
+            if not (chunked and body.startswith(b"no")):
+                until(lambda: list(server.folder.iterdir()))
+        until(lambda: not server.app.state.uploading.locked())
+        assert not list(server.folder.iterdir())
+    assert not caplog.records
+
+
+@contextmanager
+def _full_disk():
+    """Let no file grow beyond 1 kB."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+def test_a_full_disk_is_reported_to_the_page(server, page, caplog):
+    with _full_disk():
+        status, body = _upload(server, "film", bytes(1 << 20), "dance.mp4")
+        assert status == 400 and body["text"].startswith("dance.mp4: the file is larger than this disk")
+        assert not list(server.folder.iterdir())
+        ask(page, "record", on=True)
+        event(page, "recording")
+        for number in range(5):
+            tick(page, number)
+        ask(page, "record", on=False)
+        text = event(page, "recorded")["text"]
+        assert "larger than this disk" in text and "\n" not in text
+    assert not list(server.folder.iterdir()) and not caplog.records
 
 
 def test_uploads_from_other_pages_are_refused(server, page):
@@ -537,8 +613,6 @@ def test_a_damaged_avatar_is_reported_on_the_page(avatars, tmp_path):
 
 
 def test_a_file_is_not_an_avatar(tmp_path):
-    from ram_avatar.core.errors import UserError
-
     cv2.imwrite(str(tmp_path / "x.png"), np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(UserError, match="not an avatar folder"):
         PipelineFactory(tmp_path / "x.png")

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from live_server import answer, event
+from live_server import answer, ask, event, tick, until
 from websockets.sync.client import connect
 
 from ram_avatar.core.progress import Silent
@@ -24,13 +24,14 @@ from ram_avatar.live.web.listening import Address, listen
 class Command:
     """A running `ram-avatar live`."""
 
-    def __init__(self, *arguments: str):
+    def __init__(self, *arguments: str, **environment: str):
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from ram_avatar.cli.main import main; main()", "live", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            env=os.environ | environment,
         )
         self.output: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -47,10 +48,10 @@ class Command:
             time.sleep(0.02)
         raise AssertionError("".join(self.output))
 
-    def interrupt(self, timeout: float = 60.0) -> float:
-        """Press Ctrl-C; return the seconds until the process ended."""
+    def interrupt(self, timeout: float = 60.0, number: signal.Signals = signal.SIGINT) -> float:
+        """Press Ctrl-C, or send another signal; return the seconds until the process ended."""
         started = time.monotonic()
-        os.killpg(self.process.pid, signal.SIGINT)
+        os.killpg(self.process.pid, number)
         self.process.wait(timeout)
         self._reader.join(10)
         return time.monotonic() - started
@@ -66,7 +67,9 @@ class Command:
 
 @pytest.fixture()
 def command(avatars):
-    return lambda *arguments: Command(avatars / "ada", "--port", 0, "--no-browser", *arguments)
+    return lambda *arguments, **environment: Command(
+        avatars / "ada", "--port", 0, "--no-browser", *arguments, **environment
+    )
 
 
 def _page(link: str):
@@ -87,6 +90,47 @@ def test_ctrl_c_ends_a_running_session(command, motion_file):
         assert live.process.returncode == 0 and "Stopped." in live.output[-1]
         assert "Traceback" not in "".join(live.output)
         page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_every_signal_that_ends_it_removes_its_files(command, motion_file, tmp_path, name):
+    """Those of a recording in progress, among them."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    with command("--source", motion_file, TMPDIR=str(folder)) as live, _page(live.link()) as page:
+        event(page, "welcome")
+        ask(page, "record", on=True)
+        event(page, "recording")
+        for number in range(5):
+            tick(page, number)
+        until(lambda: list(folder.rglob("*.mp4")))
+        live.interrupt(number=getattr(signal, name))
+        assert not list(folder.iterdir())
+        assert live.process.returncode == 0 and live.output[-1] == "Stopped.\n" and len(live.output) == 2
+
+
+@pytest.mark.slow
+def test_files_of_a_killed_server_are_removed_by_the_next(command, motion_file, tmp_path):
+    """But not those of one that runs."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    arguments, environment = ("--source", motion_file), {"TMPDIR": str(folder)}
+    with command(*arguments, **environment) as running, _page(running.link()) as page:
+        event(page, "welcome")
+        kept = set(folder.iterdir())
+        assert len(kept) == 1
+        with command(*arguments, **environment) as killed, _page(killed.link()) as other:
+            event(other, "welcome")
+            killed.interrupt(number=signal.SIGKILL)
+        assert len(set(folder.iterdir()) - kept) == 1
+        with command(*arguments, **environment) as third, _page(third.link()) as other:
+            event(other, "welcome")
+            assert set(folder.iterdir()) > kept and len(set(folder.iterdir()) - kept) == 1
+            third.interrupt()
+        assert set(folder.iterdir()) == kept
+        running.interrupt()
+        assert not list(folder.iterdir())
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Encoding and decoding of single images: JPEG, and H.264 for slow networks."""
 
-import struct
 from contextlib import suppress
 from fractions import Fraction
 
@@ -10,13 +9,13 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from ...core.errors import UserError
+from ...core.untrusted.pictures import decode_picture
 from ..protocol import Coding
 
-MAX_SIDE = 1920  # pixels of a camera image
+MIN_SIDE, MAX_SIDE = 16, 1920  # pixels of a camera image
 _QUALITY = 85
 _KEY_INTERVAL = 150  # frames; a page that cannot decode requests a key frame
 _H264 = {"preset": "veryfast", "tune": "zerolatency", "crf": "23", "x264-params": "annexb=1:repeat-headers=1"}
-_FRAME_HEADERS = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = _QUALITY) -> bytes:
@@ -27,20 +26,6 @@ def encode_jpeg(rgb: np.ndarray, quality: int = _QUALITY) -> bytes:
 def stack_opacity(rgba: np.ndarray) -> np.ndarray:
     """Stack colours on top of opacity as grey, [H, W, 4] to [2H, W, 3], for codecs without an alpha channel."""
     return np.concatenate([rgba[..., :3], np.repeat(rgba[..., 3:], 3, -1)])
-
-
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Read width and height from a JPEG's header (ISO/IEC 10918-1, B.2); return None if it is not a JPEG."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
-        if marker in _FRAME_HEADERS:
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
-        at += 2 + length
-    return None
 
 
 class KeyFrameRequired(Exception):
@@ -66,33 +51,32 @@ class FrameDecoder:
 
     def _decode_h264(self, coding: Coding, picture: bytes) -> np.ndarray:
         if coding == Coding.H264_KEY:
-            self._h264 = av.CodecContext.create("h264", "r")
-            self._h264.thread_type = "NONE"  # threads would delay images by several frames
+            self._h264 = _h264_decoder()
+        decoder, self._h264 = self._h264, None  # so a stream that is refused ends, and its memory is freed
         frames = []
-        if self._h264 is not None:
+        if decoder is not None:
             with suppress(av.error.FFmpegError):
-                frames = self._h264.decode(av.Packet(picture))
+                frames = decoder.decode(av.Packet(picture))
         if not frames:
-            self._h264 = None
             raise KeyFrameRequired
-        _check_size(frames[-1].width, frames[-1].height)
-        return frames[-1].to_ndarray(format="rgb24")
+        frame = frames[-1]
+        width, height = frame.width, frame.height
+        if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+            raise UserError(f"a camera image: {width} x {height}; each side must have {MIN_SIDE} to {MAX_SIDE} pixels")
+        self._h264 = decoder
+        return frame.to_ndarray(format="rgb24")
 
 
 def _decode_jpeg(picture: bytes) -> np.ndarray:
-    size = jpeg_size(picture)
-    if size is None:
-        raise UserError("a camera image is not a JPEG")
-    _check_size(*size)
-    decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise UserError("a camera image is damaged")
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return decode_picture(picture, "a camera image", formats=("JPEG",), min_side=MIN_SIDE, max_side=MAX_SIDE)
 
 
-def _check_size(width: int, height: int) -> None:
-    if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
-        raise UserError(f"a camera image of {width} x {height}; each side must have 16 to {MAX_SIDE} pixels")
+def _h264_decoder() -> av.VideoCodecContext:
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_type = "NONE"  # threads would delay images by several frames
+    # Checked when a size is read, before an image of that size takes memory. Several are kept to build on.
+    decoder.options = {"max_pixels": str(MAX_SIDE**2)}
+    return decoder
 
 
 class ImageEncoder:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ...core.errors import UserError
@@ -15,6 +16,7 @@ from ..protocol import CameraFrame
 from .codecs import FrameDecoder, KeyFrameRequired
 from .frame_slot import FrameSlot, TakenFrame
 from .pipeline import Pipeline
+from .rate_limit import RateLimit
 from .sinks import Sink
 from .statistics import Statistics
 from .worker_thread import WorkerThread
@@ -23,8 +25,14 @@ log = logging.getLogger(__name__)
 
 _MAX_COMMANDS = 64
 _MAX_FAULTS = 10  # in a row, before the session ends
+_SHORTEST_GAP, _LONGEST_GAP = 1e-3, 5.0  # seconds between frames
+_BAD_PICTURES, _BAD_PICTURE_BURST = 0.5, 2  # reported, a second and at once; any number is skipped
 
 Command = Callable[[Pipeline], None]
+
+
+class _BadPicture(Exception):
+    """The page sent an image that cannot be used. That is no fault of the session's, however often it happens."""
 
 
 class Session:
@@ -48,9 +56,11 @@ class Session:
         self._sinks: tuple[Sink, ...] = ()
         self._changed = threading.Condition()
         self._stopping = self._ended = False
+        self._bad_pictures = RateLimit(_BAD_PICTURES, _BAD_PICTURE_BURST)
         self._faults = 0  # failed frames in a row
         self._fatal: Exception | None = None  # the error of the last of too many
         self._clock = 0.0  # seconds, of the latest frame
+        self._captured = 0.0  # its time on the page's clock, seconds
         self._worker = threading.Thread(target=self._run, name="live-worker", daemon=True)
 
     def start(self) -> None:
@@ -67,8 +77,11 @@ class Session:
         if broken:
             self._send_event({"type": "keyframe"})
 
-    def call(self, command: Command) -> None:
+    def call(self, command: Command, *, limited: bool = True) -> None:
         """Have the worker call a function with the pipeline before its next frame. Does nothing after the end.
+
+        Args:
+            limited: refuse it if too many calls are waiting; for what a page may request any number of times.
 
         Raises:
             UserError: too many calls are waiting.
@@ -76,7 +89,7 @@ class Session:
         with self._changed:
             if self._ended:
                 return
-            if len(self._commands) >= _MAX_COMMANDS:
+            if limited and len(self._commands) >= _MAX_COMMANDS:
                 raise UserError("the server is busy; wait a moment")
             self._commands.append(command)
             self._changed.notify()
@@ -95,7 +108,7 @@ class Session:
         """Forget the waiting frame and the person. The avatar stays loaded."""
         with self._changed:
             self._slot = FrameSlot()
-        self.call(self._reset)
+        self.call(self._reset, limited=False)
 
     def close(self, timeout: float = 5.0) -> bool:
         """Stop the worker after its current frame; return False if that takes longer than `timeout` seconds."""
@@ -157,12 +170,9 @@ class Session:
         frame = taken.frame
         with self._reporting_faults(frame):
             started = time.perf_counter()
-            for skipped in taken.skipped:
-                self._decoder(skipped.coding, skipped.picture)
-            rgb = self._decoder(frame.coding, frame.picture)
+            rgb = self._decode(taken)
             decoded = time.perf_counter()
-            # The page's clock gives the time between frames; ours must advance whatever the page sends.
-            self._clock = max(self._clock + 1e-3, frame.captured / 1e3)
+            self._advance_clock(frame.captured / 1e3)
             driven = pipeline.drive(rgb, self._clock)
             driven.timings |= {"wait": 1e3 * (started - taken.arrived), "decode": 1e3 * (decoded - started)}
             ready = time.perf_counter()
@@ -174,6 +184,25 @@ class Session:
             painter.start(paint)
             if not pipeline.side_by_side:
                 painter.wait()
+
+    def _advance_clock(self, captured: float) -> None:
+        """Advance by what passed on the page's clock, which may be wrong, and starts anew when the page reloads."""
+        self._clock += min(max(captured - self._captured, _SHORTEST_GAP), _LONGEST_GAP)
+        self._captured = captured
+
+    def _decode(self, taken: TakenFrame) -> np.ndarray | None:
+        """Return the camera image [H, W, 3] uint8 RGB; None for a tick.
+
+        Raises:
+            KeyFrameRequired: see `FrameDecoder`.
+            _BadPicture: the image cannot be used.
+        """
+        try:
+            for skipped in taken.skipped:
+                self._decoder(skipped.coding, skipped.picture)
+            return self._decoder(taken.frame.coding, taken.frame.picture)
+        except UserError as error:
+            raise _BadPicture(str(error)) from None
 
     def _paint(self, pipeline: Pipeline, taken: TakenFrame, driven: Driven, ready: float) -> None:
         """Render a frame and hand it to the sinks. Called by the painter; `ready` is when `driven` was."""
@@ -198,6 +227,10 @@ class Session:
             if isinstance(error, KeyFrameRequired):
                 self._send_event({"type": "keyframe"})
                 return
+            if isinstance(error, _BadPicture):
+                if self._bad_pictures.allows():
+                    self._send_event({"type": "trouble", "text": f"{error}; skipped"})
+                return
             self._faults += 1
             if self._faults >= _MAX_FAULTS:
                 self._fatal = error
@@ -214,5 +247,5 @@ class Session:
             sink.drop(frame)
 
     def _reset(self, pipeline: Pipeline) -> None:
-        self._decoder, self._clock = FrameDecoder(), 0.0
+        self._decoder, self._clock, self._captured = FrameDecoder(), 0.0, 0.0
         pipeline.reset()

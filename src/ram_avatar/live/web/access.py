@@ -1,9 +1,11 @@
 """Access control: who may talk to the live server, and the middleware that enforces it."""
 
+import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -12,6 +14,9 @@ from starlette.websockets import WebSocketClose
 
 from ..protocol import CloseCode
 from .addresses import is_loopback, reachable_address
+from .visitors import Visitor
+
+log = logging.getLogger(__name__)
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
@@ -47,7 +52,11 @@ class Access:
         return f"{'https' if self.tls else 'http'}://{_bracketed(reachable_address(self.host))}:{self.port}{query}"
 
     def allows_host(self, header: str | None) -> bool:
-        """Return whether the Host header names this server."""
+        """Return whether the Host header names this server.
+
+        Raises:
+            ValueError: it is malformed.
+        """
         if header is None:
             return False
         if not self.local:
@@ -56,7 +65,11 @@ class Access:
         return name in _LOOPBACK_NAMES or name == self.host
 
     def allows_origin(self, origin: str | None, host: str | None) -> bool:
-        """Return whether the request comes from a page of this server: its origin equals the Host it addresses."""
+        """Return whether the request comes from a page of this server: its origin equals the Host it addresses.
+
+        Raises:
+            ValueError: the origin is malformed.
+        """
         if not origin or not host:
             return False
         parts = urlsplit(origin)
@@ -75,6 +88,9 @@ class Access:
 
         Args:
             from_page: require the request to come from a page of this server.
+
+        Raises:
+            ValueError: a header is malformed.
         """
         host = headers.get("host")
         if not self.allows_host(host):
@@ -89,7 +105,8 @@ class Access:
 class AccessMiddleware:
     """Checks every HTTP request and websocket before a route sees it. No route is public.
 
-    Websockets, and requests that may change something, are accepted only from pages of this server.
+    Websockets, and requests that may change something, are accepted only from pages of this server. An allowed request
+    takes one of the places of admitted visitors, which the `visitor` of its state holds (see `door`).
     """
 
     def __init__(self, app: ASGIApp, access: Access):
@@ -99,20 +116,33 @@ class AccessMiddleware:
         if scope["type"] == "lifespan":  # start and end of the server itself
             await self._app(scope, receive, send)
             return
-        connection = HTTPConnection(scope)
-        reads = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
-        if reads and self._presents_token(connection):
-            await self._keep_token(connection)(scope, receive, send)
+        try:
+            answer = self._answer(HTTPConnection(scope), reads=_reads(scope))
+        except ValueError:  # of the parsers of what the client sent
+            answer = _refuse("A header of this request is malformed.", 400, reads=_reads(scope))
+        if answer is not None:
+            await self._send(answer, scope, receive, send)
             return
+        visitor: Visitor = scope["state"]["visitor"]
+        with visitor.admitted() as has_place:
+            if has_place:
+                with _logging_bugs():
+                    await self._app(scope, receive, send)
+                return
+        answer = _refuse("Too many connections. Close some pages.", 503, reads=_reads(scope))
+        await self._send(answer, scope, receive, send)
+
+    def _answer(self, connection: HTTPConnection, *, reads: bool) -> Response | None:
+        """Return what a request gets in place of the route's answer; None if it is allowed."""
+        if reads and self._presents_token(connection):
+            return self._keep_token(connection)
         reason = self._access.refusal(connection.headers, connection.cookies, from_page=not reads)
-        if reason is None:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
+        return None if reason is None else _refuse(f"Not allowed: {reason}.", 403, reads=reads)
+
+    async def _send(self, answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
             await WebSocketClose(CloseCode.REFUSED)(scope, receive, send)
         else:
-            text = f"Not allowed: {reason}."
-            # Pages fetch with other methods, and read JSON.
-            answer = PlainTextResponse(f"{text}\n", 403) if reads else JSONResponse({"text": text}, 403)
             await answer(scope, receive, send)
 
     def _presents_token(self, connection: HTTPConnection) -> bool:
@@ -125,9 +155,9 @@ class AccessMiddleware:
 
     def _keep_token(self, connection: HTTPConnection) -> Response:
         """Move the token from the address, which is visible and kept in histories, into a cookie."""
-        rest = connection.url.remove_query_params("token")
-        path = "/" + rest.path.lstrip("/")  # `//name` would lead to another server
-        answer = RedirectResponse(f"{path}?{rest.query}" if rest.query else path, 303)
+        path = "/" + quote(connection.scope["path"].lstrip("/"))  # `//name` would lead to another server
+        query = urlencode([(key, value) for key, value in connection.query_params.multi_items() if key != "token"])
+        answer = RedirectResponse(f"{path}?{query}" if query else path, 303)
         answer.set_cookie(
             self._access.cookie,
             self._access.token or "",
@@ -137,6 +167,25 @@ class AccessMiddleware:
             path="/",
         )
         return answer
+
+
+@contextmanager
+def _logging_bugs() -> Iterator[None]:
+    """Log what a route raises; uvicorn's own log is closed, since clients can fill it."""
+    try:
+        yield
+    except Exception:
+        log.exception("a request failed")
+        raise
+
+
+def _reads(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+
+
+def _refuse(text: str, status: int, *, reads: bool) -> Response:
+    # Pages fetch with other methods, and read JSON.
+    return PlainTextResponse(f"{text}\n", status) if reads else JSONResponse({"text": text}, status)
 
 
 def _bracketed(address: str) -> str:

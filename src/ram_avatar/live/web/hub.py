@@ -55,6 +55,7 @@ class Hub:
         self._views: set[ViewSink] = set()
         self._camera: VirtualCamera | None = None
         self._reset_task: asyncio.Task[None] | None = None
+        self._replacing: asyncio.Task[None] | None = None
         self._handlers: dict[str, Callable[[dict], Awaitable[None] | None]] = {
             "avatar": self._choose_avatar,
             "calibrate": lambda _: self.session.call(lambda pipeline: pipeline.calibrate()),
@@ -132,7 +133,10 @@ class Hub:
     # Pages and views ----------------------------------------------------------------------------------------
 
     def connect(self, page: Page, *, take_over: bool) -> bool:
-        """Let a page drive; return False if another one does and is not to be replaced."""
+        """Let a page drive; return False if another one does and is not to be replaced.
+
+        A session that failed starts over.
+        """
         if self.page is not None:
             same_tab = self.page.tab == page.tab  # reconnecting, perhaps before the old connection was closed
             if not same_tab and not take_over:
@@ -141,6 +145,8 @@ class Hub:
             self.session.remove(self.page.sink)
         if self._reset_task is not None:
             self._reset_task.cancel()
+        if self._failure is not None:
+            self._start_over()
         self.page = page
         page.sink.transparent = self._transparent
         self.session.add(page.sink)
@@ -154,13 +160,23 @@ class Hub:
             self.page = None
             self._reset_task = self._loop.create_task(self._reset_after_grace())
 
+    def _start_over(self) -> None:
+        """Start a new session, in the initial state, after the last one failed."""
+        self._remove_film()
+        self._forget_choices()
+        self._failure, self._loaded = None, None
+        self._replacing = self._loop.create_task(self._replace_session())
+
+    def _forget_choices(self) -> None:
+        self.settings, self._driver = Settings(), self._factory.drivers[0]
+
     async def _reset_after_grace(self) -> None:
         """Return to the initial state, for the next page."""
         await asyncio.sleep(GRACE)
         await self._stop_recording()
-        self.settings, self._driver = Settings(), self._factory.drivers[0]
+        self._forget_choices()
         self.session.reset()
-        self._call(self._restart)
+        self.session.call(self._restart, limited=False)
         self._remove_film()
 
     def _restart(self, pipeline: Pipeline) -> None:
@@ -241,16 +257,20 @@ class Hub:
         name = request.get("name")
         if name not in self._factory.avatars:
             raise UserError(f"no avatar '{name}'")
-        old = self.session
         self.avatar_name, self._failure, self._loaded = name, None, None
         self.settings = dataclasses.replace(self.settings, face={}, fingers={})
         self._send_event(self._welcome())
+        await self._replace_session()
+
+    async def _replace_session(self) -> None:
+        """End the session, and start a new one."""
+        old = self.session
         await asyncio.to_thread(old.close, _UNLOAD_TIMEOUT)  # two avatars at once might not fit into memory
+        if self.session is not old:
+            return
         if self._camera is not None:
             self._camera.close()
             self._camera = None
-        if self.session is not old:
-            return
         self.session = self._new_session()
         for sink in self._sinks():
             self.session.add(sink)
@@ -336,7 +356,10 @@ class Hub:
         if self._film is None:
             return
         path, self._film = self._film[0], None
-        self.session.call(lambda _: path.unlink(missing_ok=True))
+        if self._failure is None:
+            self.session.call(lambda _: path.unlink(missing_ok=True), limited=False)
+        else:  # the session has ended, and calls nothing
+            path.unlink(missing_ok=True)
 
     async def use_picture(self, path: Path, name: str) -> None:
         """Use an uploaded image as background. The file is removed.

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,32 +10,32 @@ from starlette.middleware import Middleware
 from starlette.routing import Route, WebSocketRoute
 
 from ..session.pipeline_factory import PipelineFactory
+from ..session.rate_limit import RateLimit
 from .access import Access, AccessMiddleware
 from .files import receive_upload, send_recording, send_static
 from .hub import Hub
-from .rate_limit import RateLimit
 from .security_headers import SecurityHeadersMiddleware
 from .sockets import serve_page, serve_view
 
 _UPLOADS, _UPLOAD_BURST = 0.2, 5  # a second, and at once
 
 
-def create_app(factory: PipelineFactory, access: Access, *, virtual_camera: bool = False) -> Starlette:
+def create_app(factory: PipelineFactory, access: Access, folder: Path, *, virtual_camera: bool = False) -> Starlette:
     """Return the application. Its session starts and ends with it.
 
     Args:
+        folder: for uploads and recordings; the caller removes it.
         virtual_camera: also show the avatar on a virtual camera.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        with tempfile.TemporaryDirectory(prefix="ram-avatar-live-") as folder:
-            app.state.hub = Hub(factory, Path(folder), virtual_camera=virtual_camera)
-            app.state.hub.session.start()
-            try:
-                yield
-            finally:
-                app.state.ended = await app.state.hub.stop()
+        app.state.hub = Hub(factory, folder, virtual_camera=virtual_camera)
+        app.state.hub.session.start()
+        try:
+            yield
+        finally:
+            app.state.ended = await app.state.hub.stop()
 
     app = Starlette(
         lifespan=lifespan,
@@ -49,6 +48,7 @@ def create_app(factory: PipelineFactory, access: Access, *, virtual_camera: bool
             WebSocketRoute("/socket/view/{background}", serve_view),
         ],
     )
+    app.router.redirect_slashes = False  # to an address that the client names
     app.state.uploads = RateLimit(_UPLOADS, _UPLOAD_BURST)
     app.state.uploading = asyncio.Lock()
     return app

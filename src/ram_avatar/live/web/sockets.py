@@ -9,10 +9,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ...core.errors import UserError
 from ..protocol import STAGES, CameraFrame, CloseCode, parse_request
+from ..session.rate_limit import RateLimit
 from ..session.sinks import Outbox, ViewSink
 from .hub import Hub
 from .page import Page
-from .rate_limit import RateLimit
 
 _MESSAGES, _MESSAGE_BURST = 200.0, 400  # from a page, a second and at once
 _VIEW_MESSAGES, _VIEW_MESSAGE_BURST = 1.0, 10
