@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from stepped_film import number_of, write_steps
 
+from ram_avatar.core.errors import UserError
 from ram_avatar.drivers.driver import Driven, Status
 from ram_avatar.drivers.film import Film, FilmDriver
 
@@ -46,6 +47,15 @@ def test_a_film_that_decodes_slowly_plays_slowly(film, monkeypatch):
     shown.close()
     steps = np.diff([0, *numbers])
     assert (steps >= 1).all() and (steps <= 2).all()  # and not all nine frames at once
+
+
+def test_a_film_that_cannot_be_decoded_says_so_every_time(tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no film")
+    shown = Film(tmp_path / "bad.mp4", "bad.mp4")
+    for seconds in (0.0, 0.1):
+        with pytest.raises(UserError, match=r"bad\.mp4"):
+            shown.at(seconds)
+    shown.close()
 
 
 def test_a_film_replaces_the_camera(film):

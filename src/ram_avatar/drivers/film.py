@@ -47,9 +47,13 @@ class Film:
     def _start(self, seconds: float) -> Decoder:
         self._decoder = Decoder("film", self._path, self._name, self._rotate)
         self._started = seconds
-        self._next = self._decoder.next()
-        if self._next is None:
-            raise UserError(f"{self._name}: holds no video frames")
+        try:
+            self._next = self._decoder.next()
+            if self._next is None:
+                raise UserError(f"{self._name}: holds no video frames")
+        except UserError:
+            self.close()
+            raise
         return self._decoder
 
     def close(self) -> None:

@@ -20,6 +20,9 @@ MAX_SIDE = 16384  # pixels
 MAX_PIXELS = 50_000_000
 _MAX_SCANS = 100  # of a progressive JPEG, each of which repaints the whole image; encoders write about 10
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # its markers; the latter cannot occur in image data
+# Pillow warns about sizes, which are checked here, and oddities of headers. (Not `catch_warnings`: live use decodes in a
+# thread, and it is not safe there.)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 _GREY16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
@@ -53,11 +56,9 @@ def decode_picture(
         UserError: another format, out of bounds, more than `MAX_PIXELS`, or damaged.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about sizes, which are checked below, and oddities of headers
-            with Image.open(io.BytesIO(data), formats=formats) as image:
-                _check(image, data, name, min_side, max_side)
-                return _upright_rgb(image)
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            _check(image, data, name, min_side, max_side)
+            return _upright_rgb(image)
     except UserError:
         raise
     except Image.UnidentifiedImageError:
