@@ -20,8 +20,8 @@ MAX_SIDE = 16384  # pixels
 MAX_PIXELS = 50_000_000
 _MAX_SCANS = 100  # of a progressive JPEG, each of which repaints the whole image; encoders write about 10
 _JPEG, _SCAN = b"\xff\xd8", b"\xff\xda"  # its markers; the latter cannot occur in image data
-# Pillow warns about sizes, which are checked here, and oddities of headers. (Not `catch_warnings`: live use decodes in a
-# thread, and it is not safe there.)
+# Pillow warns about sizes, which are checked here, and oddities of headers. Not `catch_warnings`: live use decodes in a
+# thread, where that is not safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _GREY16 = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
