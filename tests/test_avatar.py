@@ -97,7 +97,7 @@ def _drop_a_tensor(folder):
         (lambda f: (f / "weights.safetensors").write_bytes(b"\x08" * 100), "weights.safetensors: damaged"),
         (lambda f: (f / "weights.safetensors").write_bytes((f / "weights.safetensors").read_bytes()[:-999]), "damaged"),
         (lambda f: (f / "weights.safetensors").unlink(), "missing"),
-        (_drop_a_tensor, "does not fit"),
+        (_drop_a_tensor, "weights.safetensors: damaged.*style_unet.* is missing"),
         (lambda f: _edit(f, format_version=0), "avatar format 0"),
         (lambda f: _edit(f, template="smplx"), "smplx"),
         (lambda f: _edit(f, network={"no": "such"}), "damaged"),

@@ -9,6 +9,7 @@ from ram_avatar.config import (
     preset_names,
 )
 from ram_avatar.core.errors import UserError
+from ram_avatar.core.untrusted.records import as_record
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -26,7 +27,7 @@ def test_lite_is_256():
     [
         ("network: {image_size: 100}\ntraining: {}", "image_size 100"),
         ("network: {no_such: 1}\ntraining: {}", "no_such"),
-        ("network: {}\ntraining: {steps: 0}", "at least one step"),
+        ("network: {}\ntraining: {steps: 0}", "training: steps: expected 1 to"),
         ("network: {}\ntraining: {attention_start: 3}", "attention_start"),
         ("training: {}", "network"),
         ("just text", "not a preset"),
@@ -89,4 +90,4 @@ def test_configurations_survive_json():
     from dataclasses import asdict
 
     for config in (NetworkConfig(styles=7), TrainingConfig(steps=9)):
-        assert type(config).from_dict(json.loads(json.dumps(asdict(config)))) == config
+        assert as_record(type(config), json.loads(json.dumps(asdict(config)))) == config

@@ -3,18 +3,18 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from .body import BodyTemplate, load_template
-from .config import NetworkConfig
+from .config import MAX_TEXTURE, NetworkConfig
 from .core.camera import Camera
 from .core.errors import UserError
-from .core.files import atomic_file, disk_errors, read_description
+from .core.files import atomic_file, disk_errors
 from .core.images import (
     fill,
     to_tensor,
@@ -23,6 +23,8 @@ from .core.images import (
 )
 from .core.progress import SILENT, Progress
 from .core.untrusted.pictures import read_picture
+from .core.untrusted.records import Description, read_description
+from .core.untrusted.tensors import TensorFile
 from .motion.alignment.aligner import ALIGNMENT_FILE, Alignment
 from .motion.retargeting.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork
@@ -33,6 +35,8 @@ EARLIER_VERSIONS = (2,)  # scene and close-up are the same square; still loads
 AVATAR_FILE = "avatar.json"
 WEIGHTS_FILE = "weights.safetensors"
 _MAX_WEIGHTS = 2 << 30
+_FPS = (0.01, 10_000.0)
+_TRAINING = {"step": 0, "steps": 0, "seconds": 0.0, "source": "", "frames": 0}
 
 
 @dataclass
@@ -136,26 +140,19 @@ class Avatar:
         """
         folder = Path(folder)
         described = read_description(folder / AVATAR_FILE, "avatar", FORMAT_VERSION, *EARLIER_VERSIONS)
-        try:
-            config = NetworkConfig.from_dict(described["network"])
-            template_name, camera = described["template"], Camera(**described["camera"])
-            framing = Framing(camera, **described.get("framing", {}))
-            placement = Placement(**described["placement"])
-            name, preset, fps = str(described["name"]), str(described["preset"]), float(described["fps"])
-            training = dict(described["training"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{folder / AVATAR_FILE}: damaged ({error!r})") from None
+        name, preset, fps = described.take("name", str), described.take("preset", str), described.number("fps", *_FPS)
+        config, camera = described.record("network", NetworkConfig), described.record("camera", Camera)
+        framing = described.record("framing", Framing, camera=camera)
+        placement, training = described.record("placement", Placement), _training(described)
+        template_name = described.take("template", str)
         template = load_template(template_name, smplx_model=smplx_model, progress=progress)
-        tensors = _read_weights(folder / WEIGHTS_FILE)
-        network = AvatarNetwork(config)
+        network, texture, identity = _read_weights(folder / WEIGHTS_FILE, config, len(template.identity_names))
+        with described.checked():
+            template.check_face(placement.neutral_face)
         try:
-            texture, identity = tensors.pop("texture"), tensors.pop("identity")
-            network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items()})
-            if identity.shape != (len(template.identity_names),) or texture.dtype != torch.uint8:
-                raise KeyError("identity or texture has another shape")
-        except (KeyError, RuntimeError) as error:
-            cause = str(error).splitlines()[0]
-            raise UserError(f"{folder / WEIGHTS_FILE}: does not fit its {AVATAR_FILE} ({cause})") from None
+            template.check_identity(identity)
+        except ValueError as error:
+            raise UserError(f"{folder / WEIGHTS_FILE}: damaged ({error})") from None
         avatar = cls(
             name=name,
             preset=preset,
@@ -168,7 +165,7 @@ class Avatar:
             placement=placement,
             fps=fps,
             training=training,
-            alignment=Alignment.load(known, template) if (known := folder / ALIGNMENT_FILE).is_file() else None,
+            alignment=Alignment.load(known, template) if (known := folder / ALIGNMENT_FILE).exists() else None,
         )
         return avatar.to(device)
 
@@ -183,13 +180,31 @@ def is_avatar(path: str | Path) -> bool:
     return (Path(path) / AVATAR_FILE).is_file()
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
+def _training(described: Description) -> dict[str, Any]:
+    """Return how an avatar was trained, with what an untrained one lacks."""
+    training = described.take("training", dict)
+    known = Description(training, described.path)
+    return training | {name: known.take(name, type(default), default) for name, default in _TRAINING.items()}
+
+
+def _read_weights(path: Path, config: NetworkConfig, parameters: int) -> tuple[AvatarNetwork, Tensor, Tensor]:
+    """Return an avatar's network, texture [3, T, T] and identity [I].
+
+    Args:
+        parameters: I.
+    """
+    if not path.exists():
         raise UserError(f"{path}: missing; the avatar is incomplete")
-    if path.stat().st_size > _MAX_WEIGHTS:
-        raise UserError(f"{path}: larger than {_MAX_WEIGHTS >> 30} GB, not an avatar of this version")
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error})") from None
+    file = TensorFile(path, _MAX_WEIGHTS, "an avatar's weights")
+    shape = file.shapes.get("texture", ())
+    if len(shape) != 3 or not (shape[0] == 3 and 1 <= shape[1] == shape[2] <= MAX_TEXTURE):
+        raise file.damaged(f"texture must be [3, T, T], T up to {MAX_TEXTURE}, got {list(shape)}")
+    with torch.device("meta"):  # takes no memory: the file may not fit its configuration
+        wanted = {f"network.{name}": tensor for name, tensor in AvatarNetwork(config).state_dict().items()}
+        wanted |= {"identity": torch.empty(parameters), "texture": torch.empty(shape, dtype=torch.uint8)}
+    file.check(wanted)
+    tensors = file.read()
+    texture, identity = tensors.pop("texture"), tensors.pop("identity")
+    network = AvatarNetwork(config)
+    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in tensors.items()})
+    return network, texture, identity

@@ -1,13 +1,27 @@
 """Configuration of network and training, and the presets that set it."""
 
 import os.path
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-import yaml
-
+from .core.choices import PRECISIONS
 from .core.errors import UserError
+from .core.ranges import check_range, check_ranges
+from .core.untrusted.documents import read_yaml
+from .core.untrusted.records import Description, as_record, as_type
+
+MAX_TEXTURE = 2048
+"""Largest side of a surface texture, in texels: while it is painted, each frame takes 16 MB."""
+_MAX_VALUES = 1 << 27  # of a feature map or table: 512 MB; the largest of `paper` has 50 million
+_MAX_IMAGE = 2048
+_CHANNELS = (1, 256)
+_WIDTHS = (1, 1024)
+_LEVELS = (2, 10)
+_WEIGHT, _RATE, _FRACTION = (0, 1e6), (0, 1), (0, 1)
+_NO_PRESET = "not a preset"
+_MAX_HEIRS = 8  # of recipes that extend each other
 
 
 @dataclass(frozen=True)
@@ -67,28 +81,31 @@ class NetworkConfig:
     discriminator_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 512, 512)
     """Channels of the discriminator at 1/2, 1/4, ... of `image_size`."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        check_ranges(self, _NETWORK_RANGES)
         if self.keep_hands and not self.warm_start:
             raise ValueError("keep_hands needs warm_start, which provides the detail to keep")
-        if self.attention_distance_power < 0:
-            raise ValueError(f"attention_distance_power is at least 0, not {self.attention_distance_power}")
-        for name in ("attention_widths", "feature_widths"):
-            if len(getattr(self, name)) != 2:
-                raise ValueError(f"{name} must be two numbers, not {getattr(self, name)}")
         for name in ("unet_widths", "discriminator_widths"):
             widths = getattr(self, name)
-            if len(widths) < 2:
-                raise ValueError(f"{name} must be at least two numbers, not {widths}")
+            if not _LEVELS[0] <= len(widths) <= _LEVELS[1]:
+                raise ValueError(f"{name}: expected {_LEVELS[0]} to {_LEVELS[1]} numbers, found {len(widths)}")
             if self.image_size % 2 ** len(widths):
                 raise ValueError(
                     f"image_size {self.image_size} cannot be halved {len(widths)} times, as the "
                     f"{len(widths)} {name} ask for"
                 )
-        for field in fields(self):
-            value = getattr(self, field.name)
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(value, int | tuple) and not isinstance(value, bool) and number < 1:
-                    raise ValueError(f"{field.name} is at least 1, not {number}")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """Raise a ValueError if a feature map of one image, or a table of parameters, has too many values."""
+        check_range("styles x style_dim", self.styles * self.style_dim, 1, _MAX_VALUES)
+        planes = self.body_channels * self.texture_resolution**2
+        check_range("body_channels x texture_resolution squared", planes, 1, _MAX_VALUES)
+        for name in ("body_channels", "attention_channels", "face_channels", "hand_channels"):
+            check_range(f"{name} x image_size squared", getattr(self, name) * self.image_size**2, 1, _MAX_VALUES)
+        for name in ("attention_widths", "feature_widths", "unet_widths", "discriminator_widths"):
+            for level, width in enumerate(getattr(self, name), 1):
+                check_range(f"{name} x pixels", width * (self.image_size >> level) ** 2, 1, _MAX_VALUES)
 
     @property
     def body_channels(self) -> int:
@@ -103,16 +120,6 @@ class NetworkConfig:
     def for_capture(self, styles: int) -> "NetworkConfig":
         """Return this configuration with `styles` style codes."""
         return replace(self, styles=styles)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "NetworkConfig":
-        """Make a configuration from JSON or YAML, where tuples are lists.
-
-        Raises:
-            ValueError: an unknown field, or a value out of range.
-            TypeError: a value of another type.
-        """
-        return _from_dict(cls, values)
 
 
 @dataclass(frozen=True)
@@ -170,17 +177,10 @@ class TrainingConfig:
     seed: int = 0
     """Seed of initialization and of the order of frames."""
 
-    def __post_init__(self):
-        if self.steps < 1 or self.batch_size < 1:
-            raise UserError(f"training needs at least one step of one frame, got {self.steps} of {self.batch_size}")
-        for name in ("attention_start", "texture_frozen", "discriminator_start"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is a fraction of the steps between 0 and 1, got {getattr(self, name)}")
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "TrainingConfig":
-        """Make a configuration from JSON or YAML; see `NetworkConfig.from_dict`."""
-        return _from_dict(cls, values)
+    def __post_init__(self) -> None:
+        check_ranges(self, _TRAINING_RANGES)
+        if not self.perceptual_layers:
+            raise ValueError("perceptual_layers: expected at least one layer")
 
 
 @dataclass(frozen=True)
@@ -195,18 +195,63 @@ class Preset:
     precision: str = "auto"
     """Lightning Fabric's precision; "auto" is bf16-mixed on a GPU that supports it, else 32-true."""
 
+    def __post_init__(self) -> None:
+        check_range("texture_size", self.texture_size, 16, MAX_TEXTURE)
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {self.precision!r}")
+
     def with_changes(self, network: dict | None = None, training: dict | None = None) -> "Preset":
         """Return this recipe with some fields changed, by name; for ablations.
 
         Raises:
-            ValueError, TypeError: see `NetworkConfig.from_dict`.
-            UserError: a value of `training` out of range.
+            ValueError: an unknown field, or a value of another type or out of range.
         """
         return replace(
             self,
-            network=NetworkConfig.from_dict(vars(self.network) | (network or {})),
-            training=TrainingConfig.from_dict(vars(self.training) | (training or {})),
+            network=as_record(NetworkConfig, vars(self.network) | (network or {})),
+            training=as_record(TrainingConfig, vars(self.training) | (training or {})),
         )
+
+
+_NETWORK_RANGES = {
+    "image_size": (4, _MAX_IMAGE),
+    "texture_channels": _CHANNELS,
+    "texture_resolution": (1, 4096),
+    "attention_channels": _CHANNELS,
+    "attention_widths": _WIDTHS,
+    "attention_distance_power": (0, 100),
+    "face_channels": _CHANNELS,
+    "hand_channels": _CHANNELS,
+    "feature_widths": _WIDTHS,
+    "unet_widths": _WIDTHS,
+    "style_dim": _WIDTHS,
+    "styles": (1, 10_000_000),
+    "discriminator_widths": _WIDTHS,
+}
+_TRAINING_RANGES = {
+    "steps": (1, 100_000_000),
+    "batch_size": (1, 1024),
+    "learning_rate": _RATE,
+    "texture_learning_rate": _RATE,
+    "betas": (0, 0.999999),
+    "weight_decay": _RATE,
+    "warmup_steps": (0, 100_000_000),
+    "attention_start": _FRACTION,
+    "texture_frozen": _FRACTION,
+    "person_weight": _WEIGHT,
+    "photometric_weight": _WEIGHT,
+    "perceptual_weight": _WEIGHT,
+    "detail_weight": _WEIGHT,
+    "alpha_weight": _WEIGHT,
+    "adversarial_weight": _WEIGHT,
+    "discriminator_start": _FRACTION,
+    "discriminator_learning_rate": _RATE,
+    "r1_weight": _WEIGHT,
+    "r1_every": (1, 1_000_000),
+    "gradient_clip": (0, 1e6),
+    "checkpoint_seconds": (0, 1e9),
+    "seed": (0, 1e9),
+}
 
 
 def preset_names() -> list[str]:
@@ -224,52 +269,41 @@ def load_preset(name: str) -> Preset:
         UserError: no such preset, an unknown key, a value out of range, or recipes that extend each other.
     """
     path = _recipe_path(name, Path())
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"preset '{name}' is not known; choose one of {', '.join(preset_names())}, or a .yaml file")
     recipe = _read_recipe(path)
-    try:
-        return Preset(
-            name=path.name.removesuffix(".yaml"),
-            network=NetworkConfig.from_dict(recipe.pop("network")),
-            training=TrainingConfig.from_dict(recipe.pop("training")),
-            **recipe,
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path}: not a preset ({error})") from None
+    with Description(recipe, path, _NO_PRESET).checked():
+        return as_record(Preset, recipe, name=as_type(str, path.name.removesuffix(".yaml")))
 
 
 def _recipe_path(name: str, folder: Path) -> Path:
     """Return the file of the shipped preset `name`; if there is none, the path `name` relative to a folder."""
-    shipped = Path(str(files(__package__) / "presets" / f"{name}.yaml"))
-    return shipped if shipped.is_file() else Path(os.path.normpath(folder / name))
+    if name in preset_names():
+        return Path(str(files(__package__) / "presets" / f"{name}.yaml"))
+    return Path(os.path.normpath(folder / name))
 
 
-def _read_recipe(path: Path, heirs: tuple[Path, ...] = ()) -> dict:
+def _read_recipe(path: Path, heirs: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a recipe, completed by what it extends. `heirs` are the recipes that extend it, outermost first."""
     if path in heirs:
         raise UserError(f"{heirs[0]}: extends itself, by way of {' and '.join(str(p) for p in (*heirs[1:], path))}")
-    try:
-        recipe = yaml.safe_load(path.read_text())
-        if "extends" not in recipe:
-            return recipe
-        name = recipe.pop("extends")
-        base = _recipe_path(name, path.parent)
-        if not base.is_file():
-            raise UserError(f"{path}: extends '{name}', which is neither one of {', '.join(preset_names())} nor a file")
-        return _completed(recipe, _read_recipe(base, (*heirs, path)))
-    except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path}: not a preset ({error})") from None
+    if len(heirs) > _MAX_HEIRS:
+        raise UserError(f"{heirs[0]}: extends more than {_MAX_HEIRS} recipes in a row")
+    recipe = read_yaml(path, "a preset")
+    described = Description(recipe, path, _NO_PRESET)
+    for section in ("network", "training"):
+        described.take(section, dict, None)
+    if "extends" not in recipe:
+        return recipe
+    name = described.take("extends", str)
+    base = _recipe_path(name, path.parent)
+    if not os.path.isfile(base):
+        raise UserError(f"{path}: extends '{name}', which is neither one of {', '.join(preset_names())} nor a file")
+    del recipe["extends"]
+    return _completed(recipe, _read_recipe(base, (*heirs, path)))
 
 
-def _completed(recipe: dict, base: dict) -> dict:
+def _completed(recipe: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """Return `base` updated by the recipe, sections value by value."""
     sections = {name: base[name] | recipe[name] for name in ("network", "training") if name in recipe and name in base}
     return base | recipe | sections
-
-
-def _from_dict(kind: type, values: dict):
-    """Make a configuration from plain YAML or JSON, where tuples are lists."""
-    unknown = values.keys() - {field.name for field in fields(kind)}
-    if unknown:
-        raise ValueError(f"unknown field: {', '.join(sorted(unknown))}")
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

@@ -55,7 +55,8 @@ def run_demo(
     sheet = out / "result.png"
     with disk_errors(sheet):
         write_picture(sheet, contact_sheet(driven), generated_by(made))
-    progress.note(f"\n{driven}: a driver on the left, the avatar following it on the right")
+    progress.note("")
+    progress.note(f"{driven}: a driver on the left, the avatar following it on the right")
     progress.note(f"{sheet}: {_SHEET_FRAMES} frames of it")
     progress.note(f"{avatar / 'preview.mp4'}: held-out frames, beside the avatar's")
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ram_avatar.config import NetworkConfig
+from ram_avatar.core.untrusted.records import as_record
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 
 SMALL = NetworkConfig(
@@ -28,7 +29,7 @@ SMALL = NetworkConfig(
 
 def lite() -> NetworkConfig:
     recipe = yaml.safe_load((files("ram_avatar") / "presets" / "lite.yaml").read_text())
-    return NetworkConfig.from_dict(recipe["network"])
+    return as_record(NetworkConfig, recipe["network"])
 
 
 def condition_maps(batch: int = 2, size: int = 32) -> ConditionMaps:
@@ -211,6 +212,6 @@ def test_invalid_sizes_are_refused_by_name(field, value):
 
 def test_a_configuration_survives_json():
     plain = {f.name: list(v) if isinstance(v := getattr(SMALL, f.name), tuple) else v for f in fields(SMALL)}
-    assert NetworkConfig.from_dict(plain) == SMALL
+    assert as_record(NetworkConfig, plain) == SMALL
     with pytest.raises(ValueError, match="no_such"):
-        NetworkConfig.from_dict({"no_such": 1})
+        as_record(NetworkConfig, {"no_such": 1})

@@ -6,6 +6,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from ram_avatar.config import NetworkConfig
+from ram_avatar.core.untrusted.records import as_record
 from ram_avatar.networks.discriminator import TemporalDiscriminator, batch_deviation
 
 
@@ -39,7 +40,7 @@ def test_every_parameter_learns():
 
 def test_lite_costs_about_one_gflop():
     recipe = yaml.safe_load((files("ram_avatar") / "presets" / "lite.yaml").read_text())
-    critic = TemporalDiscriminator(NetworkConfig.from_dict(recipe["network"]))
+    critic = TemporalDiscriminator(as_record(NetworkConfig, recipe["network"]))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         critic(torch.zeros(1, 9, 256, 256))
     assert counter.get_total_flops() == pytest.approx(1e9, rel=0.2)

@@ -34,6 +34,7 @@ ROLES = (
     ),
 )  # fmt: skip
 KEYPOINTS = ("nose", *(f"{side}_{place}" for place in ("ear", "heel", "big_toe") for side in ("left", "right")))
+MAX_PARAMETER = 100.0  # magnitude of an identity's parameters; those of every template are far smaller
 OPTIONAL_ROLES = (
     "neck2",
     *(f"{role}.{side}" for side in SIDES for role in ("upper_arm_twist", "forearm_twist", "thigh_twist")),
@@ -151,6 +152,18 @@ class BodyTemplate(Protocol):
         ...
 
     # Derived from the above ---------------------------------------------------------------------------------------
+
+    def check_identity(self, identity: Tensor) -> None:
+        """Raise a ValueError unless a tensor is an identity [I] of this template."""
+        if identity.shape != (len(self.identity_names),):
+            raise ValueError(f"identity: expected {len(self.identity_names)} numbers, found {list(identity.shape)}")
+        if not (identity.abs() <= MAX_PARAMETER).all():  # NaN fails, too
+            raise ValueError(f"identity: expected numbers within {MAX_PARAMETER:g}")
+
+    def check_face(self, actions: tuple[float, ...] | None) -> None:
+        """Raise a ValueError unless there are as many facial actions as this template has, or None."""
+        if actions is not None and len(actions) != len(self.action_names):
+            raise ValueError(f"neutral_face: expected {len(self.action_names)} numbers, found {len(actions)}")
 
     @property
     def pose_roles(self) -> list[str]:

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..core.errors import UserError
-from ..core.files import read_description
 from ..core.images import shrunk
 from ..core.untrusted.pictures import read_picture
+from ..core.untrusted.records import read_description
 from ..motion.motion import Motion
 from ..rendering.framing import Framing
 from ..video import read_frames
@@ -42,7 +42,7 @@ class LeftOut:
     """`NOBODY`: they show nobody; `OTHER_SCENE`: the video cuts or fades to something else."""
 
     def __post_init__(self) -> None:
-        if not (type(self.first) is type(self.last) is int and 0 <= self.first <= self.last):
+        if not 0 <= self.first <= self.last:
             raise ValueError(f"no frames {self.first} to {self.last}")
 
     def __len__(self) -> int:
@@ -157,30 +157,47 @@ class Capture:
         folder = Path(folder)
         described = read_description(folder / CAPTURE_FILE, "capture", FORMAT_VERSION)
         motion = Motion.load(folder / "motion.npz")
-        try:
-            capture = cls(
-                folder=folder,
-                source=str(described["source"]),
-                camera=Camera(**described["camera"]),
-                motion=motion,
-                identity=torch.tensor(described["identity"], dtype=torch.float32),
-                footage=Footage.from_dict(described["footage"], folder, len(motion)),
-                known_background=bool(described["known_background"]),
-                report=described.get("report", {}),
-                left_out=tuple(LeftOut(**frames) for frames in described.get("left_out", ())),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{folder / CAPTURE_FILE}: damaged ({error!r})") from None
-        if not capture.shown.any():
-            raise UserError(f"{folder / CAPTURE_FILE}: damaged (no frame shows the person)")
-        if motion.template != described["template"] or len(motion) != described["frames"]:
+        if motion.template != described.take("template", str) or len(motion) != described.take("frames", int):
             raise UserError(f"{folder}: motion.npz does not belong to its {CAPTURE_FILE}")
-        if Path(capture.footage.file).name != capture.footage.file or capture.footage.size != capture.scene_size:
-            raise UserError(f"{folder / CAPTURE_FILE}: damaged (its footage does not fit its camera)")
+        capture = cls(
+            folder=folder,
+            source=described.take("source", str),
+            camera=described.record("camera", Camera),
+            motion=motion,
+            identity=torch.tensor(described.take("identity", tuple[float, ...])),
+            footage=Footage.load(described, folder, len(motion)),
+            known_background=described.take("known_background", bool),
+            report=described.take("report", dict, {}),
+            left_out=described.take("left_out", tuple[LeftOut, ...], ()),
+        )
+        with described.checked():
+            if any(frames.last >= len(motion) for frames in capture.left_out):
+                raise ValueError(f"left_out: beyond the last of {len(motion)} frames")
+            if not capture.shown.any():
+                raise ValueError("no frame shows the person")
+            if capture.footage.size != capture.scene_size:
+                raise ValueError("its footage does not fit its camera")
         for name in (capture.footage.file, MASKS_FILE, BACKGROUND_FILE):
             if not (folder / name).is_file():
                 raise UserError(f"{folder}: incomplete, {name} is missing")
         return capture
+
+    def check_template(self, template: BodyTemplate) -> None:
+        """Check that the capture was tracked with a template.
+
+        Raises:
+            UserError: with another one, or identity or motion have another number of parameters.
+        """
+        motion = self.motion
+        if motion.template != template.name:
+            raise UserError(f"{self.folder}: of body template '{motion.template}', not '{template.name}'")
+        counts = len(template.pose_joints), len(template.action_names)
+        if (motion.pose.shape[1], motion.facial_actions.shape[1]) != counts:
+            raise UserError(f"{self.folder}: motion.npz has not {counts[0]} joints and {counts[1]} facial actions")
+        try:
+            template.check_identity(self.identity)
+        except ValueError as error:
+            raise UserError(f"{self.folder / CAPTURE_FILE}: damaged ({error})") from None
 
     @property
     def scene_size(self) -> tuple[int, int]:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..core.archives import write_arrays
+from ..core.ranges import check_ranges
 from ..core.untrusted.arrays import open_arrays
+from ..core.untrusted.pictures import MAX_SIDE
+from ..core.untrusted.records import Description
 from ..rendering.framing import warp
-from ..video import read_frames
+from ..video import ROTATIONS, read_frames
 
 PATH_FILE = "camera_path.npz"
 _MAX_PATH = 64 << 20  # bytes
@@ -25,7 +28,7 @@ class Footage:
     The scene is what the reference frame shows. Frames of a moving camera map to it by a homography each.
 
     Raises:
-        ValueError: an empty image.
+        ValueError: an empty image, one larger than any camera's, a rotation by no quarter, or `file` is a path.
     """
 
     file: str  # name in the capture's folder
@@ -40,6 +43,11 @@ class Footage:
     def __post_init__(self) -> None:
         if not (0 <= self.left < self.right and 0 <= self.top < self.bottom):
             raise ValueError(f"no image from {self.left, self.top} to {self.right, self.bottom}")
+        check_ranges(self, dict.fromkeys(("right", "bottom"), (1, MAX_SIDE)))
+        if self.rotate not in ROTATIONS:
+            raise ValueError(f"rotate: expected one of {', '.join(map(str, ROTATIONS))}, found {self.rotate}")
+        if Path(self.file).name != self.file:
+            raise ValueError(f"file: expected a name in the capture's folder, found '{self.file}'")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,20 +95,19 @@ class Footage:
             write_arrays(folder / PATH_FILE, **known)
 
     @classmethod
-    def from_dict(cls, described: dict[str, Any], folder: Path, frames: int) -> "Footage":
-        """Rebuild footage from `as_dict` and the camera's path in a capture's folder.
+    def load(cls, described: Description, folder: Path, frames: int) -> "Footage":
+        """Rebuild footage from `as_dict`, a field of a capture's description, and the camera's path in its folder.
 
         Raises:
-            UserError: the camera's path is damaged.
-            TypeError, ValueError: the description is damaged.
+            UserError: the description or the camera's path is damaged.
         """
         path = _read_path(folder / PATH_FILE, frames)
-        return cls(**described, to_scene=path.get("to_scene"), gains=path.get("gains"))
+        return described.record("footage", cls, to_scene=path.get("to_scene"), gains=path.get("gains"))
 
 
 def _read_path(path: Path, frames: int) -> dict[str, np.ndarray]:
     """Read the arrays of a camera's path; none if there is no file."""
-    if not path.is_file():
+    if not path.exists():
         return {}
     with open_arrays(path, _MAX_PATH, "a camera's path") as arrays:
         if unknown := set(arrays.names()) - set(_PER_FRAME):

@@ -1,9 +1,10 @@
 """The metrics of a new avatar, as a table on the terminal."""
 
-import json
 from pathlib import Path
 
 from ..core.progress import Progress
+from ..core.untrusted.documents import read_json
+from ..core.untrusted.records import Description
 from ..creation.outcome import METRICS, METRICS_FILE
 from ..evaluation.metric_catalog import format_value
 
@@ -13,15 +14,16 @@ def note_metrics(avatar: Path, progress: Progress) -> None:
     path = avatar / METRICS_FILE
     if not path.is_file():
         return
-    metrics = json.loads(path.read_text())
-    progress.note(f"On {metrics['frames']} held-out frames    PSNR   person   ST-LPIPS of the person (lower is better)")
-    for name, row in (
-        ("this avatar", metrics),
-        ("textured mesh", metrics["textured_mesh"]),
-        ("nearest training frame", metrics["nearest_frame"]),
-    ):
+    metrics = Description(read_json(path, "an avatar's metrics"), path)
+    frames = metrics.take("frames", int)
+    progress.note(f"On {frames} held-out frames    PSNR   person   ST-LPIPS of the person (lower is better)")
+    rows = {"this avatar": metrics}
+    for name, key in (("textured mesh", "textured_mesh"), ("nearest training frame", "nearest_frame")):
+        rows[name] = Description(metrics.take(key, dict), path)
+    for name, row in rows.items():
         psnr, person, lpips = (
-            format_value(METRICS[key][1], row[key]) for key in ("psnr", "psnr_person", "st_lpips_person")
+            format_value(METRICS[key][1], row.take(key, float | None))
+            for key in ("psnr", "psnr_person", "st_lpips_person")
         )
         progress.note(f"  {name:24s} {psnr:>7} {person:>8} {lpips:>8}")
     progress.note(f"{avatar}: ready; look at {avatar / 'preview.mp4'}")

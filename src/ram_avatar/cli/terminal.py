@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..core.text import printable
+
 _LOG_TENTHS = 10  # a line at each tenth of the work, where there is no terminal to draw on
 _LOG_EVERY = 2.0  # seconds between such lines, at least
 
@@ -30,7 +32,7 @@ class TerminalProgress:
         self.console = Console(file=self._file, highlight=False)
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -52,6 +54,7 @@ class TerminalProgress:
 
     def step(self, label: str, done: int, total: int) -> None:
         """Report that `done` of `total` units of the work called `label` are finished."""
+        label = printable(label)
         if not self.console.is_terminal:
             self._log.step(label, done, total)
             return
@@ -61,13 +64,13 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """Print a line that the user should read."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        self.console.print(printable(text), soft_wrap=True, markup=False)
 
     def wait(self, text: str) -> AbstractContextManager[None]:
         """Return a context that shows a spinner; without a terminal, `text` is printed once."""
         if not self.console.is_terminal:
             self.note(text)
-        return _Spinner(self._bars, text)
+        return _Spinner(self._bars, printable(text))
 
 
 class _Log:

@@ -5,20 +5,32 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from .ranges import check_range, check_ranges
+from .untrusted.pictures import MAX_PIXELS, MAX_SIDE
+
 # In longer sides of the image. A clip says nothing about its lens; this one (35 degrees along the longer side) suits a
 # phone held upright, and lets the person's size determine their depth.
 DEFAULT_FOCAL = 1.6
+_FAR = 1e15  # pixels
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole intrinsics in pixels. World axes are those of `body.template` (x to the person's left, z up)."""
+    """Pinhole intrinsics in pixels. World axes are those of `body.template` (x to the person's left, z up).
+
+    Raises:
+        ValueError: no positive focal length; an empty image, or a larger one than `core.untrusted.pictures` reads.
+    """
 
     focal: float
     center_x: float
     center_y: float
     width: int
     height: int
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES)
+        check_range("width x height", self.width * self.height, 1, MAX_PIXELS)
 
     @classmethod
     def default(cls, width: int, height: int) -> "Camera":
@@ -50,3 +62,12 @@ class Camera:
     def as_dict(self) -> dict[str, float]:
         """Return the fields, for JSON."""
         return asdict(self)
+
+
+_RANGES = {
+    "focal": (1 / _FAR, _FAR),
+    "center_x": (-_FAR, _FAR),
+    "center_y": (-_FAR, _FAR),
+    "width": (1, MAX_SIDE),
+    "height": (1, MAX_SIDE),
+}

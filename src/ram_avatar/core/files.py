@@ -1,7 +1,6 @@
-"""Outputs that are written completely or not at all, and the JSON descriptions of folders."""
+"""Outputs that are written completely or not at all."""
 
 import errno
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from pathlib import Path
 from .errors import UserError
 from .temporaries import longest_name, replace_folder, temporary_beside
 
-_MAX_JSON = 1 << 20  # bytes of a folder's description
 _FULL = {
     errno.ENOSPC: "the disk is full; free some space and run again",
     errno.EDQUOT: "your disk quota is used up; free some space and run again",
@@ -129,30 +127,3 @@ def _check_replaceable(path: Path, marker: str | None) -> None:
         raise UserError(f"{path} is a file; the output is a folder, choose another name")
     if marker and any(path.iterdir()) and not (path / marker).is_file():
         raise UserError(f"{path} holds other files and no {marker}; it will not be replaced, choose another name")
-
-
-def read_description(path: Path, kind: str, version: int, *earlier: int) -> dict:
-    """Read a folder's JSON description, and check its format version.
-
-    Args:
-        path: the description's file.
-        kind: what the folder is, for messages: "avatar", "capture".
-        version: the format written today.
-        earlier: older formats that can be read, too.
-
-    Raises:
-        UserError: the file is missing, not JSON, or of another format version.
-    """
-    if not path.is_file():
-        article = "an" if kind[0] in "aeiou" else "a"
-        raise UserError(f"{path.parent}: not {article} {kind} folder (it has no {path.name})")
-    if path.stat().st_size > _MAX_JSON:
-        raise UserError(f"{path}: too large to be a {kind}'s description")
-    try:
-        described = json.loads(path.read_text())
-        found = described["format_version"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: damaged, not a {kind}'s description") from None
-    if found not in (version, *earlier):
-        raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
-    return described

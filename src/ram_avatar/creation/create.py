@@ -9,6 +9,7 @@ from ..core.errors import UserError
 from ..core.files import check_output
 from ..core.progress import SILENT, Progress
 from ..core.sole_writer import sole_writer
+from ..core.text import printable
 from ..tracking.offline.track import track
 from ..video import probe
 from .draft import save_draft
@@ -64,7 +65,7 @@ def _check_length(video: Path, options: CreateOptions) -> None:
 def _check_origin(capture: Capture, video: Path, options: CreateOptions) -> None:
     """Raise a UserError unless the capture was made from this video, with these options."""
     folder, mended = capture.folder, "remove it or pass --overwrite"
-    if capture.source != video.name:
+    if capture.source != printable(video.name):
         raise UserError(f"{folder}: made from '{capture.source}', not from {video}; {mended}")
     if (rotated := capture.report.get("rotated", 0)) != options.rotate:
         raise UserError(f"{folder}: made with --rotate {rotated}, not {options.rotate}; {mended}")

@@ -9,10 +9,11 @@ import numpy as np
 from ..avatar import AVATAR_FILE, EARLIER_VERSIONS, FORMAT_VERSION, Avatar
 from ..body.template import BodyTemplate
 from ..core.errors import UserError
-from ..core.files import atomic_folder, read_description
+from ..core.files import atomic_folder
 from ..core.images import shrunk
 from ..core.progress import SILENT, Progress
 from ..core.temporaries import scratch_folder
+from ..core.untrusted.records import read_description
 from ..tracking.detection.detectors import open_detector
 from ..tracking.offline.fitting import FitSettings
 from ..tracking.offline.options import TrackOptions
@@ -80,7 +81,7 @@ def is_draft(folder: Path) -> bool:
     if not path.is_file():
         return False
     described = read_description(path, "avatar", FORMAT_VERSION, *EARLIER_VERSIONS)
-    return bool(described.get("training", {}).get("draft"))
+    return bool(described.take("training", dict, {}).get("draft"))
 
 
 def _interval(info: VideoInfo) -> int:

@@ -80,6 +80,7 @@ def train(
         draft = is_draft(folder)
         if is_avatar(folder) and not overwrite and not draft:
             made = Avatar.load(folder, smplx_model=options.smplx_model, progress=progress)
+            capture.check_template(made.template)
             _check_resumable(made, folder, capture, plan.preset)
             if is_finished(made, folder):
                 learn_motion(made, capture, folder, progress)
@@ -87,6 +88,7 @@ def train(
             data = _dataset(made, capture, plan.device, progress)
         else:
             template = load_template(capture.motion.template, smplx_model=options.smplx_model, progress=progress)
+            capture.check_template(template)
             with atomic_folder(folder, overwrite or draft, marker=AVATAR_FILE) as fresh:
                 made = first_avatar(capture, template, plan.preset, progress)
                 made.save(fresh)

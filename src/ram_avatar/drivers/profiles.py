@@ -1,7 +1,6 @@
 """Identities remembered under names that people chose: small JSON files in the cache folder."""
 
 import json
-import math
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from torch import Tensor
 from ..body.template import BodyTemplate
 from ..core.cache import cache_folder
 from ..core.errors import UserError
-from ..core.files import atomic_file, disk_errors, read_description
+from ..core.files import atomic_file, disk_errors
+from ..core.untrusted.records import read_description
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"\w[\w .-]{0,63}")  # letters of any script; never a path
-_LARGEST = 100.0  # magnitude of an identity parameter; those of every template are far smaller
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,14 @@ class Profile:
         if not path.is_file():
             return None
         described = read_description(path, "profile", FORMAT_VERSION)
-        if described.get("template") != template.name:
+        if described.take("template", str) != template.name:
             return None
-        identity = _numbers(path, described.get("identity"), len(template.identity_names))
-        face = described.get("neutral_face")
-        return cls(template.name, identity, face and _numbers(path, face, len(template.action_names)))
+        identity = described.take("identity", tuple[float, ...])
+        face = described.take("neutral_face", tuple[float, ...] | None, None)
+        with described.checked():
+            template.check_identity(torch.tensor(identity))
+            template.check_face(face)
+        return cls(template.name, identity, face)
 
     def tensor(self) -> Tensor:
         """Return the identity [I]."""
@@ -71,18 +73,3 @@ def _path(name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise UserError(f"'{name}' is not a name for a profile: letters, digits, spaces, dots and dashes, at most 64")
     return cache_folder() / "profiles" / f"{name}.json"
-
-
-def _numbers(path: Path, values: object, count: int) -> tuple[float, ...]:
-    if isinstance(values, list) and len(values) == count and all(map(_is_parameter, values)):
-        return tuple(map(float, values))
-    raise UserError(f"{path}: damaged; delete it and calibrate again")
-
-
-def _is_parameter(value: object) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and abs(value) <= _LARGEST
-    )

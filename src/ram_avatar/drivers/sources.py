@@ -143,8 +143,7 @@ class CaptureSource(_MotionSource):
         motion = capture.motion
         if template is None:
             template = load_template(motion.template, smplx_model=self.smplx_model, progress=progress)
-        elif template.name != motion.template:
-            raise UserError(f"{self.path}: a motion of body template '{motion.template}', not '{template.name}'")
+        capture.check_template(template)
         if self.fps is not None:
             motion = motion.resampled(self.fps)
         yield DriverClip(motion, template, capture.identity, capture)

@@ -13,7 +13,6 @@ from ..avatar import Avatar
 from ..capture.capture import Capture
 from ..capture.dataset import CaptureDataset
 from ..core.device import describe_machine, describe_versions
-from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.images import fit, shrunk, to_array
 from ..core.progress import SILENT, Progress, follow
@@ -80,10 +79,9 @@ def evaluate(
     the driver.
 
     Raises:
-        UserError: `out` exists, or the capture uses another template.
+        UserError: `out` exists, or the capture was tracked with another template.
     """
-    if capture.motion.template != avatar.template.name:
-        raise UserError(f"{capture.folder}: a motion of template '{capture.motion.template}' cannot drive this avatar")
+    capture.check_template(avatar.template)
     with atomic_folder(out, overwrite, marker=EVALUATION_FILE) as folder:
         if shows_avatar(capture, avatar):
             data = CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress)

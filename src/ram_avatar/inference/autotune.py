@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from ..core.cache import cache_folder
 from ..core.device import describe_machine, describe_versions
 from ..core.errors import UserError
 from ..core.files import atomic_file
+from ..core.untrusted.documents import read_json
 
 CHOICES_FILE = "engine.json"
 _RUNS = 5
@@ -54,13 +56,12 @@ def _shortest(work: Callable[[], object]) -> float:
     return min(durations)
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Any]:
     """Read the cached choices; a missing or damaged file counts as empty."""
     try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        return read_json(path, "choices")
+    except (UserError, OSError):
         return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _store(path: Path, key: str, chosen: str) -> None:

@@ -13,6 +13,7 @@ import torch
 from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..core.images import for_opencv
+from ..core.ranges import check_range, check_ranges
 from .rectangles import Window
 
 # In heights of the person.
@@ -21,6 +22,9 @@ _ASIDE = 0.55  # from the hips to the fingertips of an arm stretched sideways
 _MARGIN = 0.03  # hair, shoes, errors of the fit
 _NEARER = 0.15  # how much nearer to the camera than the hips toes and outstretched hands may be
 _LEAST = 0.35  # smallest side about a person who leaves the frame, as a share of the full side
+_EXTENT = (0.01, 1000.0)  # metres; what a framing may hold
+_FOCAL, _CENTER = (0.01, 1000.0), (-100.0, 100.0)  # of the scene, in its longer sides
+_SMALLEST = 1e-3  # pixels of the scene; side of the square about somebody very far away
 _SHRINKS = 0.8  # below this zoom, images are shrunk by area averaging first; interpolation alone would alias
 
 
@@ -90,12 +94,28 @@ class Framing:
         camera: of the scene.
         above, below, aside: extent about the hips that the square must hold, metres; None to always show the whole
             scene, which then is square.
+
+    Raises:
+        ValueError: some are None but not all; an extent below a centimetre; the scene is not square though it must be;
+            or its camera is not one for its size.
     """
 
     camera: Camera
     above: float | None = None
     below: float | None = None
     aside: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value is not None for value in (self.above, self.below, self.aside)]
+        if any(given) != all(given):
+            raise ValueError("above, below, aside: expected all three or none")
+        if not any(given) and self.camera.width != self.camera.height:
+            raise ValueError("above, below, aside: expected, as the scene is not square")
+        check_ranges(self, dict.fromkeys(("above", "below", "aside"), _EXTENT))
+        longer = max(self.camera.width, self.camera.height)
+        check_range("focal / longer side", self.camera.focal / longer, *_FOCAL)
+        for name in ("center_x", "center_y"):
+            check_range(f"{name} / longer side", getattr(self.camera, name) / longer, *_CENTER)
 
     @classmethod
     @torch.no_grad()
@@ -127,7 +147,7 @@ class Framing:
         ]
         (low_x, low_y), (high_x, high_y) = np.min(ends, 0).tolist(), np.max(ends, 0).tolist()
         across, down = _seen(low_x, high_x, camera.width), _seen(low_y, high_y, camera.height)
-        side = max(across[1] - across[0], down[1] - down[0])
+        side = max(across[1] - across[0], down[1] - down[0], _SMALLEST)
         return Square((across[0] + across[1] - side) / 2, (down[0] + down[1] - side) / 2, side)
 
     def as_dict(self) -> dict[str, float | None]:

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..core.errors import UserError
 from ..core.files import atomic_file
+from ..core.untrusted.records import Description
+from ..core.untrusted.tensors import TensorFile
+
+_MAX_BYTES = 16 << 30
 
 
 def save_checkpoint(
@@ -30,27 +33,42 @@ def save_checkpoint(
         partial.write_bytes(save(contiguous, {"facts": json.dumps(facts)}))
 
 
-def load_checkpoint(
-    path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
-) -> dict[str, Any]:
+def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> Description:
     """Load a checkpoint into modules and optimizers of the same structure, and return its facts.
 
     Raises:
         UserError: damaged, or of another structure.
     """
     try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        for name, module in modules.items():
-            prefix = f"module.{name}."
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        for name, optimizer in optimizers.items():
-            _load_optimizer(optimizer, f"optimizer.{name}.", tensors)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        cause = str(error).splitlines()[0] if str(error) else repr(error)
-        raise UserError(f"{path}: cannot resume from it ({cause}); start over with --overwrite") from None
+        file = TensorFile(path, _MAX_BYTES, "a checkpoint")
+        facts = file.facts()
+        wanted = {
+            f"module.{name}.{key}": t for name, module in modules.items() for key, t in module.state_dict().items()
+        }
+        states = _states(optimizers)
+        file.check(wanted, optional={name: tensor for state in states for name, tensor in state.items()})
+        if any(0 < len(state.keys() & file.shapes.keys()) < len(state) for state in states):
+            raise file.damaged("an optimizer's state is incomplete")
+        tensors = file.read()
+    except UserError as error:
+        raise UserError(f"{error}; start over with --overwrite") from None
+    for name, module in modules.items():
+        prefix = f"module.{name}."
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    for name, optimizer in optimizers.items():
+        _load_optimizer(optimizer, f"optimizer.{name}.", tensors)
     return facts
+
+
+def _states(optimizers: Mapping[str, Optimizer]) -> list[dict[str, Tensor]]:
+    """Return tensors like those that Adam keeps of each parameter, once it has had a gradient."""
+    states = []
+    for name, optimizer in optimizers.items():
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for number, parameter in enumerate(parameters):
+            kept = {"step": torch.empty(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+            states.append({f"optimizer.{name}.{number}.{key}": tensor for key, tensor in kept.items()})
+    return states
 
 
 def _load_optimizer(optimizer: Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ from ..core.errors import UserError
 from ..core.files import disk_errors
 from ..core.images import to_uint8
 from ..core.progress import Progress
+from ..core.untrusted.records import LARGEST
 from ..networks.avatar_network import Rendering
 from ..networks.discriminator import TemporalDiscriminator
 from ..networks.layers import channels_last
@@ -99,11 +100,11 @@ class Trainer:
         if not self.checkpoint.is_file():
             return False
         facts = load_checkpoint(self.checkpoint, self.modules, self.optimizers)
-        if facts["run"] != self._run():
+        if facts.take("run", dict) != self._run():
             raise UserError(
                 f"{self.checkpoint}: belongs to a run with another preset or capture; start over with --overwrite"
             )
-        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.step, self.seconds = int(facts.number("step", 0, self.config.steps)), facts.number("seconds", 0, LARGEST)
         return True
 
     def save(self) -> None:

@@ -16,6 +16,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from ..core.errors import UserError
 from ..core.files import check_output, disk_errors
 from ..core.temporaries import temporary_beside
+from ..core.text import printable
 from .decoding import EXACT
 from .sound import RATE, Sound
 
@@ -106,7 +107,7 @@ class VideoWriter:
             options = {"movflags": "+faststart"} if self._encoding.container in ("mp4", "mov") else {}
             target = f"file:{self._temporary}"
             self._container = av.open(target, "w", format=self._encoding.container, options=options)
-            self._container.metadata.update(metadata or {})
+            self._container.metadata.update({name: printable(text) for name, text in (metadata or {}).items()})
             multiple = self._encoding.multiple
             self._padding = ((0, -height % multiple), (0, -width % multiple), (0, 0))
             # PyAV's stubs know a stream's kind only from a literal codec name.

@@ -317,7 +317,7 @@ def test_an_alignment_survives_its_file(alignment, template, stranger, tmp_path)
         ({"format_version": "99"}, "format 99"),
         ({"kind": "motion prior"}, "not a"),
         ({"facts": "{"}, "damaged"),
-        ({"facts": "[]"}, "made for body template"),
+        ({"facts": "[]"}, "damaged"),
         ({"tensor": ("known", torch.zeros(3, 2, 3))}, "damaged"),
         ({"tensor": ("known", torch.full((5, 25, 3), torch.nan))}, "not finite"),
         ({"tensor": ("decoder.layers.0.weight", torch.zeros(256, 3))}, "damaged"),

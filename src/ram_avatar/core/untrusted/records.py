@@ -1,4 +1,4 @@
-"""Dataclasses from JSON and YAML, checked against their annotations."""
+"""Dataclasses and fields from JSON and YAML, checked against their annotations."""
 
 import dataclasses
 import math
@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import UserError
+from ..ranges import check_range
 from ..text import one_line, printable
+from .documents import read_json
 
 LARGEST = 1e9
 """Magnitude that no number of a description exceeds: beyond, float32 and sums of squares lose their meaning."""
-LONGEST_TEXT = 200  # characters
+LONGEST_TEXT = 255  # characters, as many as a file's name may have
+LONGEST_REMARK = 4000  # characters of a text that is only shown
 LONGEST_LIST = 100_000
 
 Record = TypeVar("Record")
@@ -22,12 +25,12 @@ Record = TypeVar("Record")
 def as_type(kind: Any, value: Any) -> Any:
     """Return a value of JSON or YAML as the type of an annotation; lists become tuples.
 
-    Types are `bool`, `int`, `float` (accepts integers), `str`, `tuple[...]`, `list[...]`, `dict` (unchecked), unions of
-    these, and dataclasses of these.
+    Types are `bool`, `int`, `float` (accepts integers), `str`, `tuple[...]`, `list[...]`, `dict` (of anything), unions
+    of these, and dataclasses of these.
 
     Raises:
         ValueError: the value is of another type; a number that is not finite or beyond `LARGEST`; a text that is longer
-            than `LONGEST_TEXT` or not printable; a tuple of another length.
+            than `LONGEST_TEXT` (within a `dict`: `LONGEST_REMARK`) or not printable; a tuple of another length.
     """
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return _as_union(typing.get_args(kind), value)
@@ -39,10 +42,9 @@ def as_type(kind: Any, value: Any) -> Any:
         return _as_number(kind, value)
     if kind is str:
         return _as_text(value)
-    plain = typing.get_origin(kind) or kind
-    if type(value) is not (type(None) if plain is None else plain):
-        raise ValueError(f"expected {_WORDS.get(plain, plain)}, found {_shown(value)}")
-    return value
+    if type(value) is not kind:
+        raise ValueError(f"expected {_WORDS[kind]}, found {_shown(value)}")
+    return _as_facts(value) if kind is dict else value
 
 
 def as_record(kind: type[Record], values: Any, **others: Any) -> Record:
@@ -90,10 +92,11 @@ class Description:
     Args:
         values: what the file holds.
         path: the file, for messages.
+        fault: what a file with a wrong field is.
     """
 
-    def __init__(self, values: Mapping[str, Any], path: Path):
-        self._values, self._path = values, path
+    def __init__(self, values: Mapping[str, Any], path: Path, fault: str = "damaged"):
+        self._values, self.path, self._fault = values, path, fault
 
     def take(self, name: str, kind: Any, default: Any = dataclasses.MISSING) -> Any:
         """Return a field as a type of `as_type`.
@@ -112,32 +115,62 @@ class Description:
             with named(name):
                 return as_type(kind, self._values[name])
 
+    def record(self, name: str, kind: type[Record], **others: Any) -> Record:
+        """Return a field as a dataclass, see `as_record`; without such a field, the dataclass of its defaults.
+
+        Raises:
+            UserError: the field does not fit the dataclass.
+        """
+        with self.checked(), named(name):
+            return as_record(kind, self._values.get(name, {}), **others)
+
     def number(self, name: str, low: float, high: float) -> float:
         """Return a number between two bounds, inclusive. Raises UserError: see `take`; out of range."""
         value = self.take(name, float)
-        with self.checked(), named(name):
-            if not low <= value <= high:
-                raise ValueError(f"expected {low:g} to {high:g}, found {value:g}")
+        with self.checked():
+            check_range(name, value, low, high)
         return value
 
     def checked(self) -> "_Checked":
         """Return a context that turns ValueErrors about this description into UserErrors."""
-        return _Checked(self._path)
+        return _Checked(f"{self.path}: {self._fault}")
+
+
+def read_description(path: Path, kind: str, version: int, *earlier: int) -> Description:
+    """Read a folder's JSON description, and check its format version.
+
+    Args:
+        path: the description's file.
+        kind: what the folder is, for messages: "avatar", "capture".
+        version: the format written today.
+        earlier: older formats that can be read, too.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another format version.
+    """
+    article = "an" if kind[0] in "aeiou" else "a"
+    if not path.exists():
+        raise UserError(f"{path.parent}: not {article} {kind} folder (it has no {path.name})")
+    described = Description(read_json(path, f"{article} {kind}'s description"), path)
+    found = described.take("format_version", int)
+    if found not in (version, *earlier):
+        raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
+    return described
 
 
 class _Checked:
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, fault: str):
+        self._fault = fault
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ValueError):
-            raise UserError(f"{self._path}: {error}") from None
+            raise UserError(f"{self._fault} ({error})") from None
 
 
-_WORDS: dict[Any, str] = {bool: "true or false", dict: "fields by name", None: "nothing", type(None): "nothing"}
+_WORDS: dict[Any, str] = {bool: "true or false", dict: "fields by name"}
 
 
 def _shown(value: Any) -> str:
@@ -181,11 +214,22 @@ def _as_number(kind: type, value: Any) -> int | float:
     return kind(value)
 
 
-def _as_text(value: Any) -> str:
+def _as_facts(value: Any) -> Any:
+    """Check what hangs below a value of JSON or YAML, whatever its type."""
+    if isinstance(value, dict):
+        return {_as_text(name): _as_facts(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_as_facts(each) for each in value]
+    if isinstance(value, str):
+        return _as_text(value, LONGEST_REMARK)
+    return value if value is None or isinstance(value, bool) else _as_number(type(value), value)
+
+
+def _as_text(value: Any, longest: int = LONGEST_TEXT) -> str:
     if type(value) is not str:
         raise ValueError(f"expected a text, found {_shown(value)}")
-    if len(value) > LONGEST_TEXT:
-        raise ValueError(f"expected at most {LONGEST_TEXT} characters, found {len(value)}")
+    if len(value) > longest:
+        raise ValueError(f"expected at most {longest} characters, found {len(value)}")
     if printable(value) != value:
         raise ValueError(f"holds characters that cannot be printed: {_shown(value)}")
     return value

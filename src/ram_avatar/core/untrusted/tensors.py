@@ -3,19 +3,32 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import UserError
 from ..text import one_line
 from .documents import parse_json
 from .files import check_regular, open_regular
+from .records import LARGEST, Description
 
 _MAX_HEADER = 4 << 20  # bytes
-_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 class TensorFile:
@@ -25,6 +38,10 @@ class TensorFile:
         path: the file.
         most: largest size accepted, in bytes.
         kind: what the file should be, for messages: "an avatar's weights".
+
+    Attributes:
+        shapes, dtypes: of the tensors, by name.
+        metadata: texts by name.
 
     Raises:
         UserError: see `files.open_regular`; or its header is damaged.
@@ -37,6 +54,7 @@ class TensorFile:
             header = _read_header(path, size)
             self.metadata = _texts(header.pop("__metadata__", {}))
             self.shapes = {name: _shape(name, entry) for name, entry in header.items()}
+            self.dtypes = {name: _dtype(name, entry) for name, entry in header.items()}
         except (ValueError, KeyError, TypeError) as error:
             raise self.damaged(error) from None
 
@@ -45,7 +63,7 @@ class TensorFile:
         cause = error if isinstance(error, str) else one_line(str(error).partition("\n")[0], 160)
         return UserError(f"{self.path}: damaged, not {self._kind} ({cause})")
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Description:
         """Return the JSON object that the metadata holds as "facts". Raises UserError: there is none."""
         try:
             facts = parse_json(self.metadata["facts"])
@@ -55,28 +73,34 @@ class TensorFile:
             raise self.damaged("it states no facts") from None
         except ValueError as error:
             raise self.damaged(error) from None
-        return facts
+        return Description(facts, self.path)
 
-    def check_shapes(self, wanted: Mapping[str, tuple[int, ...]], prefix: str = "") -> None:
-        """Check that the tensors whose names start with a prefix are the wanted ones, and no others.
+    def check(self, wanted: Mapping[str, Tensor], optional: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        """Check that the file holds tensors of the wanted names, types and shapes, and no others.
+
+        Args:
+            wanted: tensors that must be there. They may be on the device "meta", where they take no memory.
+            optional: tensors that may be there.
 
         Raises:
-            UserError: one is missing, too many, or has another shape.
+            UserError: one is missing, too many, or has another type or shape.
         """
-        found = {name.removeprefix(prefix): s for name, s in self.shapes.items() if name.startswith(prefix)}
-        for name in sorted({*found, *wanted}):
-            if name not in found:
-                raise self.damaged(f"{prefix}{name} is missing")
-            if name not in wanted:
-                raise self.damaged(f"{prefix}{name} is unknown")
-            if found[name] != wanted[name]:
-                raise self.damaged(f"{prefix}{name} must be {list(wanted[name])}, got {list(found[name])[:8]}")
+        for name in sorted({*self.shapes, *wanted}):
+            tensor = wanted.get(name, optional.get(name))
+            if name not in self.shapes:
+                raise self.damaged(f"{name} is missing")
+            if tensor is None:
+                raise self.damaged(f"{name} is unknown")
+            if self.shapes[name] != tensor.shape:
+                raise self.damaged(f"{name} must be {list(tensor.shape)}, got {list(self.shapes[name])}")
+            if self.dtypes[name] != tensor.dtype:
+                raise self.damaged(f"{name} must be {_word(tensor.dtype)}, got {_word(self.dtypes[name])}")
 
     def read(self) -> dict[str, Tensor]:
         """Read all tensors.
 
         Raises:
-            UserError: damaged, or numbers that are not finite.
+            UserError: damaged, or numbers that are not finite or beyond `records.LARGEST`.
         """
         try:
             with safe_open(self.path, "pt") as file:
@@ -84,14 +108,9 @@ class TensorFile:
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             raise self.damaged(error) from None
         for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise UserError(f"{self.path}: {name} holds numbers that are not finite")
+            if tensor.is_floating_point() and not (tensor.abs() <= LARGEST).all():  # NaN fails, too
+                raise UserError(f"{self.path}: {name} holds numbers that are not finite, or out of range")
         return tensors
-
-
-def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a module's state. The module may be on the device "meta", where it takes no memory."""
-    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def _read_header(path: Path, size: int) -> dict[str, Any]:
@@ -114,8 +133,16 @@ def _texts(metadata: Any) -> dict[str, str]:
 def _shape(name: str, entry: Any) -> tuple[int, ...]:
     """Return a tensor's shape. Safetensors itself checks it against the bytes in the file."""
     shape = entry["shape"]
-    if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"{json.dumps(name)[:60]} has a type that is not used here")
     if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError(f"{json.dumps(name)[:60]} has a wrong shape")
     return tuple(shape)
+
+
+def _dtype(name: str, entry: Any) -> torch.dtype:
+    if entry["dtype"] not in list(_DTYPES):
+        raise ValueError(f"{json.dumps(name)[:60]} has a type that is not used here")
+    return _DTYPES[entry["dtype"]]
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

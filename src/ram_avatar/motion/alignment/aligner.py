@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ...body.template import BodyTemplate
-from ...core.errors import UserError
 from ..motion import Frame
 from ..pose_features import (
     Array,
@@ -33,9 +33,9 @@ from .networks import (
 )
 from .posture import Distance, Posture
 from .prior_file import (
-    check_joints,
     config_of,
-    read_tensors,
+    open_tensors,
+    read_scaled,
     write_tensors,
 )
 
@@ -50,6 +50,7 @@ _STEPS = 2
 _FALL = 0.4  # seconds in which the alignment fades out
 _FOLLOW = 0.1  # seconds in which its target follows decoder B; fast motion is left to the driver
 _NOTHING = 1e-4
+_OUTSIDE = (1e-6, 1e3)  # metres; range of `Alignment.outside` in files
 
 
 @dataclass
@@ -64,9 +65,7 @@ class Alignment:
 
     def save(self, path: Path, template: BodyTemplate) -> None:
         """Write an avatar's `motion_prior.safetensors`."""
-        tensors = {"known": self.known}
-        for name in ("encoder", "decoder"):
-            tensors |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
+        tensors = {"known": self.known} | _tensors(self.encoder, self.decoder)
         facts = {"template": template.name, "joints": PoseFeatures(template).names, "outside": self.outside}
         write_tensors(path, KIND, tensors, facts | {"card": self.card})
 
@@ -75,23 +74,32 @@ class Alignment:
         """Read an avatar's `motion_prior.safetensors`.
 
         Raises:
-            UserError: see `prior_file.read_tensors` and `prior_file.check_joints`; or wrong tensor shapes.
+            UserError: see `prior_file.open_tensors`; or wrong tensors.
         """
-        tensors, facts = read_tensors(path, KIND)
         features = PoseFeatures(template)
-        check_joints(path, facts, template.name, features.names)
-        try:
-            config = config_of(tensors, "encoder", decoder="decoder")
-            encoder, decoder = PoseEncoder(config), PoseDecoder(config, HISTORY)
-            for name, module in (("encoder", encoder), ("decoder", decoder)):
-                own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-                module.load_state_dict(own)
-            known, outside = tensors["known"], float(facts["outside"])
-            if known.shape[1:] != (len(Posture(template, features).names), 3) or not len(known) or not outside > 0:
-                raise ValueError("known postures have the wrong shape, or there is no threshold")
-            return cls(encoder.eval(), decoder.eval(), known, outside, dict(facts["card"]))
-        except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
-            raise UserError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
+        file, facts = open_tensors(path, KIND, template.name, features.names)
+        config = config_of(file, features.names, "encoder", decoder="decoder")
+        frames = file.shapes.get("known", ())[:1]
+        if frames == (0,):
+            raise file.damaged("no postures are known")
+        markers = len(Posture(template, features).names)
+        with torch.device("meta"):
+            wanted = _tensors(PoseEncoder(config), PoseDecoder(config, HISTORY))
+            file.check(wanted | {"known": torch.empty(*frames, markers, 3)})
+        tensors, encoder, decoder = read_scaled(file), PoseEncoder(config), PoseDecoder(config, HISTORY)
+        for name, own in _tensors(encoder, decoder).items():
+            own.copy_(tensors[name])
+        outside, card = facts.number("outside", *_OUTSIDE), facts.take("card", dict)
+        return cls(encoder.eval(), decoder.eval(), tensors["known"], outside, card)
+
+
+def _tensors(encoder: PoseEncoder, decoder: PoseDecoder) -> dict[str, Tensor]:
+    """Return the state of both networks by its names in a file. The tensors are the networks' own, not copies."""
+    return {
+        f"{name}.{key}": tensor
+        for name, module in (("encoder", encoder), ("decoder", decoder))
+        for key, tensor in module.state_dict().items()
+    }
 
 
 class Score:

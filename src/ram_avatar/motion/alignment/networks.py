@@ -13,13 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...core.ranges import check_ranges
+
 HISTORY = 4  # previous poses that decoder B sees
 SLOPE = 0.1  # of LeakyReLU below zero; with 0, units that no pose of a short clip activates would stay dead
 
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """Sizes of the networks."""
+    """Sizes of the networks.
+
+    Raises:
+        ValueError: a size out of range.
+    """
 
     width: int = 162
     """Number of features of a pose."""
@@ -29,6 +35,9 @@ class PriorConfig:
     """Dimensions of the latent."""
     own_hidden: int = 256
     """Hidden units of decoder B, which models one avatar's poses."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"width": (1, 6000), "hidden": (1, 4096), "latent": (1, 1024), "own_hidden": (1, 4096)})
 
 
 class PoseEncoder(nn.Module):

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ...core.errors import UserError
 from ...core.files import atomic_file
+from ...core.untrusted.records import Description
+from ...core.untrusted.tensors import TensorFile
 from .networks import MotionPrior, PriorConfig
 
 FORMAT_VERSION = 1
@@ -25,43 +26,26 @@ def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], facts: dict
         partial.write_bytes(save({name: t.detach().contiguous() for name, t in tensors.items()}, described))
 
 
-def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
-    """Read tensors and facts of a file from `write_tensors`.
+def open_tensors(path: Path, kind: str, template: str, joints: list[str]) -> tuple[TensorFile, Description]:
+    """Open a file from `write_tensors`, and return its facts with it.
 
     Raises:
-        UserError: no such file, too large, damaged, of another kind or format version, or numbers that are not finite.
+        UserError: no such file, too large, damaged, of another kind or format version, or made for another template or
+            other joints of it.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.stat().st_size > _MAX_BYTES:
-        raise UserError(f"{path}: larger than {_MAX_BYTES >> 20} MB, not a {kind}")
-    try:
-        with safe_open(path, "pt") as file:
-            described = file.metadata() or {}
-            if described.get("kind") != kind:
-                raise UserError(f"{path}: not a {kind}")
-            version = described.get("format_version")
-            if version != str(FORMAT_VERSION):
-                raise UserError(f"{path}: {kind} format {version}, this version reads {FORMAT_VERSION}; make it again")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = dict(json.loads(described["facts"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged ({error})") from None
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise UserError(f"{path}: holds numbers that are not finite")
-    return tensors, facts
-
-
-def check_joints(path: Path, facts: dict, template: str, joints: list[str]) -> None:
-    """Check that a file was made for a template and for these joints of it.
-
-    Raises:
-        UserError: it was not.
-    """
-    if facts.get("template") != template:
-        raise UserError(f"{path}: made for body template '{facts.get('template')}', not '{template}'")
-    if facts.get("joints") != joints:
+    article = "an" if kind[0] in "aeiou" else "a"
+    file = TensorFile(path, _MAX_BYTES, f"{article} {kind}")
+    if file.metadata.get("kind") != kind:
+        raise UserError(f"{path}: not {article} {kind}")
+    version = file.metadata.get("format_version")
+    if version != str(FORMAT_VERSION):
+        raise UserError(f"{path}: {kind} format {version}, this version reads {FORMAT_VERSION}; make it again")
+    facts = file.facts()
+    if (made_for := facts.take("template", str)) != template:
+        raise UserError(f"{path}: made for body template '{made_for}', not '{template}'")
+    if facts.take("joints", list[str]) != joints:
         raise UserError(f"{path}: made for other joints than this version aligns; make it again")
+    return file, facts
 
 
 def save_prior(path: Path, prior: MotionPrior, joints: list[str], template: str, card: dict) -> None:
@@ -76,26 +60,47 @@ def load_prior(path: str | Path | None, template: str, joints: list[str]) -> tup
         path: None for the prior that ships with the package.
 
     Raises:
-        UserError: see `read_tensors` and `check_joints`; or wrong tensor shapes.
+        UserError: see `open_tensors`; or wrong tensors.
     """
-    path = Path(path or SHIPPED)
-    tensors, facts = read_tensors(path, PRIOR)
-    check_joints(path, facts, template, joints)
-    try:
-        prior = MotionPrior(config_of(tensors, "encoder"))
-        prior.load_state_dict(tensors)
-        return prior.eval(), dict(facts["card"])
-    except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
+    file, facts = open_tensors(Path(path or SHIPPED), PRIOR, template, joints)
+    config = config_of(file, joints, "encoder")
+    with torch.device("meta"):
+        file.check(MotionPrior(config).state_dict())
+    prior = MotionPrior(config)
+    prior.load_state_dict(read_scaled(file))
+    return prior.eval(), facts.take("card", dict)
 
 
-def config_of(tensors: dict[str, Tensor], encoder: str, decoder: str | None = None) -> PriorConfig:
-    """Infer the sizes of the networks from their tensors, so that a file cannot request more than it holds.
+def config_of(file: TensorFile, joints: list[str], encoder: str, decoder: str | None = None) -> PriorConfig:
+    """Infer the sizes of the networks from the shapes of their tensors.
 
     Args:
+        joints: that poses have.
         encoder: name prefix of the encoder's tensors.
         decoder: name prefix of decoder B's tensors, if there is one.
+
+    Raises:
+        UserError: the tensors are missing, or the sizes are out of range.
     """
-    hidden, width = tensors[f"{encoder}.layers.0.weight"].shape
-    sizes = {"own_hidden": len(tensors[f"{decoder}.layers.0.bias"])} if decoder else {}
-    return PriorConfig(width, hidden, len(tensors[f"{encoder}.layers.2.bias"]) // 2, **sizes)
+    names = [f"{encoder}.layers.0.bias", f"{encoder}.layers.2.bias"] + ([f"{decoder}.layers.0.bias"] if decoder else [])
+    for name in names:
+        if len(file.shapes.get(name, ())) != 1:
+            raise file.damaged(f"{name} is missing, or no list")
+    hidden, latent, *own = (file.shapes[name][0] for name in names)
+    try:
+        return PriorConfig(6 * len(joints), hidden, latent // 2, *own)
+    except ValueError as error:
+        raise file.damaged(error) from None
+
+
+def read_scaled(file: TensorFile) -> dict[str, Tensor]:
+    """Read tensors, and check that those to divide by are positive.
+
+    Raises:
+        UserError: see `TensorFile.read`; or one is not.
+    """
+    tensors = file.read()
+    for name, tensor in tensors.items():
+        if (name.endswith("deviation") and not (tensor > 0).all()) or (name.endswith("_var") and (tensor < 0).any()):
+            raise file.damaged(f"{name} must be positive")
+    return tensors

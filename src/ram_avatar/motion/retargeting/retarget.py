@@ -11,6 +11,7 @@ from torch import Tensor
 from ...body.kinematics import Kinematics
 from ...body.template import Body, BodyTemplate
 from ...core.progress import SILENT, Progress, follow
+from ...core.ranges import check_ranges
 from ..motion import PARTS, Frame, Motion
 from .contact import Contacts
 from .fallback import Fallback
@@ -22,6 +23,11 @@ from .turn_limit import limit_frame
 _POSED_AT_ONCE = 32
 _SAMPLED = 1000  # frames of a clip that its floor is estimated from
 _SHORTEST = 1e-3  # seconds between frames; guards against clocks that stand still
+_PLACEMENT_RANGES = {
+    **dict.fromkeys(("x", "y", "floor"), (-1e7, 1e7)),
+    "leg_length": (1e-3, 1e3),
+    "neutral_face": (-100, 100),
+}
 _FACE_SEEN = 0.3  # confidence from which the face counts as visible
 
 
@@ -39,7 +45,11 @@ class Align(Protocol):
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a person stands in their video, how tall they are, and their face at rest; metres, world axes."""
+    """Where a person stands in their video, how tall they are, and their face at rest; metres, world axes.
+
+    Raises:
+        ValueError: a value out of range.
+    """
 
     x: float
     y: float
@@ -55,6 +65,7 @@ class Placement:
     def __post_init__(self) -> None:
         if self.neutral_face is not None:
             object.__setattr__(self, "neutral_face", tuple(float(value) for value in self.neutral_face))
+        check_ranges(self, _PLACEMENT_RANGES)
 
     @classmethod
     def of(cls, motion: Motion, template: BodyTemplate, identity: Tensor) -> "Placement":

@@ -22,6 +22,7 @@ from ...core.files import atomic_folder, disk_errors
 from ...core.images import write_picture
 from ...core.progress import SILENT, Progress
 from ...core.sole_writer import sole_writer
+from ...core.text import printable
 from ...video import probe, rate_note
 from ..camera.exposure import ExposureMeter
 from ..camera.orientation import needed_rotation
@@ -108,7 +109,7 @@ def track(
         fitted = fit(template, observations, detected.actions, settings, progress)
         made = Capture(
             folder=folder,
-            source=video.name,
+            source=printable(video.name),
             camera=fitted.camera,
             motion=fitted.motion,
             identity=fitted.identity,
