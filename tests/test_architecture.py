@@ -1,5 +1,6 @@
 """The order of the rooms, which pyproject.toml writes down for import-linter, and what the live server loads."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,87 @@ print(*(name for name in sys.modules if name.startswith("ram_avatar.")))
     assert {"live", "drivers", "avatar"} <= rooms
     assert not rooms & {"training", "evaluation", "creation", "demo", "cli", "synthetic"}
     assert len([name for name in names if name.startswith("ram_avatar.live.")]) > 10
+
+
+# Files of strangers ----------------------------------------------------------------------------------------------
+
+READERS = {
+    "yaml": ["core.untrusted.documents"],
+    "json.load": [],
+    "json.loads": ["core.untrusted.documents", "live.protocol", "body.anny"],
+    "zipfile": ["core.untrusted.arrays", "tracking.correspondence"],
+    "numpy.load": ["tracking.correspondence"],
+    "numpy.loadtxt": [],
+    "numpy.genfromtxt": [],
+    "safetensors.safe_open": ["core.untrusted.tensors", "body.anny"],
+    "safetensors.torch.load": [],
+    "safetensors.torch.load_file": [],
+    "torch.load": ["networks.pretrained", "body.anny"],
+    "PIL": ["core.untrusted.pictures"],
+    "cv2.imread": [],
+    "cv2.imdecode": [],
+    "pickle": [],
+}
+"""Who may use what reads files, or parses them: `core.untrusted`, which bounds them first. Others read what is not a
+stranger's: `body.anny` and `networks.pretrained` the files of installed packages, `body.anny` and
+`tracking.correspondence` this package's own cache; `live.protocol` messages of bounded length."""
+
+for _reader, _module in [  # being moved to `core.untrusted`
+    ("zipfile", "core.archives"),
+    ("zipfile", "body.smplx"),
+    ("zipfile", "motion.alignment.pose_collection"),
+    ("zipfile", "motion.formats.native"),
+    ("zipfile", "motion.formats.amass"),
+    ("zipfile", "motion.motion"),
+    ("numpy.load", "motion.motion"),
+    ("yaml", "motion.joint_map"),
+    ("cv2.imdecode", "live.session.codecs"),
+    ("cv2.imread", "video.sandbox"),
+]:
+    READERS[_reader].append(_module)
+
+
+def test_strangers_files_are_read_in_one_place():
+    found: dict[str, list[str]] = {reader: [] for reader in READERS}
+    for path in sorted((ROOT / "src" / "ram_avatar").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT / "src" / "ram_avatar").with_suffix("").parts)
+        for reader in _used(ast.parse(path.read_text())) & READERS.keys():
+            found[reader].append(module)
+    assert {reader: sorted(modules) for reader, modules in found.items()} == {
+        reader: sorted(modules) for reader, modules in READERS.items()
+    }
+
+
+def test_ways_of_reading_are_noticed():
+    source = """
+import numpy as np, cv2, torch.nn
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file as load
+np.load("x"), cv2.imread("x"), torch.load("x"), torch.save("x")
+"""
+    assert _used(ast.parse(source)) & READERS.keys() == {
+        "PIL",
+        "numpy.load",
+        "cv2.imread",
+        "torch.load",
+        "safetensors.safe_open",
+        "safetensors.torch.load_file",
+    }
+
+
+def _used(tree: ast.AST) -> set[str]:
+    """Return what a module imports, and the attributes of it that it uses, with their modules' full names."""
+    names, used = {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                names[alias.asname or top] = alias.name if alias.asname else top
+                used |= {alias.name, top}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            used |= {node.module, node.module.partition(".")[0], *(f"{node.module}.{a.name}" for a in node.names)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+            used.add(f"{names[node.value.id]}.{node.attr}")
+    return used

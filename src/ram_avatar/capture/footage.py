@@ -28,7 +28,8 @@ class Footage:
     The scene is what the reference frame shows. Frames of a moving camera map to it by a homography each.
 
     Raises:
-        ValueError: an empty image, one larger than any camera's, a rotation by no quarter, or `file` is a path.
+        ValueError: an empty image, one larger than any camera's, a rotation by no quarter, gains that are not positive,
+            or `file` is a path.
     """
 
     file: str  # name in the capture's folder
@@ -46,6 +47,8 @@ class Footage:
         check_ranges(self, dict.fromkeys(("right", "bottom"), (1, MAX_SIDE)))
         if self.rotate not in ROTATIONS:
             raise ValueError(f"rotate: expected one of {', '.join(map(str, ROTATIONS))}, found {self.rotate}")
+        if self.gains is not None and not (self.gains > 0).all():
+            raise ValueError("gains: expected positive numbers")
         if Path(self.file).name != self.file:
             raise ValueError(f"file: expected a name in the capture's folder, found '{self.file}'")
 

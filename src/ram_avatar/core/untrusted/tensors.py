@@ -1,6 +1,5 @@
 """Safetensors files: names, types and shapes are known, and can be checked, before a tensor is read."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -55,7 +54,7 @@ class TensorFile:
             self.metadata = _texts(header.pop("__metadata__", {}))
             self.shapes = {name: _shape(name, entry) for name, entry in header.items()}
             self.dtypes = {name: _dtype(name, entry) for name, entry in header.items()}
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise self.damaged(error) from None
 
     def damaged(self, error: object) -> UserError:
@@ -132,16 +131,17 @@ def _texts(metadata: Any) -> dict[str, str]:
 
 def _shape(name: str, entry: Any) -> tuple[int, ...]:
     """Return a tensor's shape. Safetensors itself checks it against the bytes in the file."""
-    shape = entry["shape"]
+    shape = entry.get("shape") if isinstance(entry, dict) else None
     if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"{json.dumps(name)[:60]} has a wrong shape")
+        raise ValueError(f"{name[:60]} has a wrong shape")
     return tuple(shape)
 
 
-def _dtype(name: str, entry: Any) -> torch.dtype:
-    if entry["dtype"] not in list(_DTYPES):
-        raise ValueError(f"{json.dumps(name)[:60]} has a type that is not used here")
-    return _DTYPES[entry["dtype"]]
+def _dtype(name: str, entry: dict[str, Any]) -> torch.dtype:
+    kind = entry.get("dtype")
+    if not isinstance(kind, str) or kind not in _DTYPES:
+        raise ValueError(f"{name[:60]} has a type that is not used here")
+    return _DTYPES[kind]
 
 
 def _word(dtype: torch.dtype) -> str:
