@@ -59,8 +59,7 @@ class TensorFile:
 
     def damaged(self, error: object) -> UserError:
         """Return the error to raise for a fault of this file."""
-        cause = error if isinstance(error, str) else one_line(str(error).partition("\n")[0], 160)
-        return UserError(f"{self.path}: damaged, not {self._kind} ({cause})")
+        return UserError(f"{self.path}: damaged, not {self._kind} ({one_line(str(error), 160)})")
 
     def facts(self) -> Description:
         """Return the JSON object that the metadata holds as "facts". Raises UserError: there is none."""
