@@ -40,6 +40,29 @@ def test_long_work_prints_a_line_at_each_tenth(monkeypatch):
     assert len(lines) == 20 and lines[-1] == "Training: 1000/1000"
 
 
+def test_nothing_that_is_told_can_control_the_terminal(monkeypatch):
+    with _to_a_pipe(monkeypatch) as progress:
+        progress.note("\x1b]0;owned\x07 \ud800")
+        progress.step("\x1b[2J", 1, 1)
+        with progress.wait("\x1b[31m"):
+            pass
+    assert _said(progress).splitlines() == ["?]0;owned? ?", "?[2J: 1/1", "?[31m"]
+
+
+def test_labels_and_notes_are_not_taken_for_markup(monkeypatch):
+    import ram_avatar.cli.terminal as terminal
+
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=100, highlight=False)
+    monkeypatch.setattr(terminal, "Console", lambda **_: console)
+    with TerminalProgress() as progress:
+        progress.step("reading [/red]", 1, 1)
+        progress.note("[bold]ready")
+        with progress.wait("[/]"):
+            pass
+    assert "reading [/red]" in drawn.getvalue() and "[bold]ready" in drawn.getvalue()
+
+
 def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch):
     import ram_avatar.cli.terminal as terminal
 

@@ -46,8 +46,8 @@ def test_a_single_candidate_is_not_measured(cache):
     assert fastest({"only": only}, "this") == "only" and only.runs == 0 and not cache.exists()
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{"])
+@pytest.mark.parametrize("content", ["", "[1]", "{", "[" * 100_000, "\xff"])
 def test_a_damaged_cache_is_replaced(cache, content):
-    cache.write_text(content)
+    cache.write_bytes(content.encode("latin-1"))
     assert fastest({"a": Work(0.0), "b": Work(0.02)}, "this") == "a"
     assert list(json.loads(cache.read_text()).values()) == ["a"]

@@ -130,3 +130,25 @@ def test_a_part_is_laid_as_within_the_whole_square():
 def test_a_square_off_the_frame_covers_nothing():
     (rows, columns), laid = Square(400.0, 10.0, 50.0).lay(np.ones((8, 8, 3), np.float32), WIDTH, HEIGHT)
     assert laid.size == 0 and np.zeros((HEIGHT, WIDTH))[rows, columns].size == 0
+
+
+@pytest.mark.parametrize(
+    ("camera", "extents", "cause"),
+    [
+        (Camera.default(96, 96), (1.0, None, 1.0), "all three or none"),
+        (Camera.default(96, 64), (), "the scene is not square"),
+        (Camera.default(96, 64), (1.0, 0.0, 1.0), "below: expected 0.01 to 1000"),
+        (Camera(1e9, 0, 0, 96, 64), (1.0, 1.0, 1.0), "focal / longer side"),
+        (Camera(100, 1e9, 0, 96, 64), (1.0, 1.0, 1.0), "center_x / longer side"),
+    ],
+)
+def test_impossible_framings_are_refused(camera, extents, cause):
+    with pytest.raises(ValueError, match=cause):
+        Framing(camera, *extents)
+
+
+def test_somebody_at_any_distance_has_a_square(framing):
+    for place in ([1e6, 1e6, 1e6], [-1e6, -1e6, 0.0], [0.0, 0.0, 0.0], [0.0, 1e6, 0.0]):
+        square = framing.square(np.array(place))
+        assert square.side >= 1e-3 and np.isfinite([square.left, square.top]).all()
+        square.camera(framing.camera, 1024)

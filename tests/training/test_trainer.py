@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.capture.capture import Capture
@@ -136,6 +137,32 @@ def test_a_checkpoint_of_another_run_is_refused(trainer, tiny, tmp_path):
     (tmp_path / CHECKPOINT_FILE).write_bytes(b"cut short")
     with pytest.raises(UserError, match=CHECKPOINT_FILE):
         other.resume()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda tensors, facts: facts.update(step="many"), "step: expected a number"),
+        (lambda tensors, facts: facts.update(step=99), "step: expected 0 to 12"),
+        (lambda tensors, facts: facts.pop("run"), "run is missing"),
+        (lambda tensors, facts: tensors.pop("module.network.styles.codes"), "styles.codes is missing"),
+        (lambda tensors, facts: tensors.pop("optimizer.network.0.exp_avg"), "an optimizer's state is incomplete"),
+        (lambda tensors, facts: tensors.update({"optimizer.network.0.exp_avg": torch.zeros(2)}), "exp_avg must be"),
+        (lambda tensors, facts: tensors.update({"optimizer.network.9999.step": torch.zeros(())}), "is unknown"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(trainer, tmp_path, spoil, cause):
+    made = trainer(folder=tmp_path)
+    made.train_step()
+    made.save()
+    path = tmp_path / CHECKPOINT_FILE
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+    tensors = load_file(path)
+    spoil(tensors, facts)
+    save_file(tensors, path, {"facts": json.dumps(facts)})
+    with pytest.raises(UserError, match=rf"checkpoint\.safetensors: damaged.*{cause}"):
+        made.resume()
 
 
 def test_a_trained_avatar_is_complete(avatar_folder, tiny):

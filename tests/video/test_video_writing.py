@@ -115,6 +115,12 @@ def test_full_disk(tmp_path: Path, name: str) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_metadata_can_be_printed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", [numbered(0)] * 3, metadata={"title": "\x1b[31m\nWaltz \udcff"})
+    with av.open(str(path)) as container:
+        assert container.metadata["title"] == "?[31m Waltz ?"
+
+
 def test_rate_and_metadata(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", [numbered(0)] * 3, fps=30000 / 1001, metadata={"title": "Waltz"})
     assert probe(path).rate == Fraction(30000, 1001)

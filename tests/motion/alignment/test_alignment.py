@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 
@@ -322,6 +323,17 @@ def test_an_alignment_survives_its_file(alignment, template, stranger, tmp_path)
         ({"tensor": ("known", torch.full((5, 25, 3), torch.nan))}, "not finite"),
         ({"tensor": ("decoder.layers.0.weight", torch.zeros(256, 3))}, "damaged"),
         ({"tensor": ("encoder.layers.0.weight", torch.zeros(()))}, "damaged"),
+        ({"tensor": ("encoder.layers.0.bias", torch.zeros(60_000))}, "hidden: expected 1 to 4096"),
+        ({"tensor": ("encoder.layers.0.bias", torch.zeros(()))}, "encoder.layers.0.bias is missing, or no list"),
+        ({"tensor": ("encoder.entry.running_var", torch.full((162,), -1.0))}, "running_var must be positive"),
+        ({"tensor": ("decoder.deviation", torch.zeros(162))}, "decoder.deviation must be positive"),
+        ({"tensor": ("known", torch.zeros(0, 25, 3))}, "no postures are known"),
+        ({"tensor": ("more", torch.zeros(1))}, "more is unknown"),
+        ({"fact": ("outside", 0)}, "outside: expected"),
+        ({"fact": ("outside", "far")}, "outside: expected a number"),
+        ({"fact": ("card", [])}, "card: expected fields by name"),
+        ({"fact": ("card", {"by": "\x1b[31m"})}, "card: by: holds characters"),
+        ({"fact": ("joints", "all")}, "joints: expected a list"),
     ],
 )
 def test_untrusted_files_are_refused(alignment, template, tmp_path, change, cause):
@@ -334,7 +346,9 @@ def test_untrusted_files_are_refused(alignment, template, tmp_path, change, caus
         path.write_bytes(path.read_bytes()[:5000])
     else:
         tensors |= dict([change["tensor"]]) if "tensor" in change else {}
-        save_file(tensors, path, described | {k: v for k, v in change.items() if k != "tensor"})
+        if "fact" in change:
+            described["facts"] = json.dumps(json.loads(described["facts"]) | dict([change["fact"]]))
+        save_file(tensors, path, described | {k: v for k, v in change.items() if k not in ("tensor", "fact")})
     with pytest.raises(UserError, match=cause) as raised:
         Alignment.load(path, template)
     assert str(path) in str(raised.value)

@@ -188,7 +188,9 @@ def test_the_shipped_prior_generalizes(template, features):
         ({"format_version": "0"}, "format 0"),
         ({"facts": json.dumps({"template": "smplx", "joints": []})}, "template 'smplx'"),
         ({"facts": json.dumps({"template": "anny-0.6", "joints": ["root"]})}, "other joints"),
-        ({"tensor": "encoder.layers.1.weight"}, "damaged"),
+        ({"facts": "[" * 100_000}, "nested too deeply"),
+        ({"tensor": "encoder.layers.1.weight"}, "encoder.layers.1.weight is missing"),
+        ({"tensor": "encoder.layers.2.bias"}, "encoder.layers.2.bias is missing"),
     ],
 )
 def test_untrusted_priors_are_refused(template, features, tmp_path, change, cause):

@@ -423,3 +423,12 @@ def test_a_placement_of_an_older_avatar_has_no_face(template):
     assert old.neutral_face is None
     known = Placement(0.0, 3.0, -1.0, 0.8, neutral_face=[0.1] * 52)  # as JSON has it
     assert known == Placement(0.0, 3.0, -1.0, 0.8, neutral_face=(0.1,) * 52)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [({"x": float("nan")}, "x: "), ({"leg_length": 0.0}, "leg_length"), ({"neutral_face": (1e6,)}, "neutral_face")],
+)
+def test_impossible_placements_are_refused(changes, cause):
+    with pytest.raises(ValueError, match=cause):
+        Placement(**{"x": 0.0, "y": 3.0, "floor": -1.0, "leg_length": 0.8} | changes)

@@ -217,7 +217,11 @@ def _as_number(kind: type, value: Any) -> int | float:
 def _as_facts(value: Any) -> Any:
     """Check what hangs below a value of JSON or YAML, whatever its type."""
     if isinstance(value, dict):
-        return {_as_text(name): _as_facts(each) for name, each in value.items()}
+        facts = {}
+        for name, each in value.items():
+            with named(_as_text(name)):
+                facts[name] = _as_facts(each)
+        return facts
     if isinstance(value, list):
         return [_as_facts(each) for each in value]
     if isinstance(value, str):
