@@ -55,7 +55,7 @@ print(*(name for name in sys.modules if name.startswith("ram_avatar.")))
 READERS = {
     "yaml": ["core.untrusted.documents"],
     "json.load": [],
-    "json.loads": ["core.untrusted.documents", "live.protocol", "body.anny"],
+    "json.loads": ["core.untrusted.documents", "live.protocol", "body.anny", "video.sandbox"],
     "zipfile": ["core.untrusted.arrays", "tracking.correspondence"],
     "numpy.load": ["tracking.correspondence"],
     "numpy.loadtxt": [],
@@ -71,7 +71,8 @@ READERS = {
 }
 """Who may use what reads files, or parses them: `core.untrusted`, which bounds them first. Others read what is not a
 stranger's: `body.anny` and `networks.pretrained` the files of installed packages, `body.anny` and
-`tracking.correspondence` this package's own cache; `live.protocol` messages of bounded length."""
+`tracking.correspondence` this package's own cache; `live.protocol` messages of bounded length; `video.sandbox` what its
+parent says."""
 
 for _reader, _module in [  # being moved to `core.untrusted`
     ("zipfile", "core.archives"),
@@ -83,7 +84,6 @@ for _reader, _module in [  # being moved to `core.untrusted`
     ("numpy.load", "motion.motion"),
     ("yaml", "motion.joint_map"),
     ("cv2.imdecode", "live.session.codecs"),
-    ("cv2.imread", "video.sandbox"),
 ]:
     READERS[_reader].append(_module)
 

@@ -277,6 +277,7 @@ def _read_capture(path: Path) -> object:
     from ram_avatar.capture.capture import Capture
 
     capture = Capture.load(path.parent)
+    capture.check_template(template())
     return capture.train_frames, capture.framing(template()), capture.held_out_motion
 
 
