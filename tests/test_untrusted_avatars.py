@@ -118,7 +118,7 @@ def _replace(name, change):
         (_replace("texture", lambda t: t[:, :0, :0].contiguous()), r"texture must be \[3, T, T\]"),
         (_replace("texture", lambda t: t.float()), "texture must be uint8, got float32"),
         (_replace("identity", lambda t: t[:5].contiguous()), r"identity must be \[195\], got \[5\]"),
-        (_replace("identity", lambda t: t + 1000), "identity: expected numbers within 100"),
+        (_replace("identity", lambda t: t + 1000), "identity: holds numbers that no body of template anny"),
         (_replace("identity", lambda t: t * torch.nan), "identity holds numbers that are not finite"),
         (_replace("network.styles.codes", lambda t: t.double() * 1e300), "must be float32, got float64"),
         (lambda tensors: tensors.pop("texture"), "texture must be"),

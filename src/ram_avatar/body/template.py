@@ -34,7 +34,6 @@ ROLES = (
     ),
 )  # fmt: skip
 KEYPOINTS = ("nose", *(f"{side}_{place}" for place in ("ear", "heel", "big_toe") for side in ("left", "right")))
-MAX_PARAMETER = 100.0  # magnitude of an identity's parameters; those of every template are far smaller
 OPTIONAL_ROLES = (
     "neck2",
     *(f"{role}.{side}" for side in SIDES for role in ("upper_arm_twist", "forearm_twist", "thigh_twist")),
@@ -157,8 +156,10 @@ class BodyTemplate(Protocol):
         """Raise a ValueError unless a tensor is an identity [I] of this template."""
         if identity.shape != (len(self.identity_names),):
             raise ValueError(f"identity: expected {len(self.identity_names)} numbers, found {list(identity.shape)}")
-        if not (identity.abs() <= MAX_PARAMETER).all():  # NaN fails, too
-            raise ValueError(f"identity: expected numbers within {MAX_PARAMETER:g}")
+        low, high = self.identity_range.low.to(identity), self.identity_range.high.to(identity)
+        margin = (high - low) / 2  # earlier versions may have had other limits
+        if not ((low - margin <= identity) & (identity <= high + margin)).all():  # NaN fails, too
+            raise ValueError(f"identity: holds numbers that no body of template {self.name} has")
 
     def check_face(self, actions: tuple[float, ...] | None) -> None:
         """Raise a ValueError unless there are as many facial actions as this template has, or None."""

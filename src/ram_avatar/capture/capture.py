@@ -171,6 +171,7 @@ class Capture:
             left_out=described.take("left_out", tuple[LeftOut, ...], ()),
         )
         with described.checked():
+            capture.camera.check_lens()
             if any(frames.last >= len(motion) for frames in capture.left_out):
                 raise ValueError(f"left_out: beyond the last of {len(motion)} frames")
             if not capture.shown.any():

@@ -12,6 +12,7 @@ from .untrusted.pictures import MAX_PIXELS, MAX_SIDE
 # phone held upright, and lets the person's size determine their depth.
 DEFAULT_FOCAL = 1.6
 _FAR = 1e15  # pixels
+_FOCAL, _CENTER = (0.01, 1000.0), (-100.0, 100.0)  # of a video's camera, in longer sides of the image
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class Camera:
     def default(cls, width: int, height: int) -> "Camera":
         """Return the camera assumed for images of `width` x `height` pixels."""
         return cls(DEFAULT_FOCAL * max(width, height), width / 2, height / 2, width, height)
+
+    def check_lens(self) -> None:
+        """Raise a ValueError unless this can be a video's camera, rather than that of a small part of it."""
+        longer = max(self.width, self.height)
+        check_range("focal / longer side", self.focal / longer, *_FOCAL)
+        check_range("center_x / longer side", self.center_x / longer, *_CENTER)
+        check_range("center_y / longer side", self.center_y / longer, *_CENTER)
 
     def project(self, points: Tensor) -> Tensor:
         """Project world points [..., 3] (metres) to [..., 3]: x and y in pixels, depth in metres."""

@@ -13,7 +13,7 @@ import torch
 from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..core.images import for_opencv
-from ..core.ranges import check_range, check_ranges
+from ..core.ranges import check_ranges
 from .rectangles import Window
 
 # In heights of the person.
@@ -23,7 +23,6 @@ _MARGIN = 0.03  # hair, shoes, errors of the fit
 _NEARER = 0.15  # how much nearer to the camera than the hips toes and outstretched hands may be
 _LEAST = 0.35  # smallest side about a person who leaves the frame, as a share of the full side
 _EXTENT = (0.01, 1000.0)  # metres; what a framing may hold
-_FOCAL, _CENTER = (0.01, 1000.0), (-100.0, 100.0)  # of the scene, in its longer sides
 _SMALLEST = 1e-3  # pixels of the scene; side of the square about somebody very far away
 _SHRINKS = 0.8  # below this zoom, images are shrunk by area averaging first; interpolation alone would alias
 
@@ -112,10 +111,7 @@ class Framing:
         if not any(given) and self.camera.width != self.camera.height:
             raise ValueError("above, below, aside: expected, as the scene is not square")
         check_ranges(self, dict.fromkeys(("above", "below", "aside"), _EXTENT))
-        longer = max(self.camera.width, self.camera.height)
-        check_range("focal / longer side", self.camera.focal / longer, *_FOCAL)
-        for name in ("center_x", "center_y"):
-            check_range(f"{name} / longer side", getattr(self.camera, name) / longer, *_CENTER)
+        self.camera.check_lens()
 
     @classmethod
     @torch.no_grad()
