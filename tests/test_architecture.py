@@ -64,7 +64,7 @@ READERS = {
     "safetensors.torch.load": [],
     "safetensors.torch.load_file": [],
     "torch.load": ["networks.pretrained", "body.anny"],
-    "PIL": ["core.untrusted.pictures"],
+    "PIL.Image.open": ["core.untrusted.pictures"],
     "cv2.imread": [],
     "cv2.imdecode": [],
     "pickle": [],
@@ -105,10 +105,10 @@ import numpy as np, cv2, torch.nn
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file as load
-np.load("x"), cv2.imread("x"), torch.load("x"), torch.save("x")
+Image.open("x"), np.load("x"), cv2.imread("x"), torch.load("x"), torch.save("x")
 """
     assert _used(ast.parse(source)) & READERS.keys() == {
-        "PIL",
+        "PIL.Image.open",
         "numpy.load",
         "cv2.imread",
         "torch.load",
@@ -127,7 +127,10 @@ def _used(tree: ast.AST) -> set[str]:
                 names[alias.asname or top] = alias.name if alias.asname else top
                 used |= {alias.name, top}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            used |= {node.module, node.module.partition(".")[0], *(f"{node.module}.{a.name}" for a in node.names)}
+            used |= {node.module, node.module.partition(".")[0]}
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                used.add(f"{node.module}.{alias.name}")
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
             used.add(f"{names[node.value.id]}.{node.attr}")
