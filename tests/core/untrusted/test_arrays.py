@@ -89,7 +89,7 @@ def test_a_damaged_array_is_refused_in_one_line(write, content, cause, capfd):
 
 
 def test_numbers_texts_and_indices_have_bounds(write):
-    path = write({"n": np.array(3.0), "two": np.zeros(2), "i": [0, 4], "t": "x" * 201, "c": "\x1b[2J", "f": [0.5]})
+    path = write({"n": np.array(3.0), "two": np.zeros(2), "i": [0, 4], "t": "x" * 256, "c": "\x1b[2J", "f": [0.5]})
     with open_arrays(path, MOST, "a test") as arrays:
         assert arrays.indices("i", (2,), 5).tolist() == [0, 4]
         for call, cause in [
