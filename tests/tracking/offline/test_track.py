@@ -99,8 +99,11 @@ def test_an_existing_folder_is_kept(tmp_path, film, template):
         (lambda f: _footage(f, file="../video.mp4"), "footage: file: expected a name"),
         (lambda f: _footage(f, right=200), "footage does not fit"),
         (lambda f: _footage(f, left=-3), "damaged"),
-        (lambda f: np.savez(f / "camera_path.npz", to_scene=np.eye(3)[None]), "camera_path.npz: damaged"),
-        (lambda f: np.savez(f / "camera_path.npz", to_scene=np.full((30, 3, 3), np.nan)), "camera_path.npz: damaged"),
+        (
+            lambda f: np.savez(f / "camera_path.npz", to_scene=np.eye(3)[None]),
+            r"camera_path.npz: to_scene must be \[30, 3, 3\]",
+        ),
+        (lambda f: np.savez(f / "camera_path.npz", to_scene=np.full((30, 3, 3), np.nan)), "camera_path.npz: .*finite"),
         (lambda f: np.savez(f / "camera_path.npz", other=np.zeros((30, 3))), "camera_path.npz: damaged"),
         (lambda f: (f / "camera_path.npz").write_text("x"), "camera_path.npz: .*damaged"),
         (lambda f: (f / "capture.json").unlink(), "not a capture"),
