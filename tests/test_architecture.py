@@ -73,8 +73,6 @@ READERS = {
 stranger's: `body.anny` and `networks.pretrained` the files of installed packages, `body.anny` also this package's own
 cache; `live.protocol` messages of bounded length; `video.sandbox` what its parent says."""
 
-READERS["cv2.imdecode"].append("live.session.codecs")  # being moved to `core.untrusted`
-
 
 def test_strangers_files_are_read_in_one_place():
     found: dict[str, list[str]] = {reader: [] for reader in READERS}
