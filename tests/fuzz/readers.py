@@ -7,6 +7,7 @@ To cover a new reader, write a function that makes its good files and a function
 import functools
 import io
 import json
+import logging
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -36,7 +37,8 @@ class Reader:
         prepare: makes the good files, as bytes; may add other files to the folder.
         read: reads the file as users do; may raise UserErrors only.
         mutations: one is drawn for each input.
-        confined: whether it starts a process for each file, which takes longer.
+        confined: whether it starts a process for each file.
+        share: for a slow reader, by what to divide the number of inputs.
     """
 
     file: str
@@ -44,6 +46,7 @@ class Reader:
     read: Read
     mutations: tuple[m.Mutate, ...]
     confined: bool = False
+    share: int = 1
 
     def mutated(self, good: Sequence[bytes], seed: str) -> bytes:
         """Return the input of a seed."""
@@ -144,7 +147,7 @@ def _asf(folder: Path) -> list[bytes]:
     return [skeleton]
 
 
-def _read_asf(path: Path) -> object:
+def _read_acclaim(path: Path) -> object:
     from ram_avatar.motion.formats.amc import read_amc
 
     return read_amc(path.with_suffix(".amc"))
@@ -191,9 +194,23 @@ def _read_joint_map(path: Path) -> object:
 
 
 def _smplx_model(folder: Path) -> list[bytes]:
-    from fake_smplx import write_fake
+    """Make a model of a hundred vertices, without a shape."""
+    from ram_avatar.body.smpl_joints import SMPLX
 
-    return [_bytes_of(lambda path: write_fake(path, template()), folder / "good.npz")]
+    count, random = 100, np.random.default_rng(0)
+    joints = list(SMPLX)
+    parents = [joints.index(parent) if parent else 2**32 - 1 for parent in SMPLX.values()]
+    weights = random.random((count, len(joints)))
+    arrays = {
+        "v_template": random.random((count, 3)),
+        "shapedirs": random.random((count, 3, 20)),
+        "posedirs": random.random((count, 3, 486)),
+        "J_regressor": random.random((len(joints), count)) / count,
+        "weights": weights / weights.sum(1, keepdims=True),
+        "kintree_table": np.array([parents, range(len(joints))]),
+        "f": random.integers(0, count, (60, 3)).astype(np.uint32),
+    }
+    return [_npz(**arrays, joint2num=np.array({"pelvis": 0}, object))]
 
 
 def _read_smplx_model(path: Path) -> object:
@@ -444,6 +461,7 @@ def _packets(folder: Path) -> list[bytes]:
 def _receiver():
     from ram_avatar.drivers.vmc import VmcAddress, VmcReceiver
 
+    logging.getLogger("ram_avatar.drivers.vmc").disabled = True  # it counts what is malformed, as it should
     return VmcReceiver(VmcAddress("127.0.0.1", 0))
 
 
@@ -512,10 +530,10 @@ READERS = {
     "motion": Reader("in.npz", _own, _read_motion, _NPZ),
     "smpl": Reader("in.npz", _smpl, _read_motion, _NPZ),
     "bvh": Reader("in.bvh", _bvh, _read_motion, _TEXT),
-    "amc": Reader("in.amc", _amc, _read_motion, _TEXT),
-    "asf": Reader("in.asf", _asf, _read_asf, _TEXT),
+    "amc": Reader("in.amc", _amc, _read_acclaim, _TEXT),
+    "asf": Reader("in.asf", _asf, _read_acclaim, _TEXT),
     "csv": Reader("in.csv", _csv, _read_motion, _TEXT),
-    "motion archive": Reader("in.zip", _archive, _read_archive, (m.zip_at_random,)),
+    "motion archive": Reader("in.zip", _archive, _read_archive, (m.zip_at_random,), share=4),
     "joint map": Reader("in.yaml", _joint_map, _read_joint_map, _TEXT),
     "smplx model": Reader("in.npz", _smplx_model, _read_smplx_model, _NPZ),
     "avatar description": Reader("avatar.json", _avatar_file("avatar.json"), _read_avatar, _JSON),
@@ -533,7 +551,9 @@ READERS = {
     "camera h264": Reader("in.bin", _camera_h264, _read_camera, _BYTES),
     "request": Reader("in.json", _requests, _read_request, _JSON),
     "packet": Reader("in.bin", _packets, _read_packet, _BYTES),
-    "video": Reader("in.mp4", _videos, _read_video, _BYTES, confined=True),
-    "sound": Reader("in.mp4", _videos, _read_sound, _BYTES, confined=True),
-    "upload": Reader("in.png", _picture("PNG"), _read_upload, (m.bytes_at_random, m.png_at_random), confined=True),
+    "video": Reader("in.mp4", _videos, _read_video, _BYTES, confined=True, share=4),
+    "sound": Reader("in.mp4", _videos, _read_sound, _BYTES, confined=True, share=4),
+    "upload": Reader(
+        "in.png", _picture("PNG"), _read_upload, (m.bytes_at_random, m.png_at_random), confined=True, share=4
+    ),
 }
