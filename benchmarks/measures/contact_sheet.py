@@ -20,7 +20,7 @@ def contact_sheet(columns: Mapping[str, np.ndarray], rows: list[str]) -> np.ndar
     for title, images in columns.items():
         side = images.shape[2]
         head = np.full((_TITLE, side, 3), 255, np.uint8)
-        cv2.putText(head, title, (4, _TITLE - 8), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(head, title.strip("`"), (4, _TITLE - 8), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
         sheet.append(np.concatenate([head, *images]))
     for row, label in enumerate(rows):
         side = next(iter(columns.values())).shape[1]

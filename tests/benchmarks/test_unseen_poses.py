@@ -13,6 +13,7 @@ from unseen_poses import (
     CloseUps,
     Comparison,
     draw,
+    drive,
     filmed_person,
     formatted,
     load_avatars,
@@ -87,6 +88,16 @@ def _off(template: BodyTemplate, avatar: Avatar, truth: Performed) -> float:
 
 def test_avatar_stands_where_the_true_frames_show_the_performer(template, learned, truth):
     assert _off(template, learned, truth) < 0.3
+
+
+def test_avatar_follows_the_path_without_drift(template, learned):
+    motion = performance("driving", template, 100, FPS)
+    motion.root_translation[:, 0] += torch.linspace(0, 0.3, 100)  # slides, so planted feet hold it back
+    _, person = filmed_person("narrow", template, seed=0)
+    driven = drive(learned, motion, person)
+    off = torch.tensor([learned.placement.x - person.placement.x, learned.placement.y - person.placement.y])
+    assert torch.allclose(driven.root_translation[:, :2], motion.root_translation[:, :2] + off, atol=1e-5)
+    assert (driven.root_translation[:, 2] - motion.root_translation[:, 2]).abs().max() < 0.02
 
 
 def test_place_and_size_as_tracking_took_them_do_not_matter(template, learned, truth):
