@@ -7,8 +7,8 @@ learned from a performance with few poses, from its video as a user's would or f
     ram-avatar create studio/video.mp4 avatar
     python benchmarks/unseen_poses.py work avatar --motions bandai_namco.zip
 
-Rows are every avatar, and of the first one the textured mesh and the avatar with `--align on`. The last row of a driver
-is the detector's own error: the true frames against the same ones in a wider crop. Columns:
+Rows are every avatar, and of the first one the textured mesh and, once its alignment is fitted, `--align on`. The last
+row of a driver is the detector's own error: the true frames against the same ones in a wider crop. Columns:
 
 * person PSNR and ST-LPIPS, against the true frames
 * arms, legs: mean angle between a bone and the true one in degrees, as MediaPipe sees both, and the share of the bones
@@ -18,7 +18,7 @@ is the detector's own error: the true frames against the same ones in a wider cr
 WORK keeps the true frames, so only the first run renders them, and a contact sheet of every driver: WORK/DRIVER.png.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,9 @@ COLUMNS = {  # heading: digits
     "person PSNR": 1, "person ST-LPIPS": 4, "arms, degrees": 1, "within 20": 3, "legs, degrees": 1, "within 20 ": 3,
     "hands found": 2, "finger PCK": 3,
 }  # fmt: skip
+
+Step = Callable[[int, int], object]
+"""Called with the number of frames done and of all frames."""
 
 
 @dataclass
@@ -132,8 +135,8 @@ def load_avatars(folders: Sequence[Path]) -> dict[str, Avatar]:
 def filmed_person(name: str, template: BodyTemplate, seed: int) -> tuple[Motion, Person]:
     """Return one period of the performance that the avatars learned from, and who is where in it.
 
-    An avatar stands where its video shows the performer, so retargeting from here puts it exactly where the true
-    frames show them, whatever tracking took for their size and distance.
+    An avatar stands where its video shows the performer, so it is retargeted from here to where the true frames show
+    them, whatever tracking took for their size and distance.
     """
     if name not in PERFORMANCES:
         raise UserError(f"--learned-from {name}: not a performance; choose from {', '.join(PERFORMANCES)}")
@@ -166,22 +169,19 @@ def draw(avatars: Mapping[str, Avatar], truth: Performed, person: Person, progre
     ways[MESH] = CloseUps(meshes, ways[name].squares)
     if avatar.alignment:
         aligner = Aligner(avatar.alignment, avatar.template.to("cpu"), truth.motion.fps, "on")
-        aligned = drive(avatar, truth.motion, person, aligner)
+        aligned = retarget(truth.motion, avatar.template.to("cpu"), person, avatar.person, align=aligner)
         ways[ALIGNED] = close_ups(avatar, aligned, truth.numbers, ALIGNED, progress)
     return ways
 
 
-def drive(avatar: Avatar, motion: Motion, person: Person, aligner: Aligner | None = None) -> Motion:
-    """Retarget a motion as `animate` does, but to the very place where the true frames show the performer.
+def drive(avatar: Avatar, motion: Motion, person: Person) -> Motion:
+    """Retarget a motion as `animate` does, but with the hips exactly where the true frames show the performer's.
 
-    Feet that stay planted let the path drift by a centimetre or two, which no viewer sees, but every pixel would.
+    A floor a little off and planted feet, which hold the path back by a centimetre or two, escape every viewer, but
+    shift every pixel. The camera is at the origin: a body twice as large at twice the distance makes the same picture.
     """
-    driven = retarget(motion, avatar.template.to("cpu"), person, avatar.person, align=aligner)
-    there, here = person.placement, avatar.placement
-    scale, root = here.leg_length / there.leg_length, driven.root_translation.clone()
-    for axis, (origin, place) in enumerate(((there.x, here.x), (there.y, here.y))):
-        root[:, axis] = place + scale * (motion.root_translation[:, axis] - origin)
-    return replace(driven, root_translation=root)
+    driven = retarget(motion, avatar.template.to("cpu"), person, avatar.person)
+    return replace(driven, root_translation=avatar.placement.y / person.placement.y * motion.root_translation)
 
 
 def close_ups(avatar: Avatar, motion: Motion, numbers: Sequence[int], name: str, progress: Progress) -> CloseUps:
@@ -207,7 +207,7 @@ class Comparison:
 
     st_lpips: ImageMetric
 
-    def __call__(self, ways: Mapping[str, CloseUps], truth: Performed, step) -> dict[str, dict[str, float]]:
+    def __call__(self, ways: Mapping[str, CloseUps], truth: Performed, step: Step) -> dict[str, dict[str, float]]:
         """Return the figures, in the order of `COLUMNS`, of every way and of the truth seen twice."""
         seen: dict[tuple[Square, ...], list[Landmarks]] = {}  # in the true pictures, by their squares
         figures = {}
@@ -253,7 +253,7 @@ def wider(square: Square) -> Square:
     return Square(square.left - margin, square.top - margin, WIDER * square.side)
 
 
-def _detect(frames: np.ndarray, step) -> list[Landmarks]:
+def _detect(frames: np.ndarray, step: Step) -> list[Landmarks]:
     """Detect landmarks afresh in every frame: they are too far apart to track."""
     return detect_frames(frames, open_detector(masks=False, separate=True), lambda done: step(done, len(frames)))
 

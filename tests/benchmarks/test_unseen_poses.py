@@ -90,14 +90,13 @@ def test_avatar_stands_where_the_true_frames_show_the_performer(template, learne
     assert _off(template, learned, truth) < 0.3
 
 
-def test_avatar_follows_the_path_without_drift(template, learned):
+def test_hips_are_where_the_true_frames_show_them(template, learned):
     motion = performance("driving", template, 100, FPS)
-    motion.root_translation[:, 0] += torch.linspace(0, 0.3, 100)  # slides, so planted feet hold it back
+    motion.root_translation[:, 0] += torch.linspace(0, 0.3, 100)  # slides, so planted feet would hold it back
+    farther = replace(learned, placement=replace(learned.placement, y=1.2 * learned.placement.y, floor=-1.3))
     _, person = filmed_person("narrow", template, seed=0)
-    driven = drive(learned, motion, person)
-    off = torch.tensor([learned.placement.x - person.placement.x, learned.placement.y - person.placement.y])
-    assert torch.allclose(driven.root_translation[:, :2], motion.root_translation[:, :2] + off, atol=1e-5)
-    assert (driven.root_translation[:, 2] - motion.root_translation[:, 2]).abs().max() < 0.02
+    true, driven = (learned.camera.project(m.root_translation) for m in (motion, drive(farther, motion, person)))
+    assert torch.allclose(driven[:, :2], true[:, :2], atol=0.01) and (driven[:, 2] / true[:, 2]).min() > 1.15
 
 
 def test_place_and_size_as_tracking_took_them_do_not_matter(template, learned, truth):
