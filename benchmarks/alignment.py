@@ -14,12 +14,12 @@ ones.
 import math
 import tempfile
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tyro
+from measures.bandai_namco import extract_kinds
 from measures.results import describe_setup, markdown_table
 from measures.true_frames import compare_frames, load_pair
 from scipy.optimize import brentq
@@ -52,7 +52,6 @@ from ram_avatar.motion.pose_features import (
 from ram_avatar.synthetic.laboratory import synthesize
 from ram_avatar.synthetic.options import SynthOptions
 
-KINDS = {"kicks": "kick", "runs": "run", "slashes": "slash", "dances": "dance"}
 ENDS = {"wrists": ("wrist.L", "wrist.R"), "ankles": ("foot.L", "foot.R")}
 METRICS = {
     "outside": "outside, %",
@@ -96,10 +95,7 @@ def main(arguments: Arguments) -> None:
 
 def read_drivers(archive: Path, template: BodyTemplate, scratch: Path) -> dict[str, list[Motion]]:
     """Read the clips of every kind from the first of the archive's two data sets."""
-    with zipfile.ZipFile(archive) as clips:
-        names = [name for name in clips.namelist() if "dataset-1" in name]
-        chosen = {kind: [name for name in names if f"_{word}" in name] for kind, word in KINDS.items()}
-        paths = {kind: [clips.extract(name, scratch) for name in of_kind] for kind, of_kind in chosen.items()}
+    paths = extract_kinds(archive, scratch)
     return {kind: [read_motion(path, template) for path in of_kind] for kind, of_kind in paths.items()}
 
 

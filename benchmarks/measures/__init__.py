@@ -1,1 +1,1 @@
-"""What several benchmarks share: baselines, costs, errors against the truth, and how results are printed."""
+"""What several benchmarks share: baselines, costs, errors against the truth, and how results are printed and shown."""

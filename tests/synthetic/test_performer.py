@@ -44,7 +44,7 @@ def body(template):
     return template.body(performer_identity(template))
 
 
-@pytest.fixture(scope="module", params=["training", "driving"])  # test_walking.py tests the third
+@pytest.fixture(scope="module", params=["training", "driving", "narrow"])  # walking: see test_walking.py
 def motion(request, template):
     return performance(request.param, template, frames=420, fps=FPS)
 
@@ -134,6 +134,24 @@ def test_performances_differ_and_repeat(template):
     assert torch.equal(first.pose, again.pose)
     slower = performance("training", template, 25, FPS / 2)  # the same movement at half the rate
     assert torch.allclose(slower.root_translation, first.root_translation[::2], atol=1e-4)
+
+
+def test_narrow_performance_keeps_the_arms_down_and_turns_a_little(template, body):
+    """What most people film; poses with the arms up are unseen by an avatar that learns from it."""
+    assert sum(beat.seconds for beat in PERFORMANCES["narrow"].beats) == pytest.approx(11)
+    motion = performance("narrow", template, frames=275, fps=FPS)
+    joints = torch.cat([body.pose(*part.parameters()).joints[..., :3, 3] for part in motion.batches(25)])
+    at = dict(zip(template.joint_names, joints.unbind(1), strict=True))
+    down = at["root"] - at["neck01"]
+    for side in "LR":
+        for start, end in (("upperarm01", "lowerarm01"), ("lowerarm01", "wrist")):
+            bone = at[f"{end}.{side}"] - at[f"{start}.{side}"]
+            angles = torch.rad2deg(torch.cosine_similarity(bone, down, dim=-1).acos())
+            assert angles.max() < 30 and angles.max() - angles.min() > 5, (side, start)
+    turned = torch.rad2deg(motion.root_rotation[:, 2])
+    assert 10 < turned.max() < 30 and -30 < turned.min() < -10
+    jaw = motion.facial_actions[:, template.action_names.index("jawOpen")]
+    assert ((jaw > 0.2).diff() & (jaw[1:] > 0.2)).sum() > 10, "talks"
 
 
 def test_render_puts_the_performer_in_the_room(template, performer):

@@ -32,11 +32,14 @@ WAVE_LOW = Arm((0.9, -0.2, -0.35), (0.95, -0.35, -0.1), (0.9, -0.3, -0.45), (0.1
 WAVE_HIGH = Arm((1, -0.2, 0.2), (0.8, -0.3, 0.5), (0.9, -0.3, 0.1), (0, -0.9, -0.2))
 SWING_FORE = Arm((0.35, -0.45, -0.9), (0.02, -0.8, -0.3), (-0.1, -0.9, -0.1), (-0.9, 0.1, -0.2))
 SWING_BACK = Arm((0.4, 0.35, -0.9), (0.25, -0.2, -1), (0.1, -0.2, -1), (-1, -0.2, 0))
+TALK_DOWN = Arm((0.26, -0.06, -1), (0.16, -0.42, -1), (0.08, -0.62, -0.8), (-0.8, -0.3, 0.45))
+TALK_OUT = Arm((0.33, -0.08, -1), (0.3, -0.3, -1), (0.36, -0.45, -0.8), (-0.35, -0.75, 0.35))
 STRIDE_FORE = Arm((0.22, -0.36, -1), (0.02, -0.75, -0.85), (-0.02, -0.65, -0.85), (-1, -0.1, 0))
 STRIDE_BACK = Arm((0.28, 0.42, -1), (0.2, 0.1, -1), (0.12, 0.15, -1), (-1, -0.25, 0))
 
 # Hands: thumb, index, middle, ring, little ------------------------------------------------------------
 SOFT = Hand(0.3, 0.22, 0.28, 0.32, 0.34)
+LOOSE = Hand(0.12, 0.1, 0.12, 0.16, 0.2, spread=0.6)
 OPEN = Hand(0.0, 0.02, 0.02, 0.02, 0.04, spread=0.9)
 FIST = Hand(1.0, 1.0, 1.0, 1.0, 1.0)
 ONE = Hand(1.0, 0.0, 1.0, 1.0, 1.0)
@@ -350,4 +353,40 @@ WALKING = Script(
     ),
 )
 
-PERFORMANCES = {"training": TRAINING, "driving": DRIVING, "walking": WALKING}
+# What most people film of themselves, in 11 seconds: standing and talking, with no bone of the arms farther than 30
+# degrees from the body's axis.
+NARROW = Script(
+    beats=(
+        Beat(0.7, {"head": (0.05, 0, 0.08), "root": (0.015, 0, 0.008, 0)}),
+        Beat(0.5, {**right(TALK_DOWN, LOOSE), "head": (-0.04, 0.04, -0.06)}),
+        Beat(0.4, {**right(TALK_OUT, LOOSE), "head": (0.07, 0.04, -0.04)}),
+        Beat(0.6, {**right(RELAXED, SOFT), "head": (0, 0, 0.1), "root": (-0.02, 0, 0.01, 0)}),
+        Beat(1.0, {"torso": (0, 0, 0.15), "root": (-0.01, 0, 0.012, 0.25), "head": (0.02, 0, 0.12)}),
+        Beat(0.5, {**left(TALK_OUT, LOOSE), "head": (0.07, -0.03, 0.04)}),
+        Beat(0.5, {**left(RELAXED, SOFT), "head": (-0.05, 0, -0.1)}),
+        Beat(1.3, {"torso": (0, 0, -0.15), "root": (0.02, 0, 0.012, -0.25), "head": (0, 0, -0.12)}),
+        Beat(0.5, {"head": (0.1, 0.03, 0.02)}),
+        Beat(0.4, {"head": (-0.04, 0, 0.04)}),
+        Beat(1.0, {"torso": (0, 0, 0), "root": (0, 0, 0.008, 0), "head": (0, 0, 0)}),
+        Beat(0.5, {**both(TALK_DOWN, LOOSE), "head": (0.06, 0, 0)}),
+        Beat(0.4, {**both(TALK_OUT, LOOSE), "head": (-0.03, -0.04, 0.05)}),
+        Beat(0.4, {**both(TALK_DOWN, SOFT), "head": (0.04, 0, -0.05)}),
+        Beat(0.7, {**RESTING, "head": (0, 0.05, 0.15)}),
+        Beat(0.6, {"head": (0, -0.04, -0.15)}),
+        Beat(0.6, {"head": (0, 0, 0)}),
+        Beat(0.4),
+    ),
+    expressions=(
+        Expression(0.2, 0.8, SMILE),
+        *talk(1.0, "ae oma ie u"),
+        Expression(2.9, 0.8, {"browOuterUp*": 0.7, "browInnerUp": 0.5}),
+        *talk(3.3, "oa mei ua e"),
+        Expression(5.2, 1.1, SMILE),
+        *talk(5.9, "iu aem o"),
+        *talk(7.4, "ea ou mai e oa"),
+        Expression(9.8, 0.9, LAUGH),
+        Expression(10.8, 0.2, {"mouthSmile*": 0.2}, ease=0.1),
+    ),
+)
+
+PERFORMANCES = {"training": TRAINING, "driving": DRIVING, "walking": WALKING, "narrow": NARROW}

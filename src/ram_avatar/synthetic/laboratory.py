@@ -52,9 +52,9 @@ def synthesize(
     as its plate. Its frames are decoded from the compressed video, so they are the pixels that tracking and training
     see, and a comparison of the two isolates tracking. Captures of the same size share one camera.
 
-    The motion is a performance ("training", "driving", or "walking", which partly leaves the frame), a motion file, or
-    a capture folder. A motion file has no identity and is taken as the performer's; a capture is scaled from its own
-    identity. A performance repeats to fill `frames`, a file ends where it ends.
+    The motion is a performance ("training", "driving", "walking", which partly leaves the frame, or "narrow", with the
+    arms down), a motion file, or a capture folder. A motion file has no identity and is taken as the performer's; a
+    capture is scaled from its own identity. A performance repeats to fill `frames`, a file ends where it ends.
 
     Raises:
         UserError: The motion cannot be read or uses another template, or `out` exists.

@@ -17,11 +17,11 @@ class SynthOptions(ReadOptions):
     """
 
     motion: str = "training"
-    """training, driving, walking, a motion file or a capture folder"""
+    """training, driving, walking, narrow (arms down, as most people film), a motion file or a capture folder"""
     frames: int = 300
     """maximum number of frames"""
     fps: float | None = None
-    """frame rate: of training, driving and walking 25 if omitted; a file keeps its own, or is resampled to this"""
+    """frame rate: of a performance 25 if omitted; a file keeps its own, or is resampled to this"""
     size: int = 512
     """side of the square frames, pixels"""
     seed: int = 0
