@@ -160,6 +160,8 @@ class TrainingConfig:
     """Weight of the perceptual loss on crops of face and hands."""
     alpha_weight: float = 0.5
     """Weight of the cross-entropy between opacity and matte, which is only approximate."""
+    pose_augmentation: float = 0.0
+    """Share of the steps in which limbs take poses that the video never showed (`training.pose_augmentation`)."""
     adversarial_weight: float = 1e-3
     """Weight of the temporal discriminator at the first step; grows to 20 times that. 0 leaves it out."""
     discriminator_start: float = 0.0
@@ -243,6 +245,7 @@ _TRAINING_RANGES = {
     "perceptual_weight": _WEIGHT,
     "detail_weight": _WEIGHT,
     "alpha_weight": _WEIGHT,
+    "pose_augmentation": _FRACTION,
     "adversarial_weight": _WEIGHT,
     "discriminator_start": _FRACTION,
     "discriminator_learning_rate": _RATE,

@@ -53,10 +53,7 @@ class Everywhere:
     def batch(self, index: torch.Tensor, neighbors: bool = True) -> Batch:
         image, mask = (torch.ones(len(index), channels, self.size, self.size) for channels in (3, 1))
         maps, others = full_maps(len(index), self.size), (image.clone() for _ in range(3))
-        return Batch(index, maps, image, mask, mask.clone(), *others)
-
-    def part_boxes(self, index: torch.Tensor) -> torch.Tensor:
-        return torch.ones(len(index), 3, 3)
+        return Batch(index, maps, image, mask, mask.clone(), *others, boxes=torch.ones(len(index), 3, 3))
 
 
 @pytest.mark.parametrize("adversarial_weight", [1e-3, 0.0])

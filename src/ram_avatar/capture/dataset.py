@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..body.template import HAND_ROLES, BodyTemplate
+from ..body.template import HAND_ROLES, SIDES, BodyTemplate
 from ..core.camera import Camera
 from ..core.images import to_tensor
 from ..core.progress import Progress, follow
@@ -17,6 +17,8 @@ from ..rendering.condition_maps import MAP_CHANNELS, ConditionMapper, MeshMaps
 from .capture import Capture
 from .cropper import CloseUpCropper
 
+BOXES = ("face", "left_hand", "right_hand")
+"""The parts of the body that have boxes, in their order."""
 _KEPT_BYTES = 3 << 30  # condition maps are cached if all fit into this, and redrawn for every batch otherwise
 _DRAWN_AT_ONCE = 8
 _BOX_MARGIN = 0.25
@@ -36,6 +38,7 @@ class Batch:
     plate: Tensor  # [B, 3, S, S] background, see `behind`
     before: Tensor  # [B, 3, S, S] frame n-1, through the close-up of frame n
     after: Tensor  # [B, 3, S, S] frame n+1, likewise
+    boxes: Tensor  # [B, 3, 3] squares about face, left and right hand: left, top, side in pixels
 
 
 class CaptureDataset:
@@ -74,7 +77,7 @@ class CaptureDataset:
         self.inside = torch.from_numpy(np.stack(inside))[:, None]  # [N, 1, S, S] bool
         self._background = capture.background()
         self.joints = self._project_joints()
-        self.boxes = self._part_boxes()
+        self.boxes = self._boxes_about(self.joints)
         self._keeps = len(self) * MAP_CHANNELS * size * size * 2 <= _KEPT_BYTES
         self._kept: dict[int, MeshMaps] = {}
 
@@ -100,6 +103,7 @@ class CaptureDataset:
             plate=behind(image, mask * inside, self.plates(index)),
             before=self._seen_through(index, -1) if neighbors else image,
             after=self._seen_through(index, 1) if neighbors else image,
+            boxes=self.part_boxes(index),
         )
 
     def maps(self, index: Tensor, neighbors: bool = True) -> ConditionMaps:
@@ -136,7 +140,13 @@ class CaptureDataset:
 
     def part_boxes(self, index: Tensor) -> Tensor:
         """Return square boxes [B, 3, 3] (left, top, side in pixels) about face, left and right hand of frames [B]."""
-        return torch.stack([box[index.cpu()] for box in self.boxes.values()], 1).to(self.device)
+        return self.boxes[index.cpu()].to(self.device)
+
+    @torch.no_grad()
+    def boxes_of(self, motion: Motion, camera: Camera) -> Tensor:
+        """Return the same boxes [N, 3, 3] for frames of any motion, through one close-up's camera."""
+        joints = self.mapper.body.pose(*motion.parameters()).joints[..., :3, 3]
+        return self._boxes_about(camera.project(joints)[..., :2])
 
     def _mesh_maps(self, index: Tensor) -> MeshMaps:
         """Return the maps of frames, from the cache if it is used."""
@@ -150,14 +160,14 @@ class CaptureDataset:
         return MeshMaps(**{name: t.to(self.device).float() for name, t in vars(kept).items()})
 
     def _draw(self, index: Tensor) -> MeshMaps:
-        drawn = [self.mapper(self._moment(i), self.cameras[i]) for i in index.tolist()]
+        drawn = [self.mapper(self.moment(i), self.cameras[i]) for i in index.tolist()]
         return MeshMaps.cat(drawn)
 
     def _draw_position(self, there: int, here: int) -> Tensor:
         """Draw the position map [1, 4, S, S] of one frame through the close-up of another."""
-        return self.mapper.positions(self._moment(there), self.cameras[here])
+        return self.mapper.positions(self.moment(there), self.cameras[here])
 
-    def _moment(self, index: int) -> Motion:
+    def moment(self, index: int) -> Motion:
         """Return the motion of one frame, on the device."""
         return self.capture.motion[[index]].map(lambda t: t.to(self.device))
 
@@ -172,20 +182,16 @@ class CaptureDataset:
         zooms = torch.tensor([self.size / square.side for square in self.squares])
         return (torch.cat(joints) - corners[:, None]) * zooms[:, None, None]
 
-    def _part_boxes(self) -> dict[str, Tensor]:
-        """Return square boxes [N, 3] (left, top, side in pixels) about the face and each hand."""
+    def _boxes_about(self, joints: Tensor) -> Tensor:
+        """Return square boxes [N, 3, 3] (left, top, side in pixels) about face, left and right hand, given joints."""
         joints_of = self.mapper.template.joints_of
-        parts = {
-            "face": joints_of("neck2", "head", "eye"),
-            "left_hand": joints_of(*HAND_ROLES, side="L"),
-            "right_hand": joints_of(*HAND_ROLES, side="R"),
-        }
-        boxes = {}
-        for part, indices in parts.items():
-            low, high = self.joints[:, indices].amin(1), self.joints[:, indices].amax(1)
+        hands = (joints_of(*HAND_ROLES, side=side) for side in SIDES)
+        boxes = []
+        for part, indices in zip(BOXES, (joints_of("neck2", "head", "eye"), *hands), strict=True):
+            low, high = joints[:, indices].amin(1), joints[:, indices].amax(1)
             side = (high - low).amax(1) * (1 + 2 * _BOX_MARGIN) * (1.6 if part == "face" else 1.2)
-            boxes[part] = torch.cat([(low + high) / 2 - side[:, None] / 2, side[:, None]], 1)
-        return boxes
+            boxes.append(torch.cat([(low + high) / 2 - side[:, None] / 2, side[:, None]], 1))
+        return torch.stack(boxes, 1)
 
 
 def behind(image: Tensor, mask: Tensor, plate: Tensor) -> Tensor:

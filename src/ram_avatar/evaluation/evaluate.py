@@ -11,7 +11,7 @@ import torch
 
 from ..avatar import Avatar
 from ..capture.capture import Capture
-from ..capture.dataset import CaptureDataset
+from ..capture.dataset import BOXES, CaptureDataset
 from ..core.device import describe_machine, describe_versions
 from ..core.files import atomic_folder
 from ..core.images import fit, shrunk, to_array
@@ -58,8 +58,8 @@ class GroundTruth:
         regions = Regions(
             masks=data.masks[numbers, 0].numpy(),
             inside=inside,
-            boxes={name: box[numbers].numpy() for name, box in data.boxes.items()},
-            seen={name: seen[:, PARTS.index(name)].numpy() for name in data.boxes},
+            boxes={name: data.boxes[numbers, column].numpy() for column, name in enumerate(BOXES)},
+            seen={name: seen[:, PARTS.index(name)].numpy() for name in BOXES},
         )
         return cls(frames, regions)
 

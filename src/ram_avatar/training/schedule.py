@@ -28,6 +28,12 @@ def texture_trains(step: int, config: TrainingConfig) -> bool:
     return step < config.steps - round(config.texture_frozen * config.steps)
 
 
+def augments(step: int, config: TrainingConfig) -> bool:
+    """Tell whether limbs are moved in a step (`pose_augmentation`); such steps are spread evenly."""
+    share = config.pose_augmentation
+    return math.floor((step + 1) * share) > math.floor(step * share)
+
+
 def discriminator_on(step: int, config: TrainingConfig) -> bool:
     """Tell whether the discriminator trains."""
     return config.adversarial_weight > 0 and step >= round(config.discriminator_start * config.steps)

@@ -36,9 +36,11 @@ from .losses import (
     smooth_l1,
 )
 from .optimizers import parameter_groups
+from .pose_augmentation import PoseAugmentation
 from .schedule import (
     adversarial_weight,
     attention_on,
+    augments,
     discriminator_on,
     frames_of_step,
     learning_rate_factor,
@@ -46,7 +48,7 @@ from .schedule import (
 )
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-HANDS = [1, 2]  # indices into the boxes of `CaptureDataset.part_boxes`
+HANDS = [1, 2]  # indices into `Batch.boxes`
 MASK_NEAR_HANDS = 0.1  # weight of the person mask near hands
 HANDS_COUNT = 10.0  # weight of the few hand pixels in the opacity loss
 PHOTOMETRIC_NEAR_HANDS = 0.25  # photometric weight near hands: fingers a pixel off are better sharp than blurred
@@ -81,6 +83,9 @@ class Trainer:
         # VGG's wide convolutions are faster in bf16 wherever the hardware supports it, CPUs included.
         self.feature_precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=multiplies_bf16(device))
         self.neighbors = preset.network.temporal_attention or bool(config.adversarial_weight)
+        self.augmentation = None
+        if config.pose_augmentation:
+            self.augmentation = PoseAugmentation(data, avatar.texture, config.seed)
         self.step, self.seconds = 0, 0.0
         self.network.mark_trained(data.capture.train_frames)
 
@@ -162,12 +167,14 @@ class Trainer:
             parameter.requires_grad_(texture_trains(step, config))
         frames = frames_of_step(step, self.data.capture.train_frames, config)
         batch = self.data.batch(frames[self.fabric.global_rank :: self.fabric.world_size], self.neighbors)
+        if moves := self.augmentation is not None and augments(step, config):
+            batch = self.augmentation(batch, step)
         self.network.train()
         with self.fabric.autocast():
             rendering = self.network(batch.maps, style=batch.index, attention=attention_on(step, config))
             shown = rendering.over(batch.plate)
         losses = self._losses(batch, rendering, shown)
-        adversarial = discriminator_on(step, config)
+        adversarial = discriminator_on(step, config) and not moves  # which has no true neighbours
         if adversarial:
             self.critic.requires_grad_(False)
             with self.fabric.autocast():
@@ -195,7 +202,7 @@ class Trainer:
     def _losses(self, batch: Batch, rendering: Rendering, shown: Tensor) -> dict[str, Tensor]:
         """Return the loss terms of the network, without the adversarial one."""
         config, inside = self.config, batch.inside
-        hands = within_boxes(self.data.part_boxes(batch.index)[:, HANDS], self.data.size)
+        hands = within_boxes(batch.boxes[:, HANDS], self.data.size)
         weight = inside * (1 + config.person_weight * batch.mask) * (1 - (1 - PHOTOMETRIC_NEAR_HANDS) * hands)
         losses = {"photometric": config.photometric_weight * smooth_l1(shown, batch.image, weight)}
         # There is no truth beyond the video's edges.
@@ -203,7 +210,7 @@ class Trainer:
         with self.feature_precision():
             window = person_windows(batch.mask * inside)
             losses["perceptual"] = config.perceptual_weight * self.perceptual(window(seen), window(truth))
-            cut = detail_cuts(self.data.part_boxes(batch.index), self.data.size)
+            cut = detail_cuts(batch.boxes, self.data.size)
             losses["detail"] = config.detail_weight * self.perceptual(cut(seen), cut(truth))
         if self.avatar.network.config.alpha and config.alpha_weight:
             target, trust = self._opacity(batch, hands)

@@ -1,0 +1,157 @@
+"""Training frames with limbs in poses that the video never showed; see docs/method.md, "Poses never filmed".
+
+There is no true image of such a pose, but most of one: away from the limb that moves, the video's frame is still true.
+The limb itself takes the colours of the surface texture and the template's outline, which is all that is certain about
+it. Trained on such images, the network draws a limb plainly where it has never seen it, and leaves the rest alone.
+"""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..body.template import HAND_ROLES, SIDES, BodyTemplate
+from ..capture.dataset import Batch, CaptureDataset
+from ..core.camera import Camera
+from ..motion.alignment.prior_file import load_prior
+from ..motion.motion import Motion
+from ..motion.pose_features import PoseFeatures, to_rotations
+from ..networks.avatar_network import ConditionMaps
+from ..rendering.frame_maps import FrameMapper
+from ..rendering.rasterizer import rasterize
+
+_POOL = 4096  # poses that limbs are drawn from
+_SPREAD = 1.3  # standard deviations of the prior's latents: a little more varied than what it was fitted to
+_ARM = ("clavicle", "upper_arm", "upper_arm_twist", "forearm", "forearm_twist", "hand")
+_LEG = ("thigh", "thigh_twist", "shin", "foot", "toes")
+_BOTH_ARMS, _LEGS = 0.5, 0.25  # how often both arms, and the legs as well, are moved
+_MARGIN = 3 / 256  # of the image's side: at least this much about a limb moves with it
+_CLOTHES = 16 / 256  # of the image's side: so far from a limb, its clothes are looked for
+
+
+class PoseAugmentation:
+    """Moves limbs of training frames.
+
+    Args:
+        data: the training frames.
+        seed: of all draws, which depend on it and the step alone.
+
+    Raises:
+        UserError: there is no motion prior for the template.
+    """
+
+    def __init__(self, data: CaptureDataset, texture: Tensor, seed: int):
+        self._data, self._seed = data, seed
+        template = data.mapper.template
+        self._template, self._body = template, data.mapper.body
+        camera = Camera.default(data.size, data.size)
+        self._mapper = FrameMapper(template, data.capture.identity, camera, texture)
+        self._pool = _poses(template.to("cpu"), torch.Generator().manual_seed(seed))
+        template.to(data.device)
+        self._limbs = {
+            kind + side: (_pose_joints(template, roles, side), _weight(template, kind, roles, side))
+            for kind, roles in (("arm", _ARM), ("leg", _LEG))
+            for side in SIDES
+        }
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, step: int) -> Batch:
+        """Return the frames of a batch with other limbs' poses: their maps, and images of what is known of them."""
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        moved = [self._move(batch, place, generator) for place in range(len(batch.index))]
+        stacked = {name: torch.cat([each[name] for each in moved]) for name in moved[0] if name != "maps"}
+        maps = [each["maps"] for each in moved]
+        joined = {name: torch.cat([getattr(each, name) for each in maps]) for name in vars(maps[0])}
+        return replace(batch, maps=ConditionMaps(**joined), **stacked)
+
+    def _move(self, batch: Batch, place: int, generator: torch.Generator) -> dict:
+        index, data = int(batch.index[place]), self._data
+        camera = data.cameras[index]
+        filmed = data.moment(index)
+        joints, weight = self._choose(generator)
+        drawn = self._pool[torch.randint(len(self._pool), (1,), generator=generator)].to(data.device)
+        pose = filmed.pose.clone()
+        pose[:, joints] = drawn[:, joints]
+        posed = Motion(**{**vars(filmed), "pose": pose})
+        maps = self._mapper(posed, camera)
+        limb = self._limb_of(posed, camera, weight)
+        image, mask = self._image(batch, place, maps.color, maps.position[:, 3:], limb, filmed, camera, weight)
+        return {
+            "maps": ConditionMaps(previous=maps.position, **vars(maps)),
+            "image": image,
+            "mask": mask,
+            "boxes": data.boxes_of(posed, camera),
+            "before": image,
+            "after": image,
+        }
+
+    def _choose(self, generator: torch.Generator) -> tuple[list[int], Tensor]:
+        """Return the pose joints that move, and which vertices move with them [V, 1]."""
+        chance = torch.rand(2, generator=generator).tolist()
+        sides = SIDES if chance[0] < _BOTH_ARMS else SIDES[int(torch.randint(2, (1,), generator=generator))]
+        names = [f"arm{side}" for side in sides] + [f"leg{side}" for side in SIDES if chance[1] < _LEGS]
+        chosen = [self._limbs[name] for name in names]
+        return [joint for joints, _ in chosen for joint in joints], sum(weight for _, weight in chosen)
+
+    def _limb_of(self, motion: Motion, camera: Camera, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where an image shows the limbs, and where it shows any of the body, [1, 1, S, S] bool each."""
+        vertices = self._body.pose(*motion.parameters()).vertices
+        faces = self._template.faces
+        drawn = rasterize(camera.project(vertices), faces, camera.height, camera.width)
+        return (drawn.interpolate(weight, faces)[..., 0] > 0.5)[None], drawn.mask[None]
+
+    def _image(
+        self,
+        batch: Batch,
+        place: int,
+        color: Tensor,
+        covered: Tensor,
+        limb: tuple[Tensor, Tensor],
+        filmed: Motion,
+        camera: Camera,
+        weight: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Compose image and mask: the frame without its limbs, and the limbs where they are now."""
+        image, mask, plate = (tensor[[place]] for tensor in (batch.image, batch.mask, batch.plate))
+        left = _about(*self._limb_of(filmed, camera, weight), mask)
+        uncovered = torch.where(covered > 0.5, color, plate)  # behind the limb that has left
+        image, mask = torch.where(left, uncovered, image), torch.where(left, covered, mask)
+        alpha = F.avg_pool2d(limb[0].float(), 3, 1, 1)
+        return torch.lerp(image, color, alpha), torch.maximum(mask, alpha)
+
+
+def _about(limb: Tensor, body: Tensor, mask: Tensor) -> Tensor:
+    """Return [1, 1, S, S] bool: a limb with its clothes, which are the person's pixels nearer to it than to the rest."""
+    size = mask.shape[-1]
+    shown, rest = limb[0, 0].cpu().numpy(), (body & ~limb)[0, 0].cpu().numpy()
+    to_limb, to_rest = (cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 3) for part in (shown, rest))
+    clothes = (to_limb < to_rest) & (to_limb < _CLOTHES * size) & (mask[0, 0].cpu().numpy() > 0.05)
+    near = (to_limb <= _MARGIN * size) & ~rest
+    return torch.from_numpy(shown | clothes | near)[None, None].to(mask.device)
+
+
+def _poses(template: BodyTemplate, generator: torch.Generator) -> Tensor:
+    """Draw poses [N, P, 3] from the motion prior."""
+    features = PoseFeatures(template)
+    prior, _ = load_prior(None, template.name, features.names)
+    latents = _SPREAD * torch.randn(_POOL, prior.config.latent, generator=generator)
+    with torch.no_grad():
+        decoded = prior.decoder(latents).double().numpy()
+    none = np.zeros((_POOL, 3)), np.zeros((_POOL, len(template.pose_joints), 3))
+    _, pose = features.with_body(to_rotations(decoded), *none)
+    return torch.from_numpy(pose).float()
+
+
+def _pose_joints(template: BodyTemplate, roles: tuple[str, ...], side: str) -> list[int]:
+    """Return the indices of a limb's joints among the pose joints; fingers stay as filmed."""
+    wanted = {f"{role}.{side}" for role in roles}
+    return [index for index, role in enumerate(template.pose_roles) if role in wanted]
+
+
+def _weight(template: BodyTemplate, kind: str, roles: tuple[str, ...], side: str) -> Tensor:
+    """Return how much each vertex belongs to a limb, [V, 1]."""
+    carried = (*roles[1:], *HAND_ROLES) if kind == "arm" else roles  # a shoulder blade carries the chest, too
+    return template.role_weight(*(f"{role}.{side}" for role in carried))[:, None]
