@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from ram_avatar.config import TrainingConfig
 from ram_avatar.training.schedule import (
     adversarial_weight,
     attention_on,
+    augments,
     discriminator_on,
     frames_of_step,
     learning_rate_factor,
@@ -49,3 +52,9 @@ def test_every_frame_comes_once_an_epoch_in_a_new_order_each_time():
     assert torch.equal(frames_of_step(7, range(10), config), frames_of_step(7, range(10), config))
     other = torch.cat([frames_of_step(step, range(10), TrainingConfig(batch_size=2, seed=4)) for step in range(5)])
     assert first.tolist() != other.tolist()
+
+
+def test_augmented_steps_are_spread_evenly():
+    steps = [augments(step, TrainingConfig(steps=100, pose_augmentation=0.3)) for step in range(100)]
+    assert sum(steps) in (29, 30) and not any(a and b for a, b in pairwise(steps))
+    assert not any(augments(step, TrainingConfig()) for step in range(100))

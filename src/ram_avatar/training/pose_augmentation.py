@@ -50,7 +50,6 @@ class PoseAugmentation:
         camera = Camera.default(data.size, data.size)
         self._mapper = FrameMapper(template, data.capture.identity, camera, texture)
         self._pool = _poses(template.to("cpu"), torch.Generator().manual_seed(seed))
-        template.to(data.device)
         self._limbs = {
             kind + side: (_pose_joints(template, roles, side), _weight(template, kind, roles, side))
             for kind, roles in (("arm", _ARM), ("leg", _LEG))
@@ -77,12 +76,21 @@ class PoseAugmentation:
         pose[:, joints] = drawn[:, joints]
         posed = Motion(**{**vars(filmed), "pose": pose})
         maps = self._mapper(posed, camera)
-        limb = self._limb_of(posed, camera, weight)
-        image, mask = self._image(batch, place, maps.color, maps.position[:, 3:], limb, filmed, camera, weight)
+        before, after = (self._limb_of(motion, camera, weight) for motion in (filmed, posed))
+        shown = (tensor[[place]] for tensor in (batch.image, batch.mask, batch.plate, batch.inside))
+        image, mask, plate, inside = shown
+        left, covered = _with_clothes(*before, mask), maps.position[:, 3:]
+        behind = torch.where(covered > 0.5, maps.color, plate)  # what a limb that has left uncovers
+        image, mask = torch.where(left, behind, image), torch.where(left, covered, mask)
+        if not data.capture.known_background:
+            inside = inside * ~(left & (covered < 0.5))
+        alpha = F.avg_pool2d(after[0].float(), 3, 1, 1)
+        image, mask = torch.lerp(image, maps.color, alpha), torch.maximum(mask, alpha)
         return {
             "maps": ConditionMaps(previous=maps.position, **vars(maps)),
             "image": image,
             "mask": mask,
+            "inside": inside,
             "boxes": data.boxes_of(posed, camera),
             "before": image,
             "after": image,
@@ -94,7 +102,8 @@ class PoseAugmentation:
         sides = SIDES if chance[0] < _BOTH_ARMS else SIDES[int(torch.randint(2, (1,), generator=generator))]
         names = [f"arm{side}" for side in sides] + [f"leg{side}" for side in SIDES if chance[1] < _LEGS]
         chosen = [self._limbs[name] for name in names]
-        return [joint for joints, _ in chosen for joint in joints], sum(weight for _, weight in chosen)
+        weights = torch.stack([weight for _, weight in chosen])
+        return [joint for joints, _ in chosen for joint in joints], weights.sum(0)
 
     def _limb_of(self, motion: Motion, camera: Camera, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return where an image shows the limbs, and where it shows any of the body, [1, 1, S, S] bool each."""
@@ -103,28 +112,14 @@ class PoseAugmentation:
         drawn = rasterize(camera.project(vertices), faces, camera.height, camera.width)
         return (drawn.interpolate(weight, faces)[..., 0] > 0.5)[None], drawn.mask[None]
 
-    def _image(
-        self,
-        batch: Batch,
-        place: int,
-        color: Tensor,
-        covered: Tensor,
-        limb: tuple[Tensor, Tensor],
-        filmed: Motion,
-        camera: Camera,
-        weight: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Compose image and mask: the frame without its limbs, and the limbs where they are now."""
-        image, mask, plate = (tensor[[place]] for tensor in (batch.image, batch.mask, batch.plate))
-        left = _about(*self._limb_of(filmed, camera, weight), mask)
-        uncovered = torch.where(covered > 0.5, color, plate)  # behind the limb that has left
-        image, mask = torch.where(left, uncovered, image), torch.where(left, covered, mask)
-        alpha = F.avg_pool2d(limb[0].float(), 3, 1, 1)
-        return torch.lerp(image, color, alpha), torch.maximum(mask, alpha)
 
+def _with_clothes(limb: Tensor, body: Tensor, mask: Tensor) -> Tensor:
+    """Return where a limb is with its clothes, the person's pixels that are nearer to it than to the rest.
 
-def _about(limb: Tensor, body: Tensor, mask: Tensor) -> Tensor:
-    """Return [1, 1, S, S] bool: a limb with its clothes, which are the person's pixels nearer to it than to the rest."""
+    Args:
+        limb, body: [1, 1, S, S] bool, where the limb and where any of the body is drawn.
+        mask: [1, 1, S, S] of the person.
+    """
     size = mask.shape[-1]
     shown, rest = limb[0, 0].cpu().numpy(), (body & ~limb)[0, 0].cpu().numpy()
     to_limb, to_rest = (cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 3) for part in (shown, rest))

@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from ram_avatar.capture.dataset import CaptureDataset
+from ram_avatar.core.progress import Silent
+from ram_avatar.training.first_avatar import first_avatar
+from ram_avatar.training.pose_augmentation import PoseAugmentation
+from ram_avatar.training.trainer import Trainer
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def made(capture, template, tiny):
+    avatar = first_avatar(capture, template, tiny, Silent())
+    data = CaptureDataset(capture, template, avatar.texture, SIZE, torch.device("cpu"), Silent())
+    return data, PoseAugmentation(data, avatar.texture, 0)
+
+
+def differs(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return ((a - b).abs() > 1e-5).any(1, keepdim=True)
+
+
+def test_a_limb_moves_and_the_rest_stays(made):
+    data, augment = made
+    for step in range(4):
+        batch = data.batch(torch.tensor([5 + step]), neighbors=False)
+        moved = augment(batch, step)
+        before, after = batch.maps.position, moved.maps.position
+        assert 0.005 < differs(before, after).float().mean() < 0.3  # limbs
+        # An image changes only about where the maps do: where the limb was, and where it is.
+        near = torch.nn.functional.max_pool2d(differs(before, after).float(), 21, 1, 10) > 0
+        assert not (differs(batch.image, moved.image) & ~near).any()
+        assert not (differs(batch.mask, moved.mask) & ~near).any()
+        assert torch.equal(batch.plate, moved.plate) and torch.equal(batch.index, moved.index)
+
+
+def test_a_moved_limb_shows_the_surface_and_what_it_left_the_plate(made):
+    data, augment = made
+    batch = data.batch(torch.tensor([8]), neighbors=False)
+    moved = augment(batch, 1)
+    before, after = batch.maps.mask > 0.5, moved.maps.mask > 0.5
+    inner = lambda region: -torch.nn.functional.max_pool2d(-region.float(), 3, 1, 1) > 0
+    arrived, left = inner(after & ~before), inner(before & ~after)
+    assert arrived.sum() > 20 and left.sum() > 20
+    error = lambda image, truth, region: ((image - truth).abs().mean(1, keepdim=True))[region].mean()
+    assert error(moved.image, moved.maps.color, arrived) < 1e-3 and (moved.mask[arrived] > 0.999).all()
+    assert error(moved.image, batch.plate, left) < 1e-3 and (moved.mask[left] == 0).all()
+
+
+def test_draws_depend_on_the_step_alone(made):
+    data, augment = made
+    batch = data.batch(torch.tensor([3, 9]), neighbors=False)
+    first, again, other = augment(batch, 7), augment(batch, 7), augment(batch, 8)
+    assert torch.equal(first.image, again.image) and torch.equal(first.maps.position, again.maps.position)
+    assert not torch.equal(first.maps.position, other.maps.position)
+    assert not torch.equal(first.maps.position[0], first.maps.position[1])
+
+
+def test_boxes_follow_the_hands(made):
+    data, augment = made
+    batch = data.batch(torch.tensor([4]), neighbors=False)
+    moved = [augment(batch, step).boxes[0] for step in range(6)]
+    assert all(torch.equal(boxes[0], batch.boxes[0, 0]) for boxes in moved)  # the face
+    assert any((boxes[1:] - batch.boxes[0, 1:]).abs().max() > 5 for boxes in moved)
+
+
+def test_an_unknown_background_is_not_learned_from(made, monkeypatch):
+    data, augment = made
+    batch = data.batch(torch.tensor([8]), neighbors=False)
+    monkeypatch.setattr(data.capture, "known_background", False)
+    moved = augment(batch, 1)
+    hidden = (batch.inside > moved.inside) & (batch.inside > 0)
+    assert hidden.any() and not (hidden & (moved.maps.mask > 0.5)).any()
+
+
+def test_the_critic_sees_no_moved_limbs(capture, template, tiny, tmp_path):
+    """They have no true neighbours in time."""
+    training = replace(tiny.training, pose_augmentation=0.5, discriminator_start=0.0)
+    preset = replace(tiny, training=training)
+    avatar = first_avatar(capture, template, preset, Silent())
+    data = CaptureDataset(capture, template, avatar.texture, 64, torch.device("cpu"), Silent())
+    trainer = Trainer(avatar, data, preset, tmp_path, Fabric(accelerator="cpu", devices=1))
+    terms = []
+    for _ in range(2):
+        terms.append(trainer.train_step().keys())
+        trainer.step += 1
+    assert "adversarial" in terms[0] and "adversarial" not in terms[1] and "critic" not in terms[1]
