@@ -71,7 +71,7 @@ def test_a_capture_brings_its_own_body(capture, template):
 
 def test_a_motion_of_another_template_is_refused(capture, smplx):
     with (
-        pytest.raises(UserError, match=r"a motion of body template 'anny.*, not 'smplx"),
+        pytest.raises(UserError, match=r"a capture of body template 'anny.*, not 'smplx"),
         open_driver(capture.folder).clip(smplx),
     ):
         pass

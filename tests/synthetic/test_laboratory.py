@@ -184,7 +184,7 @@ def test_result_depends_on_the_seed_only(tmp_path, studio, template):
     ("wanted", "cause"),
     [
         ({"motion": "waltz.npz"}, r"waltz\.npz: no such file"),
-        ({"motion": "{tmp}/text.npz"}, r"text\.npz: not a motion file"),
+        ({"motion": "{tmp}/text.npz"}, r"text\.npz: not a motion, or damaged"),
         ({"motion": "{tmp}/other.npz"}, r"other\.npz: .*'smpl'.*'anny"),
         ({"motion": "{tmp}/short.npz"}, r"short\.npz: a motion of 1 frames"),
         ({"size": 101}, "101 pixels"),

@@ -191,7 +191,7 @@ class Capture:
         """
         motion = self.motion
         if motion.template != template.name:
-            raise UserError(f"{self.folder}: of body template '{motion.template}', not '{template.name}'")
+            raise UserError(f"{self.folder}: a capture of body template '{motion.template}', not '{template.name}'")
         counts = len(template.pose_joints), len(template.action_names)
         if (motion.pose.shape[1], motion.facial_actions.shape[1]) != counts:
             raise UserError(f"{self.folder}: motion.npz has not {counts[0]} joints and {counts[1]} facial actions")
