@@ -172,7 +172,7 @@ def test_a_users_table_extends_the_shipped_ones(tmp_path):
         ("sides: [L, R]\njoints: {hips: 3}", "hips: expected a name or a list"),
         ("sides: [L, R]\njoints: {hips: [1, 2]}", "hips: expected a text, found 1"),
         (f"sides: [L, R]\njoints: {{hips: [{'a, ' * 101}]}}", "hips: .* at most 100 names"),
-        (f"sides: [L, R]\njoints: {{hips: {'a' * 201}}}", "hips: expected at most 200 characters"),
+        (f"sides: [L, R]\njoints: {{hips: {'a' * 256}}}", "hips: expected at most 255 characters"),
         ('sides: [L, R]\njoints: {hips: "\\e[2J"}', "hips: holds characters that cannot be printed"),
         ("sides: [L, R]\njoints: {head: !!int ''}", "tags"),
         ("sides: &a [L, R]\njoints: {head: *a}", "aliases and anchors"),

@@ -43,7 +43,7 @@ def test_tensors_of_different_lengths_are_refused(random_motion):
         (lambda a: a.update(fps=1e-300), "fps must be"),
         (lambda a: a.update(fps=np.nan), "fps must be"),
         (lambda a: a.update(template="\x1b[2Jx"), "template holds characters that cannot be printed"),
-        (lambda a: a.update(template="x" * 201), "template must hold short texts"),
+        (lambda a: a.update(template="x" * 256), "template must hold short texts"),
     ],
 )
 def test_errors_name_the_cause(random_motion, tmp_path, change, cause):
