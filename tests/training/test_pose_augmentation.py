@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.core.progress import Silent
 from ram_avatar.training.first_avatar import first_avatar
-from ram_avatar.training.pose_augmentation import PoseAugmentation
+from ram_avatar.training.pose_augmentation import PoseAugmentation, _poses
 from ram_avatar.training.trainer import Trainer
 
 SIZE = 128
@@ -51,13 +51,23 @@ def test_a_moved_limb_shows_the_surface_and_what_it_left_the_plate(made):
     assert error(moved.image, batch.plate, left) < 1e-3 and (moved.mask[left] == 0).all()
 
 
-def test_draws_depend_on_the_step_alone(made):
+def test_draws_depend_on_step_and_frame_alone(made):
+    """So a batch may be split over processes, and an interrupted run resumes exactly."""
     data, augment = made
     batch = data.batch(torch.tensor([3, 9]), neighbors=False)
-    first, again, other = augment(batch, 7), augment(batch, 7), augment(batch, 8)
-    assert torch.equal(first.image, again.image) and torch.equal(first.maps.position, again.maps.position)
+    first, other = augment(batch, 7), augment(batch, 8)
+    alone = augment(data.batch(torch.tensor([9]), neighbors=False), 7)
+    assert torch.equal(first.image[1:], alone.image) and torch.equal(first.maps.position[1:], alone.maps.position)
     assert not torch.equal(first.maps.position, other.maps.position)
-    assert not torch.equal(first.maps.position[0], first.maps.position[1])
+
+
+def test_other_templates_take_over_the_poses_of_limbs(template, smplx):
+    draw = lambda each: dict(
+        zip(each.pose_roles, _poses(each, torch.Generator().manual_seed(0)).unbind(1), strict=True)
+    )
+    anny, other = draw(template), draw(smplx)
+    for role in ("upper_arm.L", "forearm.R", "shin.L"):
+        assert torch.equal(anny[role], other[role]) and other[role].norm(dim=1).mean() > 0.1
 
 
 def test_boxes_follow_the_hands(made):

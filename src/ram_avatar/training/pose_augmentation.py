@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..body import AnnyTemplate, load_template
 from ..body.template import HAND_ROLES, SIDES, BodyTemplate
 from ..capture.dataset import Batch, CaptureDataset
 from ..core.camera import Camera
@@ -37,10 +38,8 @@ class PoseAugmentation:
 
     Args:
         data: the training frames.
-        seed: of all draws, which depend on it and the step alone.
-
-    Raises:
-        UserError: there is no motion prior for the template.
+        texture: [3, T, T] surface colours in [-1, 1].
+        seed: of all draws. They depend on it, the step and the frame alone, so a batch may be split over processes.
     """
 
     def __init__(self, data: CaptureDataset, texture: Tensor, seed: int):
@@ -59,15 +58,15 @@ class PoseAugmentation:
     @torch.no_grad()
     def __call__(self, batch: Batch, step: int) -> Batch:
         """Return the frames of a batch with other limbs' poses: their maps, and images of what is known of them."""
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
-        moved = [self._move(batch, place, generator) for place in range(len(batch.index))]
+        moved = [self._move(batch, place, step) for place in range(len(batch.index))]
         stacked = {name: torch.cat([each[name] for each in moved]) for name in moved[0] if name != "maps"}
         maps = [each["maps"] for each in moved]
         joined = {name: torch.cat([getattr(each, name) for each in maps]) for name in vars(maps[0])}
         return replace(batch, maps=ConditionMaps(**joined), **stacked)
 
-    def _move(self, batch: Batch, place: int, generator: torch.Generator) -> dict:
+    def _move(self, batch: Batch, place: int, step: int) -> dict:
         index, data = int(batch.index[place]), self._data
+        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + step) * 1_000_003 + index)
         camera = data.cameras[index]
         filmed = data.moment(index)
         joints, weight = self._choose(generator)
@@ -129,15 +128,17 @@ def _with_clothes(limb: Tensor, body: Tensor, mask: Tensor) -> Tensor:
 
 
 def _poses(template: BodyTemplate, generator: torch.Generator) -> Tensor:
-    """Draw poses [N, P, 3] from the motion prior."""
-    features = PoseFeatures(template)
-    prior, _ = load_prior(None, template.name, features.names)
+    """Draw poses [N, P, 3] from the motion prior, which is Anny's; other templates take over what has the same role."""
+    anny = template if isinstance(template, AnnyTemplate) else load_template()
+    features = PoseFeatures(anny)
+    prior, _ = load_prior(None, anny.name, features.names)
     latents = _SPREAD * torch.randn(_POOL, prior.config.latent, generator=generator)
     with torch.no_grad():
         decoded = prior.decoder(latents).double().numpy()
-    none = np.zeros((_POOL, 3)), np.zeros((_POOL, len(template.pose_joints), 3))
+    none = np.zeros((_POOL, 3)), np.zeros((_POOL, len(anny.pose_joints), 3))
     _, pose = features.with_body(to_rotations(decoded), *none)
-    return torch.from_numpy(pose).float()
+    drawn = dict(zip(anny.pose_roles, torch.from_numpy(pose).float().unbind(1), strict=True))
+    return torch.stack([drawn.get(role, torch.zeros(_POOL, 3)) for role in template.pose_roles], 1)
 
 
 def _pose_joints(template: BodyTemplate, roles: tuple[str, ...], side: str) -> list[int]:
