@@ -23,6 +23,7 @@ SECONDS = 10  # an input may take
 MEMORY = 1 << 30  # bytes above the base
 _ADDRESS_SPACE = 12 << 30  # protects the machine from a reader that has no bound
 _LONGEST_MESSAGE = 300
+_TEMPORARY = tempfile.gettempdir()  # before each reader gets its own
 
 
 class Hang(BaseException):
@@ -55,7 +56,7 @@ def _run(name: str, seed: str, numbers: range, printed, report) -> None:
     from fuzz.readers import READERS
 
     reader = READERS[name]
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=_TEMPORARY) as scratch:
         folder, temporary = Path(scratch) / "in", Path(scratch) / "tmp"
         folder.mkdir()
         temporary.mkdir()
