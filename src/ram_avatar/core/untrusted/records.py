@@ -4,7 +4,8 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,18 +73,13 @@ def as_record(kind: type[Record], values: Any, **others: Any) -> Record:
     return kind(**made, **others)
 
 
-class named:
-    """Context that adds a field's name to the ValueErrors raised within."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError):
-            raise ValueError(f"{self._name}: {error}") from None
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Add a field's name to the ValueErrors raised within."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 class Description:
@@ -131,9 +127,13 @@ class Description:
             check_range(name, value, low, high)
         return value
 
-    def checked(self) -> "_Checked":
-        """Return a context that turns ValueErrors about this description into UserErrors."""
-        return _Checked(f"{self.path}: {self._fault}")
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """Turn ValueErrors about this description into UserErrors."""
+        try:
+            yield
+        except ValueError as error:
+            raise UserError(f"{self.path}: {self._fault} ({error})") from None
 
 
 def read_description(path: Path, kind: str, version: int, *earlier: int) -> Description:
@@ -156,18 +156,6 @@ def read_description(path: Path, kind: str, version: int, *earlier: int) -> Desc
     if found not in (version, *earlier):
         raise UserError(f"{path}: {kind} format {found}, but this version reads {version}; make the {kind} again")
     return described
-
-
-class _Checked:
-    def __init__(self, fault: str):
-        self._fault = fault
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError):
-            raise UserError(f"{self._fault} ({error})") from None
 
 
 _WORDS: dict[Any, str] = {bool: "true or false", dict: "fields by name"}
