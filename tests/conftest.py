@@ -125,22 +125,10 @@ def capture(film, template, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny():
     """A preset that trains in seconds, with every part of the network and every phase of training."""
-    from ram_avatar.config import NetworkConfig, Preset, TrainingConfig
+    from tiny_network import TINY_NETWORK
 
-    network = NetworkConfig(
-        image_size=64,
-        texture_channels=2,
-        texture_resolution=32,
-        attention_channels=4,
-        attention_widths=(8, 8),
-        face_channels=2,
-        hand_channels=2,
-        feature_widths=(4, 8),
-        unet_widths=(8, 12, 16),
-        style_dim=8,
-        keep_hands=True,
-        discriminator_widths=(8, 12, 16),
-    )
+    from ram_avatar.config import Preset, TrainingConfig
+
     training = TrainingConfig(
         steps=12,
         batch_size=2,
@@ -153,7 +141,7 @@ def tiny():
         perceptual_layers=("relu1_1", "relu2_1"),
         checkpoint_seconds=1e9,
     )
-    return Preset("tiny", network, training, texture_size=64)
+    return Preset("tiny", TINY_NETWORK, training, texture_size=64)
 
 
 @pytest.fixture(scope="session")

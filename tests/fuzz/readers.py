@@ -11,7 +11,7 @@ import logging
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -222,30 +222,13 @@ def _read_smplx_model(path: Path) -> object:
 # Avatars and captures -------------------------------------------------------------------------------------------
 
 
-def _tiny_network():
-    from ram_avatar.config import NetworkConfig
-
-    return NetworkConfig(
-        image_size=64,
-        texture_channels=2,
-        texture_resolution=32,
-        attention_channels=4,
-        attention_widths=(8, 8),
-        face_channels=2,
-        hand_channels=2,
-        feature_widths=(4, 8),
-        unet_widths=(8, 12, 16),
-        style_dim=8,
-        discriminator_widths=(8, 12, 16),
-    )
-
-
 def _avatar_file(name: str) -> Callable[[Path], list[bytes]]:
     def prepare(folder: Path) -> list[bytes]:
+        from tiny_network import TINY_NETWORK
         from untrained_avatar import save_untrained
 
         made = folder / "made"
-        save_untrained(made, template(), _tiny_network())
+        save_untrained(made, template(), replace(TINY_NETWORK, keep_hands=False))
         for path in made.iterdir():
             path.rename(folder / path.name)
         made.rmdir()
