@@ -42,7 +42,7 @@ def smplx(smplx_file):
     return SmplxTemplate.load(smplx_file)
 
 
-@pytest.fixture()
+@pytest.fixture(scope="session")
 def random_motion(template):
     """A function that returns a motion of small random rotations about the reference pose."""
     from ram_avatar.motion.motion import PARTS, Motion

@@ -136,7 +136,7 @@ def parameters(modules: dict[str, nn.Module]) -> dict[str, int]:
 
 def full_maps(batch: int, size: int) -> ConditionMaps:
     """Return condition maps of a person who covers the whole image, on torch's default device."""
-    channels = {"position": 4, "previous": 4, "expanded": 4, "face": 3, "hands": 5, "color": 3}
+    channels = {"position": 4, "previous": 4, "expanded": 4, "face": 3, "hands": 5, "color": 3, "novelty": 1}
     return ConditionMaps(**{name: torch.ones(batch, count, size, size) for name, count in channels.items()})
 
 

@@ -28,10 +28,12 @@ from .core.untrusted.tensors import TensorFile
 from .motion.alignment.aligner import ALIGNMENT_FILE, Alignment
 from .motion.retargeting.retarget import Person, Placement
 from .networks.avatar_network import AvatarNetwork
+from .rendering.filmed_poses import MOST_POSES
+from .rendering.filmed_poses import SHAPE as FILMED_SHAPE
 from .rendering.framing import Framing
 
-FORMAT_VERSION = 3  # the image is the whole scene, and the network paints a close-up that follows the person
-EARLIER_VERSIONS = (2,)  # scene and close-up are the same square; still loads
+FORMAT_VERSION = 4  # may hold the poses that were filmed
+EARLIER_VERSIONS = (2, 3)  # still load; 2: scene and close-up are the same square
 AVATAR_FILE = "avatar.json"
 WEIGHTS_FILE = "weights.safetensors"
 _MAX_WEIGHTS = 2 << 30
@@ -57,6 +59,7 @@ class Avatar:
     background: np.ndarray  # [H, W, 3] uint8 RGB, the scene without the person
     placement: Placement
     fps: float
+    filmed: Tensor | None = None  # [K, 4, 2, 3] poses of the limbs in the video (`rendering.filmed_poses`)
     training: dict = field(default_factory=dict)  # step, steps, seconds, source, frames, ...
     alignment: Alignment | None = None  # fitted at the end of training
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -82,6 +85,7 @@ class Avatar:
         self.network.to(self.device)
         self.template = self.template.to(self.device)
         self.identity, self.texture = self.identity.to(self.device), self.texture.to(self.device)
+        self.filmed = None if self.filmed is None else self.filmed.to(self.device)
         return self
 
     # Files --------------------------------------------------------------------------------------------------
@@ -97,6 +101,7 @@ class Avatar:
         folder = Path(folder)
         tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {"texture": to_uint8(self.texture), "identity": self.identity}
+        tensors |= {} if self.filmed is None else {"filmed": self.filmed}
         described = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
@@ -146,24 +151,25 @@ class Avatar:
         placement, training = described.record("placement", Placement), _training(described)
         template_name = described.take("template", str)
         template = load_template(template_name, smplx_model=smplx_model, progress=progress)
-        network, texture, identity = _read_weights(folder / WEIGHTS_FILE, config, len(template.identity_names))
+        network, surface = _read_weights(folder / WEIGHTS_FILE, config, len(template.identity_names))
         with described.checked():
             template.check_face(placement.neutral_face)
         try:
-            template.check_identity(identity)
+            template.check_identity(surface["identity"])
         except ValueError as error:
             raise UserError(f"{folder / WEIGHTS_FILE}: damaged ({error})") from None
         avatar = cls(
             name=name,
             preset=preset,
             framing=framing,
-            identity=identity,
+            identity=surface["identity"],
             template=template,
             network=network.eval(),
-            texture=to_tensor(texture.movedim(0, -1)),
+            texture=to_tensor(surface["texture"].movedim(0, -1)),
             background=fill(read_picture(folder / "background.png"), camera.width, camera.height),
             placement=placement,
             fps=fps,
+            filmed=surface.get("filmed"),
             training=training,
             alignment=Alignment.load(known, template) if (known := folder / ALIGNMENT_FILE).exists() else None,
         )
@@ -187,8 +193,8 @@ def _training(described: Description) -> dict[str, Any]:
     return training | {name: known.take(name, type(default), default) for name, default in _TRAINING.items()}
 
 
-def _read_weights(path: Path, config: NetworkConfig, parameters: int) -> tuple[AvatarNetwork, Tensor, Tensor]:
-    """Return an avatar's network, texture [3, T, T] and identity [I].
+def _read_weights(path: Path, config: NetworkConfig, parameters: int) -> tuple[AvatarNetwork, dict[str, Tensor]]:
+    """Return an avatar's network, and its texture, identity and filmed poses, if any, by name.
 
     Args:
         parameters: I.
@@ -202,9 +208,21 @@ def _read_weights(path: Path, config: NetworkConfig, parameters: int) -> tuple[A
     with torch.device("meta"):  # takes no memory: the file may not fit its configuration
         wanted = {f"network.{name}": tensor for name, tensor in AvatarNetwork(config).state_dict().items()}
         wanted |= {"identity": torch.empty(parameters), "texture": torch.empty(shape, dtype=torch.uint8)}
+        if config.novelty:
+            wanted["filmed"] = torch.empty(_pose_count(file), *FILMED_SHAPE)
     file.check(wanted)
     tensors = file.read()
-    texture, identity = tensors.pop("texture"), tensors.pop("identity")
+    others: dict[str, Tensor] = {}
+    for name in {"texture", "identity", "filmed"} & tensors.keys():
+        others[name] = tensors.pop(name)
     network = AvatarNetwork(config)
     network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in tensors.items()})
-    return network, texture, identity
+    return network, others
+
+
+def _pose_count(file: TensorFile) -> int:
+    """Return how many filmed poses a file holds."""
+    shape = file.shapes.get("filmed", ())
+    if not (shape and 1 <= shape[0] <= MOST_POSES):
+        raise file.damaged(f"filmed must hold 1 to {MOST_POSES} poses, got {list(shape)}")
+    return shape[0]

@@ -78,6 +78,9 @@ class NetworkConfig:
     """Whether hands keep the surface texture's detail: the network's residual is smoothed there, and does not reduce
     their opacity (`networks.hand_detail`)."""
 
+    novelty: bool = False
+    """Whether the network is told which limbs are in poses that the video never showed (`rendering.filmed_poses`)."""
+
     discriminator_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 512, 512)
     """Channels of the discriminator at 1/2, 1/4, ... of `image_size`."""
 
@@ -85,6 +88,8 @@ class NetworkConfig:
         check_ranges(self, _NETWORK_RANGES)
         if self.keep_hands and not self.warm_start:
             raise ValueError("keep_hands needs warm_start, which provides the detail to keep")
+        if self.novelty and not self.warm_start:
+            raise ValueError("novelty needs warm_start, which provides the colours of limbs in novel poses")
         for name in ("unet_widths", "discriminator_widths"):
             widths = getattr(self, name)
             if not _LEVELS[0] <= len(widths) <= _LEVELS[1]:
@@ -161,7 +166,8 @@ class TrainingConfig:
     alpha_weight: float = 0.5
     """Weight of the cross-entropy between opacity and matte, which is only approximate."""
     pose_augmentation: float = 0.0
-    """Share of the steps in which limbs take poses that the video never showed (`training.pose_augmentation`)."""
+    """Share of the steps in which limbs take poses that the video never showed (`training.pose_augmentation`); needs
+    the network's `novelty`."""
     adversarial_weight: float = 1e-3
     """Weight of the temporal discriminator at the first step; grows to 20 times that. 0 leaves it out."""
     discriminator_start: float = 0.0
@@ -199,6 +205,8 @@ class Preset:
 
     def __post_init__(self) -> None:
         check_range("texture_size", self.texture_size, 16, MAX_TEXTURE)
+        if self.training.pose_augmentation and not self.network.novelty:
+            raise ValueError("pose_augmentation needs the network's novelty, which tells moved limbs from filmed ones")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, found {self.precision!r}")
 

@@ -45,7 +45,9 @@ def exported(avatar, motion, tmp_path_factory):
 @torch.no_grad()
 def by_torch(avatar: Avatar, motion) -> np.ndarray:
     """Render [N, 4, S, S] with the training network, in the units of the graph's output."""
-    mapper = ConditionMapper(avatar.template, avatar.identity, Camera.default(avatar.size, avatar.size), avatar.texture)
+    mapper = ConditionMapper(
+        avatar.template, avatar.identity, Camera.default(avatar.size, avatar.size), avatar.texture, avatar.filmed
+    )
     made, before = [], motion[:1]
     for frame in motion.batches(1):
         camera = avatar.framing.square(frame.root_translation[0].numpy()).camera(avatar.camera, avatar.size)

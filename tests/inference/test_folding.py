@@ -25,6 +25,7 @@ SMALL = NetworkConfig(
     unet_widths=(8, 12, 16, 16),
     style_dim=8,
     styles=3,
+    novelty=True,
 )
 VARIANTS = {
     "all parts": {},
@@ -34,8 +35,9 @@ VARIANTS = {
     "no attention": {"temporal_attention": False, "spatial_attention": False},
     "no face": {"face": False},
     "no face, no hands": {"face": False, "hands": False},
-    "no warm start": {"warm_start": False},
-    "as published": {"alpha": False, "warm_start": False},
+    "no novelty": {"novelty": False},
+    "no warm start": {"warm_start": False, "novelty": False},
+    "as published": {"alpha": False, "warm_start": False, "novelty": False},
 }
 PERSON, FACE, HANDS = Window(20, 50, 110, 80), Window(24, 60, 34, 70), [Window(70, 50, 76, 56), Window(4, 120, 9, 128)]
 
@@ -63,6 +65,7 @@ def clip(frames: int, seed: int = 0) -> list[MeshMaps]:
             face=noise(3, FACE),
             hands=noise(5, *HANDS),
             color=noise(3, PERSON),
+            novelty=noise(1, PERSON),
         )
         for _ in range(frames)
     ]

@@ -23,6 +23,7 @@ SMALL = NetworkConfig(
     unet_widths=(8, 12, 16),
     style_dim=8,
     styles=4,
+    novelty=True,
     discriminator_widths=(8, 16),
 )
 
@@ -43,6 +44,7 @@ def condition_maps(batch: int = 2, size: int = 32) -> ConditionMaps:
         face=torch.randn(batch, 3, size, size) * mask,
         hands=torch.rand(batch, 5, size, size) * mask,
         color=(torch.rand(batch, 3, size, size) * 2 - 1) * mask,
+        novelty=torch.rand(batch, 1, size, size) * mask,
     )
 
 
@@ -112,10 +114,11 @@ def test_the_mean_code_is_that_of_the_training_frames():
 
 
 @pytest.mark.parametrize(
-    "part", ["temporal_attention", "spatial_attention", "face", "hands", "style_codes", "alpha", "warm_start"]
+    "part",
+    ["temporal_attention", "spatial_attention", "face", "hands", "style_codes", "alpha", "novelty", "warm_start"],
 )
 def test_each_part_can_be_left_out(part):
-    network = AvatarNetwork(replace(SMALL, **{part: False}))
+    network = AvatarNetwork(replace(SMALL, **{part: False}, **({"novelty": False} if part == "warm_start" else {})))
     full = AvatarNetwork(SMALL)
     assert sum(p.numel() for p in network.parameters()) < sum(p.numel() for p in full.parameters())
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
@@ -125,7 +128,7 @@ def test_each_part_can_be_left_out(part):
 
 def test_as_published_it_paints_the_whole_frame():
     network = AvatarNetwork(
-        replace(SMALL, alpha=False, warm_start=False, temporal_attention=False, spatial_attention=False)
+        replace(SMALL, alpha=False, warm_start=False, novelty=False, temporal_attention=False, spatial_attention=False)
     )
     rendering = network(condition_maps())
     assert (rendering.alpha == 1).all() and not rendering.color.any()

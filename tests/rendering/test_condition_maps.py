@@ -18,7 +18,7 @@ def mapper(template):
 
 def test_shapes_and_ranges(mapper, random_motion):
     maps = mapper(random_motion(2))
-    for name, channels in (("position", 4), ("expanded", 4), ("face", 3), ("hands", 5), ("color", 3)):
+    for name, channels in (("position", 4), ("expanded", 4), ("face", 3), ("hands", 5), ("color", 3), ("novelty", 1)):
         tensor = getattr(maps, name)
         assert tensor.shape == (2, channels, SIZE, SIZE) and torch.isfinite(tensor).all()
         assert tensor.abs().max() <= 1 + 1e-5

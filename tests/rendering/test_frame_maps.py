@@ -5,6 +5,7 @@ import torch
 
 from ram_avatar.core.camera import Camera
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
+from ram_avatar.rendering.filmed_poses import FilmedPoses
 from ram_avatar.rendering.frame_maps import FrameMapper
 from ram_avatar.rendering.rectangles import Window
 
@@ -16,10 +17,12 @@ DEVICES = [
 
 
 @pytest.fixture(scope="module")
-def made(template):
+def made(template, random_motion):
     """Make the slow and the fast mapper of one person."""
     texture = torch.rand(3, 64, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    arguments = (template, template.default_identity(), Camera.default(SIZE, SIZE), texture)
+    identity = template.default_identity()
+    filmed = FilmedPoses.of(template, template.body(identity), random_motion(4, seed=9)).directions
+    arguments = (template, identity, Camera.default(SIZE, SIZE), texture, filmed)
     return ConditionMapper(*arguments), FrameMapper(*arguments)
 
 
@@ -33,14 +36,14 @@ def box(shown: torch.Tensor) -> Window:
 @pytest.mark.parametrize("distance", [3.0, 1.2])
 def test_it_matches_the_condition_mapper(made, template, random_motion, device, distance):
     slow = made[0]
-    fast = FrameMapper(
-        template.to(device), slow.body.template.default_identity().to(device), slow.camera, slow.texture.to(device)
-    )
+    at = (template.default_identity(), slow.texture, slow.filmed.directions)
+    identity, texture, filmed = (tensor.to(device) for tensor in at)
+    fast = FrameMapper(template.to(device), identity, slow.camera, texture, filmed)
     for seed in range(2):
-        motion = random_motion(1, seed=seed, distance=distance)
+        motion = random_motion(1, seed=seed, turn=0.5, distance=distance)
         wanted, found = slow(motion), fast(motion.map(lambda tensor: tensor.to(device)))
         covered = wanted.position[:, 3].mean()
-        assert covered > 0.03
+        assert covered > 0.03 and wanted.novelty.any()
         for field in fields(MeshMaps):
             difference = (getattr(wanted, field.name) - getattr(found, field.name).cpu()).abs().amax(1)
             # A different order of summation may move a triangle's edge across a pixel centre.
@@ -75,7 +78,8 @@ def test_of_a_person_around_the_camera_the_part_in_front_is_drawn(made, random_m
     torch.testing.assert_close(found.position[:, 3].mean(), wanted.position[:, 3].mean(), rtol=0, atol=0.002)
 
 
-def test_without_a_texture_there_is_no_colour(made, template, random_motion):
+def test_without_a_texture_there_is_no_colour_and_without_poses_no_novelty(made, template, random_motion):
     slow = made[0]
     bare = FrameMapper(template, template.default_identity(), slow.camera)
-    assert not bare(random_motion(1)).color.any()
+    maps = bare(random_motion(1))
+    assert not maps.color.any() and not maps.novelty.any() and maps.position.any()

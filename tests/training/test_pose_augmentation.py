@@ -1,3 +1,4 @@
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,8 @@ SIZE = 128
 @pytest.fixture(scope="module")
 def made(capture, template, tiny):
     avatar = first_avatar(capture, template, tiny, Silent())
-    data = CaptureDataset(capture, template, avatar.texture, SIZE, torch.device("cpu"), Silent())
+    filmed = avatar.filmed[list(capture.train_frames).index(3) :][:10]  # else every pose would be near a filmed one
+    data = CaptureDataset(capture, template, avatar.texture, SIZE, torch.device("cpu"), Silent(), filmed)
     return data, PoseAugmentation(data, avatar.texture, 0)
 
 
@@ -70,6 +72,26 @@ def test_other_templates_take_over_the_poses_of_limbs(template, smplx):
         assert torch.equal(anny[role], other[role]) and other[role].norm(dim=1).mean() > 0.1
 
 
+def test_moved_limbs_are_novel_and_count_as_far_as_they_are(made):
+    data, augment = made
+    for step in range(3):
+        batch = data.batch(torch.tensor([6 + step]), neighbors=False)
+        moved = augment(batch, step)
+        novel = (moved.maps.novelty > 0.7).sum()
+        assert not batch.maps.novelty.any() and novel > 50
+        as_novel = (moved.inside - moved.maps.novelty).abs() < 1e-5
+        assert ((moved.inside == batch.inside) | as_novel).all() and (as_novel & (moved.inside < 0.99)).any()
+
+
+def test_legs_under_a_skirt_stay(made):
+    data, augment = made
+    thigh = data.mapper.template.pose_roles.index("thigh.L")
+    moves = lambda augment: any(thigh in augment._choose(torch.Generator().manual_seed(n))[0] for n in range(30))
+    skirted = copy(augment)
+    skirted._moves_legs = False
+    assert moves(augment) and not moves(skirted)
+
+
 def test_boxes_follow_the_hands(made):
     data, augment = made
     batch = data.batch(torch.tensor([4]), neighbors=False)
@@ -83,8 +105,8 @@ def test_an_unknown_background_is_not_learned_from(made, monkeypatch):
     batch = data.batch(torch.tensor([8]), neighbors=False)
     monkeypatch.setattr(data.capture, "known_background", False)
     moved = augment(batch, 1)
-    hidden = (batch.inside > moved.inside) & (batch.inside > 0)
-    assert hidden.any() and not (hidden & (moved.maps.mask > 0.5)).any()
+    hidden = batch.inside - moved.inside > 0.5
+    assert hidden.any() and not (hidden & (moved.maps.mask > 0.5) & (moved.maps.novelty > 0.9)).any()
 
 
 def test_the_critic_sees_no_moved_limbs(capture, template, tiny, tmp_path):
@@ -92,7 +114,7 @@ def test_the_critic_sees_no_moved_limbs(capture, template, tiny, tmp_path):
     training = replace(tiny.training, pose_augmentation=0.5, discriminator_start=0.0)
     preset = replace(tiny, training=training)
     avatar = first_avatar(capture, template, preset, Silent())
-    data = CaptureDataset(capture, template, avatar.texture, 64, torch.device("cpu"), Silent())
+    data = CaptureDataset(capture, template, avatar.texture, 64, torch.device("cpu"), Silent(), avatar.filmed)
     trainer = Trainer(avatar, data, preset, tmp_path, Fabric(accelerator="cpu", devices=1))
     terms = []
     for _ in range(2):

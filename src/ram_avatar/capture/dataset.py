@@ -51,6 +51,7 @@ class CaptureDataset:
         texture: [3, T, T] surface colours in [-1, 1].
         size: S, side of the close-ups in pixels.
         device: where batches are placed.
+        filmed: [K, 4, 2, 3] poses of the limbs that the network knows (`rendering.filmed_poses`).
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class CaptureDataset:
         size: int,
         device: torch.device,
         progress: Progress,
+        filmed: Tensor | None = None,
     ):
         self.capture, self.size, self.device = capture, size, device
         cropper = CloseUpCropper(capture, template)
         self.squares = cropper.squares
         self.cameras = [cropper.camera(index, size) for index in range(len(capture))]
-        self.mapper = ConditionMapper(template, capture.identity, Camera.default(size, size), texture)
+        self.mapper = ConditionMapper(template, capture.identity, Camera.default(size, size), texture, filmed)
         frames, masks, inside = [], [], []
         for index, (frame, mask) in enumerate(follow(capture.frames(), progress, "Reading frames", len(capture))):
             frames.append(cropper.cut(index, frame, size))

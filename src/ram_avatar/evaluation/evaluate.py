@@ -84,7 +84,9 @@ def evaluate(
     capture.check_template(avatar.template)
     with atomic_folder(out, overwrite, marker=EVALUATION_FILE) as folder:
         if shows_avatar(capture, avatar):
-            data = CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
+            data = CaptureDataset(
+                capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed
+            )
             numbers = unseen_frames(capture, avatar)
             frames = render_methods(avatar, data, numbers, progress)
             truth = GroundTruth.of(data, numbers)

@@ -33,6 +33,7 @@ MAPS = {
     "face": "camera-space normals of the head in [-1, 1]; eyeballs are +1, irises -1; 0 elsewhere",
     "hands": "finger bones as lines, 0 to 1: one channel per finger, thumb first, both hands together",
     "color": "colours of the surface texture in [-1, 1], spread beyond the outline of the body; 0 far from it",
+    "novelty": "how far the limb at each pixel is from the poses that were filmed, 0 to 1; spread likewise",
 }
 PREVIOUS = "the position map of the previous frame, drawn with this frame's camera; for the first frame, its own"
 RGBA = "red, green, blue and straight alpha, 0 to 1, of the close-up: the square of the scene that its camera sees"
@@ -52,10 +53,11 @@ class OnnxNetwork(nn.Module):
         face: Tensor,
         hands: Tensor,
         color: Tensor,
+        novelty: Tensor,
         previous: Tensor | None = None,
     ) -> Tensor:
         """Compute RGBA [1, 4, S, S] in [0, 1] from the maps of one frame."""
-        image = self.network(MeshMaps(position, expanded, face, hands, color), previous)
+        image = self.network(MeshMaps(position, expanded, face, hands, color, novelty), previous)
         alpha = shown_alpha(image[:, 3:]) if self.network.alpha else image[:, 3:]
         return torch.cat([(image[:, :3].clamp(-1, 1) + 1) / 2, alpha], 1)
 
@@ -109,7 +111,7 @@ def _graph(avatar: Avatar) -> bytes:
     """Build and serialize the model."""
     network = OnnxNetwork(FoldedNetwork(avatar.network).float().cpu()).eval()
     size = avatar.size
-    channels = {"position": 4, "expanded": 4, "face": 3, "hands": 5, "color": 3}
+    channels = {"position": 4, "expanded": 4, "face": 3, "hands": 5, "color": 3, "novelty": 1}
     channels |= {"previous": 4} if network.network.attends_to_previous else {}
     given = {name: torch.zeros(1, count, size, size) for name, count in channels.items()}
     with _quiet_exporter():
@@ -138,7 +140,7 @@ def _graph(avatar: Avatar) -> bytes:
 def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
     """Write the condition maps of a motion, see `export`."""
     whole = Camera.default(avatar.size, avatar.size)  # replaced in every frame
-    mapper = FrameMapper(avatar.template, avatar.identity, whole, avatar.texture)
+    mapper = FrameMapper(avatar.template, avatar.identity, whole, avatar.texture, avatar.filmed)
     maps, before, squares, last = [], [], [], None
     for frame in motion.map(lambda tensor: tensor.to(avatar.device)).batches(1):
         square = avatar.framing.square(frame.root_translation[0].cpu().numpy())

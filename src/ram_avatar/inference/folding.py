@@ -74,12 +74,13 @@ class FoldedNetwork(nn.Module):
         config, unet = network.config, network.style_unet
         enter = {name: layer.used_weight() for name, layer in unet.enter.items()}  # each [widths[0], 4 * inputs]
         self.size, self.alpha, self.warm_start = config.image_size, config.alpha, config.warm_start
-        self.keep_hands = config.keep_hands
+        self.keep_hands, self.novelty = config.keep_hands, config.novelty
         self.register_buffer("planes", network.neural_texture.planes.tanh())
         self.body = _linear(enter["body"], unet.enter["body"].bias)
         part_networks = {n: part for n, part in network.part_networks.items() if isinstance(part, FeatureUNet)}
         self.parts = ModuleDict({name: FoldedPart(part, enter[name]) for name, part in part_networks.items()})
-        self.surface = _convolution(_squares(enter["surface"]), None, 2) if config.warm_start else None
+        folded = [_squares(enter[name]) for name in ("surface", "novelty") if name in enter]
+        self.surface = _convolution(torch.cat(folded, 1), None, 2) if folded else None
         branches = network.dual_attention.branches
         self.branches = ModuleDict({name: FoldedBranch(branch, self.size // 4) for name, branch in branches.items()})
         if branches:
@@ -180,7 +181,8 @@ class FoldedNetwork(nn.Module):
                 found.append(branch.attend(y, other))
             x = x + self.attended(upsample(torch.cat(found, 1)))
         if self.surface is not None:
-            x = x + self.surface(torch.cat([maps.color, maps.position[:, 3:]], 1).to(x.dtype))
+            given = [maps.color, maps.position[:, 3:], *([maps.novelty] if self.novelty else [])]
+            x = x + self.surface(torch.cat(given, 1).to(x.dtype))
         if windows is None:
             return activate(sum((part(getattr(maps, name).to(x.dtype)) for name, part in self.parts.items()), x))
         if self.ground is not None:

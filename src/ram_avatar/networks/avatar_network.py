@@ -38,6 +38,8 @@ class ConditionMaps:
     """[B, 5, H, W]: the finger bones, one channel per finger."""
     color: Tensor
     """[B, 3, H, W]: colours of the template's surface texture in [-1, 1], spread beyond its outline; 0 far from it."""
+    novelty: Tensor
+    """[B, 1, H, W]: how far the limb shown is from the poses that were filmed, 0 to 1; spread likewise."""
 
     @property
     def mask(self) -> Tensor:
@@ -99,6 +101,7 @@ class AvatarNetwork(nn.Module):
             "face": config.face * config.face_channels,
             "hands": config.hands * config.hand_channels,
             "surface": config.warm_start * SURFACE_CHANNELS,
+            "novelty": int(config.novelty),
         }
         inputs = {name: count for name, count in channels.items() if count}
         self.style_unet = StyleUNet(inputs, 3 + config.alpha, config.unet_widths, config.style_dim)
@@ -192,4 +195,6 @@ def _part_networks(config: NetworkConfig) -> ModuleDict[FeatureUNet | Fold]:
         networks["hands"] = FeatureUNet(HAND_MAP_CHANNELS, config.hand_channels, config.feature_widths)
     if config.warm_start:
         networks["surface"] = Fold()
+    if config.novelty:
+        networks["novelty"] = Fold()
     return ModuleDict(networks)

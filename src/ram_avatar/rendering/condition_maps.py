@@ -13,6 +13,7 @@ from ..body.template import (
 )
 from ..core.camera import Camera
 from ..motion.motion import Motion
+from .filmed_poses import FilmedPoses
 from .rasterizer import (
     Fragments,
     draw_segments,
@@ -23,7 +24,7 @@ from .surface_texture import sample_texture, spread_colors
 
 EXPANSION = 0.01  # metres the expanded mesh is pushed out, to cover hair and loose clothing just outside the body
 _IRIS_CONE = 0.45  # radians about the forward axis of the eyeball
-MAP_CHANNELS = 4 + 4 + 3 + len(FINGERS) + 3  # of all maps of a frame
+MAP_CHANNELS = 4 + 4 + 3 + len(FINGERS) + 3 + 1  # of all maps of a frame
 
 
 @dataclass
@@ -35,6 +36,9 @@ class MeshMaps:
     face: Tensor  # [N, 3, H, W] camera-space normals of the head in [-1, 1]; eyeballs +1 white, -1 iris
     hands: Tensor  # [N, 5, H, W] finger bones as lines, one channel per finger, both hands
     color: Tensor  # [N, 3, H, W] colours of the surface texture in [-1, 1], spread beyond the outline; 0 far from it
+    novelty: (
+        Tensor  # [N, 1, H, W] how far the limb shown is from filmed poses, 0 to 1 (`filmed_poses`); spread likewise
+    )
 
     def __len__(self) -> int:
         return len(self.position)
@@ -56,12 +60,21 @@ class ConditionMapper:
         identity: [I] of the template.
         camera: of the square image to draw.
         texture: [3, T, T] surface colours in [-1, 1] (see `surface_texture`), or None for no colour.
+        filmed: [K, 4, 2, 3] poses that the video showed (see `filmed_poses`), or None for no novelty.
     """
 
-    def __init__(self, template: BodyTemplate, identity: Tensor, camera: Camera, texture: Tensor | None = None):
+    def __init__(
+        self,
+        template: BodyTemplate,
+        identity: Tensor,
+        camera: Camera,
+        texture: Tensor | None = None,
+        filmed: Tensor | None = None,
+    ):
         device = identity.device
         self.template, self.camera, self.texture = template, camera, texture
         self.body = template.body(identity)
+        self.filmed = None if filmed is None else FilmedPoses(template, filmed)
         self.faces, self.uv, self.uv_faces = template.faces, template.uv, template.uv_faces
         reference = self.body.reference_vertices()
         low, high = reference.amin(0), reference.amax(0)
@@ -96,17 +109,25 @@ class ConditionMapper:
         drawn = rasterize(points, self.faces, *size)
         grown = rasterize(camera.project(posed.vertices + EXPANSION * normals), self.faces, *size)
         if self.texture is None:
-            color = points.new_zeros(len(motion), 3, *size)
+            sampled = points.new_zeros(len(motion), 3, *size)
         else:
             sampled = sample_texture(self.texture, drawn, self.uv, self.uv_faces)
-            color = spread_colors(sampled, drawn.mask[:, None].float(), max(size))
+        novel = drawn.interpolate(self.novelty(posed)[..., None], self.faces).permute(0, 3, 1, 2)
+        surface = spread_colors(torch.cat([sampled, novel], 1), drawn.mask[:, None].float(), max(size))
         return MeshMaps(
             position=self._position(drawn),
             expanded=self._position(grown),
             face=self._face(drawn, normals),
             hands=self.draw_fingers(self.finger_chains(points, posed, camera)),
-            color=color,
+            color=surface[:, :3],
+            novelty=surface[:, 3:],
         )
+
+    def novelty(self, posed: Posed) -> Tensor:
+        """Return how novel the pose is that carries each vertex, [B, V] in [0, 1]; see `FilmedPoses.novelty`."""
+        if self.filmed is None:
+            return posed.vertices.new_zeros(posed.vertices.shape[:2])
+        return self.filmed.novelty(posed.joints)
 
     def _position(self, drawn: Fragments) -> Tensor:
         canonical = drawn.interpolate(self.canonical, self.faces)

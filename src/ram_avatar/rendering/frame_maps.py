@@ -37,8 +37,15 @@ class FrameMapper(ConditionMapper):
     The maps are in channels-last order.
     """
 
-    def __init__(self, template: BodyTemplate, identity: Tensor, camera: Camera, texture: Tensor | None = None):
-        super().__init__(template, identity, camera, texture)
+    def __init__(
+        self,
+        template: BodyTemplate,
+        identity: Tensor,
+        camera: Camera,
+        texture: Tensor | None = None,
+        filmed: Tensor | None = None,
+    ):
+        super().__init__(template, identity, camera, texture, filmed)
         device = identity.device
         starts, neighbours = _neighbours(self.faces.cpu(), len(self.canonical))
         # 0: not part of the head; 1: shows its normal; 2: part of an eyeball
@@ -84,29 +91,32 @@ class FrameMapper(ConditionMapper):
         launch(z_pass, (2, len(self._faces)), (drawn[0], faces, False, nearest), device)
         person = _bounds(points.flatten(0, 1), size) if device.type == "cpu" else Window.whole(size)
         position = vertices.new_zeros(2, size, size, 4)
-        face, color = vertices.new_zeros(size, size, 3), vertices.new_zeros(size, size, 3)
+        face, surface = vertices.new_zeros(size, size, 3), vertices.new_zeros(size, size, 4)
         if person:
-            pixels = (wp.from_torch(position, wp.vec4), wp.from_torch(face, wp.vec3), wp.from_torch(color, wp.vec3))
-            inputs = (drawn[0], faces, nearest, drawn[1], *self._surface, person.top, person.left, *pixels)
+            looks = (drawn[1], wp.from_torch(self.novelty(posed)[0].contiguous()))
+            pixels = (wp.from_torch(position, wp.vec4), wp.from_torch(face, wp.vec3), wp.from_torch(surface, wp.vec4))
+            inputs = (drawn[0], faces, nearest, *looks, *self._surface, person.top, person.left, *pixels)
             launch(pixel_pass, (2, person.height, person.width), inputs, device)
         chain = self.finger_chains(points[:1], posed, camera)
+        surface = surface[None].permute(0, 3, 1, 2)
+        if person:
+            about, whole = _color_reach(person, size), Window.whole(size)
+            shown, mask = crop(surface, about, whole), crop(position[:1].permute(0, 3, 1, 2)[:, 3:], about, whole)
+            shown.copy_(spread_colors(shown, mask, size))
         maps = MeshMaps(
             position=position[:1].permute(0, 3, 1, 2),
             expanded=position[1:].permute(0, 3, 1, 2),
             face=face[None].permute(0, 3, 1, 2),
             hands=self.draw_fingers(chain),
-            color=color[None].permute(0, 3, 1, 2),
+            color=surface[:, :3],
+            novelty=surface[:, 3:],
         )
-        if self.texture is not None and person:
-            about, whole = _color_reach(person, size), Window.whole(size)
-            shown, mask = crop(maps.color, about, whole), crop(maps.position[:, 3:], about, whole)
-            shown.copy_(spread_colors(shown, mask, size))
         return maps, self._places(person, points[0], chain[0])
 
     def nothing(self) -> MeshMaps:
         """Return the maps of a frame that shows nobody."""
         size, device = self.camera.height, self.canonical.device
-        channels = {"position": 4, "expanded": 4, "face": 3, "hands": len(FINGERS), "color": 3}
+        channels = {"position": 4, "expanded": 4, "face": 3, "hands": len(FINGERS), "color": 3, "novelty": 1}
         empty = {name: torch.zeros(1, size, size, count, device=device) for name, count in channels.items()}
         return MeshMaps(**{name: tensor.permute(0, 3, 1, 2) for name, tensor in empty.items()})
 

@@ -196,6 +196,7 @@ def pixel_pass(
     faces: wp.array(dtype=wp.vec3i),
     nearest: wp.array3d(dtype=wp.int64),
     look: wp.array(dtype=wp.vec3),
+    novelty: wp.array(dtype=wp.float32),
     canonical: wp.array(dtype=wp.vec3),
     uv: wp.array(dtype=wp.vec2),
     uv_faces: wp.array(dtype=wp.vec3i),
@@ -205,9 +206,9 @@ def pixel_pass(
     first_column: int,
     position: wp.array3d(dtype=wp.vec4),
     face_map: wp.array2d(dtype=wp.vec3),
-    color: wp.array2d(dtype=wp.vec3),
+    color: wp.array2d(dtype=wp.vec4),
 ):
-    """Interpolate the nearest triangle: canonical position, and for the body itself face map and colour."""
+    """Interpolate the nearest triangle: canonical position, and for the body itself face map, colour and novelty."""
     picture, row, column = wp.tid()
     row += first_row
     column += first_column
@@ -225,7 +226,10 @@ def pixel_pass(
     if picture == 1:
         return
     face_map[row, column] = weight[0] * look[face[0]] + weight[1] * look[face[1]] + weight[2] * look[face[2]]
+    novel = weight[0] * novelty[face[0]] + weight[1] * novelty[face[1]] + weight[2] * novelty[face[2]]
+    shown = wp.vec3(0.0)
     if textured:
         corner = uv_faces[index]
         at = weight[0] * uv[corner[0]] + weight[1] * uv[corner[1]] + weight[2] * uv[corner[2]]
-        color[row, column] = _texel(texture, at[0], at[1])
+        shown = _texel(texture, at[0], at[1])
+    color[row, column] = wp.vec4(shown[0], shown[1], shown[2], novel)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..avatar import Avatar
 from ..body.template import BodyTemplate
@@ -13,6 +14,9 @@ from ..core.images import to_uint8
 from ..core.progress import SILENT, Progress, follow
 from ..motion.retargeting.retarget import Placement
 from ..networks.avatar_network import AvatarNetwork
+from ..rendering.filmed_poses import FilmedPoses
+from ..rendering.loose_clothes import SIZE as SKIRT_SIZE
+from ..rendering.loose_clothes import SkirtGauge
 from ..rendering.surface_texture import SurfacePainter, choose_frames
 
 PAINTED_FROM = 64  # frames at most: the median hardly changes with more
@@ -27,12 +31,14 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
     cropper = CloseUpCropper(capture, template)
     side = max(PAINTED_SIZE, preset.network.image_size)
     painter = SurfacePainter(template, capture.identity, preset.texture_size)
+    skirt = SkirtGauge(template, template.body(capture.identity))
     chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
     for index, (frame, mask) in frames:
         if index in chosen:
             image, matte = (cropper.cut(index, each, side) for each in (frame, mask))
             painter.add(image, matte, capture.motion[[index]], cropper.camera(index, side))
+            skirt.add(cropper.cut(index, mask, SKIRT_SIZE), capture.motion[[index]], cropper.camera(index, SKIRT_SIZE))
     texture, unseen = painter.texture()
     # Style codes are indexed by frame number.
     config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1)
@@ -46,6 +52,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
         identity=capture.identity,
         template=template,
         network=network,
+        filmed=_filmed(capture, template, legs=not skirt.loose) if config.novelty else None,
         texture=to_uint8(texture) / 127.5 - 1,  # quantized as when saved, so training and loading see the same
         background=capture.background(),
         placement=Placement.of(capture.shown_motion, template, capture.identity),
@@ -59,3 +66,8 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
             "surface_unseen": round(unseen, 4),
         },
     )
+
+
+def _filmed(capture: Capture, template: BodyTemplate, legs: bool) -> Tensor:
+    """Return the poses of the limbs in the training frames, see `FilmedPoses`."""
+    return FilmedPoses.of(template, template.body(capture.identity), capture.train_motion, legs).directions

@@ -2,7 +2,9 @@
 
 There is no true image of such a pose, but most of one: away from the limb that moves, the video's frame is still true.
 The limb itself takes the colours of the surface texture and the template's outline, which is all that is certain about
-it. Trained on such images, the network draws a limb plainly where it has never seen it, and leaves the rest alone.
+it. Trained on such images, the network draws a limb plainly where the novelty map says that its pose was never filmed,
+and leaves the rest alone. Without that map it would have to learn by heart which poses were filmed, and draw plainly
+whatever lies between them.
 """
 
 from dataclasses import replace
@@ -28,6 +30,7 @@ _POOL = 4096  # poses that limbs are drawn from
 _SPREAD = 1.3  # standard deviations of the prior's latents: a little more varied than what it was fitted to
 _ARM = ("clavicle", "upper_arm", "upper_arm_twist", "forearm", "forearm_twist", "hand")
 _LEG = ("thigh", "thigh_twist", "shin", "foot", "toes")
+_TRIES, _NOVEL = 8, 0.5  # poses drawn at most, and how novel the limbs should be, on average over their vertices
 _BOTH_ARMS, _LEGS = 0.5, 0.25  # how often both arms, and the legs as well, are moved
 _MARGIN = 3 / 256  # of the image's side: at least this much about a limb moves with it
 _CLOTHES = 16 / 256  # of the image's side: so far from a limb, its clothes are looked for
@@ -47,7 +50,9 @@ class PoseAugmentation:
         template = data.mapper.template
         self._template, self._body = template, data.mapper.body
         camera = Camera.default(data.size, data.size)
-        self._mapper = FrameMapper(template, data.capture.identity, camera, texture)
+        assert data.mapper.filmed is not None
+        filmed, self._moves_legs = data.mapper.filmed.directions, data.mapper.filmed.legs
+        self._mapper = FrameMapper(template, data.capture.identity, camera, texture, filmed)
         self._pool = _poses(template.to("cpu"), torch.Generator().manual_seed(seed))
         self._limbs = {
             kind + side: (_pose_joints(template, roles, side), _weight(template, kind, roles, side))
@@ -70,10 +75,7 @@ class PoseAugmentation:
         camera = data.cameras[index]
         filmed = data.moment(index)
         joints, weight = self._choose(generator)
-        drawn = self._pool[torch.randint(len(self._pool), (1,), generator=generator)].to(data.device)
-        pose = filmed.pose.clone()
-        pose[:, joints] = drawn[:, joints]
-        posed = Motion(**{**vars(filmed), "pose": pose})
+        posed = self._posed(filmed, joints, weight, generator)
         maps = self._mapper(posed, camera)
         before, after = (self._limb_of(motion, camera, weight) for motion in (filmed, posed))
         shown = (tensor[[place]] for tensor in (batch.image, batch.mask, batch.plate, batch.inside))
@@ -83,6 +85,8 @@ class PoseAugmentation:
         image, mask = torch.where(left, behind, image), torch.where(left, covered, mask)
         if not data.capture.known_background:
             inside = inside * ~(left & (covered < 0.5))
+        # Where a limb happens to be much as filmed, it would look as filmed, which is unknown here.
+        inside = inside * torch.where(after[0], maps.novelty, 1.0)
         alpha = F.avg_pool2d(after[0].float(), 3, 1, 1)
         image, mask = torch.lerp(image, maps.color, alpha), torch.maximum(mask, alpha)
         return {
@@ -95,11 +99,24 @@ class PoseAugmentation:
             "after": image,
         }
 
+    def _posed(self, filmed: Motion, joints: list[int], weight: Tensor, generator: torch.Generator) -> Motion:
+        """Return a frame with the joints of a pose from the pool, the first of some whose limbs are novel."""
+        for drawn in self._pool[torch.randint(len(self._pool), (_TRIES,), generator=generator)].to(self._data.device):
+            pose = filmed.pose.clone()
+            pose[:, joints] = drawn[joints]
+            posed = Motion(**{**vars(filmed), "pose": pose})
+            novelty = self._mapper.novelty(self._body.pose(*posed.parameters()))[0]
+            if novelty @ weight[:, 0] > _NOVEL * weight.sum():
+                break
+        return posed
+
     def _choose(self, generator: torch.Generator) -> tuple[list[int], Tensor]:
         """Return the pose joints that move, and which vertices move with them [V, 1]."""
         chance = torch.rand(2, generator=generator).tolist()
         sides = SIDES if chance[0] < _BOTH_ARMS else SIDES[int(torch.randint(2, (1,), generator=generator))]
-        names = [f"arm{side}" for side in sides] + [f"leg{side}" for side in SIDES if chance[1] < _LEGS]
+        names = [f"arm{side}" for side in sides] + [
+            f"leg{side}" for side in SIDES if self._moves_legs and chance[1] < _LEGS
+        ]
         chosen = [self._limbs[name] for name in names]
         weights = torch.stack([weight for _, weight in chosen])
         return [joint for joints, _ in chosen for joint in joints], weights.sum(0)
