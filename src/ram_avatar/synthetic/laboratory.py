@@ -87,7 +87,7 @@ def synthesize(
         )
         truth.folder.mkdir()
         with progress.wait("Dressing the performer"):
-            person = performer(seed)
+            person = performer(seed, options.performer)
         _film(person, truth, folder / VIDEO, progress)
         write_picture(truth.folder / "background.png", person.room(size))
         truth.write_description()
@@ -95,9 +95,9 @@ def synthesize(
 
 
 @lru_cache(maxsize=1)
-def performer(seed: int) -> Performer:
-    """Return the performer of a seed, cached: dressing takes seconds."""
-    return Performer(load_template(), seed)
+def performer(seed: int, name: str = "trousers") -> Performer:
+    """Return the performer of a seed and a name, cached: dressing takes seconds."""
+    return Performer(load_template(), seed, name)
 
 
 def _film(person: Performer, truth: Capture, video: Path, progress: Progress) -> None:

@@ -1,6 +1,7 @@
 """Options of `synthesize`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..core.errors import UserError
 from ..motion.formats import ReadOptions
@@ -24,6 +25,8 @@ class SynthOptions(ReadOptions):
     """frame rate: of a performance 25 if omitted; a file keeps its own, or is resampled to this"""
     size: int = 512
     """side of the square frames, pixels"""
+    performer: Literal["trousers", "skirt"] = "trousers"
+    """what the performer wears: short hair and trousers, as paint on the body, or long hair and a skirt that swing"""
     seed: int = 0
     """seed of the performer's face and of the film grain; 0 is the performer of the demo"""
 
