@@ -59,7 +59,7 @@ def test_every_nth_frame_is_filmed_and_kept(template, truth, tmp_path, monkeypat
     assert truth.numbers == [0, 2, 4] and torch.equal(truth.motion.pose, acted.pose)
     assert truth.frames.shape == (3, SIZE, SIZE, 3) and truth.masks.shape == (3, SIZE, SIZE)
     first = perform("driving", tmp_path, replace(FILMING, frames=3), template, SILENT)
-    monkeypatch.setattr(performed, "performer", lambda seed: pytest.fail("renders again"))
+    monkeypatch.setattr(performed, "performer", lambda *_: pytest.fail("renders again"))
     again = perform("driving", tmp_path, replace(FILMING, frames=3), template, SILENT)
     assert np.array_equal(first.frames, again.frames) and np.array_equal(first.masks, again.masks)
     assert torch.equal(first.motion.pose, again.motion.pose) and first.numbers == again.numbers

@@ -109,7 +109,7 @@ class Sheet:
         rows, columns, _ = self.shape
         number = np.arange(rows * columns).reshape(rows, columns)
         fabric, firsts, seconds, limits = self.fabric, [], [], []
-        for down, aside, low, high, share in (
+        for down, aside, *limit in (  # the least and the greatest length, as shares of that at rest, and the share
             (0, 1, fabric.narrowest, fabric.widest, 1.0),
             (1, 0, 0.7, 1.0, 1.0),
             (1, 1, 0.75, 1.2, 0.5),
@@ -123,18 +123,18 @@ class Sheet:
                 start, end = (n[:, :-aside] if aside > 0 else n[:, -aside:] for n in (start, end))
             firsts.append(start.ravel())
             seconds.append(end.ravel())
-            limits.append(np.repeat([[low, high, share]], start.size, 0))
+            limits.append(np.repeat([limit], start.size, 0))
         first, second = np.concatenate(firsts), np.concatenate(seconds)
         length = _lengths(self.points[second] - self.points[first])
-        low, high, share = np.split(np.concatenate(limits), 3, axis=1)
-        self._low, self._high, self._share = low * length, high * length, share
+        low, high, self._share = np.split(np.concatenate(limits), 3, axis=1)
+        self._low, self._high = low * length, high * length
         count = np.arange(len(first))
         ends = csr_matrix((np.ones(len(first)), (count, second)), (len(first), rows * columns))
         starts = csr_matrix((np.ones(len(first)), (count, first)), (len(first), rows * columns))
         self._pairs = ends - starts
         # Fastened ends do not give way, so the other end takes all of a correction; 1.5 is over-relaxation.
         holding = (ends @ self._free + starts @ self._free).clip(1)
-        load = np.asarray((ends + starts).T @ share)
+        load = np.asarray((ends + starts).T @ self._share)
         self._pull = csr_matrix(self._pairs.T.multiply(1.5 * self._free / load.clip(1)).multiply(1 / holding.T))
 
     def step(self, fastened: Array, skin: Skin, rods: Rods | None, floor: float, seconds: float) -> None:
@@ -202,7 +202,6 @@ def grid_uv(rows: int, columns: int, closed: bool) -> Array:
     """Return texture coordinates of a grid: u along the columns, v up; see `grid_faces`."""
     u, v = np.meshgrid(np.linspace(0, 1, columns + closed), np.linspace(1, 0, rows))
     return np.stack([u.ravel(), v.ravel()], 1)
-
 
 
 def _lengths(vectors: Array) -> Array:

@@ -34,9 +34,7 @@ class Dressed:
         return self.layer > 0
 
 
-def dress(
-    template: BodyTemplate, identity: torch.Tensor, outfit: Outfit = TROUSERS, side: int = 1024
-) -> Dressed:
+def dress(template: BodyTemplate, identity: torch.Tensor, outfit: Outfit = TROUSERS, side: int = 1024) -> Dressed:
     """Dress the body of an identity [I], with a texture of `side` x `side` texels."""
     body = template.body(identity)
     wardrobe = Wardrobe(template, body, identity, outfit)
@@ -68,7 +66,9 @@ def dress(
         [torch.from_numpy(_spread(texture, covered))],
         occlusion,
     )
-    return _with(bare, template, [skirt(template, body), long_hair(template, body)]) if outfit.loose else bare
+    if not outfit.loose:
+        return bare
+    return _with(bare, template, [skirt(wardrobe.template, body), long_hair(wardrobe.template, body)])
 
 
 def _with(dressed: Dressed, template: BodyTemplate, pieces: list[Piece]) -> Dressed:

@@ -62,10 +62,9 @@ class Loose:
 
     def at_rest(self) -> Tensor:
         """Return the points [G, 3] of all pieces as they hang in the reference pose, the root at the origin."""
-        pose, actions = (torch.zeros(1, len(n), *d) for n, d in (
-            (self._template.pose_joints, [3]), (self._template.action_names, [])
-        ))
-        still = Motion(self._template.name, _LEAD_FPS, torch.zeros(1, 3), torch.zeros(1, 3), pose, actions, torch.ones(1, len(PARTS)))
+        template, zeros = self._template, torch.zeros
+        pose, actions = zeros(1, len(template.pose_joints), 3), zeros(1, len(template.action_names))
+        still = Motion(template.name, _LEAD_FPS, zeros(1, 3), zeros(1, 3), pose, actions, torch.ones(1, len(PARTS)))
         *_, points = self._swing(still, floor=-np.inf)
         return points
 

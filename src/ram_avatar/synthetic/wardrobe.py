@@ -97,6 +97,7 @@ class Wardrobe:
         self._outfit = outfit
         if not isinstance(template, AnnyTemplate):
             raise TypeError(f"the performer wears clothes for Anny, not for '{template.name}'")
+        self.template = template
         posed = at_reference(template, body)
         joints = posed.joints[0, :, :3, 3].double().numpy()
         self._at = {name: joints[i] for i, name in enumerate(template.joint_names)}
