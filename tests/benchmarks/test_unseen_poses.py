@@ -65,6 +65,13 @@ def test_every_nth_frame_is_filmed_and_kept(template, truth, tmp_path, monkeypat
     assert torch.equal(first.motion.pose, again.motion.pose) and first.numbers == again.numbers
 
 
+def test_each_performer_keeps_frames_of_their_own(template, truth, tmp_path):
+    skirt = perform("driving", tmp_path, replace(FILMING, performer="skirt"), template, SILENT)
+    assert [folder.name for folder in tmp_path.iterdir()] == [f"driving-6-2-{SIZE}-0-skirt"]
+    assert torch.equal(skirt.motion.pose, truth.motion.pose) and skirt.numbers == truth.numbers
+    assert ((skirt.masks > 127) & (truth.masks < 128)).sum((1, 2)).min() > 100, "wider than the legs"
+
+
 def test_of_a_motion_file_the_middle_is_performed(template, tmp_path):
     motion = performance("training", template, 40, 8.0)
     motion.save(tmp_path / "m.npz")
