@@ -49,8 +49,7 @@ from ram_avatar.motion.pose_features import (
     split_heading,
     to_features,
 )
-from ram_avatar.synthetic.laboratory import synthesize
-from ram_avatar.synthetic.options import SynthOptions
+from ram_avatar.synthetic.laboratory import like, synthesize
 
 ENDS = {"wrists": ("wrist.L", "wrist.R"), "ankles": ("foot.L", "foot.R")}
 METRICS = {
@@ -265,8 +264,7 @@ def frame_table(
         for method, shown in methods.items():
             path = scratch / f"{kind} {method}.npz"
             shown.save(path)
-            size, seed = known.camera.width, known.report["performer_seed"]
-            options = SynthOptions(motion=str(path), size=size, seed=seed)
+            options = like(known, str(path), len(shown))
             truth = synthesize(scratch / f"{kind} {method}", options, progress=progress)
             compared = compare_frames(avatar, truth, slice(None), known, st_lpips, progress)
             errors[method] = compared.avatar["st_lpips_person"]

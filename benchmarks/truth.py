@@ -25,7 +25,7 @@ from ram_avatar.core.errors import UserError
 from ram_avatar.core.progress import Progress
 from ram_avatar.evaluation.metrics import StLpips
 from ram_avatar.synthetic.choreography import PERFORMANCES
-from ram_avatar.synthetic.laboratory import VIDEO, synthesize
+from ram_avatar.synthetic.laboratory import VIDEO, like, synthesize
 from ram_avatar.synthetic.options import SynthOptions
 from ram_avatar.tracking.offline.track import track
 
@@ -76,9 +76,7 @@ def avatar_tables(arguments: Arguments, avatar_folder: Path, truth: Path, scratc
     st_lpips, rows, everything = StLpips(), [], []
     motions = {"held-out frames of the training": (known, slice(known.held_out[0], None))}
     for i, name in enumerate(arguments.motions):
-        size, seed = known.camera.width, known.report["performer_seed"]
-        options = SynthOptions(motion=name, frames=arguments.frames, size=size, seed=seed)
-        shown = synthesize(scratch / str(i), options, progress=progress)
+        shown = synthesize(scratch / str(i), like(known, name, arguments.frames), progress=progress)
         motions[Path(name).stem] = (shown, slice(None))
     for name, (shown, chosen) in motions.items():
         errors = compare_frames(avatar, shown, chosen, known, st_lpips, progress)

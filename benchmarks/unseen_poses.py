@@ -7,6 +7,8 @@ learned from a performance with few poses, from its video as a user's would or f
     ram-avatar create studio/video.mp4 avatar
     python benchmarks/unseen_poses.py work avatar --motions bandai_namco.zip
 
+`--performer skirt`, of `synth` and of this, is a performer whose hair and skirt have a geometry of their own.
+
 Rows are every avatar, and of the first one the textured mesh and, once its alignment is fitted, `--align on`. The last
 row of a driver is the detector's own error: the true frames against the same ones in a wider crop. Columns:
 
@@ -49,6 +51,7 @@ from ram_avatar.motion.retargeting.retarget import Person, retarget
 from ram_avatar.rendering.framing import Square
 from ram_avatar.synthetic.choreography import PERFORMANCES
 from ram_avatar.synthetic.laboratory import nearest_pose
+from ram_avatar.synthetic.options import DEFAULT_PERFORMER, PerformerName
 from ram_avatar.synthetic.performances import performance, performer_identity
 from ram_avatar.tracking.detection.detectors import open_detector
 from ram_avatar.tracking.detection.landmarks import Landmarks
@@ -82,6 +85,8 @@ class Arguments:
     """Compare only every n-th of them; 1 for all."""
     shown: int = 6
     """Frames on a contact sheet."""
+    performer: PerformerName = DEFAULT_PERFORMER
+    """The performer that they learned."""
     seed: int = 0
     """Seed of the performer's face."""
 
@@ -90,7 +95,7 @@ def main(arguments: Arguments) -> None:
     avatars = load_avatars(arguments.avatars)
     first = next(iter(avatars.values()))
     template = first.template.to("cpu")
-    filming = Filming(arguments.frames, arguments.every, first.camera.width, arguments.seed)
+    filming = Filming(arguments.frames, arguments.every, first.camera.width, arguments.seed, arguments.performer)
     learned, person = filmed_person(arguments.learned_from, template, arguments.seed)
     compare = Comparison(StLpips())
     rows: list[tuple[str, ...]] = []

@@ -16,6 +16,7 @@ from ram_avatar.motion.motion import Motion
 from ram_avatar.rendering.framing import Square
 from ram_avatar.synthetic.choreography import PERFORMANCES
 from ram_avatar.synthetic.laboratory import performer, stage
+from ram_avatar.synthetic.options import DEFAULT_PERFORMER, PerformerName
 from ram_avatar.synthetic.performances import performance, performer_identity
 
 FPS = 25.0  # of a performance
@@ -34,6 +35,8 @@ class Filming:
     """Side of the pictures in pixels."""
     seed: int
     """Seed of the performer's face."""
+    performer: PerformerName = DEFAULT_PERFORMER
+    """What the performer wears."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,14 @@ def perform(driver: str, folder: Path, filming: Filming, template: BodyTemplate,
         UserError: The motion cannot be read.
     """
     name = f"{Path(driver).stem}-{filming.frames}-{filming.every}-{filming.size}-{filming.seed}"
+    if filming.performer != DEFAULT_PERFORMER:
+        name += f"-{filming.performer}"
     if not (folder / name).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         motion = performed_motion(driver, filming, template, progress)
         numbers = range(0, len(motion), filming.every)
-        rendered = performer(filming.seed).render_with_masks(motion[:: filming.every], filming.size)
+        person = performer(filming.seed, filming.performer)
+        rendered = person.render_with_masks(motion, filming.size, filming.every)
         label = f"Rendering the performer: {Path(driver).stem}"
         frames, masks = zip(*follow(rendered, progress, label, len(numbers)), strict=True)
         with atomic_folder(folder / name) as made:

@@ -59,10 +59,17 @@ def test_every_nth_frame_is_filmed_and_kept(template, truth, tmp_path, monkeypat
     assert truth.numbers == [0, 2, 4] and torch.equal(truth.motion.pose, acted.pose)
     assert truth.frames.shape == (3, SIZE, SIZE, 3) and truth.masks.shape == (3, SIZE, SIZE)
     first = perform("driving", tmp_path, replace(FILMING, frames=3), template, SILENT)
-    monkeypatch.setattr(performed, "performer", lambda seed: pytest.fail("renders again"))
+    monkeypatch.setattr(performed, "performer", lambda *_: pytest.fail("renders again"))
     again = perform("driving", tmp_path, replace(FILMING, frames=3), template, SILENT)
     assert np.array_equal(first.frames, again.frames) and np.array_equal(first.masks, again.masks)
     assert torch.equal(first.motion.pose, again.motion.pose) and first.numbers == again.numbers
+
+
+def test_each_performer_keeps_frames_of_their_own(template, truth, tmp_path):
+    skirt = perform("driving", tmp_path, replace(FILMING, performer="skirt"), template, SILENT)
+    assert [folder.name for folder in tmp_path.iterdir()] == [f"driving-6-2-{SIZE}-0-skirt"]
+    assert torch.equal(skirt.motion.pose, truth.motion.pose) and skirt.numbers == truth.numbers
+    assert ((skirt.masks > 127) & (truth.masks < 128)).sum((1, 2)).min() > 100, "wider than the legs"
 
 
 def test_of_a_motion_file_the_middle_is_performed(template, tmp_path):

@@ -9,23 +9,35 @@ from numpy.typing import NDArray
 
 from ..body.template import Body, BodyTemplate
 from ..rendering.rasterizer import rasterize, vertex_normals, visible
-from .wardrobe import Surface, Wardrobe
+from .long_hair import long_hair
+from .loose import Loose, Piece
+from .skirt import skirt
+from .wardrobe import TROUSERS, Outfit, Surface, Wardrobe
 
 
 @dataclass
 class Dressed:
-    """A dressed body."""
+    """A dressed body and what hangs from it, as one surface: the body's V vertices, then G of the loose pieces."""
 
     body: Body
-    uv: torch.Tensor  # [U, 2] texture coordinates of the template, except for the eyes
-    texture: torch.Tensor  # [S, S, 3] linear RGB; row 0 is v = 1
-    occlusion: torch.Tensor  # [V] ambient occlusion in the reference pose: share of the sky that is visible
+    loose: Loose
+    faces: torch.Tensor  # [F, 3] into the V + G vertices
+    uv: torch.Tensor  # [U, 2] texture coordinates: of the template, except for the eyes, then of the pieces
+    uv_faces: torch.Tensor  # [F, 3] into them
+    layer: torch.Tensor  # [F] the texture of each triangle
+    textures: list[torch.Tensor]  # [S, S, 3] linear RGB of the body, then of each piece; row 0 is v = 1
+    occlusion: torch.Tensor  # [V + G] ambient occlusion in the reference pose: share of the sky that is visible
+
+    @property
+    def two_sided(self) -> torch.Tensor:
+        """[F]: which triangles are seen from both sides."""
+        return self.layer > 0
 
 
-def dress(template: BodyTemplate, identity: torch.Tensor, side: int = 1024) -> Dressed:
+def dress(template: BodyTemplate, identity: torch.Tensor, outfit: Outfit = TROUSERS, side: int = 1024) -> Dressed:
     """Dress the body of an identity [I], with a texture of `side` x `side` texels."""
     body = template.body(identity)
-    wardrobe = Wardrobe(template, body, identity)
+    wardrobe = Wardrobe(template, body, identity, outfit)
     target = wardrobe.vertices.position + wardrobe.offsets(template.faces)
     # The rest pose is slightly rotated against the reference pose, so this takes two steps.
     for _ in range(2):
@@ -44,7 +56,42 @@ def dress(template: BodyTemplate, identity: torch.Tensor, side: int = 1024) -> D
     surface = Surface(texels[:, :3], dict(zip(names, texels[:, 6:-1].T, strict=True)), dressed=texels[:, 3:6])
     texture = np.zeros((side, side, 3), np.float32)
     texture[covered] = wardrobe.colors(surface, texels[:, -1])
-    return Dressed(body, uv, torch.from_numpy(_spread(texture, covered)), occlusion)
+    bare = Dressed(
+        body,
+        Loose(template, body, []),
+        template.faces,
+        uv,
+        template.uv_faces,
+        torch.zeros(len(template.faces), dtype=torch.int64),
+        [torch.from_numpy(_spread(texture, covered))],
+        occlusion,
+    )
+    if not outfit.loose:
+        return bare
+    return _with(bare, template, [skirt(wardrobe.template, body), long_hair(wardrobe.template, body)])
+
+
+def _with(dressed: Dressed, template: BodyTemplate, pieces: list[Piece]) -> Dressed:
+    """Add loose pieces to a dressed body."""
+    loose, body = Loose(template, dressed.body, pieces), dressed.body.reference_vertices()
+    faces, uv_faces, layer = [dressed.faces], [dressed.uv_faces], [dressed.layer]
+    vertices, corners = len(body), len(dressed.uv)
+    for number, piece in enumerate(pieces, start=1):
+        faces.append(piece.faces + vertices)
+        uv_faces.append(piece.uv_faces + corners)
+        layer.append(torch.full((len(piece.faces),), number))
+        vertices, corners = vertices + piece.rest.size // 3, corners + len(piece.uv)
+    all_faces = torch.cat(faces)
+    return Dressed(
+        dressed.body,
+        loose,
+        all_faces,
+        torch.cat([dressed.uv, *(piece.uv for piece in pieces)]),
+        torch.cat(uv_faces),
+        torch.cat(layer),
+        [*dressed.textures, *(piece.texture for piece in pieces)],
+        ambient_occlusion(torch.cat([body, loose.at_rest()]), all_faces),
+    )
 
 
 def _enlarge_eyes(template: BodyTemplate, surface: Surface) -> tuple[torch.Tensor, torch.Tensor]:

@@ -28,7 +28,7 @@ from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person, retarget
 from ..video import GENERATED, VideoWriter
 from .choreography import PERFORMANCES
-from .options import SynthOptions
+from .options import DEFAULT_PERFORMER, PerformerName, SynthOptions
 from .performances import FLOOR, performance, performer_identity
 from .performer import Performer
 from .room import WALL
@@ -79,6 +79,7 @@ def synthesize(
                 "truth": True,
                 "motion": Path(motion).name,
                 "performer_seed": seed,
+                **({} if options.performer == DEFAULT_PERFORMER else {"performer": options.performer}),
                 "detection_rates": dict.fromkeys(("body", "left_hand", "right_hand", "face"), 1.0),
                 "face_read_from": "the truth",
                 "background_shift": 0.0,
@@ -87,17 +88,25 @@ def synthesize(
         )
         truth.folder.mkdir()
         with progress.wait("Dressing the performer"):
-            person = performer(seed)
+            person = performer(seed, options.performer)
         _film(person, truth, folder / VIDEO, progress)
         write_picture(truth.folder / "background.png", person.room(size))
         truth.write_description()
     return Capture.load(Path(out) / TRUTH)
 
 
+def like(truth: Capture, motion: str, frames: int) -> SynthOptions:
+    """Return options that film the performer of a truth, in frames of the same size, in another motion."""
+    name = truth.report.get("performer", DEFAULT_PERFORMER)
+    return SynthOptions(
+        motion=motion, frames=frames, size=truth.camera.width, performer=name, seed=truth.report["performer_seed"]
+    )
+
+
 @lru_cache(maxsize=1)
-def performer(seed: int) -> Performer:
-    """Return the performer of a seed, cached: dressing takes seconds."""
-    return Performer(load_template(), seed)
+def performer(seed: int, name: PerformerName = DEFAULT_PERFORMER) -> Performer:
+    """Return the performer of a seed and a name, cached: dressing takes seconds."""
+    return Performer(load_template(), seed, name)
 
 
 def _film(person: Performer, truth: Capture, video: Path, progress: Progress) -> None:

