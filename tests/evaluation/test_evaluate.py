@@ -15,11 +15,11 @@ from ram_avatar.evaluation.document import Evaluation
 from ram_avatar.evaluation.evaluate import (
     GroundTruth,
     evaluate,
-    render_frames,
     scene_frames,
     shows_avatar,
     unseen_frames,
 )
+from ram_avatar.evaluation.frames import render_frames
 
 
 @pytest.fixture(scope="module")
