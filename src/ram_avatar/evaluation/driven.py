@@ -12,29 +12,35 @@ from ..capture.capture import Capture
 from ..core.camera import Camera
 from ..core.progress import Progress, follow
 from ..drivers.sources import DriverClip
-from ..motion.motion import Motion
 from ..motion.retargeting.retarget import Person
 from ..rendering.framing import Framing, Square
 from ..tracking.detection.landmarks import Landmarks
 from .baselines import textured_mesh
 from .control import detect_frames, expected_landmarks, measure_control, scaled
 from .document import FLOOR, Evaluation, method_label
-from .figures import Figure
 from .following import MIN_FACE, Follower
 from .frames import Frames, detect, render_frames, still_noise
-from .metric_catalog import Series
 from .protocol import describe_protocol
+from .report import HEADS
 
 _WIDER = 1.1  # side of the crop in which the driver is seen again, as a multiple
+_HEAD = 1.8  # side of a picture of the head, as a multiple of the face
 _LARGEST = 1024  # pixels of a crop of the driver's video, which the detector reduces further, except for the face
 
 
-def evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tuple[Evaluation, Frames]:
-    """Drive the avatar as `animate` does by default, and measure how closely it follows.
+@dataclass(frozen=True)
+class Driven:
+    """An avatar that another person drove."""
 
-    Returns:
-        The evaluation, and the frames of the driver, the avatar and the textured mesh.
-    """
+    evaluation: Evaluation
+    frames: Frames
+    """Of the driver, the avatar and the textured mesh."""
+    boxes: dict[str, np.ndarray]
+    """The heads in the frames of the driver and of the avatar, see `write_report`."""
+
+
+def evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress) -> Driven:
+    """Drive an avatar as `animate` does by default, and measure how closely it follows."""
     template = avatar.template.to("cpu")
     clip = DriverClip(capture.motion, template, capture.identity, capture)
     motion, numbers = drive(avatar, clip, progress=progress), np.flatnonzero(capture.shown).tolist()
@@ -43,7 +49,22 @@ def evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tup
         "textured_mesh": np.stack(list(textured_mesh(avatar, motion[numbers]))),
     }
     film = _Film(capture, clip.person, capture.framing(template))
-    figures, methods = _measure(avatar, motion[numbers], frames, film, progress)
+    squares = [avatar.framing.square(root) for root in motion[numbers].root_translation.numpy()]
+    driver = film.seen(film.size, 1.0, "driver", progress)
+    found = {name: detect(images, method_label(name).lower(), progress) for name, images in frames.items()}
+    follower = Follower(driver, numbers)
+    results = {name: _in_scene(seen, squares, avatar.size) for name, seen in found.items()}
+    followings = {name: follower(seen) for name, seen in results.items()}
+    figures = {name: following.figures for name, following in followings.items()}
+    drawn = avatar.size / _median_side(squares) * _leg(avatar.person, avatar.camera)
+    for method, size in (("driver_resized", film.size_for(drawn)), (FLOOR, film.size)):
+        figures[method] = follower(film.seen(size, _WIDER, method_label(method).lower(), progress)).figures
+    cameras = [square.camera(avatar.camera, avatar.size) for square in squares]
+    expected = expected_landmarks(template, avatar.identity.cpu(), cameras, motion[numbers])
+    methods = {
+        name: {"following": followings[name].series, "control": measure_control(seen, expected)}
+        for name, seen in found.items()
+    }
     methods["avatar"]["time"] = {"own_noise": still_noise(avatar, motion[numbers])}
     facts = {
         "range": "all frames that show the driver",
@@ -64,28 +85,12 @@ def evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress) -> tup
         left_out=sorted(set(range(numbers[0], numbers[-1])) - set(numbers)),
         figures=figures,
     )
-    return evaluation, {"driver": np.stack(list(film.crops(avatar.size))), **frames}
-
-
-def _measure(
-    avatar: Avatar, motion: Motion, frames: Frames, film: "_Film", progress: Progress
-) -> tuple[dict[str, dict[str, Figure]], dict[str, dict[str, Series]]]:
-    """Return the figures and the series of the avatar and the textured mesh, and the figures of the driver."""
-    squares = [avatar.framing.square(root) for root in motion.root_translation.numpy()]
-    cameras = [square.camera(avatar.camera, avatar.size) for square in squares]
-    expected = expected_landmarks(avatar.template.to("cpu"), avatar.identity.cpu(), cameras, motion)
-    follower = Follower(film.seen(film.size, 1.0, "driver", progress), film.numbers)
-    figures: dict[str, dict[str, Figure]] = {}
-    methods: dict[str, dict[str, Series]] = {}
-    for method, images in frames.items():
-        found = detect(images, method_label(method).lower(), progress)
-        following = follower(_in_scene(found, squares, avatar.size))
-        figures[method] = following.figures
-        methods[method] = {"control": measure_control(found, expected), "following": following.series}
-    drawn = avatar.size / float(np.median([square.side for square in squares])) * _leg(avatar.person, avatar.camera)
-    for method, size in (("driver_resized", film.size_for(drawn)), (FLOOR, film.size)):
-        figures[method] = follower(film.seen(size, _WIDER, method_label(method).lower(), progress)).figures
-    return figures, methods
+    frames = {"driver": np.stack(list(film.crops(avatar.size))), **frames}
+    boxes = {
+        HEADS + "driver": _heads(driver, film.squares, avatar.size),
+        HEADS + "avatar": _heads(results["avatar"], squares, avatar.size),
+    }
+    return Driven(evaluation, frames, boxes)
 
 
 @dataclass(frozen=True)
@@ -110,12 +115,11 @@ class _Film:
     @cached_property
     def size(self) -> int:
         """Side of a crop in pixels, as many as the video has, within reason."""
-        return min(_LARGEST, max(1, round(float(np.median([square.side for square in self.squares])))))
+        return min(_LARGEST, max(1, round(_median_side(self.squares))))
 
     def size_for(self, leg: float) -> int:
         """Return the side of the crop in which the driver's leg is at most so many pixels long."""
-        side = float(np.median([square.side for square in self.squares]))
-        return min(self.size, max(1, round(side * leg / _leg(self.driver, self.capture.camera))))
+        return min(self.size, max(1, round(_median_side(self.squares) * leg / _leg(self.driver, self.capture.camera))))
 
     def crops(self, size: int, wider: float = 1.0) -> Iterator[np.ndarray]:
         """Yield crops [S, S, 3] uint8 of the video about the driver; beyond its borders they are black.
@@ -142,9 +146,27 @@ def _in_scene(seen: Sequence[Landmarks], squares: Sequence[Square], size: int) -
     for landmarks, square in zip(seen, squares, strict=True):
         large = scaled(landmarks, square.side / size)
         corner = np.array([square.left, square.top, 0.0])
-        hands = {part: getattr(large, part) + corner for part in ("left_hand", "right_hand", "face")}
-        found.append(replace(large, pose=large.pose + corner[:2], **hands))
+        parts = {part: getattr(large, part) + corner for part in ("left_hand", "right_hand", "face")}
+        found.append(replace(large, pose=large.pose + corner[:2], **parts))
     return found
+
+
+def _heads(seen: Sequence[Landmarks], squares: Sequence[Square], size: int) -> np.ndarray:
+    """Return square boxes [N, 3] about the heads in crops of `size` pixels: left, top and side; NaN without a face.
+
+    Args:
+        seen: in pixels of the scene.
+    """
+    corners = np.array([[square.left, square.top] for square in squares])
+    zoom = size / np.array([square.side for square in squares])
+    faces = np.stack([landmarks.face[:, :2] for landmarks in seen])
+    low, high = faces.min(1), faces.max(1)
+    sides = _HEAD * (high - low).max(1, keepdims=True)
+    return np.hstack([(low + high - sides) / 2 - corners, sides]) * zoom[:, None]
+
+
+def _median_side(squares: Sequence[Square]) -> float:
+    return float(np.median([square.side for square in squares]))
 
 
 def _widened(square: Square, by: float) -> Square:

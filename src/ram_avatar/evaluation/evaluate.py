@@ -75,19 +75,25 @@ def evaluate(
     """
     capture.check_template(avatar.template)
     with atomic_folder(out, overwrite, marker=EVALUATION_FILE) as folder:
-        if shows_avatar(capture, avatar):
-            data = CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
-            numbers = unseen_frames(capture, avatar)
-            frames = render_methods(avatar, data, numbers, progress)
-            truth = GroundTruth.of(data, numbers)
-            evaluation = evaluate_held_out(avatar, capture, numbers, frames, truth, progress)
-            images, boxes = {"truth": truth.frames, **frames}, truth.regions.boxes
-            scenes = scene_frames(avatar, capture, numbers)
-        else:
-            evaluation, images = evaluate_driven(avatar, capture, progress)
-            boxes, scenes = {}, []
-        (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
-        write_report(folder / REPORT_FILE, evaluation, images, boxes, scenes)
+        return evaluate_into(folder, avatar, capture, progress)
+
+
+def evaluate_into(folder: Path, avatar: Avatar, capture: Capture, progress: Progress) -> Evaluation:
+    """Evaluate an avatar; write `evaluation.json` and `report.html` into a folder that exists."""
+    scenes: list[SceneFrame] = []
+    if shows_avatar(capture, avatar):
+        data = CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress)
+        numbers = unseen_frames(capture, avatar)
+        frames = render_methods(avatar, data, numbers, progress)
+        truth = GroundTruth.of(data, numbers)
+        evaluation = evaluate_held_out(avatar, capture, numbers, frames, truth, progress)
+        images, boxes = {"truth": truth.frames, **frames}, truth.regions.boxes
+        scenes = scene_frames(avatar, capture, numbers)
+    else:
+        driven = evaluate_driven(avatar, capture, progress)
+        evaluation, images, boxes = driven.evaluation, driven.frames, driven.boxes
+    (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_report(folder / REPORT_FILE, evaluation, images, boxes, scenes)
     return evaluation
 
 

@@ -1,5 +1,6 @@
 """The figures of a clip that follows a driver: names, units, directions and number formats, defined once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .gestures import HAND_FINGERS, LIDS
@@ -29,3 +30,36 @@ class Figure:
 
     value: float | None
     absent: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of drivers: the mean of the figures that a driver has."""
+
+    title: str
+    figures: tuple[str, ...]
+
+
+COLUMNS: dict[str, Column] = {
+    "arms_angle": Column("arms", ("arms_angle",)),
+    "arms_followed": Column("within 20°", ("arms_followed",)),
+    "legs_angle": Column("legs", ("legs_angle",)),
+    "legs_followed": Column("within 20°", ("legs_followed",)),
+    "head_yaw": Column("yaw", ("head_yaw",)),
+    "head_pitch": Column("pitch", ("head_pitch",)),
+    "head_roll": Column("roll", ("head_roll",)),
+    "mouth": Column("mouth", ("mouth",)),
+    "lids": Column("lids", LIDS),
+    "fingers": Column("fingers", tuple(name for fingers in HAND_FINGERS.values() for name in fingers)),
+    "jitter": Column("jitter", ("jitter",)),
+}
+"""One row of the table of drivers."""
+
+
+def column_values(figures: Mapping[str, Figure]) -> dict[str, float | None]:
+    """Return the value of each of `COLUMNS`, None where a driver has none of its figures."""
+    values = {}
+    for name, column in COLUMNS.items():
+        known = [value for each in column.figures if (value := figures[each].value) is not None]
+        values[name] = sum(known) / len(known) if known else None
+    return values
