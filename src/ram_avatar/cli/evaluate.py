@@ -1,6 +1,5 @@
 """`ram-avatar evaluate`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +31,7 @@ def evaluate(
     a table of the drivers, worst first (drivers.json), besides.
     """
     from ..capture.capture import Capture, is_capture
-    from ..evaluation.drivers import evaluate_drivers, find_captures
+    from ..evaluation.drivers import DriverResult, evaluate_drivers, find_captures, folder_name
     from ..evaluation.evaluate import REPORT_FILE
     from ..evaluation.evaluate import evaluate as run
     from ..evaluation.report import summary_text
@@ -43,22 +42,20 @@ def evaluate(
     if not captures and not own.is_dir():
         raise UserError(f"{own}: no such folder; name the capture to evaluate on")
     chosen = captures or (own,)
-    out = out or _default_out(avatar, own, chosen)
+    if len(chosen) > 1:
+        default = "evaluation-drivers"
+    else:
+        default = "evaluation" if chosen[0].resolve() == own.resolve() else f"evaluation-{folder_name(chosen[0])}"
+    out = out or avatar / default
     several = len(chosen) > 1 or (chosen[0].is_dir() and not is_capture(chosen[0]))
-    paths = find_captures(chosen) if several else list(chosen)
     with TerminalProgress() as progress:
         loaded = load_avatar(avatar, options, progress)
         if several:
-            note_drivers(evaluate_drivers(loaded, paths, out, overwrite=overwrite, progress=progress), progress)
+            found = find_captures(chosen)
+            note_drivers(evaluate_drivers(loaded, found, out, overwrite=overwrite, progress=progress), progress)
         else:
-            evaluation = run(loaded, Capture.load(paths[0]), out, overwrite=overwrite, progress=progress)
+            evaluation = run(loaded, Capture.load(chosen[0]), out, overwrite=overwrite, progress=progress)
+            if evaluation.figures:
+                note_drivers([DriverResult(folder_name(chosen[0]), evaluation)], progress)
             progress.note(summary_text(evaluation))
         progress.note(f"{out / REPORT_FILE}: ready")
-
-
-def _default_out(avatar: Path, own: Path, chosen: Sequence[Path]) -> Path:
-    """Return where an evaluation is written unless `--out` says otherwise."""
-    if len(chosen) > 1:
-        return avatar / "evaluation-drivers"
-    name = chosen[0].resolve().name
-    return avatar / ("evaluation" if chosen[0].resolve() == own.resolve() else f"evaluation-{name}")

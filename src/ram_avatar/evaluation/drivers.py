@@ -1,6 +1,7 @@
 """Evaluates an avatar by several drivers: each in its own folder, and all in one table."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from ..capture.capture import Capture, is_capture
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.progress import SILENT, Progress
+from ..core.text import printable
 from .document import FLOOR, Evaluation, method_label
 from .evaluate import REPORT_FILE, evaluate_into, shows_avatar
 from .figures import COLUMNS, column_values
@@ -26,8 +28,8 @@ TABLE_METHODS = ("avatar", FLOOR)
 class DriverResult:
     """How an avatar follows one driver."""
 
-    folder: str
-    """Name of the capture, and of the folder with its evaluation."""
+    name: str
+    """Of the capture, and of the folder with its evaluation."""
     evaluation: Evaluation
 
     def values(self, method: str) -> dict[str, float | None]:
@@ -42,31 +44,36 @@ class DriverResult:
         return min((share for share in shares if share is not None), default=float("inf"))
 
 
-def find_captures(paths: Sequence[Path]) -> list[Path]:
-    """Return the captures among some folders: they themselves, or what they directly hold, by name.
+def find_captures(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return the captures among some folders, by name: they themselves, or those that they directly hold.
 
     Raises:
         UserError: a folder neither is a capture nor holds one, or two captures have the same name.
     """
-    found: list[Path] = []
+    found: dict[str, Path] = {}
     for path in paths:
-        held = [path] if is_capture(path) else sorted(each for each in _folders(path) if is_capture(each))
-        if not held:
+        captures = [path] if is_capture(path) else [each for each in _folders(path) if is_capture(each)]
+        if not captures:
             raise UserError(f"{path}: neither a capture nor a folder of captures")
-        found += held
-    names = [path.resolve().name for path in found]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"two captures are called '{min(twice)}'; their evaluations need different names")
+        for capture in captures:
+            if (name := folder_name(capture)) in found:
+                raise UserError(f"two captures are called '{name}'; their evaluations need different names")
+            found[name] = capture
     return found
 
 
+def folder_name(path: Path) -> str:
+    """Return the name of a folder, also of one that is given as `.` or `..`."""
+    return os.path.basename(os.path.abspath(path))
+
+
 def _folders(path: Path) -> list[Path]:
-    return [each for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
+    return sorted(each for each in path.iterdir() if each.is_dir()) if path.is_dir() else []
 
 
 def evaluate_drivers(
     avatar: Avatar,
-    captures: Sequence[Path],
+    captures: Mapping[str, Path],
     out: str | Path,
     *,
     overwrite: bool = False,
@@ -77,6 +84,9 @@ def evaluate_drivers(
     The evaluation of each driver is in a folder of its own therein, see `evaluate`. Captures of the avatar's own person
     are noted and left out.
 
+    Args:
+        captures: by name, see `find_captures`.
+
     Returns:
         The results, worst first.
 
@@ -84,7 +94,7 @@ def evaluate_drivers(
         UserError: `out` exists, a capture is damaged or was tracked with another template, or all show the avatar's own
             person.
     """
-    drivers = {path.resolve().name: Capture.load(path) for path in captures}
+    drivers = {name: Capture.load(path) for name, path in captures.items()}
     for name, capture in list(drivers.items()):
         capture.check_template(avatar.template)
         if shows_avatar(capture, avatar):
@@ -107,7 +117,7 @@ def evaluate_drivers(
 
 def _write_table(path: Path, avatar: str, results: Sequence[DriverResult]) -> None:
     rows = [
-        (result, {method_label(method): formatted(result.values(method)) for method in TABLE_METHODS})
+        (printable(result.name), {method_label(method): formatted(result.values(method)) for method in TABLE_METHODS})
         for result in results
     ]
     write_page(path, "drivers.html", avatar=avatar, columns=COLUMNS, report=REPORT_FILE, rows=rows)
@@ -120,7 +130,7 @@ def to_document(avatar: str, results: Sequence[DriverResult]) -> dict[str, Any]:
         "avatar": avatar,
         "drivers": [
             {
-                "folder": result.folder,
+                "folder": printable(result.name),
                 "driver": result.evaluation.driver,
                 "frames": len(result.evaluation),
                 "figures": {method: result.values(method) for method in result.evaluation.figures},

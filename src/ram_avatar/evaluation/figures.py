@@ -42,9 +42,9 @@ class Column:
 
 COLUMNS: dict[str, Column] = {
     "arms_angle": Column("arms", ("arms_angle",)),
-    "arms_followed": Column("within 20°", ("arms_followed",)),
+    "arms_followed": Column("≤ 20°", ("arms_followed",)),
     "legs_angle": Column("legs", ("legs_angle",)),
-    "legs_followed": Column("within 20°", ("legs_followed",)),
+    "legs_followed": Column("≤ 20°", ("legs_followed",)),
     "head_yaw": Column("yaw", ("head_yaw",)),
     "head_pitch": Column("pitch", ("head_pitch",)),
     "head_roll": Column("roll", ("head_roll",)),

@@ -9,13 +9,17 @@ from .gestures import HAND_FINGERS, LIDS
 from .head_turns import HEAD_ANGLES
 from .metric_catalog import Metric
 
-_GROUPS = {
-    "Limbs": ("arms_angle", "arms_followed", "legs_angle", "legs_followed"),
-    "Head": HEAD_ANGLES,
-    "Face": ("mouth", *LIDS),
-    "Left hand": HAND_FINGERS["left"],
-    "Right hand": HAND_FINGERS["right"],
-    "Over time": ("jitter",),
+_CURL = "correlation over the clip of each finger's curl with the driver's"
+_GROUPS = {  # title: meaning, and figures
+    "Limbs": (
+        "angles in space between the bones and the driver's; followed: the share within 20 degrees",
+        ("arms_angle", "arms_followed", "legs_angle", "legs_followed"),
+    ),
+    "Head": ("mean absolute difference from the driver's", HEAD_ANGLES),
+    "Face": ("correlation over the clip of the opening of mouth and lids with the driver's", ("mouth", *LIDS)),
+    "Left hand": (_CURL, HAND_FINGERS["left"]),
+    "Right hand": (_CURL, HAND_FINGERS["right"]),
+    "Over time": ("acceleration of the body's landmarks, as a multiple of the driver's", ("jitter",)),
 }
 
 
@@ -36,21 +40,28 @@ class FigureRow:
 
 
 @dataclass(frozen=True)
+class FigureGroup:
+    """Figures of one part of the body."""
+
+    title: str
+    meaning: str
+    rows: list[FigureRow]
+
+
+@dataclass(frozen=True)
 class FollowingTable:
     """All figures of one driver."""
 
     columns: list[str]
-    groups: dict[str, list[FigureRow]]
+    groups: list[FigureGroup]
 
     @classmethod
     def of(cls, figures: Mapping[str, Mapping[str, Figure]]) -> "FollowingTable | None":
         """Return the table of some methods; None without any."""
         if not figures:
             return None
-        groups = {
-            title: [FigureRow(FIGURES[name], [_cell(name, of[name]) for of in figures.values()]) for name in names]
-            for title, names in _GROUPS.items()
-        }
+        row = lambda name: FigureRow(FIGURES[name], [_cell(name, of[name]) for of in figures.values()])
+        groups = [FigureGroup(title, meaning, [*map(row, names)]) for title, (meaning, names) in _GROUPS.items()]
         return cls([method_label(method) for method in figures], groups)
 
 
@@ -67,8 +78,19 @@ def summary_line(figures: Mapping[str, Mapping[str, Figure]]) -> str:
     """Say how closely the limbs follow, and how closely the detector would see the driver's own do so."""
     said = []
     for limb in ("arms", "legs"):
-        avatar, floor = (figures[method][f"{limb}_followed"].value for method in ("avatar", FLOOR))
-        if avatar is not None and floor is not None:
-            angle = format_figure(f"{limb}_angle", figures["avatar"][f"{limb}_angle"].value)
-            said.append(f"the {limb} in {avatar:.1%} (driver seen twice: {floor:.1%}), {angle} degrees on average")
-    return f"Within 20 degrees of the driver are {'; '.join(said)}." if said else "The driver's limbs are not seen."
+        names = f"{limb}_followed", f"{limb}_angle"
+        (share, angle), (best, least) = (
+            [figures[method][name].value for name in names] for method in ("avatar", FLOOR)
+        )
+        if share is not None and best is not None:
+            degrees, floor = (format_figure(names[1], value) for value in (angle, least))
+            said.append(
+                f"{limb.capitalize()} within 20 degrees of the driver's: {share:.1%}, by {degrees} on average "
+                f"(driver seen twice: {best:.1%}, by {floor})."
+            )
+    return " ".join(said) or "The driver's limbs are not seen."
+
+
+def _limb(figures: Mapping[str, Figure], limb: str) -> tuple[float | None, str]:
+    """Return the share of a limb's bones that follow, and their mean angle as text."""
+    return figures[f"{limb}_followed"].value, format_figure(f"{limb}_angle", figures[f"{limb}_angle"].value)

@@ -17,13 +17,12 @@ def joint_accelerations(seen: Observations, numbers: Sequence[int]) -> np.ndarra
     Args:
         numbers: [N] of the frames in the clip, increasing.
     """
-    joints = seen.pose[:, seen.topology.indices(JOINTS)].numpy().copy()
-    joints[~seen.seen["body"].numpy()] = np.nan
+    joints, body = seen.pose[:, seen.topology.indices(JOINTS)].numpy(), seen.seen["body"].numpy()
     found = np.full(joints.shape[:2], np.nan)
-    if len(joints) > 2:
-        second = joints[2:] - 2 * joints[1:-1] + joints[:-2]
-        second[np.subtract(numbers[2:], numbers[:-2]) != 2] = np.nan
-        found[1:-1] = np.linalg.norm(second, axis=-1) / seen.person_height
+    if len(joints) > 2 and body.any():
+        second = np.linalg.norm(joints[2:] - 2 * joints[1:-1] + joints[:-2], axis=-1) / seen.person_height
+        known = body[2:] & body[1:-1] & body[:-2] & (np.subtract(numbers[2:], numbers[:-2]) == 2)
+        found[1:-1][known] = second[known]
     return found
 
 
