@@ -48,10 +48,10 @@ def evaluate(
         default = "evaluation" if chosen[0].resolve() == own.resolve() else f"evaluation-{folder_name(chosen[0])}"
     out = out or avatar / default
     several = len(chosen) > 1 or (chosen[0].is_dir() and not is_capture(chosen[0]))
+    found = find_captures(chosen) if several else {}
     with TerminalProgress() as progress:
         loaded = load_avatar(avatar, options, progress)
-        if several:
-            found = find_captures(chosen)
+        if found:
             note_drivers(evaluate_drivers(loaded, found, out, overwrite=overwrite, progress=progress), progress)
         else:
             evaluation = run(loaded, Capture.load(chosen[0]), out, overwrite=overwrite, progress=progress)

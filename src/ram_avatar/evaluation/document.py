@@ -33,8 +33,8 @@ METHODS: dict[str, tuple[str, str]] = {
     "driver_resized": ("Driver at this size", "the driver's video, as small as the avatar is drawn: a perfect avatar"),
     "driver_again": ("Driver seen twice", "the driver's video in a wider crop: the detector's own error"),
 }
-FLOOR = "driver_again"
-"""What no result can be better than, see `METHODS`."""
+RESIZED, FLOOR = "driver_resized", "driver_again"
+"""What no result of the avatar's size can be better than, and what none can, see `METHODS`."""
 _SCALARS = ("avatar", "driver", "own", "first_frame", "fps", "size")
 
 

@@ -17,7 +17,7 @@ from ..rendering.framing import Framing, Square
 from ..tracking.detection.landmarks import Landmarks
 from .baselines import textured_mesh
 from .control import detect_frames, expected_landmarks, measure_control, scaled
-from .document import FLOOR, Evaluation, method_label
+from .document import FLOOR, RESIZED, Evaluation, method_label
 from .following import MIN_FACE, Follower
 from .frames import Frames, detect, render_frames, still_noise
 from .protocol import describe_protocol
@@ -57,7 +57,7 @@ def evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress) -> Dri
     followings = {name: follower(seen) for name, seen in results.items()}
     figures = {name: following.figures for name, following in followings.items()}
     drawn = avatar.size / _median_side(squares) * _leg(avatar.person, avatar.camera)
-    for method, size in (("driver_resized", film.size_for(drawn)), (FLOOR, film.size)):
+    for method, size in ((RESIZED, film.size_for(drawn)), (FLOOR, film.size)):
         figures[method] = follower(film.seen(size, _WIDER, method_label(method).lower(), progress)).figures
     cameras = [square.camera(avatar.camera, avatar.size) for square in squares]
     expected = expected_landmarks(template, avatar.identity.cpu(), cameras, motion[numbers])

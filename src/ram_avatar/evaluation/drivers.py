@@ -13,7 +13,7 @@ from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.progress import SILENT, Progress
 from ..core.text import printable
-from .document import FLOOR, Evaluation, method_label
+from .document import FLOOR, RESIZED, Evaluation, method_label
 from .evaluate import REPORT_FILE, evaluate_into, shows_avatar
 from .figures import COLUMNS, column_values
 from .following_table import format_figure
@@ -21,7 +21,7 @@ from .page import write_page
 
 DRIVERS_FILE = "drivers.json"
 FORMAT_VERSION = 1
-TABLE_METHODS = ("avatar", FLOOR)
+TABLE_METHODS = ("avatar", RESIZED, FLOOR)
 
 
 @dataclass(frozen=True)

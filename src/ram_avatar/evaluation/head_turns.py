@@ -29,8 +29,9 @@ def face_shape(seen: Observations) -> np.ndarray:
 def head_turns(seen: Observations, shape: np.ndarray) -> np.ndarray:
     """Return yaw, pitch and roll [N, 3] of the head in degrees; NaN where the face is not seen.
 
-    All are 0 for a head that faces the camera upright. They turn it in this order about the vertical, about the axis
-    through the ears and about the line of sight; positive is towards the left of the picture, down, and clockwise.
+    All are 0 where the eyes are level, and as far from the camera as the corners of the mouth. They turn the head in
+    this order about the vertical, about the axis through the ears and about the line of sight; positive is towards the
+    left of the picture, down, and clockwise.
 
     Args:
         shape: the rigid landmarks of a face (`face_shape`). Compare heads by one shape: MediaPipe's faces resemble
