@@ -85,15 +85,15 @@ class Follower:
     def _gestures_of(self, result: Observations) -> tuple[Series, dict[str, Figure]]:
         ours, figures, series = gestures(result), {}, {}
         for name in GESTURES:
-            theirs, face = self._gestures[name], name in ("mouth", *LIDS)
-            wanted = np.isfinite(theirs)
-            if face and wanted.any():
-                wanted &= self._large
-                if wanted.sum() < MIN_FRAMES:
-                    height = np.nanmedian(_face_heights(self._driver))
-                    figures[name] = Figure(None, f"the driver's face is too small: {height:.0f} pixels high, not 60")
+            theirs = self._gestures[name]
+            if name in ("mouth", *LIDS):
+                shown, large = np.isfinite(theirs).sum(), np.isfinite(theirs) & self._large
+                if shown >= MIN_FRAMES > large.sum():
+                    why = f"the driver's face is {MIN_FACE:g} pixels high in {large.sum()} of {shown} frames"
+                    figures[name] = Figure(None, f"{why}; {MIN_FRAMES} are needed")
                     continue
-            figures[name], deviation = correlate(ours[name], np.where(wanted, theirs, np.nan), _MOVES[name])
+                theirs = np.where(large, theirs, np.nan)
+            figures[name], deviation = correlate(ours[name], theirs, _MOVES[name])
             if name == "mouth":
                 series["mouth_deviation"] = deviation
         return series, figures
