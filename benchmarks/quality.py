@@ -46,9 +46,9 @@ from ram_avatar.evaluation.evaluate import (
     REPORT_FILE,
     GroundTruth,
     evaluate_held_out,
-    render_frames,
     render_methods,
 )
+from ram_avatar.evaluation.frames import render_frames
 from ram_avatar.evaluation.metric_catalog import format_value
 from ram_avatar.evaluation.metrics import StLpips
 from ram_avatar.evaluation.report import write_report

@@ -31,7 +31,6 @@ import torch
 import tyro
 from measures.bandai_namco import extract_kinds
 from measures.contact_sheet import contact_sheet, spread_over
-from measures.limb_angles import LIMBS, limb_angles, summarize_angles
 from measures.performed import FPS, Filming, Performed, perform
 from measures.results import describe_setup, markdown_table
 
@@ -43,6 +42,7 @@ from ram_avatar.core.images import to_tensor, write_picture
 from ram_avatar.core.progress import Progress, follow
 from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.control import detect_frames, measure_control
+from ram_avatar.evaluation.limb_angles import LIMBS, limb_angles, summarize_angles
 from ram_avatar.evaluation.metrics import ImageMetric, StLpips, psnr, st_lpips_person
 from ram_avatar.inference.engine import Engine
 from ram_avatar.motion.alignment.aligner import Aligner

@@ -12,7 +12,7 @@ from ram_avatar.avatar import Avatar
 from ram_avatar.capture.capture import Capture
 from ram_avatar.core.images import to_tensor
 from ram_avatar.core.progress import Progress, follow
-from ram_avatar.evaluation.evaluate import render_frames
+from ram_avatar.evaluation.frames import render_frames
 from ram_avatar.evaluation.metrics import ImageMetric, psnr, st_lpips_person
 from ram_avatar.rendering.framing import Square
 

@@ -81,6 +81,8 @@ def test_an_existing_output_is_reported_before_any_work(tmp_path, film, capsys):
         (["create", "{film}", "{tmp}/o", "--devices", "4000"], "4000 devices"),
         (["train", "{tmp}", "{tmp}/o"], "not a capture"),
         (["evaluate", "{tmp}/me"], "me-capture"),
+        (["evaluate", "{tmp}/me", "{tmp}"], "neither a capture nor a folder of captures"),
+        (["evaluate", "{tmp}/me", "{tmp}/a", "{tmp}/b"], "neither a capture nor a folder of captures"),
         (["synth", "{tmp}/o", "--size", "65"], "even size"),
         (["synth", "{tmp}/o", "--motion", "{tmp}/absent.npz"], "absent.npz"),
         (["animate", "{tmp}", "{film}", "{tmp}/o.mp4"], "not an avatar"),

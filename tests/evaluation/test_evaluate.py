@@ -5,20 +5,39 @@ import numpy as np
 import pytest
 import torch
 
+from ram_avatar.animation.animate import drive
+from ram_avatar.animation.options import AnimateOptions
 from ram_avatar.avatar import Avatar
+from ram_avatar.capture.capture import NOBODY, LeftOut
 from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.images import to_array
 from ram_avatar.core.progress import Silent
+from ram_avatar.drivers.sources import DriverClip
+from ram_avatar.evaluation import driven
 from ram_avatar.evaluation.baselines import nearest_frame, textured_mesh
-from ram_avatar.evaluation.document import Evaluation
+from ram_avatar.evaluation.document import FLOOR, RESIZED, Evaluation
 from ram_avatar.evaluation.evaluate import (
     GroundTruth,
     evaluate,
-    render_frames,
     scene_frames,
     shows_avatar,
     unseen_frames,
+)
+from ram_avatar.evaluation.figures import FIGURES
+from ram_avatar.evaluation.frames import render_frames
+from ram_avatar.inference.render import render
+from ram_avatar.tracking.detection.landmarks import Landmarks
+from ram_avatar.tracking.detection.mediapipe import MEDIAPIPE
+
+LOST = {part: np.full((count, 3), np.nan) for part, count in (("left_hand", 21), ("right_hand", 21), ("face", 478))}
+NOBODY_SEEN = Landmarks(
+    topology=MEDIAPIPE,
+    pose=np.full((MEDIAPIPE.pose_count, 2), np.nan),
+    visibility=np.zeros(MEDIAPIPE.pose_count),
+    pose_world=np.full((MEDIAPIPE.pose_count, 3), np.nan),
+    mask=np.zeros((1, 1), np.uint8),
+    **LOST,
 )
 
 
@@ -67,13 +86,42 @@ def test_scene_frames_show_the_whole_scene(avatar, capture):
     assert np.abs(clip[5].astype(int) - last.avatar).max() <= 1
 
 
-def test_another_driver_gives_control_but_no_similarity(avatar, capture, tmp_path):
-    """There are no true frames of the avatar in another person's motion."""
-    other = replace(capture, identity=capture.identity.clone() + 0.05)
+@pytest.fixture(scope="module")
+def other(avatar, capture):
+    """Another person's capture, whose last frames show nobody."""
+    other = replace(capture, identity=capture.identity.clone() + 0.05, left_out=[LeftOut(28, 29, NOBODY)])
     assert not shows_avatar(other, avatar)
+    return other
+
+
+def test_another_driver_gives_control_but_no_similarity(avatar, other, tmp_path):
+    """There are no true frames of the avatar in another person's motion, only the driver's video."""
     evaluation = evaluate(avatar, other, tmp_path / "driven")
-    assert not evaluation.own and len(evaluation) == 30
+    assert not evaluation.own and len(evaluation) == 28
     assert evaluation.has("control", "body_error") and not evaluation.has("full", "psnr")
+    floor, smaller, mesh = (evaluation.figures[method] for method in (FLOOR, RESIZED, "textured_mesh"))
+    assert floor["arms_angle"].value < 5 and floor["arms_followed"].value > 0.97 and floor["head_yaw"].value < 2
+    assert floor["arms_angle"].value < smaller["arms_angle"].value < mesh["arms_angle"].value < 40
+    document = json.loads((tmp_path / "driven" / "evaluation.json").read_text())
+    assert Evaluation.from_dict(document).figures == evaluation.figures
+    for figures in evaluation.figures.values():
+        assert set(figures) == set(FIGURES) and all((f.value is None) == bool(f.absent) for f in figures.values())
+    page = (tmp_path / "driven" / "report.html").read_text()
+    assert "Driver seen twice" in page and "Following the driver" in page
+
+
+def test_another_driver_is_followed_as_animate_does(avatar, other, monkeypatch):
+    """What is judged is what `animate` draws at its defaults, in the frames that show the driver."""
+    clip = DriverClip(other.motion, avatar.template, other.identity, other)
+    motion = drive(avatar, clip, AnimateOptions())
+    assert not torch.equal(motion.pose, drive(avatar, clip, AnimateOptions(align="off")).pose)
+    monkeypatch.setattr(driven, "detect_frames", lambda frames: [NOBODY_SEEN for _ in frames])
+    monkeypatch.setattr(driven, "detect", lambda frames, *_: [NOBODY_SEEN for _ in frames])
+    found = driven.evaluate_driven(avatar, other, Silent())
+    expected = list(render(avatar, motion[:28], close_up=True))
+    assert np.array_equal(found.frames["avatar"], expected)
+    assert found.frames["driver"].shape == found.frames["avatar"].shape
+    assert {figure.absent for figure in found.evaluation.figures["avatar"].values()} >= {"the driver's are not seen"}
 
 
 def test_all_frames_of_another_clip_of_the_person_are_unseen(avatar, capture):

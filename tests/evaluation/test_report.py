@@ -1,8 +1,10 @@
+import base64
 import html
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
@@ -12,9 +14,11 @@ from numpy import nan
 
 from ram_avatar.core.errors import UserError
 from ram_avatar.evaluation.curves import _path, _ticks, charts
-from ram_avatar.evaluation.document import Evaluation
+from ram_avatar.evaluation.document import FLOOR, Evaluation
+from ram_avatar.evaluation.figures import FIGURES, Figure
 from ram_avatar.evaluation.gallery import SceneFrame, crop, difference, ranked
-from ram_avatar.evaluation.report import summary_text, write_report
+from ram_avatar.evaluation.gestures import HAND_FINGERS
+from ram_avatar.evaluation.report import HEADS, summary_text, write_report
 
 N, SIZE = 12, 48
 FIRST = 100
@@ -33,11 +37,26 @@ def evaluation(own: bool = True, name: str = "Nana", **avatar) -> Evaluation:
             "body_error": 2 * much - 0.1 * shape,
             "hand_error": np.where(np.arange(N) < 4, nan, 5 - much),
         }
+        if not own:
+            methods[method]["following"] = {
+                "arms_angle": 20 * much - shape,
+                "arms_followed": 0.5 + 0.01 * shape,
+                "head_yaw": 3 + np.abs(np.arange(N) - 2.0),
+                "mouth_deviation": np.where(np.arange(N) == 9, 2.0, nan),
+            }
     methods["avatar"]["time"]["own_noise"] = np.r_[nan, np.full(N - 1, 0.4)]
     for key, values in avatar.items():
         group, name = key.split("__")
         methods["avatar"][group][name] = values
-    return Evaluation(name, "clip.mp4", own, FIRST, 25.0, SIZE, {"preset": "lite", "FLIP": "not installed"}, methods)
+    figures = {} if own else {method: followed(share) for method, share in (("avatar", 0.5), (FLOOR, 1.0))}
+    protocol = {"preset": "lite", "FLIP": "not installed"}
+    return Evaluation(name, "clip.mp4", own, FIRST, 25.0, SIZE, protocol, methods, figures=figures)
+
+
+def followed(share: float) -> dict[str, Figure]:
+    """Figures of a driver whose face is too small, and who moves no finger."""
+    figures = {name: Figure(share) for name in FIGURES} | {"mouth": Figure(None, "the driver's face is too small")}
+    return figures | {name: Figure(None, "the driver hardly moves it") for name in HAND_FINGERS["left"]}
 
 
 def images(*methods: str) -> dict[str, np.ndarray]:
@@ -197,16 +216,51 @@ def test_worst_frame_comes_first_without_its_neighbours(tmp_path):
     assert [title.split(",")[0] for title in titles] == ["Video", "Avatar", "Difference × 4", "Textured mesh"]
 
 
+DRIVEN = ("driver", "avatar", "textured_mesh")
+
+
 def test_page_of_another_driver_has_no_similarity_and_no_difference(tmp_path):
-    text = written(tmp_path, evaluation(own=False), ("driver", "avatar", "textured_mesh"), BOXES)
+    text = written(tmp_path, evaluation(own=False), DRIVEN)
     page = Page(text)
     assert "Similarity" not in text and "Difference" not in text and "PSNR" not in text
-    assert re.search(r"<h3>Frame (\d+)", text)[1] == str(FIRST + 7)  # by body error
     assert {image["alt"].split(",")[0] for image in page.all("img")} == {"Driver", "Avatar", "Textured mesh"}
 
 
+def test_figures_stand_beside_the_floor_and_absent_ones_say_why(tmp_path):
+    page = Page(written(tmp_path, evaluation(own=False), DRIVEN))
+    cells = [[" ".join(cell.split()) for cell in row] for row in page.rows]
+    start = cells.index(["", "Avatar", "Driver seen twice"])
+    rows = {name.split(" degrees")[0].split(" ↑")[0]: values for name, *values in cells[start : start + 30]}
+    assert rows["Arms followed"] == rows["Right lid"] == ["0.50", "1.00"]
+    assert rows["Mouth"][0] == "– the driver's face is too small"
+    assert rows["Left index"][0] == "– the driver hardly moves it"
+    assert summary_text(evaluation(own=False)).startswith(
+        "Arms within 20 degrees of the driver's: 50.0%, by 0.5 on average (driver seen twice: 100.0%, by 1.0)."
+    )
+    assert summary_text(evaluation(own=False)) in "".join(page.text)
+
+
+def test_worst_frames_of_a_drive_show_the_driver_beside_the_avatar(tmp_path):
+    heads = {HEADS + method: np.tile([10.0, 5.0, 12.0], (N, 1)) for method in ("driver", "avatar")}
+    heads[HEADS + "avatar"][9] = nan  # no face was found there, so the whole frame is shown
+    text = written(tmp_path, evaluation(own=False), DRIVEN, heads)
+    section = text[text.index('<section id="gestures">') : text.index('<section id="metrics">')]
+    parts = {part.split("</h3>")[0]: part for part in section.split('<h3 class="next">')[1:]}
+    first = {title: re.findall(r"<h4>Frame (\d+)", part)[0] for title, part in parts.items()}
+    assert first == {"Arms": f"{FIRST + 7}", "Head": f"{FIRST + 11}", "Mouth": f"{FIRST + 9}"}  # the legs are not seen
+    titles = [image["alt"].split(",")[0] for image in Page(section).all("img")]
+    assert titles == ["Driver", "Avatar"] * (len(titles) // 2)
+    sizes = [shown.shape[0] for shown in shown_in(parts["Mouth"])]
+    assert sizes == [224, SIZE]
+
+
+def shown_in(part: str) -> list[np.ndarray]:
+    encoded = re.findall(r"data:image/jpeg;base64,([^\"]+)", part)
+    return [cv2.imdecode(np.frombuffer(base64.b64decode(each), np.uint8), 1) for each in encoded]
+
+
 def test_page_without_video_frames_or_a_ranking_metric(tmp_path):
-    evaluated = evaluation(own=False, control__body_error=np.full(N, nan))
+    evaluated = evaluation(own=False, following__arms_angle=np.full(N, nan))
     assert not Page(written(tmp_path, evaluated, ("avatar",))).all("img")
     evaluated = evaluation(own=False)
     assert Page(written(tmp_path, evaluated, ("avatar",))).all("img")
@@ -224,6 +278,14 @@ def test_json_round_trip_with_null_for_nan():
         for group, series in groups.items():
             for name, values in series.items():
                 np.testing.assert_allclose(back.methods[method][group][name], values, atol=1e-6)
+
+
+def test_figures_survive_the_round_trip():
+    evaluated = evaluation(own=False)
+    back = Evaluation.from_dict(json.loads(json.dumps(evaluated.to_dict(), allow_nan=False)))
+    assert back.figures == evaluated.figures
+    with pytest.raises(ValueError, match="unknown figures: beauty"):
+        replace(evaluated, figures={"avatar": {"beauty": Figure(1.0)}})
 
 
 def test_inconsistent_data_is_rejected(tmp_path):

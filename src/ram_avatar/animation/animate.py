@@ -14,9 +14,10 @@ from ..core.files import check_output
 from ..core.images import fit
 from ..core.progress import SILENT, Progress, follow
 from ..core.untrusted.pictures import read_picture
-from ..drivers.sources import open_driver
+from ..drivers.sources import DriverClip, open_driver
 from ..inference.render import render
 from ..motion.alignment.aligner import ALIGNMENT_FILE, Aligner
+from ..motion.motion import Motion
 from ..motion.retargeting.retarget import retarget
 from ..rendering.framing import warp
 from ..rendering.viewfinder import Viewfinder
@@ -56,15 +57,7 @@ def animate(
             raise UserError(f"{driver}: a motion file has no images to show beside the avatar")
         if options.camera == "source" and capture is None:
             raise UserError(f"{driver}: a motion file has no camera to follow; leave out --camera source")
-        driven = retarget(
-            clip.motion,
-            clip.template,
-            clip.person,
-            avatar.person,
-            keep_place=options.keep_place,
-            align=_aligner(avatar, clip.motion.fps, options),
-            progress=progress,
-        )
+        driven = drive(avatar, clip, options, progress)
         frames: Iterable[np.ndarray] = render(avatar, driven, background=background, size=view.scene)
         if capture and options.camera == "source":
             frames = _moved(frames, capture.footage)
@@ -83,6 +76,21 @@ def animate(
             if options.visible_mark:
                 frames = map(mark, frames)
             video.write_all(follow(frames, progress, "Rendering", len(driven)))
+
+
+def drive(
+    avatar: Avatar, clip: DriverClip, options: AnimateOptions = AnimateOptions(), progress: Progress = SILENT
+) -> Motion:
+    """Return the motion of an avatar that follows a driver: retargeted, and aligned as the options say."""
+    return retarget(
+        clip.motion,
+        clip.template,
+        clip.person,
+        avatar.person,
+        keep_place=options.keep_place,
+        align=_aligner(avatar, clip.motion.fps, options),
+        progress=progress,
+    )
 
 
 def _viewfinder(avatar: Avatar, options: AnimateOptions) -> Viewfinder:

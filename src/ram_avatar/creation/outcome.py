@@ -10,7 +10,8 @@ from ..capture.capture import Capture, preview_size
 from ..capture.dataset import CaptureDataset
 from ..core.files import disk_errors
 from ..core.progress import Progress, follow
-from ..evaluation.evaluate import GroundTruth, measure_images, render_frames, render_methods
+from ..evaluation.evaluate import GroundTruth, measure_images, render_methods
+from ..evaluation.frames import render_frames
 from ..evaluation.metrics import StLpips
 from ..evaluation.similarity import ImageMetrics
 from ..video import VideoWriter

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .figures import FIGURES, Figure
 from .metric_catalog import METRICS, MetricSummary, Series, format_value, summarize
 
 FORMAT_VERSION = 1
@@ -21,13 +22,19 @@ GROUPS: dict[str, tuple[str, str]] = {
     "right_hand": ("Right hand", "a square box"),
     "time": ("Temporal", "change of the person from frame to frame"),
     "control": ("Control", "landmarks in the rendered frames against the driver's"),
+    "following": ("Following", "limbs, head and mouth against the driver's, as the detector sees both"),
 }
+_WITHOUT_REGION = ("time", "control", "following")
 METHODS: dict[str, tuple[str, str]] = {
     "avatar": ("Avatar", "this avatar, driven by the tracked motion"),
     "textured_mesh": ("Textured mesh", "the body template with colours from the video, without a network"),
     "nearest_frame": ("Nearest frame", "the training frame with the nearest pose"),
     "landmark_unet": ("Landmark U-Net", "a network from drawn landmarks to frames, trained as long"),
+    "driver_resized": ("Driver at this size", "the driver's video, as small as the avatar is drawn: a perfect avatar"),
+    "driver_again": ("Driver seen twice", "the driver's video in a wider crop: the detector's own error"),
 }
+RESIZED, FLOOR = "driver_resized", "driver_again"
+"""What no result of the avatar's size can be better than, and what none can, see `METHODS`."""
 _SCALARS = ("avatar", "driver", "own", "first_frame", "fps", "size")
 
 
@@ -44,6 +51,7 @@ class Evaluation:
         size: side of the evaluated frames in pixels.
         protocol: how the evaluation was done, by topic.
         methods: by method ("avatar" and baselines), by group (`GROUPS`), by metric (`METRICS`): [N].
+        figures: if another person drives, how closely each method follows over the clip: by method, by `FIGURES`.
 
     Raises:
         ValueError: There is no method "avatar", a group or metric is unknown, or series differ in length.
@@ -58,6 +66,7 @@ class Evaluation:
     protocol: dict[str, str]
     methods: dict[str, dict[str, Series]]
     left_out: Sequence[int] = ()
+    figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if "avatar" not in self.methods:
@@ -72,6 +81,8 @@ class Evaluation:
             raise ValueError(f"unknown groups: {', '.join(sorted(unknown))}")
         if unknown := {name for _, name, _ in series if name not in METRICS}:
             raise ValueError(f"unknown metrics: {', '.join(sorted(unknown))}")
+        if unknown := {name for figures in self.figures.values() for name in figures if name not in FIGURES}:
+            raise ValueError(f"unknown figures: {', '.join(sorted(unknown))}")
         if len({len(values) for _, _, values in series}) != 1:
             raise ValueError("all series of an evaluation must have one length, one value per frame")
 
@@ -137,6 +148,10 @@ class Evaluation:
             "frames": len(self),
             "left_out": list(self.left_out),
             "protocol": dict(self.protocol),
+            "figures": {
+                method: {name: asdict(figure) for name, figure in figures.items()}
+                for method, figures in self.figures.items()
+            },
             "summary": self.summary,
             "ways": {
                 method: {group: {name: _listed(v) for name, v in series.items()} for group, series in groups.items()}
@@ -152,7 +167,11 @@ class Evaluation:
             for method, groups in document["ways"].items()
         }
         scalars, left_out = {name: document[name] for name in _SCALARS}, document.get("left_out", ())
-        return cls(**scalars, protocol=document["protocol"], methods=methods, left_out=left_out)
+        figures = {
+            method: {name: Figure(**figure) for name, figure in figures.items()}
+            for method, figures in document.get("figures", {}).items()
+        }
+        return cls(**scalars, protocol=document["protocol"], methods=methods, left_out=left_out, figures=figures)
 
 
 def _listed(values: np.ndarray) -> list[float | None]:
@@ -166,4 +185,8 @@ def method_label(method: str) -> str:
 
 def label(group: str, name: str) -> str:
     """Return a metric's display name with its region: "person PSNR", "body error"."""
-    return METRICS[name].label if group in ("time", "control") else f"{GROUPS[group][0].lower()} {METRICS[name].label}"
+    return (
+        METRICS[name].label
+        if group in ("time", "control", "following")
+        else f"{GROUPS[group][0].lower()} {METRICS[name].label}"
+    )

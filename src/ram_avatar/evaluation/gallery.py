@@ -88,6 +88,16 @@ class Gallery:
             ]
             yield self._row(i, [], images)
 
+    def pair(self, index: int, boxes: Mapping[str, np.ndarray]) -> Row:
+        """Return a frame by every method, cropped to its box [N, 3] if it has one; the frame's values stand above."""
+        images = []
+        for method, title in self._columns():
+            image = self.frames[method][index]
+            if method in boxes and np.isfinite(boxes[method][index]).all():
+                image = crop(image, boxes[method][index])
+            images.append(self._image(title, index, image))
+        return self._row(index, self._values("avatar", index, self.group, self.names), images)
+
     def scene(self, frame: SceneFrame) -> Row:
         """Return a whole frame of the video beside the avatar's."""
         shown = (("Video", frame.video), ("Avatar", frame.avatar))

@@ -54,6 +54,16 @@ METRICS: dict[str, Metric] = {
     "hands_found": Metric("hands found", "", True, 3, "share of the driver's hands that the detector finds again"),
     "lips_error": Metric("lips error", "% eye distance", False, 2, "difference in mouth opening and width"),
     "lids_error": Metric("lids error", "", False, 3, "difference in eye aspect ratio, height over width"),
+    "arms_angle": Metric("arms", "degrees", False, 1, "mean angle between the bones of the arms and the driver's"),
+    "arms_followed": Metric("arms followed", "", True, 2, "share of those bones within 20 degrees"),
+    "legs_angle": Metric("legs", "degrees", False, 1, "mean angle between the bones of the legs and the driver's"),
+    "legs_followed": Metric("legs followed", "", True, 2, "share of those bones within 20 degrees"),
+    "head_yaw": Metric("head yaw", "degrees", False, 1, "absolute difference, turning left and right"),
+    "head_pitch": Metric("head pitch", "degrees", False, 1, "absolute difference, nodding"),
+    "head_roll": Metric("head roll", "degrees", False, 1, "absolute difference, tilting to a shoulder"),
+    "mouth_deviation": Metric(
+        "mouth deviation", "σ", False, 2, "difference of the mouth's opening, each in standard deviations of its clip"
+    ),
 }
 
 

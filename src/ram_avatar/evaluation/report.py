@@ -1,20 +1,20 @@
 """The evaluation report: one self-contained HTML file, for screen and print."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
-from ..core.files import atomic_file
 from .curves import charts
 from .document import GROUPS, METHODS, Evaluation, label, method_label
-from .gallery import AMPLIFICATION, Gallery, SceneFrame, ranked, spaced
+from .following_table import FollowingTable, summary_line
+from .gallery import AMPLIFICATION, Gallery, Row, SceneFrame, ranked, spaced
+from .head_turns import HEAD_ANGLES
 from .metric_catalog import METRICS, format_value
+from .page import write_page
 
 _TABLES = (("full", "inside", "person", "face", "left_hand", "right_hand"), ("time",), ("control",))
-_UNFOLDED = ("person", "time", "control")
+_UNFOLDED = ("person", "time", "control", "following")
 _KEY_METRICS = {  # by whether the frames are of the avatar's own capture
     True: (
         ("full", "psnr"),
@@ -24,17 +24,18 @@ _KEY_METRICS = {  # by whether the frames are of the avatar's own capture
         ("control", "hand_pck"),
         ("time", "perceptual_flicker"),
     ),
-    False: (
-        ("control", "body_pck"),
-        ("control", "body_error"),
-        ("control", "hand_pck"),
-        ("control", "hand_error"),
-        ("control", "lips_error"),
-        ("time", "own_noise"),
-    ),
+    False: (),  # the table of `FIGURES` takes their place
 }
-_RANKED_BY = {True: ("person", ("st_lpips", "psnr")), False: ("control", ("body_error",))}
+_RANKED_BY = {True: ("person", ("st_lpips", "psnr")), False: ("following", ("arms_angle", "legs_angle"))}
+_FOLLOWED = {  # the worst frames of a driven avatar: metrics that rank them, and whether the head is enlarged
+    "Arms": (("arms_followed", "arms_angle"), False),
+    "Legs": (("legs_followed", "legs_angle"), False),
+    "Head": (HEAD_ANGLES, True),
+    "Mouth": (("mouth_deviation",), True),
+}
 _WORST = 8  # frames shown
+HEADS = "heads_"
+"""Prefix of the boxes of heads: "heads_driver" in the driver's frames, "heads_avatar" in the avatar's."""
 
 
 def write_report(
@@ -49,7 +50,8 @@ def write_report(
     Args:
         frames: [N, S, S, 3] uint8 RGB by method, shown in this order after the video: "truth", or "driver" if
             another person drives (absent for a motion without a video).
-        boxes: for "face", "left_hand" and "right_hand": [N, 3] square boxes, left, top and side in pixels.
+        boxes: for "face", "left_hand" and "right_hand": [N, 3] square boxes, left, top and side in pixels; if another
+            person drives, those of the heads (`HEADS`).
         scenes: whole frames shown at the top.
 
     Raises:
@@ -61,27 +63,23 @@ def write_report(
     for name, images in frames.items():
         if len(images) != len(evaluation):
             raise ValueError(f"{len(images)} frames of '{name}', but {len(evaluation)} were evaluated")
-    page = _page(evaluation, frames, boxes or {}, scenes)
-    with atomic_file(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_page(path, "report.html", **_contents(evaluation, frames, boxes or {}, scenes))
 
 
-def _page(
+def _contents(
     evaluation: Evaluation,
     frames: Mapping[str, np.ndarray],
     boxes: Mapping[str, np.ndarray],
     scenes: Sequence[SceneFrame],
-) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["heading"] = lambda text: text[:1].upper() + text[1:]
-    template = environment.from_string((files(__package__) / "report.html").read_text(encoding="utf-8"))
+) -> dict[str, object]:
+    """Return what the template shows, by name."""
     group, names = _RANKED_BY[evaluation.own]
     order = ranked(evaluation, group, names)
     gallery = Gallery(evaluation, frames, group, names)
     parts = [part for part in ("face", "left_hand", "right_hand") if part in boxes and "truth" in frames]
     tables = [[group for group in table if evaluation.names(group)] for table in _TABLES]
     median = gallery.row(order[len(order) // 2]) if order else None
-    return template.render(
+    return dict(
         evaluation=evaluation,
         summary=summary_text(evaluation),
         metrics=METRICS,
@@ -89,7 +87,11 @@ def _page(
         methods={
             method: method_label(method) for method in ("avatar", *(m for m in evaluation.methods if m != "avatar"))
         },
-        meanings={method: METHODS[method][1] for method in evaluation.methods if method in METHODS},
+        meanings={
+            method_label(method): METHODS[method][1]
+            for method in {**evaluation.methods, **evaluation.figures}
+            if method in METHODS
+        },
         format_value=format_value,
         count=lambda *series: int(np.isfinite(evaluation.values(*series)).sum()),
         median=median,
@@ -101,7 +103,9 @@ def _page(
         curves={group: charts(evaluation, group) for group in GROUPS if evaluation.names(group)},
         unfolded=_UNFOLDED,
         ranked_by=[label(group, name) for name in names if evaluation.has(group, name)],
-        worst=[gallery.row(i) for i in spaced(order, evaluation.fps, _WORST)],
+        worst=[gallery.row(i) for i in spaced(order, evaluation.fps, _WORST)] if evaluation.own else [],
+        figures=FollowingTable.of(evaluation.figures),
+        gestures=_worst_gestures(evaluation, frames, boxes) if "driver" in frames else {},
         others={"Best": gallery.row(order[-1]), "Median": median} if order else {},
         parts={GROUPS[part][0]: list(gallery.crops(part, boxes[part])) for part in parts},
         differs="truth" in frames,
@@ -109,8 +113,24 @@ def _page(
     )
 
 
+def _worst_gestures(
+    evaluation: Evaluation, frames: Mapping[str, np.ndarray], boxes: Mapping[str, np.ndarray]
+) -> dict[str, list[Row]]:
+    """Return pairs of frames, driver and avatar, in which it follows worst, by what is followed."""
+    pairs = {method: frames[method] for method in ("driver", "avatar")}
+    rows = {}
+    for title, (names, enlarged) in _FOLLOWED.items():
+        gallery = Gallery(evaluation, pairs, "following", names)
+        heads = {method: boxes[HEADS + method] for method in pairs if enlarged and HEADS + method in boxes}
+        order = ranked(evaluation, "following", names)
+        rows[title] = [gallery.pair(i, heads) for i in spaced(order, evaluation.fps, _WORST // 2)]
+    return rows
+
+
 def summary_text(evaluation: Evaluation) -> str:
-    """Say in how many metrics the avatar beats every baseline, and in which it does not."""
+    """Say how closely the avatar follows another person, or in how many metrics it beats every baseline."""
+    if evaluation.figures:
+        return summary_line(evaluation.figures)
     if len(evaluation.methods) < 2:
         return "Evaluated without baselines."
     best = {(group, name): evaluation.best(group, name) for group in GROUPS for name in evaluation.names(group)}

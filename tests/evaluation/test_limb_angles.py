@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from measures.limb_angles import LIMBS, limb_angles, summarize_angles
 
+from ram_avatar.evaluation.limb_angles import LIMBS, limb_angles, summarize_angles
 from ram_avatar.tracking.detection.detectors import DEFAULT_TOPOLOGY
 from ram_avatar.tracking.detection.landmarks import Landmarks
 from ram_avatar.tracking.detection.topology import LIMB_BONES

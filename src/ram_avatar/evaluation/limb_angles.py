@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ram_avatar.evaluation.control import MIN_VISIBILITY
-from ram_avatar.tracking.detection.landmarks import Landmarks
-from ram_avatar.tracking.detection.topology import LIMB_BONES
+from ..tracking.detection.landmarks import Landmarks
+from ..tracking.detection.topology import LIMB_BONES
+from .control import MIN_VISIBILITY
 
 CLOSE = 20.0  # degrees
 LIMBS = {"arms": slice(0, 4), "legs": slice(4, 8)}
