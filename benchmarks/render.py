@@ -35,6 +35,7 @@ from ram_avatar.motion.motion import Motion
 from ram_avatar.motion.retargeting.retarget import Person, Placement, retarget
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
+from ram_avatar.rendering.filmed_poses import SHAPE as FILMED_SHAPE
 from ram_avatar.rendering.framing import Framing
 from ram_avatar.synthetic.performances import performance
 
@@ -101,6 +102,7 @@ def untrained(preset: str, template: BodyTemplate) -> Avatar:
         background=np.full((size, size, 3), 128, np.uint8),
         placement=Placement.of(motion, template, identity),
         fps=25.0,
+        filmed=torch.zeros(1, *FILMED_SHAPE) if recipe.network.novelty else None,
     )
 
 
@@ -183,7 +185,7 @@ def motion_to_pixels(avatar: Avatar, motions: dict[str, Motion]) -> str:
         parts = ", ".join(f"{stage} {1e3 * value:.1f} ms" for stage, value in took.items())
         rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames per second**: {parts}", "20"))
     whole = Camera.default(avatar.size, avatar.size)
-    slow = ConditionMapper(avatar.template, avatar.identity, whole, avatar.texture)
+    slow = ConditionMapper(avatar.template, avatar.identity, whole, avatar.texture, avatar.filmed)
     frame = next(iter(motions.values()))[:1]
     rows.append(("condition maps as rendered in training", f"{1e3 * median_seconds(lambda: slow(frame)):.1f} ms", ""))
     return markdown_table(rows)

@@ -121,6 +121,8 @@ def _replace(name, change):
         (_replace("identity", lambda t: t + 1000), "identity: holds numbers that no body of template anny"),
         (_replace("identity", lambda t: t * torch.nan), "identity holds numbers that are not finite"),
         (_replace("network.styles.codes", lambda t: t.double() * 1e300), "must be float32, got float64"),
+        (_replace("filmed", lambda t: t[:, :2].contiguous()), r"filmed must be \[1, 4, 2, 3\], got \[1, 2, 2, 3\]"),
+        (_replace("filmed", lambda t: t.expand(1025, -1, -1, -1).contiguous()), "filmed must hold 1 to 1024 poses"),
         (lambda tensors: tensors.pop("texture"), "texture must be"),
         (lambda tensors: tensors.update(more=torch.zeros(1)), "more is unknown"),
     ],

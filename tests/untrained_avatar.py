@@ -12,6 +12,7 @@ from ram_avatar.config import NetworkConfig
 from ram_avatar.core.camera import Camera
 from ram_avatar.motion.retargeting.retarget import Placement
 from ram_avatar.networks.avatar_network import AvatarNetwork
+from ram_avatar.rendering.filmed_poses import SHAPE as FILMED_SHAPE
 from ram_avatar.rendering.framing import Framing
 
 SIZE = 128
@@ -36,5 +37,6 @@ def save_untrained(folder: Path, template: BodyTemplate, network: NetworkConfig,
         background=np.full((SIZE, SIZE, 3), 40, np.uint8),
         placement=Placement(x=0.0, y=3.2, floor=-0.85, leg_length=0.8),
         fps=25.0,
+        filmed=torch.zeros(1, *FILMED_SHAPE) if network.novelty else None,
         training={"step": 0, "steps": 0, "seconds": 0.0},
     ).save(folder)

@@ -28,11 +28,12 @@ from ram_avatar.training.trainer import CHECKPOINT_FILE, Trainer
 
 @pytest.fixture()
 def trainer(capture, template, tiny, tmp_path):
-    def make(preset=tiny, folder=tmp_path):
+    def make(preset=tiny, folder=tmp_path, filmed=slice(None)):
         torch.manual_seed(0)
         fabric = Fabric(accelerator="cpu", devices=1)
         avatar = first_avatar(capture, template, preset, Silent())
-        data = CaptureDataset(capture, template, avatar.texture, preset.network.image_size, fabric.device, Silent())
+        size, filmed = preset.network.image_size, avatar.filmed[filmed]
+        data = CaptureDataset(capture, template, avatar.texture, size, fabric.device, Silent(), filmed)
         return Trainer(avatar, data, preset, folder, fabric)
 
     return make
@@ -52,8 +53,19 @@ def test_every_parameter_trains(trainer, tiny):
         changed = parameter != before[name]
         if "styles.codes" in name:  # a style code trains with its frame
             assert {i for i in range(len(changed)) if changed[i].any()} == seen
-        else:
+        elif "enter.novelty" not in name:  # in filmed frames no limb is novel
             assert changed.any(), name
+
+
+def test_novelty_trains_with_moved_limbs(trainer, tiny):
+    moves = replace(tiny.training, pose_augmentation=1.0, warmup_steps=1)
+    made = trainer(replace(tiny, training=moves), filmed=slice(3))
+    weight = made.network.style_unet.enter["novelty"].weight
+    before = weight.detach().clone()
+    for _ in range(3):
+        made.train_step()
+        made.step += 1
+    assert (weight != before).all()
 
 
 def test_phases_freeze_the_right_modules(trainer, tiny):
