@@ -189,6 +189,7 @@ def test_result_depends_on_the_seed_only(tmp_path, studio, template):
         ({"motion": "{tmp}/short.npz"}, r"short\.npz: a motion of 1 frames"),
         ({"size": 101}, "101 pixels"),
         ({"frames": 0}, "0 frames"),
+        ({"performer": "kilt"}, "'kilt'; choose from trousers, skirt"),
     ],
 )
 def test_invalid_input_is_reported(tmp_path, random_motion, wanted, cause):

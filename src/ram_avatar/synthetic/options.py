@@ -1,7 +1,7 @@
 """Options of `synthesize`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ..core.errors import UserError
 from ..motion.formats import ReadOptions
@@ -17,7 +17,7 @@ class SynthOptions(ReadOptions):
     """What to render.
 
     Raises:
-        UserError: `frames` or `size` is out of range; see also `ReadOptions`.
+        UserError: `frames` or `size` is out of range, or the performer does not exist; see also `ReadOptions`.
     """
 
     motion: str = "training"
@@ -40,3 +40,5 @@ class SynthOptions(ReadOptions):
                 f"cannot render {self.frames} frames of {self.size} pixels; needs at least 2 frames and an even size "
                 f"of at least {MIN_SIZE}"
             )
+        if self.performer not in (names := get_args(PerformerName)):
+            raise UserError(f"unknown performer '{self.performer}'; choose from {', '.join(names)}")
