@@ -190,6 +190,20 @@ def test_known_motion_is_unchanged_and_strange_motion_moves_inside(alignment, te
     assert (after <= np.maximum(before, 1) + 0.1).all()
 
 
+def test_the_neck_of_a_performer_who_hardly_moves_stays_whole(template, prior, own, stranger):
+    """Decoder B, fed its own outputs for a driver that is nothing like what it knows, must not run away."""
+    still = replace(own, pose=own.pose * 0.1, root_rotation=own.root_rotation * 0.1)
+    narrow = fit_alignment(still[:SPLIT], still[SPLIT:], template, prior, Silent(), AlignmentTraining(epochs=30))
+    features = PoseFeatures(template)
+    head, chest = (features.roles.index(role) for role in ("head", "spine3"))
+
+    def bent(motion: Motion) -> np.ndarray:
+        world = features.orientations(features.rotations(*_arrays(motion)))
+        return np.degrees(Rotation.from_matrix(world[:, chest].swapaxes(1, 2) @ world[:, head]).magnitude())
+
+    assert bent(_aligned(narrow, template, stranger, mode="on")).max() < bent(still).max() + 15
+
+
 # The bound --------------------------------------------------------------------------------------------------------
 
 
