@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 from dataclasses import replace
@@ -190,10 +191,11 @@ def test_known_motion_is_unchanged_and_strange_motion_moves_inside(alignment, te
     assert (after <= np.maximum(before, 1) + 0.1).all()
 
 
-def test_the_neck_of_a_performer_who_hardly_moves_stays_whole(template, prior, own, stranger):
-    """Decoder B, fed its own outputs for a driver that is nothing like what it knows, must not run away."""
-    still = replace(own, pose=own.pose * 0.1, root_rotation=own.root_rotation * 0.1)
-    narrow = fit_alignment(still[:SPLIT], still[SPLIT:], template, prior, Silent(), AlignmentTraining(epochs=30))
+def test_a_decoder_that_follows_its_own_errors_stays_near_the_avatars_range(alignment, template, stranger):
+    """Fed its own outputs, it must not bend a neck further and further."""
+    decoder = copy.deepcopy(alignment.decoder)
+    with torch.no_grad():
+        decoder.layers[0].weight *= 3  # errors grow from frame to frame
     features = PoseFeatures(template)
     head, chest = (features.roles.index(role) for role in ("head", "spine3"))
 
@@ -201,7 +203,8 @@ def test_the_neck_of_a_performer_who_hardly_moves_stays_whole(template, prior, o
         world = features.orientations(features.rotations(*_arrays(motion)))
         return np.degrees(Rotation.from_matrix(world[:, chest].swapaxes(1, 2) @ world[:, head]).magnitude())
 
-    assert bent(_aligned(narrow, template, stranger, mode="on")).max() < bent(still).max() + 15
+    aligned = _aligned(replace(alignment, decoder=decoder), template, stranger, mode="on")
+    assert bent(aligned).max() < 60  # 175 without the bound
 
 
 # The bound --------------------------------------------------------------------------------------------------------
