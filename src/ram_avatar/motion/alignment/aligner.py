@@ -227,7 +227,7 @@ class Aligner:
 
 def limited(score: float) -> float:
     """Limit a score: unchanged up to `_FREE`, then smoothly saturating at `_INSIDE`."""
-    return float(saturated(np.float64(score), _FREE, _INSIDE))
+    return float(saturated(np.asarray(score), _FREE, _INSIDE))
 
 
 def saturated(values: Array, free: float, most: float) -> Array:
