@@ -21,6 +21,7 @@ from ram_avatar.creation.options import TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.evaluate import evaluate
 from ram_avatar.motion.alignment.aligner import ALIGNMENT_FILE
+from ram_avatar.rendering.surface_filling import Origins
 from ram_avatar.synthetic.performer import Performer
 from ram_avatar.tracking.offline.fitting import FitSettings
 from ram_avatar.tracking.offline.track import track
@@ -103,7 +104,14 @@ def test_a_metric_that_no_frame_has_is_shown_as_a_dash(avatar_folder, tmp_path):
     notes = Notes()
     note_metrics(tmp_path, notes)
     assert any("this avatar" in note and "20.00" in note and "–" in note for note in notes.notes)
-    assert "| 20.00 | – | – | – |" in model_card(Avatar.load(avatar_folder), figures)
+    avatar = Avatar.load(avatar_folder)
+    assert "| 20.00 | – | – | – |" in model_card(avatar, figures)
+    avatar.training["surface"] = Origins(0.42, 0.1, 0.43, 0.05).rounded()
+    assert "42% of the body's surface" in model_card(avatar, figures) and "10% from its mirror" in model_card(
+        avatar, figures
+    )
+    del avatar.training["surface"]  # an avatar of an earlier version, trained on
+    assert "surface" not in model_card(avatar, figures)
 
 
 def test_temporal_metrics_skip_gaps(capture, avatar_folder, tmp_path):

@@ -38,7 +38,7 @@ An avatar of one person, learned by RAM-Avatar from {facts["frames"]} frames of 
 {avatar.camera.width} x {avatar.camera.height} pixels, the person painted at {avatar.size}; preset `{avatar.preset}`,
 template `{avatar.template.name}`,
 {facts["step"]} steps in {facts["seconds"] / 60:.1f} minutes.
-
+{_surface(facts)}
 ```
 ram-avatar animate THIS_FOLDER DRIVER.mp4 OUT.mp4
 ```
@@ -56,4 +56,16 @@ the avatar's.
 
 This folder lets anyone make images of a real person. Share it and use it only with that person's consent, and label
 what it renders as generated, as the metadata of its videos does.
+"""
+
+
+def _surface(facts: dict) -> str:
+    """Return a paragraph on how much of the surface the frames show; nothing for a first avatar of earlier versions."""
+    shares = facts.get("surface")
+    if not shares:
+        return ""
+    return f"""
+The frames show {shares["seen"]:.0%} of the body's surface well. The rest starts with colours from elsewhere:
+{shares["twin"]:.0%} from its mirror twin on the other half of the body, {shares["other_side"]:.0%} from the other side
+(a back from its front), {shares["neighbours"]:.0%} from its neighbours.
 """

@@ -15,6 +15,7 @@ from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import Fragments, rasterize, vertex_normals
+from .surface_filling import Origins, SurfaceFiller
 
 VISIBLE_WITHIN = 0.015  # metres: a texel this close to the drawn surface is visible
 MIN_FACING = 0.2  # cosine: surfaces seen at a grazing angle have smeared colours
@@ -22,6 +23,7 @@ SPREAD = 1 / 16  # of the image size: how far colours extend beyond the outline,
 _SHRINK = 0.008  # of the image size: width of the kernel that keeps samples clear of outlines
 _OFTEN = 0.1  # of the frames: texels seen less often are seen badly, at a grazing angle or beside an outline
 _NEARBY = 0.05  # metres: they take the colours of texels this near that are seen more often
+_WELL = 0.4  # cosine: so are those that no frame shows at a better angle
 _STEP = 0.1  # metres: a depth step within the kernel means one body part occludes another
 
 
@@ -85,6 +87,7 @@ class SurfacePainter:
         self.texel, self.triangle, self.barycentric = _texels(template, size)
         self._samples: list[np.ndarray] = []  # [M, 3] uint8 per frame
         self._seen: list[np.ndarray] = []  # [M] bool per frame
+        self._facing = np.zeros(len(self.texel), np.float32)  # cosine at which a texel was seen best
 
     @torch.no_grad()
     def add(self, frame: np.ndarray, mask: np.ndarray, motion: Motion, camera: Camera) -> None:
@@ -110,18 +113,20 @@ class SurfacePainter:
         depth = drawn.depth[0].cpu().numpy()
         deep = np.where(drawn.mask[0].cpu().numpy(), depth, 0)
         whole = torch.from_numpy(cv2.dilate(deep, near) - cv2.erode(depth, near) < _STEP)[y, x]
-        seen = inside & shown & person & whole & (mix(facing[:, None])[:, 0] > MIN_FACING)
+        towards = mix(facing[:, None])[:, 0]
+        seen = inside & shown & person & whole & (towards > MIN_FACING)
+        self._facing = np.maximum(self._facing, (towards * seen).numpy())
         grid = torch.stack([place[:, 0] / camera.width, place[:, 1] / camera.height], -1) * 2 - 1
         picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
         colors = F.grid_sample(picture, grid[None, None], align_corners=False)[0, :, 0].T
         self._samples.append(colors.round().clamp(0, 255).byte().numpy())
         self._seen.append(seen.numpy())
 
-    def texture(self) -> tuple[Tensor, float]:
-        """Return the texture [3, T, T] in [-1, 1] and the share of the surface that no frame showed.
+    def texture(self) -> tuple[Tensor, Origins]:
+        """Return the texture [3, T, T] in [-1, 1], and where its colours are from.
 
-        Each texel has the median colour over the frames that show it. Rarely seen texels take the colours of
-        often seen ones if these are near; unseen texels take those of the nearest seen surface.
+        Each texel has the median colour over the frames that show it. Unseen texels, and badly seen ones near well seen
+        ones, are filled (`surface_filling`). Without any seen, all are gray.
         """
         samples, seen = np.stack(self._samples), np.stack(self._seen)
         median = np.zeros((samples.shape[1], 3), np.float32)
@@ -130,22 +135,18 @@ class SurfacePainter:
             median[piece] = _masked_median(samples[:, piece], seen[:, piece])
         views = seen.sum(0)
         if not views.any():
-            return self._to_picture(np.full_like(median, 128.0)), 1.0
-        surface, few = self._surface_points(), min(2, int(views.max()))
+            return self._to_picture(np.full_like(median, 128.0)), Origins(seen=0.0)
+        filler, few = self.filler(), min(2, int(views.max()))
         often = views >= max(few, min(_OFTEN * len(seen), views.max()))
-        apart, _ = cKDTree(surface[often]).query(surface)
-        known = often | ((views >= few) & (apart > _NEARBY))
-        if not known.all():
-            distance, nearest = cKDTree(surface[known]).query(surface[~known], k=min(4, int(known.sum())))
-            weight = 1 / (distance.reshape(len(distance), -1, 1) + 1e-4)
-            near = median[known][nearest.reshape(len(nearest), -1)]
-            median[~known] = (near * weight).sum(1) / weight.sum(1)
-        return self._to_picture(median), float(1 - (views >= few).mean())
+        well = often & (self._facing >= min(_WELL, self._facing[often].max()))
+        apart, _ = cKDTree(filler.points[well]).query(filler.points)
+        colors, origins = filler.fill(median, well | ((views >= few) & (apart > _NEARBY)))
+        return self._to_picture(colors), origins
 
-    def _surface_points(self) -> np.ndarray:
-        """Return the texels' points [M, 3] on the reference mesh, metres."""
-        reference = self.body.reference_vertices()
-        return (reference[self.template.faces[self.triangle]] * self.barycentric[..., None]).sum(1).numpy()
+    def filler(self) -> SurfaceFiller:
+        """Return what fills gaps in this body's colours."""
+        reference = self.body.reference_vertices().numpy()
+        return SurfaceFiller(self.template, reference, self.triangle.numpy(), self.barycentric.numpy())
 
     def _to_picture(self, colors: np.ndarray) -> Tensor:
         """Write texel colours [M, 3], 0 to 255, into a texture [3, T, T] in [-1, 1]."""

@@ -39,7 +39,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
             image, matte = (cropper.cut(index, each, side) for each in (frame, mask))
             painter.add(image, matte, capture.motion[[index]], cropper.camera(index, side))
             skirt.add(cropper.cut(index, mask, SKIRT_SIZE), capture.motion[[index]], cropper.camera(index, SKIRT_SIZE))
-    texture, unseen = painter.texture()
+    texture, origins = painter.texture()
     # Style codes are indexed by frame number.
     config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1)
     with torch.random.fork_rng():  # reproducible initialization
@@ -63,7 +63,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
             "seconds": 0.0,
             "source": capture.source,
             "frames": len(capture.train_frames),
-            "surface_unseen": round(unseen, 4),
+            "surface": origins.rounded(),
         },
     )
 

@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 from dataclasses import replace
@@ -188,6 +189,22 @@ def test_known_motion_is_unchanged_and_strange_motion_moves_inside(alignment, te
     assert (before > 1).mean() > 0.5
     assert (after > 1).mean() < 0.4 * (before > 1).mean()
     assert (after <= np.maximum(before, 1) + 0.1).all()
+
+
+def test_a_decoder_that_follows_its_own_errors_stays_near_the_avatars_range(alignment, template, stranger):
+    """Fed its own outputs, it must not bend a neck further and further."""
+    decoder = copy.deepcopy(alignment.decoder)
+    with torch.no_grad():
+        decoder.layers[0].weight *= 3  # errors grow from frame to frame
+    features = PoseFeatures(template)
+    head, chest = (features.roles.index(role) for role in ("head", "spine3"))
+
+    def bent(motion: Motion) -> np.ndarray:
+        world = features.orientations(features.rotations(*_arrays(motion)))
+        return np.degrees(Rotation.from_matrix(world[:, chest].swapaxes(1, 2) @ world[:, head]).magnitude())
+
+    aligned = _aligned(replace(alignment, decoder=decoder), template, stranger, mode="on")
+    assert bent(aligned).max() < 60  # 175 without the bound
 
 
 # The bound --------------------------------------------------------------------------------------------------------

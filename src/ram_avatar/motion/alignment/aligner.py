@@ -50,6 +50,8 @@ _STEPS = 2
 _FALL = 0.4  # seconds in which the alignment fades out
 _FOLLOW = 0.1  # seconds in which its target follows decoder B; fast motion is left to the driver
 _NOTHING = 1e-4
+# Decoder B's output, in deviations of a feature of the avatar's own motion: unchanged up to `_USUAL`, at most `_RARE`.
+_USUAL, _RARE = 3.0, 5.0
 _OUTSIDE = (1e-6, 1e3)  # metres; range of `Alignment.outside` in files
 
 
@@ -155,6 +157,7 @@ class Aligner:
         # History before the first frame: the avatar's mean pose.
         mean = to_features(to_rotations(alignment.decoder.mean.double().numpy()))
         self._history = np.tile(mean.astype(np.float32), HISTORY)
+        self._mean, self._deviation = (x.numpy() for x in (alignment.decoder.mean, alignment.decoder.deviation))
         self._mode, self.strength = mode, strength
         passed = lambda seconds: 1 - float(np.exp(-1 / (fps * seconds)))
         self._fall, self._follow = passed(_FALL), passed(_FOLLOW)
@@ -186,10 +189,19 @@ class Aligner:
         """Decode a pose's features [W] with decoder B, given its last four outputs, to rotations [K, 3, 3]."""
         latent = self._encode(features.astype(np.float32))
         decoded = self._decode(np.concatenate([latent, self._history]))
-        aligned = to_rotations(decoded.astype(float))
+        aligned = to_rotations(self._within_own(decoded).astype(float))
         width = len(features)
         self._history = np.concatenate([self._history[width:], to_features(aligned).astype(np.float32)])
         return aligned
+
+    def _within_own(self, decoded: Array) -> Array:
+        """Keep decoder B's output [W] near the range of the avatar's own motion.
+
+        The decoder sees its last outputs. Fed a driver far from anything it was trained on, it would otherwise follow
+        its own errors further and further out, until a neck breaks.
+        """
+        far = (decoded - self._mean) / self._deviation
+        return self._mean + self._deviation * np.sign(far) * saturated(np.abs(far), _USUAL, _RARE)
 
     def _needed(self, pose: Array, aligned: Array) -> float:
         """Return the fraction of the way to the aligned pose at which the score is what the limiter allows."""
@@ -215,8 +227,13 @@ class Aligner:
 
 def limited(score: float) -> float:
     """Limit a score: unchanged up to `_FREE`, then smoothly saturating at `_INSIDE`."""
-    room = _INSIDE - _FREE
-    return score if score <= _FREE else _FREE + room * float(np.tanh((score - _FREE) / room))
+    return float(saturated(np.asarray(score), _FREE, _INSIDE))
+
+
+def saturated(values: Array, free: float, most: float) -> Array:
+    """Return values that are unchanged up to `free`, and above approach `most` smoothly."""
+    room = most - free
+    return np.where(values <= free, values, free + room * np.tanh((values - free) / room))
 
 
 def between(start: Array, end: Array, share: float) -> Array:
