@@ -34,7 +34,7 @@ def renderings(avatar: Avatar, motion: Motion, background: np.ndarray | None = N
     """Render close-ups [S, S, 3] over the avatar's room, or over an image [H, W, 3] of the scene's size."""
     size = avatar.size
     mapper = ConditionMapper(
-        avatar.template, avatar.identity, Camera.default(size, size), avatar.texture, avatar.filmed
+        avatar.dressed, avatar.identity, Camera.default(size, size), avatar.texture, avatar.filmed
     )
     background = avatar.background if background is None else background
     before = None
