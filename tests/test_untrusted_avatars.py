@@ -122,6 +122,9 @@ def _replace(name, change):
         (_replace("identity", lambda t: t * torch.nan), "identity holds numbers that are not finite"),
         (_replace("network.styles.codes", lambda t: t.double() * 1e300), "must be float32, got float64"),
         (lambda tensors: tensors.pop("texture"), "texture must be"),
+        (lambda tensors: tensors.update(clothing=torch.zeros(5, 3)), r"clothing must be \[13718, 3\], got \[5, 3\]"),
+        (lambda tensors: tensors.update(clothing=torch.ones(13718, 3)), "clothing: expected at most 0.4 m from"),
+        (lambda tensors: tensors.update(clothing=torch.full((13718, 3), torch.nan)), "clothing holds numbers that are"),
         (lambda tensors: tensors.update(more=torch.zeros(1)), "more is unknown"),
     ],
 )

@@ -20,17 +20,18 @@ from ..capture.cropper import CloseUpCropper
 from ..core.progress import SILENT, Progress, follow
 from ..rendering.rasterizer import vertex_normals
 from ..rendering.surface_texture import choose_frames
-from .outlines import Evidence, Shot, look
+from .outlines import NOTHING, Evidence, Shot, look
 
 MEASURED_FROM = 48  # frames at most
 _SIZE = 384  # side of the close-ups that outlines are compared in, pixels
 _LEAST, _MOST = -0.02, 0.2  # metres
 _ROUNDS = 4  # of moving the surface and looking at its new outline
+_KEPT = 0.5  # weight of what earlier rounds saw, per round
 _REWEIGHTED = 3  # times per round
 _SURE = 0.015  # metres: larger differences count linearly (Huber)
 _STIFF = 0.001  # metres of outline: weight of the offset's slope
 _REACH = 0.3  # metres: beyond what outlines show, the offset falls off over this distance
-_BARE, _FEET = 1e3, 10.0  # how much more than elsewhere an offset costs on bare skin, and on feet, which wear shoes
+_BARE, _FEET = 1e3, 30.0  # how much more than elsewhere an offset costs on bare skin, and on feet, which wear shoes
 _FACE_MOVES = 0.002  # metres: what facial actions move so far is bare skin
 _SMOOTHED = 8  # times, so that the normals of a fold do not cross
 
@@ -64,36 +65,36 @@ class ClothingFit:
         face, feet = _face(template, identity), template.role_weight("foot", "toes")
         bare = torch.maximum(face, template.role_weight("hand", *FINGERS, "eye").clamp(0, 1).square())
         cost = 1 + _BARE * bare.double().numpy() + _FEET * feet.double().numpy()
-        self._prior = _STIFF * (slope + diags(area / _REACH**2 * cost))
+        self.prior = _STIFF * (slope + diags(area / _REACH**2 * cost))
 
     @torch.no_grad()
     def measure(self, shots: Sequence[Shot]) -> Tensor:
         """Return the clothing [V, 3] that brings the outlines of a person to those of their mattes, metres."""
-        offset = np.zeros(len(self.normals))
+        offset, known = np.zeros(len(self.normals)), NOTHING
         for _ in range(_ROUNDS):
-            seen = Evidence.cat([look(shot, *self._posed(shot, offset), self.template.faces) for shot in shots])
-            offset = self.solve(seen, offset, len(shots))
+            found = Evidence.cat([look(shot, *self._posed(shot, offset), self.template.faces) for shot in shots])
+            # A gap that has closed has no outline any more. What was seen of it remains.
+            known = Evidence.cat([known.times(_KEPT), found.times(1 / len(shots)).about(offset)])
+            offset = self.solve(known, offset)
         return self._clothing(offset)
 
-    def solve(self, seen: Evidence, before: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
-        """Return the offset [V] of each vertex along its normal that fits what `frames` frames show best, metres.
+    def solve(self, known: Evidence, start: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the offset [V] of each vertex along its normal that fits evidence best, metres.
 
-        It minimizes, per frame, the integral of the Huber loss of the gap along the outline, and over the surface that
-        of the squared slope and, weakly, of the squared offset.
+        It minimizes the integral of the Huber loss of the gap along the outlines, and over the surface that of the
+        squared slope and, weakly, of the squared offset.
 
         Args:
-            before: [V] with which the evidence was found.
+            known: about no offset.
+            start: [V] where to begin.
         """
-        count = len(seen.gap)
-        rows = np.repeat(np.arange(count), 3)
-        moves = csr_matrix((seen.share.ravel(), (rows, seen.vertices.ravel())), (count, len(before)))
-        target, offset = seen.gap + moves @ before, before
+        moves, offset = known.matrix(len(start)), start
         for _ in range(_REWEIGHTED):
-            miss = np.abs(moves @ offset - target)
-            weighted = diags(seen.weight / frames * _SURE / np.maximum(miss, _SURE)) @ moves
-            matrix = (moves.T @ weighted + self._prior).tocsc()
+            miss = np.abs(moves @ offset - known.gap)
+            weighted = diags(known.weight * _SURE / np.maximum(miss, _SURE)) @ moves
+            matrix = (moves.T @ weighted + self.prior).tocsc()
             solver = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-            offset = solver.solve(weighted.T @ target)
+            offset = solver.solve(weighted.T @ known.gap)
         return np.clip(offset, _LEAST, _MOST)
 
     def _posed(self, shot: Shot, offset: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
@@ -121,7 +122,7 @@ def slope_energy(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tup
         i, j, opposite = (faces[:, (k + step) % 3] for step in range(3))
         one, other = vertices[i] - vertices[opposite], vertices[j] - vertices[opposite]
         twice = np.linalg.norm(np.cross(one, other), axis=1)
-        weight = np.clip((one * other).sum(1) / np.maximum(twice, 1e-12), 0.05, 10.0) / 2
+        weight = np.clip((one * other).sum(1) / np.maximum(twice, 1e-12), 0.0, 10.0) / 2
         rows += [i, j, i, j]
         columns += [j, i, i, j]
         values += [-weight, -weight, weight, weight]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ..core.camera import Camera
@@ -16,7 +17,7 @@ OUTWARD, INWARD = 0.32, 0.05  # metres: how far outside and inside of the outlin
 _PERSON = 0.5  # matte value of its contour
 _FACING = 0.5  # cosine: a surface must move the outline at least so far per metre
 _SMOOTHING = 2.0  # pixels, of the outline's direction
-_OWN = 3  # pixels next to an outline that may still be covered by the part that it belongs to
+_OWN = 2  # pixels: an outline that is not left behind within so many does not run across the way
 
 
 class Shot(NamedTuple):
@@ -38,8 +39,24 @@ class Evidence(NamedTuple):
 
     @staticmethod
     def cat(parts: list["Evidence"]) -> "Evidence":
-        """Join the evidence of several frames."""
+        """Join evidence."""
         return Evidence(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+    def times(self, factor: float) -> "Evidence":
+        """Return the same with other weights."""
+        return self._replace(weight=factor * self.weight)
+
+    def about(self, offset: NDArray[np.float64]) -> "Evidence":
+        """Return what evidence found with an offset [V] says of the body without it."""
+        return self._replace(gap=self.gap + self.matrix(len(offset)) @ offset)
+
+    def matrix(self, vertices: int) -> csr_matrix:
+        """Return how the outline moves [N, V] with the offset of each of V vertices."""
+        rows = np.repeat(np.arange(len(self.gap)), 3)
+        return csr_matrix((self.share.ravel(), (rows, self.vertices.ravel())), (len(self.gap), vertices))
+
+
+NOTHING = Evidence(np.zeros((0, 3), np.int64), np.zeros((0, 3)), np.zeros(0), np.zeros(0))
 
 
 def look(shot: Shot, vertices: Tensor, along: Tensor, faces: Tensor) -> Evidence:
@@ -109,9 +126,9 @@ def gaps(
     sample = lambda image, order: map_coordinates(image, [y, x], order=order, mode="constant")
     person = sample(matte.astype(np.float32) / 255, 1)  # [N, T]
     shown, body = (sample(image.astype(np.uint8), 0) > 0 for image in (inside, mask))
-    body[:, : least + _OWN] = False
+    free = np.cumsum(~body[:, least:], 1) > 0  # clear of the part that the outline belongs to
     leaves = _first(person[:, least:] <= _PERSON)
-    meets = _first(body[:, least:])
+    meets = _first(body[:, least:] & free)
     ends = _first(~shown[:, least:])
     row = np.arange(len(pixel))
     column = np.clip(least + leaves, 1, len(step) - 1)
@@ -122,6 +139,7 @@ def gaps(
     gap = np.where(outside, 0.5 - enters, np.where(meets < leaves, meets / 2, crossing))
     reached = np.minimum(leaves, meets)
     known = np.where(outside, enters <= least, (reached <= most) & (reached < ends)) & shown[:, least]
+    known &= _first(free) <= _OWN
     known &= (gap * metre <= OUTWARD) & (gap * metre >= -INWARD)
     return gap - 0.5, known  # the outline runs half a pixel outside the centres of its pixels
 
