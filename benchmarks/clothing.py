@@ -39,7 +39,9 @@ def compare(capture: Capture, progress: Progress) -> Iterator[tuple[str, ...]]:
     for label, clothing in (("naked", False), ("dressed", True)):
         preset = replace(lite, training=replace(lite.training, clothing=clothing))
         avatar = first_avatar(capture, load_template(), preset, progress)
-        data = CaptureDataset(capture, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress)
+        data = CaptureDataset(
+            capture, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed
+        )
         numbers = capture.held_out[::2]
         truth = GroundTruth.of(data, numbers)
         frames = {"textured_mesh": np.stack(list(textured_mesh(avatar, capture.motion[numbers])))}

@@ -32,7 +32,7 @@ from .rendering.filmed_poses import MOST_POSES
 from .rendering.filmed_poses import SHAPE as FILMED_SHAPE
 from .rendering.framing import Framing
 
-FORMAT_VERSION = 4  # may hold the poses that were filmed
+FORMAT_VERSION = 4  # may hold the poses that were filmed, and clothing
 EARLIER_VERSIONS = (2, 3)  # still load; 2: scene and close-up are the same square
 AVATAR_FILE = "avatar.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -213,7 +213,10 @@ def _read_weights(path: Path, config: NetworkConfig, template: BodyTemplate) -> 
         raise file.damaged(f"texture must be [3, T, T], T up to {MAX_TEXTURE}, got {list(shape)}")
     with torch.device("meta"):  # takes no memory: the file may not fit its configuration
         wanted = {f"network.{name}": tensor for name, tensor in AvatarNetwork(config).state_dict().items()}
-        wanted |= {"identity": torch.empty(len(template.identity_names)), "texture": torch.empty(shape, dtype=torch.uint8)}
+        wanted |= {
+            "identity": torch.empty(len(template.identity_names)),
+            "texture": torch.empty(shape, dtype=torch.uint8),
+        }
         if config.novelty:
             wanted["filmed"] = torch.empty(_pose_count(file), *FILMED_SHAPE)
         optional = {"clothing": torch.empty(len(template.skin_weights), 3)}
