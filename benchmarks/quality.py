@@ -211,7 +211,7 @@ def _close_ups(data: CaptureDataset) -> Iterator[np.ndarray]:
 
 
 def _dataset(avatar: Avatar, capture: Capture, progress: Progress) -> CaptureDataset:
-    return CaptureDataset(capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed)
+    return CaptureDataset(capture, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed)
 
 
 def _evaluate(

@@ -185,7 +185,7 @@ def motion_to_pixels(avatar: Avatar, motions: dict[str, Motion]) -> str:
         parts = ", ".join(f"{stage} {1e3 * value:.1f} ms" for stage, value in took.items())
         rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames per second**: {parts}", "20"))
     whole = Camera.default(avatar.size, avatar.size)
-    slow = ConditionMapper(avatar.template, avatar.identity, whole, avatar.texture, avatar.filmed)
+    slow = ConditionMapper(avatar.dressed, avatar.identity, whole, avatar.texture, avatar.filmed)
     frame = next(iter(motions.values()))[:1]
     rows.append(("condition maps as rendered in training", f"{1e3 * median_seconds(lambda: slow(frame)):.1f} ms", ""))
     return markdown_table(rows)

@@ -34,7 +34,7 @@ def main() -> None:
             capture = track(folder / "film.mp4", folder / "capture", template=template)
         avatar = first_avatar(capture, template, preset, Silent())
         size = preset.network.image_size
-        data = CaptureDataset(capture, template, avatar.texture, size, fabric.device, Silent())
+        data = CaptureDataset(capture, avatar.dressed, avatar.texture, size, fabric.device, Silent())
         rows = []
         for label, weight in (("as shipped, without a discriminator", 0.0), ("with the discriminator", 1e-3)):
             training = replace(preset.training, adversarial_weight=weight, attention_start=0.0)

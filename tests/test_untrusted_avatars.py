@@ -124,6 +124,9 @@ def _replace(name, change):
         (_replace("filmed", lambda t: t[:, :2].contiguous()), r"filmed must be \[1, 4, 2, 3\], got \[1, 2, 2, 3\]"),
         (_replace("filmed", lambda t: t.expand(1025, -1, -1, -1).contiguous()), "filmed must hold 1 to 1024 poses"),
         (lambda tensors: tensors.pop("texture"), "texture must be"),
+        (lambda tensors: tensors.update(clothing=torch.zeros(5, 3)), r"clothing must be \[13718, 3\], got \[5, 3\]"),
+        (lambda tensors: tensors.update(clothing=torch.ones(13718, 3)), "clothing: expected at most 0.4 m from"),
+        (lambda tensors: tensors.update(clothing=torch.full((13718, 3), torch.nan)), "clothing holds numbers that are"),
         (lambda tensors: tensors.update(more=torch.zeros(1)), "more is unknown"),
     ],
 )

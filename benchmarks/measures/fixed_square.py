@@ -64,7 +64,7 @@ def compare_in_square(avatar: Avatar, capture: Capture, st_lpips: ImageMetric, p
         mask = torch.from_numpy(square.cut(matte, SIZE, to_scene))[None, None].float() / 255 * inside
         errors.append(float(psnr(image, truth, mask)))
         distances.append(float(st_lpips_person(st_lpips, image, truth, mask)))
-    framing = capture.framing(avatar.template)
+    framing = capture.framing(avatar.dressed)
     sides = [framing.square(root).side for root in capture.motion.root_translation[numbers].numpy()]
     zoom = (avatar.size / np.median(sides)) / (SIZE / square.side)
     return SquareErrors(np.array(errors), np.array(distances), float(zoom**2))

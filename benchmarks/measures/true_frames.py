@@ -51,7 +51,7 @@ def compare_frames(
         chosen: which of its frames.
         known: capture that the avatar was trained on.
     """
-    data = CaptureDataset(truth, avatar.template, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed)
+    data = CaptureDataset(truth, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed)
     values: dict[str, dict[str, list[float]]] = {method: {key: [] for key in METRICS} for method in ("avatar", "mesh")}
     frames = range(len(data))[chosen]
     for index, rendered in zip(frames, render(avatar, truth.motion[chosen], close_up=True), strict=True):

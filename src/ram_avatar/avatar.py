@@ -32,7 +32,7 @@ from .rendering.filmed_poses import MOST_POSES
 from .rendering.filmed_poses import SHAPE as FILMED_SHAPE
 from .rendering.framing import Framing
 
-FORMAT_VERSION = 4  # may hold the poses that were filmed
+FORMAT_VERSION = 4  # may hold the poses that were filmed, and clothing
 EARLIER_VERSIONS = (2, 3)  # still load; 2: scene and close-up are the same square
 AVATAR_FILE = "avatar.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -62,6 +62,7 @@ class Avatar:
     filmed: Tensor | None = None  # [K, 4, 2, 3] poses of the limbs in the video (`rendering.filmed_poses`)
     training: dict = field(default_factory=dict)  # step, steps, seconds, source, frames, ...
     alignment: Alignment | None = None  # fitted at the end of training
+    clothing: Tensor | None = None  # [V, 3] metres; see `BodyTemplate.dressed`
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -75,17 +76,23 @@ class Avatar:
         return self.network.config.image_size
 
     @property
+    def dressed(self) -> BodyTemplate:
+        """The template with what the person wears: for all that draws them, and for nothing else."""
+        return self.template if self.clothing is None else self.template.dressed(self.clothing)
+
+    @property
     def person(self) -> Person:
         """The person to retarget to (`motion.retargeting`); on the CPU."""
         return Person(self.identity.cpu(), self.placement)
 
     def to(self, device: torch.device | str) -> "Avatar":
-        """Move network, template, identity and texture to a device; return the avatar itself."""
+        """Move network, template, identity, texture and clothing to a device; return the avatar itself."""
         self.device = torch.device(device)
         self.network.to(self.device)
         self.template = self.template.to(self.device)
         self.identity, self.texture = self.identity.to(self.device), self.texture.to(self.device)
         self.filmed = None if self.filmed is None else self.filmed.to(self.device)
+        self.clothing = None if self.clothing is None else self.clothing.to(self.device)
         return self
 
     # Files --------------------------------------------------------------------------------------------------
@@ -102,6 +109,7 @@ class Avatar:
         tensors = {f"network.{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {"texture": to_uint8(self.texture), "identity": self.identity}
         tensors |= {} if self.filmed is None else {"filmed": self.filmed}
+        tensors |= {} if self.clothing is None else {"clothing": self.clothing}
         described = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
@@ -151,11 +159,12 @@ class Avatar:
         placement, training = described.record("placement", Placement), _training(described)
         template_name = described.take("template", str)
         template = load_template(template_name, smplx_model=smplx_model, progress=progress)
-        network, surface = _read_weights(folder / WEIGHTS_FILE, config, len(template.identity_names))
+        network, surface = _read_weights(folder / WEIGHTS_FILE, config, template)
         with described.checked():
             template.check_face(placement.neutral_face)
         try:
             template.check_identity(surface["identity"])
+            template.check_clothing(surface.get("clothing"))
         except ValueError as error:
             raise UserError(f"{folder / WEIGHTS_FILE}: damaged ({error})") from None
         avatar = cls(
@@ -172,6 +181,7 @@ class Avatar:
             filmed=surface.get("filmed"),
             training=training,
             alignment=Alignment.load(known, template) if (known := folder / ALIGNMENT_FILE).exists() else None,
+            clothing=surface.get("clothing"),
         )
         return avatar.to(device)
 
@@ -193,12 +203,8 @@ def _training(described: Description) -> dict[str, Any]:
     return training | {name: known.take(name, type(default), default) for name, default in _TRAINING.items()}
 
 
-def _read_weights(path: Path, config: NetworkConfig, parameters: int) -> tuple[AvatarNetwork, dict[str, Tensor]]:
-    """Return an avatar's network, and its texture, identity and filmed poses, if any, by name.
-
-    Args:
-        parameters: I.
-    """
+def _read_weights(path: Path, config: NetworkConfig, template: BodyTemplate) -> tuple[AvatarNetwork, dict[str, Tensor]]:
+    """Return an avatar's network, and by name its texture, identity and, if any, filmed poses and clothing."""
     if not path.exists():
         raise UserError(f"{path}: missing; the avatar is incomplete")
     file = TensorFile(path, _MAX_WEIGHTS, "an avatar's weights")
@@ -207,13 +213,17 @@ def _read_weights(path: Path, config: NetworkConfig, parameters: int) -> tuple[A
         raise file.damaged(f"texture must be [3, T, T], T up to {MAX_TEXTURE}, got {list(shape)}")
     with torch.device("meta"):  # takes no memory: the file may not fit its configuration
         wanted = {f"network.{name}": tensor for name, tensor in AvatarNetwork(config).state_dict().items()}
-        wanted |= {"identity": torch.empty(parameters), "texture": torch.empty(shape, dtype=torch.uint8)}
+        wanted |= {
+            "identity": torch.empty(len(template.identity_names)),
+            "texture": torch.empty(shape, dtype=torch.uint8),
+        }
         if config.novelty:
             wanted["filmed"] = torch.empty(_pose_count(file), *FILMED_SHAPE)
-    file.check(wanted)
+        optional = {"clothing": torch.empty(len(template.skin_weights), 3)}
+    file.check(wanted, optional)
     tensors = file.read()
     others: dict[str, Tensor] = {}
-    for name in {"texture", "identity", "filmed"} & tensors.keys():
+    for name in {"texture", "identity", "filmed", *optional} & tensors.keys():
         others[name] = tensors.pop(name)
     network = AvatarNetwork(config)
     network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in tensors.items()})

@@ -165,6 +165,9 @@ class TrainingConfig:
     """Weight of the perceptual loss on crops of face and hands."""
     alpha_weight: float = 0.5
     """Weight of the cross-entropy between opacity and matte, which is only approximate."""
+    clothing: bool = False
+    """Whether the surface that is drawn stands off from the template as far as the mattes show the person's clothes and
+    hair (`training.clothing`); if not, it is the naked template."""
     pose_augmentation: float = 0.0
     """Share of the steps in which limbs take poses that the video never showed (`training.pose_augmentation`); needs
     the network's `novelty`."""

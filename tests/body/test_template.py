@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from ram_avatar.body.template import HAND_ROLES, OPTIONAL_ROLES, ROLES
+from ram_avatar.body.template import HAND_ROLES, MAX_CLOTHING, OPTIONAL_ROLES, ROLES
 
 
 def test_every_pose_joint_has_a_known_role(template):
@@ -58,3 +59,24 @@ def test_the_default_identity_costs_nothing(template):
     cost = template.identity_cost(unusual)
     cost.backward()
     assert cost > 0.1 and (unusual.grad != 0).all()
+
+
+@pytest.mark.parametrize("name", ["template", "smplx"])
+def test_clothing_moves_the_surface_and_no_joint(name, request):
+    template = request.getfixturevalue(name)
+    identity = template.default_identity()
+    clothing = torch.zeros(len(template.skin_weights), 3)
+    clothing[::2, 1] = -0.05
+    bare, dressed = (each.body(identity).at_reference() for each in (template, template.dressed(clothing)))
+    moved = (dressed.vertices - bare.vertices)[0].norm(dim=1)
+    assert torch.equal(dressed.joints, bare.joints) and torch.equal(dressed.turns, bare.turns)
+    assert moved[1::2].max() < 1e-5 and moved[::2].mean() > 0.04 and moved.max() < 0.0501
+
+
+def test_clothing_is_bounded(template):
+    good = torch.zeros(len(template.skin_weights), 3)
+    for clothing in (None, good, good + MAX_CLOTHING / 2):
+        template.check_clothing(clothing)
+    for clothing in (good[1:], good[:, :2], good + MAX_CLOTHING, good * torch.nan):
+        with pytest.raises(ValueError, match="clothing: expected"):
+            template.check_clothing(clothing)

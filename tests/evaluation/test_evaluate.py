@@ -48,7 +48,7 @@ def avatar(avatar_folder) -> Avatar:
 
 @pytest.fixture(scope="module")
 def data(avatar, capture) -> CaptureDataset:
-    return CaptureDataset(capture, avatar.template, avatar.texture, 64, torch.device("cpu"), Silent())
+    return CaptureDataset(capture, avatar.dressed, avatar.texture, 64, torch.device("cpu"), Silent())
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def exported(avatar, motion, tmp_path_factory):
 def by_torch(avatar: Avatar, motion) -> np.ndarray:
     """Render [N, 4, S, S] with the training network, in the units of the graph's output."""
     mapper = ConditionMapper(
-        avatar.template, avatar.identity, Camera.default(avatar.size, avatar.size), avatar.texture, avatar.filmed
+        avatar.dressed, avatar.identity, Camera.default(avatar.size, avatar.size), avatar.texture, avatar.filmed
     )
     made, before = [], motion[:1]
     for frame in motion.batches(1):

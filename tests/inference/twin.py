@@ -33,9 +33,7 @@ def shake(network: AvatarNetwork, seed: int = 0) -> AvatarNetwork:
 def renderings(avatar: Avatar, motion: Motion, background: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """Render close-ups [S, S, 3] over the avatar's room, or over an image [H, W, 3] of the scene's size."""
     size = avatar.size
-    mapper = ConditionMapper(
-        avatar.template, avatar.identity, Camera.default(size, size), avatar.texture, avatar.filmed
-    )
+    mapper = ConditionMapper(avatar.dressed, avatar.identity, Camera.default(size, size), avatar.texture, avatar.filmed)
     background = avatar.background if background is None else background
     before = None
     for frame in motion.batches(1):

@@ -267,6 +267,9 @@ class AnnyTemplate(BodyTemplate):
         )
         return AnnyTemplate(points, self._labels)
 
+    def dressed(self, clothing: Tensor) -> "AnnyTemplate":
+        return AnnyTemplate(replace(self.rig, vertices=self.rig.vertices + clothing), self._labels)
+
     def body(self, identity: Tensor) -> "AnnyBody":
         if identity.shape != (len(self.identity_names),):
             raise ValueError(f"identity must be [{len(self.identity_names)}], got {list(identity.shape)}")

@@ -284,6 +284,9 @@ class SmplxTemplate(BodyTemplate):
         )
         return SmplxTemplate(points, self.name)
 
+    def dressed(self, clothing: Tensor) -> "SmplxTemplate":
+        return SmplxTemplate(replace(self.model, vertices=self.model.vertices + clothing), self.name)
+
     def to(self, device: torch.device | str) -> "SmplxTemplate":
         return SmplxTemplate(self.model.map(lambda tensor: tensor.to(device)), self.name)
 

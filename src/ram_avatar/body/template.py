@@ -34,6 +34,7 @@ ROLES = (
     ),
 )  # fmt: skip
 KEYPOINTS = ("nose", *(f"{side}_{place}" for place in ("ear", "heel", "big_toe") for side in ("left", "right")))
+MAX_CLOTHING = 0.4  # metres from the body to what is worn, or hair; twice what is ever measured
 OPTIONAL_ROLES = (
     "neck2",
     *(f"{role}.{side}" for side in SIDES for role in ("upper_arm_twist", "forearm_twist", "thigh_twist")),
@@ -146,6 +147,14 @@ class BodyTemplate(Protocol):
         """
         ...
 
+    def dressed(self, clothing: Tensor) -> "BodyTemplate":
+        """Return the template with its surface moved [V, 3] in the pose that skinning starts from, metres.
+
+        Joints stay where they are, so that a motion moves both alike. For drawing only: trackers and retargeting know
+        the person without clothes.
+        """
+        ...
+
     def to(self, device: torch.device | str) -> "BodyTemplate":
         """Return the template with its tensors on a device."""
         ...
@@ -160,6 +169,15 @@ class BodyTemplate(Protocol):
         margin = (high - low) / 2  # earlier versions may have had other limits
         if not ((low - margin <= identity) & (identity <= high + margin)).all():  # NaN fails, too
             raise ValueError(f"identity: holds numbers that no body of template {self.name} has")
+
+    def check_clothing(self, clothing: Tensor | None) -> None:
+        """Raise a ValueError unless a tensor [V, 3] moves no vertex by more than `MAX_CLOTHING`; None is fine."""
+        if clothing is None:
+            return
+        if clothing.shape != (len(self.skin_weights), 3):
+            raise ValueError(f"clothing: expected [{len(self.skin_weights)}, 3], found {list(clothing.shape)}")
+        if not (clothing.norm(dim=1) <= MAX_CLOTHING).all():  # NaN fails, too
+            raise ValueError(f"clothing: expected at most {MAX_CLOTHING} m from the body")
 
     def check_face(self, actions: tuple[float, ...] | None) -> None:
         """Raise a ValueError unless there are as many facial actions as this template has, or None."""

@@ -116,9 +116,14 @@ class Capture:
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read all frames [H, W, 3], at the exposure of the reference, and their mattes [H, W]; uint8."""
-        sources = zip(self.footage.read(self.folder), read_frames(self.folder / MASKS_FILE), strict=True)
+        sources = zip(self.footage.read(self.folder), self.mattes(), strict=True)
         for index, (frame, mask) in enumerate(sources):
-            yield self.footage.evened(index, frame), mask[..., 0]
+            yield self.footage.evened(index, frame), mask
+
+    def mattes(self) -> Iterator[np.ndarray]:
+        """Read the mattes of all frames [H, W] uint8."""
+        for mask in read_frames(self.folder / MASKS_FILE):
+            yield mask[..., 0]
 
     def framing(self, template: BodyTemplate) -> Framing:
         """Return the rule by which the close-up follows the person."""

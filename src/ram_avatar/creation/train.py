@@ -169,7 +169,7 @@ def _train_share(fabric: Fabric, folder: Path, capture: Path, preset: Preset, sm
 
 
 def _dataset(avatar: Avatar, capture: Capture, device: torch.device, progress: Progress) -> CaptureDataset:
-    template = avatar.template.to(device)
+    template = avatar.dressed.to(device)
     on_device = Capture(**{**vars(capture), "identity": capture.identity.to(device)})
     filmed = None if avatar.filmed is None else avatar.filmed.to(device)
     return CaptureDataset(on_device, template, avatar.texture.to(device), avatar.size, device, progress, filmed)

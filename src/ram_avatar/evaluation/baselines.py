@@ -16,9 +16,7 @@ from ..rendering.condition_maps import ConditionMapper
 def textured_mesh(avatar: Avatar, motion: Motion) -> Iterator[np.ndarray]:
     """Yield close-ups [S, S, 3] uint8 of the textured mesh over the plate: the warm start, without a network."""
     size = avatar.size
-    mapper = ConditionMapper(
-        avatar.template, avatar.identity, Camera.default(size, size), avatar.texture, avatar.filmed
-    )
+    mapper = ConditionMapper(avatar.dressed, avatar.identity, Camera.default(size, size), avatar.texture, avatar.filmed)
     for frame in motion.batches(1):
         square = avatar.framing.square(frame.root_translation[0].cpu().numpy())
         maps = mapper(frame.map(lambda t: t.to(avatar.device)), square.camera(avatar.camera, size))

@@ -83,7 +83,7 @@ def evaluate_into(folder: Path, avatar: Avatar, capture: Capture, progress: Prog
     scenes: list[SceneFrame] = []
     if shows_avatar(capture, avatar):
         data = CaptureDataset(
-            capture, avatar.template, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed
+            capture, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed
         )
         numbers = unseen_frames(capture, avatar)
         frames = render_methods(avatar, data, numbers, progress)

@@ -78,7 +78,7 @@ class Engine:
         self.size = (self.side, self.side) if close_up else size or scene
         self._zoom = self.size[0] / scene[0]
         whole = Camera.default(self.side, self.side)  # replaced in every frame
-        self.mapper = FrameMapper(avatar.template, avatar.identity, whole, avatar.texture, avatar.filmed)
+        self.mapper = FrameMapper(avatar.dressed, avatar.identity, whole, avatar.texture, avatar.filmed)
         self._untuned: FoldedNetwork | None = FoldedNetwork(avatar.network).to(avatar.device)
         self._network: FoldedNetwork | CudaGraphNetwork = self._untuned  # replaced at the first frame
         self.timings: Timings | None = None

@@ -140,7 +140,7 @@ def _graph(avatar: Avatar) -> bytes:
 def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
     """Write the condition maps of a motion, see `export`."""
     whole = Camera.default(avatar.size, avatar.size)  # replaced in every frame
-    mapper = FrameMapper(avatar.template, avatar.identity, whole, avatar.texture, avatar.filmed)
+    mapper = FrameMapper(avatar.dressed, avatar.identity, whole, avatar.texture, avatar.filmed)
     maps, before, squares, last = [], [], [], None
     for frame in motion.map(lambda tensor: tensor.to(avatar.device)).batches(1):
         square = avatar.framing.square(frame.root_translation[0].cpu().numpy())

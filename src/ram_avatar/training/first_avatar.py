@@ -18,6 +18,7 @@ from ..rendering.filmed_poses import FilmedPoses
 from ..rendering.loose_clothes import SIZE as SKIRT_SIZE
 from ..rendering.loose_clothes import SkirtGauge
 from ..rendering.surface_texture import SurfacePainter, choose_frames
+from .clothing import measure_clothing
 
 PAINTED_FROM = 64  # frames at most: the median hardly changes with more
 PAINTED_SIZE = 1024  # side of the close-ups that the colours come from, pixels
@@ -28,9 +29,11 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
 
     Its network is the preset's, untrained, which draws just that.
     """
-    cropper = CloseUpCropper(capture, template)
+    clothing = measure_clothing(capture, template, progress) if preset.training.clothing else None
+    dressed = template if clothing is None else template.dressed(clothing)
+    cropper = CloseUpCropper(capture, dressed)
     side = max(PAINTED_SIZE, preset.network.image_size)
-    painter = SurfacePainter(template, capture.identity, preset.texture_size)
+    painter = SurfacePainter(dressed, capture.identity, preset.texture_size)
     skirt = SkirtGauge(template, template.body(capture.identity))
     chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
@@ -48,7 +51,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
     return Avatar(
         name=Path(capture.source).stem,
         preset=preset.name,
-        framing=capture.framing(template),
+        framing=capture.framing(dressed),
         identity=capture.identity,
         template=template,
         network=network,
@@ -57,6 +60,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
         background=capture.background(),
         placement=Placement.of(capture.shown_motion, template, capture.identity),
         fps=capture.motion.fps,
+        clothing=clothing,
         training={
             "step": 0,
             "steps": preset.training.steps,
