@@ -96,7 +96,7 @@ def test_boxes_follow_the_hands(made):
     data, augment = made
     batch = data.batch(torch.tensor([4]), neighbors=False)
     moved = [augment(batch, step).boxes[0] for step in range(6)]
-    assert all(torch.equal(boxes[0], batch.boxes[0, 0]) for boxes in moved)  # the face
+    assert all(torch.allclose(boxes[0], batch.boxes[0, 0], atol=1e-2) for boxes in moved)  # the face
     assert any((boxes[1:] - batch.boxes[0, 1:]).abs().max() > 5 for boxes in moved)
 
 
