@@ -27,8 +27,8 @@ def fit(template):
 
 @pytest.fixture(scope="module")
 def turning(template):
-    """One person seen from six sides, legs and arms a little apart."""
-    count = 6
+    """One person seen from eight sides, legs and arms a little apart."""
+    count = 8
     pose = torch.zeros(count, len(template.pose_joints), 3)
     for side, sign in (("L", -1.0), ("R", 1.0)):
         pose[:, template.pose_roles.index(f"thigh.{side}"), 1] = 0.15 * sign
