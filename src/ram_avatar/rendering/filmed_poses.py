@@ -33,7 +33,7 @@ class FilmedPoses:
         device = directions.device
         ends = [_joints(template, kind, side) for kind, side in LIMBS]
         self._joints = torch.tensor(ends, device=device)  # [4, 3]
-        weights = [_bone_weights(template, kind, side) for kind, side in LIMBS]
+        weights = [bone_weights(template, kind, side) for kind, side in LIMBS]
         self._weights = torch.cat(weights).to(device)  # [8, V]
 
     @classmethod
@@ -83,7 +83,7 @@ def _joints(template: BodyTemplate, kind: str, side: str) -> list[int]:
     return [template.joint_of(f"{role}.{side}") for role in BONES[kind]]
 
 
-def _bone_weights(template: BodyTemplate, kind: str, side: str) -> Tensor:
+def bone_weights(template: BodyTemplate, kind: str, side: str) -> Tensor:
     """Return how much each vertex belongs to either bone of a limb, [2, V]."""
     upper, lower, _ = BONES[kind]
     beyond = HAND_ROLES if kind == "arm" else ("foot", "toes")

@@ -14,7 +14,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..body.template import FINGERS, BodyTemplate
+from ..body.template import FINGERS, Body, BodyTemplate
 from ..capture.capture import Capture
 from ..capture.cropper import CloseUpCropper
 from ..core.progress import SILENT, Progress, follow
@@ -72,7 +72,8 @@ class ClothingFit:
         """Return the clothing [V, 3] that brings the outlines of a person to those of their mattes, metres."""
         offset, known = np.zeros(len(self.normals)), NOTHING
         for _ in range(_ROUNDS):
-            found = Evidence.cat([look(shot, *self._posed(shot, offset), self.template.faces) for shot in shots])
+            bodies = self._bodies(offset)
+            found = Evidence.cat([look(shot, *_posed(shot, *bodies), self.template.faces) for shot in shots])
             # A gap that has closed has no outline any more. What was seen of it remains.
             known = Evidence.cat([known.times(_KEPT), found.times(1 / len(shots)).about(offset)])
             offset = self.solve(known, offset)
@@ -97,17 +98,20 @@ class ClothingFit:
             offset = solver.solve(weighted.T @ known.gap)
         return np.clip(offset, _LEAST, _MOST)
 
-    def _posed(self, shot: Shot, offset: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        """Return the dressed vertices [V, 3] in a frame, and how they move per metre of their offset [V, 3]."""
+    def _bodies(self, offset: NDArray[np.float64]) -> tuple[Body, Body]:
+        """Return the dressed body, and one whose clothes stand off a metre farther."""
         clothing = self._clothing(offset)
-        at, beyond = (
-            self.template.dressed(each).body(self.identity).pose(*shot.motion.parameters()).vertices[0]
-            for each in (clothing, clothing + self.normals)  # skinning is linear in it
-        )
-        return at, beyond - at
+        at, beyond = (self.template.dressed(each).body(self.identity) for each in (clothing, clothing + self.normals))
+        return at, beyond
 
     def _clothing(self, offset: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(offset).float()[:, None] * self.normals
+
+
+def _posed(shot: Shot, body: Body, farther: Body) -> tuple[Tensor, Tensor]:
+    """Return the dressed vertices [V, 3] in a frame, and how they move per metre of their offset [V, 3]."""
+    at, beyond = (each.pose(*shot.motion.parameters()).vertices[0] for each in (body, farther))
+    return at, beyond - at  # skinning is linear in the offset
 
 
 def slope_energy(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[csr_matrix, NDArray[np.float64]]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..avatar import Avatar
 from ..body.template import BodyTemplate
@@ -34,14 +33,17 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
     cropper = CloseUpCropper(capture, dressed)
     side = max(PAINTED_SIZE, preset.network.image_size)
     painter = SurfacePainter(dressed, capture.identity, preset.texture_size)
-    skirt = SkirtGauge(template, template.body(capture.identity))
+    naked = template.body(capture.identity)
+    skirt = SkirtGauge(template, naked) if preset.network.novelty else None
     chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
     for index, (frame, mask) in frames:
         if index in chosen:
             image, matte = (cropper.cut(index, each, side) for each in (frame, mask))
             painter.add(image, matte, capture.motion[[index]], cropper.camera(index, side))
-            skirt.add(cropper.cut(index, mask, SKIRT_SIZE), capture.motion[[index]], cropper.camera(index, SKIRT_SIZE))
+            if skirt:
+                at = cropper.camera(index, SKIRT_SIZE)
+                skirt.add(cropper.cut(index, mask, SKIRT_SIZE), capture.motion[[index]], at)
     texture, origins = painter.texture()
     # Style codes are indexed by frame number.
     config: NetworkConfig = preset.network.for_capture(styles=capture.train_frames[-1] + 1)
@@ -55,7 +57,7 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
         identity=capture.identity,
         template=template,
         network=network,
-        filmed=_filmed(capture, template, legs=not skirt.loose) if config.novelty else None,
+        filmed=FilmedPoses.of(template, naked, capture.train_motion, not skirt.loose).directions if skirt else None,
         texture=to_uint8(texture) / 127.5 - 1,  # quantized as when saved, so training and loading see the same
         background=capture.background(),
         placement=Placement.of(capture.shown_motion, template, capture.identity),
@@ -70,8 +72,3 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
             "surface": origins.rounded(),
         },
     )
-
-
-def _filmed(capture: Capture, template: BodyTemplate, legs: bool) -> Tensor:
-    """Return the poses of the limbs in the training frames, see `FilmedPoses`."""
-    return FilmedPoses.of(template, template.body(capture.identity), capture.train_motion, legs).directions

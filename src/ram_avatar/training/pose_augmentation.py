@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..body import AnnyTemplate, load_template
-from ..body.template import HAND_ROLES, SIDES, BodyTemplate
+from ..body.template import SIDES, BodyTemplate
 from ..capture.dataset import Batch, CaptureDataset
 from ..core.camera import Camera
 from ..motion.alignment.prior_file import load_prior
 from ..motion.motion import Motion
 from ..motion.pose_features import PoseFeatures, to_rotations
 from ..networks.avatar_network import ConditionMaps
+from ..rendering.filmed_poses import bone_weights
 from ..rendering.frame_maps import FrameMapper
 from ..rendering.rasterizer import rasterize
 
@@ -55,7 +56,7 @@ class PoseAugmentation:
         self._mapper = FrameMapper(template, data.capture.identity, camera, texture, filmed)
         self._pool = _poses(template.to("cpu"), torch.Generator().manual_seed(seed))
         self._limbs = {
-            kind + side: (_pose_joints(template, roles, side), _weight(template, kind, roles, side))
+            kind + side: (_pose_joints(template, roles, side), bone_weights(template, kind, side).sum(0)[:, None])
             for kind, roles in (("arm", _ARM), ("leg", _LEG))
             for side in SIDES
         }
@@ -162,9 +163,3 @@ def _pose_joints(template: BodyTemplate, roles: tuple[str, ...], side: str) -> l
     """Return the indices of a limb's joints among the pose joints; fingers stay as filmed."""
     wanted = {f"{role}.{side}" for role in roles}
     return [index for index, role in enumerate(template.pose_roles) if role in wanted]
-
-
-def _weight(template: BodyTemplate, kind: str, roles: tuple[str, ...], side: str) -> Tensor:
-    """Return how much each vertex belongs to a limb, [V, 1]."""
-    carried = (*roles[1:], *HAND_ROLES) if kind == "arm" else roles  # a shoulder blade carries the chest, too
-    return template.role_weight(*(f"{role}.{side}" for role in carried))[:, None]
