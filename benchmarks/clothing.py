@@ -22,6 +22,7 @@ from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.evaluate import GroundTruth, measure_images
 from ram_avatar.evaluation.metrics import StLpips
 from ram_avatar.evaluation.similarity import ImageMetrics
+from ram_avatar.training.avatar_data import avatar_data
 from ram_avatar.training.first_avatar import first_avatar
 
 
@@ -39,9 +40,7 @@ def compare(capture: Capture, progress: Progress) -> Iterator[tuple[str, ...]]:
     for label, clothing in (("naked", False), ("dressed", True)):
         preset = replace(lite, training=replace(lite.training, clothing=clothing))
         avatar = first_avatar(capture, load_template(), preset, progress)
-        data = CaptureDataset(
-            capture, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed
-        )
+        data = avatar_data(avatar, capture, progress=progress)
         numbers = capture.held_out[::2]
         truth = GroundTruth.of(data, numbers)
         frames = {"textured_mesh": np.stack(list(textured_mesh(avatar, capture.motion[numbers])))}

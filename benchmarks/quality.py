@@ -55,6 +55,7 @@ from ram_avatar.evaluation.report import write_report
 from ram_avatar.inference import folding
 from ram_avatar.networks.hand_detail import DRAWING, TRAINING
 from ram_avatar.synthetic.performer import Performer, write_performance
+from ram_avatar.training.avatar_data import avatar_data
 
 COLUMNS = {  # heading: regions that are averaged, and metric
     "PSNR": (("full",), "psnr"),
@@ -116,7 +117,7 @@ def compare(video: Path, folder: Path, preset: Preset, progress: Progress) -> Ev
     """Evaluate an avatar of a video beside the baselines."""
     avatar = create(video, folder, CreateOptions(preset=preset), finished_is_fine=True, progress=progress)
     capture = Capture.load(_capture(folder))
-    data = _dataset(avatar, capture, progress)
+    data = avatar_data(avatar, capture, progress=progress)
     frames = render_methods(avatar, data, capture.held_out, progress)
     frames["landmark_unet"], seconds = _landmark_unet(avatar, data, preset, folder, progress)
     facts = {"landmark U-Net": f"{preset.training.steps} steps in {seconds:.0f} s"}
@@ -147,7 +148,7 @@ def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress
         method = "avatar" if loaded is avatar else name
         frames[method] = np.stack(list(render_frames(loaded, capture.motion, capture.held_out)))
     assert avatar is not None
-    return _evaluate(avatar, _dataset(avatar, capture, progress), frames, folder / "quality", progress)
+    return _evaluate(avatar, avatar_data(avatar, capture, progress=progress), frames, folder / "quality", progress)
 
 
 def hand_rules(folder: Path, progress: Progress) -> Evaluation:
@@ -158,7 +159,7 @@ def hand_rules(folder: Path, progress: Progress) -> Evaluation:
         with mock.patch.object(folding, "DRAWING", rule):
             frames[name] = np.stack(list(render_frames(avatar, motion, numbers)))
     frames["textured_mesh"] = np.stack(list(textured_mesh(avatar, motion[numbers])))
-    return _evaluate(avatar, _dataset(avatar, capture, progress), frames, folder / "hands", progress)
+    return _evaluate(avatar, avatar_data(avatar, capture, progress=progress), frames, folder / "hands", progress)
 
 
 def print_square(folder: Path, progress: Progress) -> None:
@@ -208,10 +209,6 @@ def _close_ups(data: CaptureDataset) -> Iterator[np.ndarray]:
     """Yield the close-ups, large, for a detector."""
     for index, (square, (frame, _)) in enumerate(zip(data.squares, data.capture.frames(), strict=True)):
         yield square.cut(frame, _DETECTED_SIZE, data.capture.footage.matrix(index))
-
-
-def _dataset(avatar: Avatar, capture: Capture, progress: Progress) -> CaptureDataset:
-    return CaptureDataset(capture, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed)
 
 
 def _evaluate(

@@ -14,11 +14,11 @@ from measures.results import describe_setup, markdown_table, median_seconds
 
 from ram_avatar.body import load_template
 from ram_avatar.capture.capture import Capture
-from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.config import load_preset
 from ram_avatar.core.progress import Silent
 from ram_avatar.synthetic.performer import Performer, write_performance
 from ram_avatar.tracking.offline.track import track
+from ram_avatar.training.avatar_data import avatar_data
 from ram_avatar.training.first_avatar import first_avatar
 from ram_avatar.training.trainer import Trainer
 
@@ -33,8 +33,7 @@ def main() -> None:
             write_performance(folder / "film.mp4", Performer(template), "training", frames=60)
             capture = track(folder / "film.mp4", folder / "capture", template=template)
         avatar = first_avatar(capture, template, preset, Silent())
-        size = preset.network.image_size
-        data = CaptureDataset(capture, avatar.dressed, avatar.texture, size, fabric.device, Silent())
+        data = avatar_data(avatar, capture, fabric.device)
         rows = []
         for label, weight in (("as shipped, without a discriminator", 0.0), ("with the discriminator", 1e-3)):
             training = replace(preset.training, adversarial_weight=weight, attention_start=0.0)

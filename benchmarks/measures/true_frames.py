@@ -8,13 +8,13 @@ import torch
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.capture.capture import Capture
-from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.images import to_tensor
 from ram_avatar.core.progress import Progress
 from ram_avatar.evaluation.metrics import StLpips, psnr, st_lpips_person
 from ram_avatar.inference.render import render
 from ram_avatar.synthetic.laboratory import nearest_pose
+from ram_avatar.training.avatar_data import avatar_data
 
 METRICS = {"psnr": "PSNR", "psnr_person": "PSNR person", "st_lpips_person": "ST-LPIPS person"}
 
@@ -51,7 +51,7 @@ def compare_frames(
         chosen: which of its frames.
         known: capture that the avatar was trained on.
     """
-    data = CaptureDataset(truth, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed)
+    data = avatar_data(avatar, truth, progress=progress)
     values: dict[str, dict[str, list[float]]] = {method: {key: [] for key in METRICS} for method in ("avatar", "mesh")}
     frames = range(len(data))[chosen]
     for index, rendered in zip(frames, render(avatar, truth.motion[chosen], close_up=True), strict=True):

@@ -20,6 +20,7 @@ from ..motion.alignment.aligner import ALIGNMENT_FILE
 from ..motion.alignment.fitting import fit_alignment
 from ..motion.alignment.prior_file import load_prior
 from ..motion.pose_features import PoseFeatures
+from ..training.avatar_data import avatar_data
 from ..training.first_avatar import first_avatar
 from ..training.launch import launched
 from ..training.trainer import CHECKPOINT_FILE, Trainer
@@ -85,14 +86,14 @@ def train(
             if is_finished(made, folder):
                 learn_motion(made, capture, folder, progress)
                 return made
-            data = _dataset(made, capture, plan.device, progress)
+            data = avatar_data(made, capture, plan.device, progress)
         else:
             template = load_template(capture.motion.template, smplx_model=options.smplx_model, progress=progress)
             capture.check_template(template)
             with atomic_folder(folder, overwrite or draft, marker=AVATAR_FILE) as fresh:
                 made = first_avatar(capture, template, plan.preset, progress)
                 made.save(fresh)
-                data = _dataset(made, capture, plan.device, progress)
+                data = avatar_data(made, capture, plan.device, progress)
                 write_preview(made, capture, fresh, progress)
             if not draft:
                 progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")
@@ -162,14 +163,7 @@ def _run_trainer(
 def _train_share(fabric: Fabric, folder: Path, capture: Path, preset: Preset, smplx_model: Path | None) -> None:
     """Train on one share of every batch, in a process of its own."""
     avatar = Avatar.load(folder, smplx_model=smplx_model)
-    data = _dataset(avatar, Capture.load(capture), fabric.device, SILENT)
+    data = avatar_data(avatar, Capture.load(capture), fabric.device)
     trainer = Trainer(avatar.to(fabric.device), data, preset, folder, fabric)
     trainer.resume()
     trainer.run(SILENT)
-
-
-def _dataset(avatar: Avatar, capture: Capture, device: torch.device, progress: Progress) -> CaptureDataset:
-    template = avatar.dressed.to(device)
-    on_device = Capture(**{**vars(capture), "identity": capture.identity.to(device)})
-    filmed = None if avatar.filmed is None else avatar.filmed.to(device)
-    return CaptureDataset(on_device, template, avatar.texture.to(device), avatar.size, device, progress, filmed)

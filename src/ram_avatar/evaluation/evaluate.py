@@ -16,6 +16,7 @@ from ..core.files import atomic_folder
 from ..core.images import shrunk, to_array
 from ..core.progress import SILENT, Progress, follow
 from ..motion.motion import PARTS
+from ..training.avatar_data import avatar_data
 from .baselines import nearest_frame, textured_mesh
 from .control import measure_control
 from .document import Evaluation, method_label
@@ -82,9 +83,7 @@ def evaluate_into(folder: Path, avatar: Avatar, capture: Capture, progress: Prog
     """Evaluate an avatar; write `evaluation.json` and `report.html` into a folder that exists."""
     scenes: list[SceneFrame] = []
     if shows_avatar(capture, avatar):
-        data = CaptureDataset(
-            capture, avatar.dressed, avatar.texture, avatar.size, avatar.device, progress, avatar.filmed
-        )
+        data = avatar_data(avatar, capture, progress=progress)
         numbers = unseen_frames(capture, avatar)
         frames = render_methods(avatar, data, numbers, progress)
         truth = GroundTruth.of(data, numbers)
