@@ -62,6 +62,10 @@ class Camera:
         scale = size / side
         return Camera(self.focal * scale, (self.center_x - left) * scale, (self.center_y - top) * scale, size, size)
 
+    def part(self, left: int, top: int, width: int, height: int) -> "Camera":
+        """Return the camera of a rectangle of pixels."""
+        return Camera(self.focal, self.center_x - left, self.center_y - top, width, height)
+
     def scaled(self, width: int, height: int) -> "Camera":
         """Return the camera at another resolution of the same aspect ratio."""
         across, down = width / self.width, height / self.height

@@ -1,25 +1,28 @@
 """Renders an avatar frame by frame, as fast as the machine can."""
 
+import math
 import time
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..avatar import Avatar
+from ..body.template import Posed
 from ..core.camera import Camera
 from ..core.device import multiplies_bf16
 from ..core.errors import UserError
 from ..core.images import fill
 from ..motion.motion import Frame, Motion
-from ..networks.opacity import shown_alpha
+from ..networks.opacity import CLEAR, OPAQUE, person_alpha, soft_outline
+from ..rendering.compositor import averaged, composite
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper, Places
-from ..rendering.rectangles import Window, apart
+from ..rendering.inlay import Inlay
+from ..rendering.rectangles import Window, apart, crop
 from .autotune import fastest
 from .cuda_graph import CudaGraphNetwork
 from .folding import PART_REACH, FoldedNetwork, Windows
@@ -29,7 +32,8 @@ OUTLINE = 1 / 12
 
 Farther out there is only background."""
 
-_ROOM = 2  # margin about the part that is warped into the scene, pixels of the close-up
+_BAND = 64  # rows of the picture that are composited at once: what they need stays in the processor's cache
+_ROOM = 2  # margin about the part that is shown, pixels of the close-up
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,12 @@ class Engine:
     Args:
         avatar: a snapshot is taken; later training has no effect.
         background: see `set_background`.
-        size: width and height of the images, of the scene's aspect; default: the scene's size.
-        close_up: return the square that follows the person, as the network paints it, instead of the scene.
-        exact: compute the whole close-up in float32, within 1 of 255 of the trained network at every pixel. Otherwise
-            compute only the surroundings of the person (on a CPU), and in bf16 if that is faster here (on a CPU
-            measured at the first frame, and cached); the two differ by less than -45 dB.
+        size: width and height of the images, of the scene's aspect, or square for close-ups; default: the scene's
+            size, or that of the network. The surface is drawn at this size, and what the network adds is enlarged.
+        close_up: return the square that follows the person instead of the scene.
+        exact: let the network compute the whole close-up in float32, within 1 of 255 of the trained one at every pixel.
+            Otherwise compute only the surroundings of the person (on a CPU), and in bf16 if that is faster here (on a
+            CPU measured at the first frame, and cached); the two differ by less than -45 dB.
 
     Attributes:
         timings: of the last frame; None before the first.
@@ -75,12 +80,13 @@ class Engine:
         self.avatar, self.exact, self.close_up = avatar, exact, close_up
         self.side = avatar.size
         scene = (avatar.camera.width, avatar.camera.height)
-        self.size = (self.side, self.side) if close_up else size or scene
-        self._zoom = self.size[0] / scene[0]
+        self.size = size or ((self.side, self.side) if close_up else scene)
         whole = Camera.default(self.side, self.side)  # replaced in every frame
-        self.mapper = FrameMapper(avatar.dressed, avatar.identity, whole, avatar.texture, avatar.filmed)
+        texture = avatar.texture if avatar.network.config.warm_start else None
+        self.mapper = FrameMapper(avatar.dressed, avatar.identity, whole, texture, avatar.filmed)
         self._untuned: FoldedNetwork | None = FoldedNetwork(avatar.network).to(avatar.device)
         self._network: FoldedNetwork | CudaGraphNetwork = self._untuned  # replaced at the first frame
+        self._belief = float(self._untuned.belief)
         self.timings: Timings | None = None
         self.window, self.square = Window.whole(self.side), avatar.framing.square(avatar.placement.hips)
         self._previous: Motion | None = None
@@ -108,7 +114,8 @@ class Engine:
                 raise UserError("this avatar has no alpha: it was trained together with its background")
             self._plate = None
         elif background is None:
-            self._plate = self.avatar.background if self.close_up else fill(self.avatar.background, *self.size)
+            background = self.avatar.background
+            self._plate = background if self.close_up else fill(background, *self.size)
         else:
             scene = (self.avatar.camera.width, self.avatar.camera.height)
             self._plate = fill(background, *(scene if self.close_up else self.size))
@@ -125,7 +132,8 @@ class Engine:
         motion = motion.map(lambda tensor: tensor.to(self.avatar.device))
         self.square = self.avatar.framing.square(frame.root_translation)
         camera = self.square.camera(self.avatar.camera, self.side)
-        maps, places = self.mapper.draw(motion, camera)
+        posed = self.mapper.pose(motion)
+        maps, places = self.mapper.draw(posed, camera)
         previous = None
         if self._previous is not None and self._network.attends_to_previous:
             previous = self.mapper.positions(self._previous, camera)  # through this frame's close-up
@@ -133,42 +141,88 @@ class Engine:
         windows = self.windows(places)
         if self._untuned is not None:
             self._network, self._untuned = self._fastest(self._untuned, maps, windows), None
-        image = self._network(maps, previous, windows)
+        painting = self._network(maps, previous, windows)
         self._previous = motion
         painted = self._now()
         self.window = windows.person if windows else Window.whole(self.side)
-        picture = self._compose(image)
+        picture = self._picture(painting, maps, posed)
         self.timings = Timings(drawn - started, painted - drawn, self._now() - painted)
         return picture
 
-    def _compose(self, image: Tensor) -> np.ndarray:
-        """Composite colour and alpha [1, 4, h, w] of the window over the background."""
-        color, alpha = image[0, :3], image[0, 3:]
-        if self.avatar.network.config.alpha:
-            alpha = shown_alpha(alpha)
-        color = (color.clamp(-1, 1) + 1) * 127.5
-        person = torch.cat([color * alpha, alpha]).permute(1, 2, 0).cpu().numpy()  # [h, w, 4], premultiplied
-        if self.close_up:
-            where = self.window.slices
-            plate = None if self._plate is None else self.square.cut(self._plate, self.side)
-        else:
-            square = self.square.times(self._zoom)
-            person, part = _opaque_part(person, self.window)
-            where, person = square.lay(person, *self.size, part, self.side)
-            plate = None if self._plate is None else self._plate.copy()
-        if person.size == 0:
-            return np.zeros((*self.size[::-1], 4), np.uint8) if plate is None else plate
-        opacity = np.clip(cv2.extractChannel(person, 3), 0.0, 1.0)
-        most = cv2.merge([255 * opacity] * 3)
-        premultiplied = np.clip(person[..., :3], 0.0, most)  # upsampling overshoots at edges
-        if plate is None:
-            picture = np.zeros((*self.size[::-1], 4), np.uint8)
-            straight = premultiplied / np.maximum(opacity, 1e-3)[..., None]
-            picture[where] = np.concatenate([straight, 255 * opacity[..., None]], 2).clip(0, 255).round()
+    def _picture(self, painting: Tensor, maps: MeshMaps, posed: Posed) -> np.ndarray:
+        """Draw the person, of whom `painting` holds the window, over the background."""
+        picture = self._behind()
+        inlay = self._inlay()
+        part = self._visible_part(painting, maps.position[:, 3:])
+        where = inlay.window(part, *self.size)
+        if min(where.height, where.width) == 0:
             return picture
-        behind = cv2.multiply(plate[where], 1 - most / 255, dtype=cv2.CV_32F)
-        plate[where] = cv2.add(behind, premultiplied, dtype=cv2.CV_8U)
-        return plate
+        # With fewer pixels than it was painted with, the picture is drawn larger and then shrunk.
+        times = max(1, math.ceil(1 / inlay.zoom - 1e-3))
+        finer = Inlay(inlay.zoom * times, inlay.left * times, inlay.top * times)
+        fine = Window(*(edge * times for edge in (where.top, where.left, where.bottom, where.right)))
+        camera = self._camera(times).part(fine.left, fine.top, fine.width, fine.height)
+        here = picture[where.slices]
+        shown = torch.from_numpy(here.repeat(times, 0).repeat(times, 1)).to(painting.device)
+        surface, painting = self.mapper.surface(posed, camera), crop(painting, part, self.window)
+        outline = soft_outline(surface[:, 3:])
+        for band in fine.bands(_BAND):
+            rows = slice(band.top - fine.top, band.bottom - fine.top)
+            composite(
+                shown[rows],
+                finer.resample(painting, part, band),
+                surface[:, :, rows],
+                outline[:, :, rows],
+                has_alpha=self.avatar.network.config.alpha,
+                belief=self._belief,
+                enlarged=finer.zoom > 1,
+                shown=(CLEAR, OPAQUE),
+            )
+        here[...] = averaged(shown, times).cpu().numpy()
+        return picture
+
+    def _behind(self) -> np.ndarray:
+        """Return a new picture of the background."""
+        if self._plate is None:
+            return np.zeros((*self.size[::-1], 4), np.uint8)
+        return self.square.cut(self._plate, self.size[0]) if self.close_up else self._plate.copy()
+
+    def _inlay(self) -> Inlay:
+        """Return where the close-up that the network paints lies in the picture."""
+        if self.close_up:
+            return Inlay(self.size[0] / self.side, 0.0, 0.0)
+        square = self.square.times(self.size[0] / self.avatar.camera.width)
+        return Inlay(square.side / self.side, square.left, square.top)
+
+    def _camera(self, times: int) -> Camera:
+        """Return the camera of the picture drawn `times` times as large."""
+        width, height = self.size[0] * times, self.size[1] * times
+        if self.close_up:
+            return self.square.camera(self.avatar.camera, width)
+        return self.avatar.camera.scaled(width, height)
+
+    def _visible_part(self, painting: Tensor, mask: Tensor) -> Window:
+        """Return the part of the window where the person is visible, with a margin; empty if nowhere.
+
+        Args:
+            painting: of the window.
+            mask: [1, 1, S, S] coverage of the close-up.
+        """
+        if not self.avatar.network.config.alpha:
+            return self.window
+        outline = soft_outline(crop(mask, self.window, Window.whole(self.side)))
+        alpha = person_alpha(painting[:, 6:7], outline, painting.new_tensor([self._belief]), painting[:, 8:])
+        seen = alpha[0, 0] > CLEAR
+        rows, columns = (seen.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+        top, left = self.window.top, self.window.left
+        if not rows:
+            return Window(top, left, top, left)
+        return Window(
+            top + max(0, rows[0] - _ROOM),
+            left + max(0, columns[0] - _ROOM),
+            top + min(self.window.height, rows[-1] + 1 + _ROOM),
+            left + min(self.window.width, columns[-1] + 1 + _ROOM),
+        )
 
     def windows(self, places: Places) -> Windows | None:
         """Return what to compute of a frame; None on a GPU, where computing everything is faster."""
@@ -209,18 +263,6 @@ class Engine:
         if self.avatar.device.type == "cuda":
             torch.cuda.synchronize(self.avatar.device)
         return time.perf_counter()
-
-
-def _opaque_part(person: np.ndarray, window: Window) -> tuple[np.ndarray, Window]:
-    """Crop premultiplied RGBA [h, w, 4] of a window to what is visible, with a margin; return it and its window."""
-    seen = person[..., 3] > 0
-    if not seen.any():
-        return person[:0, :0], Window(window.top, window.left, window.top, window.left)
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    top, bottom = max(0, rows[0] - _ROOM), min(len(person), rows[-1] + 1 + _ROOM)
-    left, right = max(0, columns[0] - _ROOM), min(person.shape[1], columns[-1] + 1 + _ROOM)
-    part = Window(window.top + top, window.left + left, window.top + bottom, window.left + right)
-    return np.ascontiguousarray(person[top:bottom, left:right]), part
 
 
 def _multiple(size: int) -> int:

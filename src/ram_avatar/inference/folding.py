@@ -20,7 +20,7 @@ from ..networks.avatar_network import AvatarNetwork
 from ..networks.containers import ModuleDict
 from ..networks.dual_attention import AttentionBranch, distance_weight
 from ..networks.feature_unet import FeatureUNet
-from ..networks.hand_detail import DRAWING, keep_hands
+from ..networks.hand_detail import DRAWING, near_bones, shade_hands
 from ..networks.layers import (
     SLOPE,
     EqualizedConv2d,
@@ -32,7 +32,8 @@ from ..networks.layers import (
     upsample,
 )
 from ..networks.neural_texture import look_up, sample
-from ..networks.opacity import PersonAlpha, opaque_head, person_alpha, soft_outline
+from ..networks.opacity import opaque_head
+from ..networks.painting import Painting, Rendering, compose
 from ..networks.style_unet import Decoder, StyleUNet
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.rectangles import Window, crop
@@ -57,7 +58,7 @@ class Windows:
 
 
 class FoldedNetwork(nn.Module):
-    """A network from the condition maps of one frame to the person's colour and alpha.
+    """A network from the condition maps of one frame to what is painted of the person.
 
     Args:
         network: trained; it is not modified.
@@ -92,7 +93,7 @@ class FoldedNetwork(nn.Module):
         ground = reduce(torch.add, (part.nothing for part in self.parts.values())) if self.parts else None
         self.register_buffer("ground", ground)
         self.unet = FoldedUNet(unet, network.styles(None))
-        belief = network.alpha.belief if isinstance(network.alpha, PersonAlpha) else torch.ones(1)
+        belief = torch.ones(1) if network.alpha is None else network.alpha.belief
         self.register_buffer("belief", belief.detach().clone())
         channels_last(self.requires_grad_(False).eval())
 
@@ -119,24 +120,25 @@ class FoldedNetwork(nn.Module):
             windows: None for the whole image; no shape then depends on the content of the maps.
 
         Returns:
-            [1, 4, h, w] float32 of the window `person`: colour, roughly in [-1, 1] and not clamped, and alpha in
-            [0, 1].
+            [1, 6 or 9, h, w] float32: the painting of the window `person`, see `Painting.stack`.
         """
         whole = Window.whole(self.size)
         person = windows.person if windows else whole
-        x = self._enter(maps, previous, windows)
-        image = self.unet(x, person).float()
-        covered = maps.position[:, 3:]
-        mask, outline = (crop(x, person, whole) for x in (covered, soft_outline(covered)))
+        image = self.unet(self._enter(maps, previous, windows), person).float()
+        added = image[:, :3]
+        base = crop(maps.color, person, whole) if self.warm_start else torch.zeros_like(added)
+        near = torch.zeros_like(added[:, :1])
         if self.keep_hands:
-            hands = crop(maps.hands, person, whole)
-            image, outline = self._limited_at_hands(image, outline, mask, hands, person, windows)
-        color, alpha = image[:, :3], torch.ones_like(image[:, :1])
-        if self.warm_start:
-            color = color + crop(maps.color, person, whole)
-        if self.alpha:
-            alpha = person_alpha(image[:, 3:], outline, self.belief, self._opaque_head(maps.face, person, windows))
-        return torch.cat([color, alpha], 1)
+            added, near = self._limited_at_hands(added, near, crop(maps.hands, person, whole), person, windows)
+        if not self.alpha:
+            return Painting(base, added).stack()
+        return Painting(base, added, image[:, 3:], near, self._opaque_head(maps.face, person, windows)).stack()
+
+    def compose(self, painted: Tensor, surface: Tensor, enlarged: bool = False) -> Rendering:
+        """Return the person from a stacked painting and the surface at its size, see `painting.compose`."""
+        if not self.warm_start:
+            surface = torch.cat([torch.zeros_like(surface[:, :3]), surface[:, 3:]], 1)
+        return compose(Painting.of(painted), surface, self.belief, DRAWING, enlarged)
 
     def _opaque_head(self, face: Tensor, person: Window, windows: Windows | None) -> Tensor:
         """Return `opacity.opaque_head` of the window `person`; the head lies within the face's window."""
@@ -151,19 +153,20 @@ class FoldedNetwork(nn.Module):
         return opaque
 
     def _limited_at_hands(
-        self, image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, person: Window, windows: Windows | None
+        self, added: Tensor, near: Tensor, hands: Tensor, person: Window, windows: Windows | None
     ) -> tuple[Tensor, Tensor]:
-        """Apply `hand_detail.keep_hands` to maps of the window `person`, within the hands' windows."""
+        """Shade the colours near the bones of the window `person`, within the hands' windows; return where is near."""
         if windows is None:
-            return keep_hands(image, outline, mask, hands, self.size, DRAWING)
+            near = near_bones(hands, self.size, DRAWING)
+            return shade_hands(added, near, self.size, DRAWING), near
         for window in windows.parts["hands"]:
             if window.meets(person):
                 here = window.shared(person)
-                shown, edge, covered, bones = (crop(x, here, person) for x in (image, outline, mask, hands))
-                kept, kept_edge = keep_hands(shown, edge, covered, bones, self.size, DRAWING)
-                shown.copy_(kept)
-                edge.copy_(kept_edge)
-        return image, outline
+                shown, bones = (crop(x, here, person) for x in (added, hands))
+                nearby = near_bones(bones, self.size, DRAWING)
+                crop(near, here, person).copy_(nearby)
+                shown.copy_(shade_hands(shown, nearby, self.size, DRAWING))
+        return added, near
 
     def _enter(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None) -> Tensor:
         """Return the StyleUNet's input [1, widths[0], H/2, W/2]."""

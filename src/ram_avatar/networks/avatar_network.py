@@ -1,6 +1,6 @@
 """The avatar's network: condition maps in, a person over any background out. See docs/method.md."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,11 @@ from ..config import NetworkConfig
 from .containers import ModuleDict
 from .dual_attention import AttentionBranch, DualAttention
 from .feature_unet import FeatureUNet
-from .hand_detail import DRAWING, TRAINING, keep_hands
+from .hand_detail import DRAWING, TRAINING, HandRule, near_bones, shade_hands
 from .layers import channels_last, fold
 from .neural_texture import NeuralTexture
-from .opacity import PersonAlpha, WholeFrame, soft_outline
+from .opacity import PersonAlpha, opaque_head
+from .painting import Painting, Rendering, compose
 from .style_unet import StyleUNet
 
 FACE_MAP_CHANNELS = 3
@@ -63,20 +64,6 @@ class ConditionMaps:
         return ConditionMaps(**{name: tensor.to(*args, **kwargs) for name, tensor in vars(self).items()})
 
 
-@dataclass
-class Rendering:
-    """A person, to be composited over a background."""
-
-    color: Tensor
-    """[B, 3, H, W] RGB, roughly in [-1, 1], not clamped."""
-    alpha: Tensor
-    """[B, 1, H, W] in [0, 1]."""
-
-    def over(self, plate: Tensor) -> Tensor:
-        """Composite over a plate [B or 1, 3, H, W] in [-1, 1]; return the image [B, 3, H, W]."""
-        return plate + self.alpha * (self.color - plate)
-
-
 class AvatarNetwork(nn.Module):
     """Neural texture, dual attention, face and hand networks, StyleUNet.
 
@@ -90,10 +77,7 @@ class AvatarNetwork(nn.Module):
         self.neural_texture = NeuralTexture(config.texture_channels, config.texture_resolution)
         self.dual_attention = _dual_attention(config)
         self.part_networks = _part_networks(config)
-        self.base_color: Callable[[ConditionMaps], Tensor] = surface_color if config.warm_start else no_color
-        self.limit: Callable[[ConditionMaps, Tensor, bool], tuple[Tensor, Tensor]]
-        self.limit = limited_at_hands if config.keep_hands else unlimited
-        self.alpha: PersonAlpha | WholeFrame = PersonAlpha() if config.alpha else WholeFrame()
+        self.alpha = PersonAlpha() if config.alpha else None
         self.styles = StyleCodes(config.styles if config.style_codes else 1, config.style_dim)
         channels = {
             "body": config.body_channels,
@@ -108,7 +92,12 @@ class AvatarNetwork(nn.Module):
         channels_last(self)
 
     def forward(self, maps: ConditionMaps, style: Tensor | None = None, attention: bool = True) -> Rendering:
-        """
+        """Return the person at the network's size, see `paint`."""
+        return self.compose(self.paint(maps, style, attention), maps.surface)
+
+    def paint(self, maps: ConditionMaps, style: Tensor | None = None, attention: bool = True) -> Painting:
+        """Return what the network adds to the surface colours and to the outline.
+
         Args:
             maps: of size `config.image_size`.
             style: [B] frame numbers whose style codes to use, in training; None for the mean code.
@@ -121,8 +110,30 @@ class AvatarNetwork(nn.Module):
         features |= {name: network(getattr(maps, name)) for name, network in self.part_networks.items()}
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
-        image, outline = self.limit(maps, self.style_unet(features, self.styles(style)).float(), self.training)
-        return Rendering(self.base_color(maps) + image[:, :3], self.alpha(image[:, 3:], outline, maps.face))
+        image = self.style_unet(features, self.styles(style)).float()
+        added, base, size = image[:, :3], self._base(maps.color), self.config.image_size
+        near = torch.zeros_like(maps.mask)
+        if self.config.keep_hands:
+            near = near_bones(maps.hands, size, self.hand_rule)
+            added = shade_hands(added, near, size, self.hand_rule)
+        if self.alpha is None:
+            return Painting(base, added)
+        return Painting(base, added, image[:, 3:], near, opaque_head(maps.face, size))
+
+    def compose(self, painting: Painting, surface: Tensor, enlarged: bool = False) -> Rendering:
+        """Return the person at any size, see `painting.compose`."""
+        surface = torch.cat([self._base(surface[:, :3]), surface[:, 3:]], 1)
+        belief = surface.new_ones(1) if self.alpha is None else self.alpha.belief
+        return compose(painting, surface, belief, self.hand_rule, enlarged)
+
+    def _base(self, color: Tensor) -> Tensor:
+        """Return the colours that the network adds to: the surface's, or none without a warm start, as published."""
+        return color if self.config.warm_start else torch.zeros_like(color)
+
+    @property
+    def hand_rule(self) -> HandRule:
+        """How the network is limited near the fingers, if at all."""
+        return TRAINING if self.training else DRAWING
 
     def mark_trained(self, frames: Iterable[int]) -> None:
         """Mark the training frames: only their style codes enter the mean code."""
@@ -156,27 +167,6 @@ class Fold(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return fold(x)
-
-
-def surface_color(maps: ConditionMaps) -> Tensor:
-    """Return the warm start's colours, which the network adds to."""
-    return maps.color
-
-
-def no_color(maps: ConditionMaps) -> Tensor:
-    """Return zeros: no warm start, as published."""
-    return torch.zeros_like(maps.color)
-
-
-def unlimited(maps: ConditionMaps, image: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-    """Return all that the network adds, and the outline it adds to."""
-    return image, soft_outline(maps.mask)
-
-
-def limited_at_hands(maps: ConditionMaps, image: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-    """Return less of what the network adds near the hands, and the outline; see `hand_detail`."""
-    rule = TRAINING if training else DRAWING
-    return keep_hands(image, soft_outline(maps.mask), maps.mask, maps.hands, maps.hands.shape[-1], rule)
 
 
 def _dual_attention(config: NetworkConfig) -> DualAttention:

@@ -35,33 +35,33 @@ SHADED_OVER = 9 / 256
 """Width of the box filter, applied twice, that smooths the network's colours there; a share of the image size."""
 
 
-def keep_hands(
-    image: Tensor, outline: Tensor, mask: Tensor, hands: Tensor, size: int, rule: HandRule
-) -> tuple[Tensor, Tensor]:
-    """Limit what the network adds to the surface colours and to the alpha logit near finger bones.
+def near_bones(hands: Tensor, size: int, rule: HandRule) -> Tensor:
+    """Return [B, 1, h, w] in [0, 1], 1 near the bones of a hand map [B, 5, h, w].
 
     Args:
-        image: [B, 3 or 4, h, w] added colours, and the alpha logit if there is one.
-        outline: [B, 1, h, w] the coverage mask with soft edges.
-        mask: [B, 1, h, w] the coverage mask.
-        hands: [B, 5, h, w] the hand map.
-        size: of the whole image, of which these may be a crop.
-
-    Returns:
-        The image and the outline. Far from bones they are unchanged. Near bones the colours are smoothed and scaled by
-        the rule, alpha inside the mask is never below the template's, and the outline is the mask with its sharp edges.
+        size: of the whole image, of which the map may be a crop.
     """
-    near = _near_bones(hands, rule.near, size)
-    color, logit, width = image[:, :3], image[:, 3:], _odd(SHADED_OVER * size)
-    shade = rule.shaded_by * local_mean(local_mean(color, width), width)
+    return local_mean(local_max(hands.amax(1, keepdim=True), _odd(rule.near * size)), 3)
+
+
+def shade_hands(color: Tensor, near: Tensor, size: int, rule: HandRule) -> Tensor:
+    """Smooth and scale the colours [B, 3, h, w] that the network adds near bones [B, 1, h, w].
+
+    Args:
+        size: of the whole image, of which these may be a crop.
+    """
+    width = _odd(SHADED_OVER * size)
+    return torch.lerp(color, rule.shaded_by * local_mean(local_mean(color, width), width), near)
+
+
+def limit_at_hands(logit: Tensor, mask: Tensor, near: Tensor, rule: HandRule) -> Tensor:
+    """Limit what the network adds to alpha's logit near bones: within the mask, alpha is at least the outline's.
+
+    Args:
+        logit, mask, near: [B, 1, h, w], of any one size.
+    """
     surer = torch.where(mask > 0, logit.clamp(min=0), logit if rule.paints_beyond else logit.clamp(max=0))
-    image = torch.cat([torch.lerp(color, shade, near), torch.lerp(logit, surer, near)], 1)
-    return image, torch.lerp(outline, mask, near)
-
-
-def _near_bones(hands: Tensor, within: float, size: int) -> Tensor:
-    """Return [B, 1, h, w] in [0, 1], 1 near the bones of a hand map."""
-    return local_mean(local_max(hands.amax(1, keepdim=True), _odd(within * size)), 3)
+    return torch.lerp(logit, surer, near)
 
 
 def _odd(width: float) -> int:

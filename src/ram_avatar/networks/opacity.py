@@ -30,16 +30,6 @@ class PersonAlpha(nn.Module):
         super().__init__()
         self.belief = nn.Parameter(torch.ones(1))
 
-    def forward(self, logit: Tensor, outline: Tensor, face: Tensor) -> Tensor:
-        return person_alpha(logit, outline, self.belief, opaque_head(face, face.shape[-1]))
-
-
-class WholeFrame(nn.Module):
-    """No alpha: the network paints the background too, as published."""
-
-    def forward(self, logit: Tensor, outline: Tensor, face: Tensor) -> Tensor:
-        return torch.ones_like(outline)
-
 
 def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor, opaque: Tensor) -> Tensor:
     """Combine the network's logit, the template's outline and the opaque region into alpha [B, 1, h, w] in [0, 1]."""

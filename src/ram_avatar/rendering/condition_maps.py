@@ -123,6 +123,15 @@ class ConditionMapper:
             novelty=surface[:, 3:],
         )
 
+    @torch.no_grad()
+    def surface(self, posed: Posed, camera: Camera) -> Tensor:
+        """Draw the surface's colours in [-1, 1] and the coverage mask, [N, 4, H, W], at the camera's own size."""
+        drawn = rasterize(camera.project(posed.vertices), self.faces, camera.height, camera.width, cull_backfaces=True)
+        mask = drawn.mask[:, None].float()
+        if self.texture is None:
+            return torch.cat([mask.new_zeros(len(mask), 3, *mask.shape[2:]), mask], 1)
+        return torch.cat([sample_texture(self.texture, drawn, self.uv, self.uv_faces), mask], 1)
+
     def novelty(self, posed: Posed) -> Tensor:
         """Return how novel the pose is that carries each vertex, [B, V] in [0, 1]; see `FilmedPoses.novelty`."""
         if self.filmed is None:

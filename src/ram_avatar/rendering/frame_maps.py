@@ -10,11 +10,11 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..body.template import FINGERS, BodyTemplate
+from ..body.template import FINGERS, BodyTemplate, Posed
 from ..core.camera import Camera
 from ..motion.motion import Motion
 from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
-from .kernels import EMPTY, pixel_pass, vertex_pass, z_pass
+from .kernels import EMPTY, pixel_pass, surface_pass, vertex_pass, z_pass
 from .rasterizer import initialize_warp, launch
 from .rectangles import Window, crop
 from .surface_texture import coarsest_square, spread_colors
@@ -71,12 +71,16 @@ class FrameMapper(ConditionMapper):
     @torch.no_grad()
     def __call__(self, motion: Motion, camera: Camera | None = None) -> MeshMaps:
         """Draw the maps of a one-frame motion; see `ConditionMapper`."""
-        return self.draw(motion, camera)[0]
+        return self.draw(self.pose(motion), camera)[0]
 
     @torch.no_grad()
-    def draw(self, motion: Motion, camera: Camera | None = None) -> tuple[MeshMaps, Places]:
-        """Draw the maps of a one-frame motion, and return the bounds of what they show."""
-        posed = self.body.pose(*motion.parameters())
+    def pose(self, motion: Motion) -> Posed:
+        """Pose the body as in a one-frame motion."""
+        return self.body.pose(*motion.parameters())
+
+    @torch.no_grad()
+    def draw(self, posed: Posed, camera: Camera | None = None) -> tuple[MeshMaps, Places]:
+        """Draw the maps of one posed body, and return the bounds of what they show."""
         vertices, camera, size = posed.vertices[0].contiguous(), camera or self.camera, self.camera.height
         count, device = len(vertices), vertices.device
         points = vertices.new_empty(2, count, 3)  # body, expanded mesh
@@ -112,6 +116,20 @@ class FrameMapper(ConditionMapper):
             novelty=surface[:, 3:],
         )
         return maps, self._places(person, points[0], chain[0])
+
+    @torch.no_grad()
+    def surface(self, posed: Posed, camera: Camera) -> Tensor:
+        """Draw the surface's colours and the coverage mask [1, 4, H, W]; see `ConditionMapper.surface`."""
+        points = camera.project(posed.vertices)[:1].contiguous()
+        height, width, device = camera.height, camera.width, points.device
+        nearest = torch.full((1, height, width), EMPTY.value, dtype=torch.int64, device=device)
+        drawn, faces = wp.from_torch(points, wp.vec3), wp.from_torch(self._faces, wp.vec3i)
+        keys = wp.from_torch(nearest, wp.int64)
+        launch(z_pass, (1, len(self._faces)), (drawn, faces, True, keys), device)
+        surface = points.new_zeros(height, width, 4)
+        pixels = wp.from_torch(surface, wp.vec4)
+        launch(surface_pass, (height, width), (drawn, faces, keys, *self._surface[1:], pixels), device)
+        return surface.permute(2, 0, 1)[None]
 
     def nothing(self) -> MeshMaps:
         """Return the maps of a frame that shows nobody."""

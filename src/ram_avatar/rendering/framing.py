@@ -14,7 +14,6 @@ from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..core.images import for_opencv
 from ..core.ranges import check_ranges
-from .rectangles import Window
 
 # In heights of the person.
 _OVERHEAD = 0.22  # reach of raised hands above the head
@@ -55,34 +54,6 @@ class Square:
     def inside(self, width: int, height: int, size: int, to_scene: np.ndarray | None = None) -> np.ndarray:
         """Return [size, size] bool: the pixels of the square that an image of `width` x `height` fully covers."""
         return self.cut(np.full((height, width), 255, np.uint8), size, to_scene) > 252
-
-    def lay(
-        self, patch: np.ndarray, width: int, height: int, part: Window | None = None, size: int | None = None
-    ) -> tuple[tuple[slice, slice], np.ndarray]:
-        """Warp an image of the square, or of a part of it, to the pixels of a scene of `width` x `height`.
-
-        Args:
-            patch: [h, w, C] float32 or uint8.
-            part: the window of the [size, size] close-up that `patch` shows; default: all of it.
-            size: side of the close-up in pixels; default: that of the patch.
-
-        Returns:
-            The rows and columns of the scene that the patch covers, and the image there.
-        """
-        part = part or Window.whole(len(patch))
-        zoom = self.side / (size or len(patch))
-        left, top = self.left + part.left * zoom, self.top + part.top * zoom
-        columns = _covered(left, left + part.width * zoom, width)
-        rows = _covered(top, top + part.height * zoom, height)
-        where = slice(*rows), slice(*columns)
-        shape = columns[1] - columns[0], rows[1] - rows[0]
-        if min(shape) == 0:
-            return where, np.zeros((shape[1], shape[0], patch.shape[2]), patch.dtype)
-        if zoom == 1.0 and (left, top) == (columns[0], rows[0]) and shape == (part.width, part.height):
-            return where, patch
-        to_part = _matrix(zoom, (left - columns[0]) / zoom, (top - rows[0]) / zoom)
-        how = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_LINEAR
-        return where, warp(patch, to_part, shape, how, cv2.BORDER_REPLICATE)
 
 
 @dataclass(frozen=True)
@@ -180,12 +151,6 @@ def warp(
 def _matrix(zoom: float, right: float, down: float) -> np.ndarray:
     """Return [3, 3], a shift followed by a zoom."""
     return np.array([[zoom, 0.0, zoom * right], [0.0, zoom, zoom * down], [0.0, 0.0, 1.0]])
-
-
-def _covered(low: float, high: float, size: int) -> tuple[int, int]:
-    """Return the range of pixels, out of `size`, that an interval touches."""
-    start = min(max(0, int(np.floor(low + 1e-6))), size)
-    return start, max(start, min(size, int(np.ceil(high - 1e-6))))
 
 
 def _seen(low: float, high: float, size: int) -> tuple[float, float]:

@@ -190,6 +190,26 @@ def _texel(texture: wp.array2d(dtype=wp.vec3), u: float, v: float) -> wp.vec3:
     return above * (1.0 - fy) + below * fy
 
 
+@wp.func
+def _surface_color(
+    weight: wp.vec3, corner: wp.vec3i, uv: wp.array(dtype=wp.vec2), texture: wp.array2d(dtype=wp.vec3)
+) -> wp.vec3:
+    """Sample the texture at barycentric weights of a triangle."""
+    at = weight[0] * uv[corner[0]] + weight[1] * uv[corner[1]] + weight[2] * uv[corner[2]]
+    return _texel(texture, at[0], at[1])
+
+
+@wp.func
+def _perspective_weights(
+    points: wp.array2d(dtype=wp.vec3), face: wp.vec3i, picture: int, x: float, y: float
+) -> wp.vec3:
+    """Return the perspective-correct barycentric weights of a pixel centre."""
+    a, b, c = points[picture, face[0]], points[picture, face[1]], points[picture, face[2]]
+    edges = edge_functions(a, b, c, x, y)
+    weight = wp.vec3(edges[0] * (1.0 / a[2]), edges[1] * (1.0 / b[2]), edges[2] * (1.0 / c[2]))
+    return weight / (weight[0] + weight[1] + weight[2])
+
+
 @wp.kernel
 def pixel_pass(
     points: wp.array2d(dtype=wp.vec3),
@@ -217,10 +237,7 @@ def pixel_pass(
         return
     index = wp.int32(key & wp.int64(0xFFFFFFFF))
     face = faces[index]
-    a, b, c = points[picture, face[0]], points[picture, face[1]], points[picture, face[2]]
-    edges = edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
-    weight = wp.vec3(edges[0] * (1.0 / a[2]), edges[1] * (1.0 / b[2]), edges[2] * (1.0 / c[2]))
-    weight = weight / (weight[0] + weight[1] + weight[2])
+    weight = _perspective_weights(points, face, picture, float(column) + 0.5, float(row) + 0.5)
     place = weight[0] * canonical[face[0]] + weight[1] * canonical[face[1]] + weight[2] * canonical[face[2]]
     position[picture, row, column] = wp.vec4(place[0], place[1], place[2], 1.0)
     if picture == 1:
@@ -229,7 +246,80 @@ def pixel_pass(
     novel = weight[0] * novelty[face[0]] + weight[1] * novelty[face[1]] + weight[2] * novelty[face[2]]
     shown = wp.vec3(0.0)
     if textured:
-        corner = uv_faces[index]
-        at = weight[0] * uv[corner[0]] + weight[1] * uv[corner[1]] + weight[2] * uv[corner[2]]
-        shown = _texel(texture, at[0], at[1])
+        shown = _surface_color(weight, uv_faces[index], uv, texture)
     color[row, column] = wp.vec4(shown[0], shown[1], shown[2], novel)
+
+
+@wp.kernel
+def surface_pass(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    nearest: wp.array3d(dtype=wp.int64),
+    uv: wp.array(dtype=wp.vec2),
+    uv_faces: wp.array(dtype=wp.vec3i),
+    texture: wp.array2d(dtype=wp.vec3),
+    textured: bool,
+    surface: wp.array2d(dtype=wp.vec4),
+):
+    """Sample the texture where the nearest triangle shows it; then coverage."""
+    row, column = wp.tid()
+    key = nearest[0, row, column]
+    if key == EMPTY:
+        return
+    index = wp.int32(key & wp.int64(0xFFFFFFFF))
+    shown = wp.vec3(0.0)
+    if textured:
+        weight = _perspective_weights(points, faces[index], 0, float(column) + 0.5, float(row) + 0.5)
+        shown = _surface_color(weight, uv_faces[index], uv, texture)
+    surface[row, column] = wp.vec4(shown[0], shown[1], shown[2], 1.0)
+
+
+@wp.kernel
+def composite_pass(
+    painting: wp.array3d(dtype=wp.float32),
+    surface: wp.array2d(dtype=wp.vec4),
+    outline: wp.array2d(dtype=wp.float32),
+    has_alpha: bool,
+    belief: float,
+    enlarged: bool,
+    clear: float,
+    opaque: float,
+    picture: wp.array3d(dtype=wp.uint8),
+):
+    """Composite the person over a picture [H, W, 3], or write them with straight alpha into [H, W, 4]."""
+    row, column = wp.tid()
+    edge = float(outline[row, column])
+    detail = float(0.0)
+    if enlarged:
+        detail = wp.max(2.0 * edge - 1.0, 0.0)
+    alpha = float(1.0)
+    if has_alpha:
+        logit = float(painting[6, row, column])
+        solid = wp.clamp(painting[8, row, column], 0.0, 1.0)
+        near = wp.clamp(painting[7, row, column], 0.0, 1.0)
+        if near > 0.0:
+            covered = surface[row, column][3]
+            surer = wp.min(logit, 0.0)
+            if covered > 0.0:
+                surer = wp.max(logit, 0.0)
+            logit += near * (surer - logit)
+            if not enlarged:
+                edge += near * (covered - edge)
+        logit = 4.0 * (logit + belief * (2.0 * edge - 1.0))
+        if logit < -8.0 and solid == 0.0:  # surely clear, like most of a picture
+            return
+        alpha = 1.0 / (1.0 + wp.exp(-logit))
+        alpha += solid * (1.0 - alpha)
+        alpha = wp.clamp((alpha - clear) / (opaque - clear), 0.0, 1.0)
+    if alpha == 0.0:
+        return
+    for channel in range(3):
+        base = painting[channel, row, column]
+        color = base + painting[3 + channel, row, column] + detail * (surface[row, column][channel] - base)
+        shown = 127.5 * (wp.clamp(color, -1.0, 1.0) + 1.0)
+        if picture.shape[2] == 3:
+            behind = float(picture[row, column, channel])
+            shown = behind + alpha * (shown - behind)
+        picture[row, column, channel] = wp.uint8(shown + 0.5)
+    if picture.shape[2] == 4:
+        picture[row, column, 3] = wp.uint8(255.0 * alpha + 0.5)

@@ -72,6 +72,11 @@ class Window:
         rows, columns = _fit(self.top, self.bottom, multiple, size), _fit(self.left, self.right, multiple, size)
         return Window(rows[0], columns[0], rows[1], columns[1])
 
+    def bands(self, height: int) -> list["Window"]:
+        """Divide into windows of up to `height` rows, from top to bottom."""
+        tops = range(self.top, self.bottom, height)
+        return [Window(top, self.left, min(top + height, self.bottom), self.right) for top in tops]
+
     def meets(self, other: "Window") -> bool:
         """Test whether two windows overlap."""
         rows = self.top < other.bottom and other.top < self.bottom

@@ -1,0 +1,100 @@
+"""What the network paints at its own size, composed with the body's surface at any size. Not part of the paper.
+
+The surface's colours and the outline are certain, and can be drawn as large as anybody likes. What the network adds to
+them, light, folds, hair, is smooth enough to be enlarged.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .hand_detail import HandRule, limit_at_hands
+from .opacity import person_alpha, soft_outline
+
+OPAQUE_CHANNELS, CHANNELS = 6, 9
+"""Channels of a painting without and with an alpha, see `Painting.stack`."""
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What the network paints of a frame, or of a window of it."""
+
+    surface: Tensor
+    """[B, 3, h, w]: the surface colours it was given, in [-1, 1], spread beyond the outline; 0 without a warm start."""
+    added: Tensor
+    """[B, 3, h, w]: what it adds to them."""
+    logit: Tensor | None = None
+    """[B, 1, h, w]: what it adds to the outline, in the units of alpha's logit; None without an alpha, as `near` and
+    `opaque`."""
+    near: Tensor | None = None
+    """[B, 1, h, w] in [0, 1]: 1 near finger bones, where it is limited (`hand_detail`)."""
+    opaque: Tensor | None = None
+    """[B, 1, h, w] in [0, 1]: 1 where alpha is 1 whatever it adds (`opacity.opaque_head`)."""
+
+    def stack(self) -> Tensor:
+        """Return all as one tensor [B, 6 or 9, h, w], in the order of the fields."""
+        return torch.cat([tensor for tensor in vars(self).values() if tensor is not None], 1)
+
+    @classmethod
+    def of(cls, stacked: Tensor) -> "Painting":
+        """Make a painting from its stack."""
+        color = stacked[:, :3], stacked[:, 3:6]
+        if stacked.shape[1] == OPAQUE_CHANNELS:
+            return cls(*color)
+        return cls(*color, *stacked[:, 6:].split(1, 1))
+
+    def resampled(self, rows: Tensor, columns: Tensor) -> "Painting":
+        """Enlarge, or cut a part out and enlarge it.
+
+        Args:
+            rows: [H, h] or [B, H, h]: the weights of this painting's rows in every row of the result, see
+                `rendering.resampling.weights`.
+            columns: [W, w] or [B, W, w], likewise.
+        """
+        return Painting.of(resample(self.stack(), rows, columns))
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A person, to be composited over a background."""
+
+    color: Tensor
+    """[B, 3, H, W] RGB, roughly in [-1, 1], not clamped."""
+    alpha: Tensor
+    """[B, 1, H, W] in [0, 1]."""
+
+    def over(self, plate: Tensor) -> Tensor:
+        """Composite over a plate [B or 1, 3, H, W] in [-1, 1]; return the image [B, 3, H, W]."""
+        return plate + self.alpha * (self.color - plate)
+
+
+def resample(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Resample an image [B, C, h, w] to [B, C, H, W] by weights of rows and columns, see `Painting.resampled`."""
+    rows, columns = (weights if weights.ndim == 2 else weights[:, None] for weights in (rows, columns))
+    return rows @ (image @ columns.transpose(-1, -2))
+
+
+def compose(painting: Painting, surface: Tensor, belief: Tensor, rule: HandRule, enlarged: bool) -> Rendering:
+    """Return the person: the surface, and what the network adds to it.
+
+    Args:
+        painting: of the picture's size.
+        surface: [B, 4, h, w] the surface colours in [-1, 1] and the coverage mask {0, 1}, drawn at that size.
+        belief: the weight of the outline in alpha, see `opacity.PersonAlpha`.
+        rule: how the network is limited near the fingers.
+        enlarged: whether the picture is larger than what the network painted. Then the surface shows the detail that
+            the painting lacks, and fingers are wide enough for soft edges.
+    """
+    mask = surface[:, 3:]
+    color, outline = painting.surface + painting.added, soft_outline(mask)
+    if enlarged:
+        # At the very edge, and beyond it, only the painting has colours.
+        color = color + (2 * outline - 1).clamp(min=0) * (surface[:, :3] - painting.surface)
+    if painting.logit is None or painting.near is None or painting.opaque is None:
+        return Rendering(color, torch.ones_like(outline))
+    near = painting.near.clamp(0, 1)
+    logit = limit_at_hands(painting.logit, mask, near, rule)
+    if not enlarged:
+        outline = torch.lerp(outline, mask, near)
+    return Rendering(color, person_alpha(logit, outline, belief, painting.opaque.clamp(0, 1)))

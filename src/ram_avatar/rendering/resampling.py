@@ -1,0 +1,38 @@
+"""Resampling along one axis, as a matrix of weights: differentiable, and the same on every device."""
+
+import torch
+from torch import Tensor
+
+_REACH = 2.0  # of the cubic kernel, in pixels
+
+
+def weights(starts: Tensor, steps: Tensor | float, count: int, size: int) -> Tensor:
+    """Return the weights [..., count, size] of pixels in samples along an axis; each row sums to 1.
+
+    Interpolation is cubic (Keys, "Cubic Convolution Interpolation", 1981). Samples farther apart than pixels average
+    over as many pixels; beyond the edges the last pixel repeats.
+
+    Args:
+        starts: [...] where the first sample begins, in pixels from the first pixel's outer edge.
+        steps: [...] distance of the samples, pixels.
+        count: number of samples.
+        size: number of pixels.
+    """
+    steps = torch.as_tensor(steps, dtype=torch.float32, device=starts.device).expand_as(starts)
+    margin = min(size, int(_REACH * max(1.0, float(steps.max()))) + 2)
+    at = starts[..., None] + (torch.arange(count, device=starts.device) + 0.5) * steps[..., None]
+    at = at.clamp(0, size)  # farther out there is nothing but the last pixel
+    pixels = torch.arange(-margin, size + margin, device=starts.device) + 0.5
+    distance = (at[..., None] - pixels) / steps[..., None, None].clamp(min=1.0)
+    weight = _cubic(distance.abs())
+    inner = weight[..., margin : margin + size].clone()
+    inner[..., 0] += weight[..., :margin].sum(-1)
+    inner[..., -1] += weight[..., margin + size :].sum(-1)
+    return inner / inner.sum(-1, keepdim=True)
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Return Keys' kernel at absolute distances."""
+    near = (1.5 * distance - 2.5) * distance.square() + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return torch.where(distance < 1, near, torch.where(distance < _REACH, far, 0.0))
