@@ -162,7 +162,10 @@ class TrainingConfig:
     perceptual_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     """VGG-16 features to compare."""
     detail_weight: float = 0.1
-    """Weight of the perceptual loss on crops of face and hands."""
+    """Weight of the perceptual loss on crops of face and hands, and of random places with `large_size`."""
+    large_size: int = 0
+    """Side of the close-ups whose windows that loss sees, if the video is that large: what is shown is larger than what
+    the network paints. 0 for the network's own size."""
     alpha_weight: float = 0.5
     """Weight of the cross-entropy between opacity and matte, which is only approximate."""
     clothing: bool = False
@@ -255,6 +258,7 @@ _TRAINING_RANGES = {
     "photometric_weight": _WEIGHT,
     "perceptual_weight": _WEIGHT,
     "detail_weight": _WEIGHT,
+    "large_size": (0, _MAX_IMAGE),
     "alpha_weight": _WEIGHT,
     "pose_augmentation": _FRACTION,
     "adversarial_weight": _WEIGHT,

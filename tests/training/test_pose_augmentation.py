@@ -19,7 +19,7 @@ def made(capture, template, tiny):
     avatar = first_avatar(capture, template, tiny, Silent())
     filmed = avatar.filmed[list(capture.train_frames).index(3) :][:10]  # else every pose would be near a filmed one
     data = CaptureDataset(capture, template, avatar.texture, SIZE, torch.device("cpu"), Silent(), filmed)
-    return data, PoseAugmentation(data, avatar.texture, 0)
+    return data, PoseAugmentation(data, 0)
 
 
 def differs(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -13,9 +13,12 @@ from ..core.images import to_tensor
 from ..core.progress import Progress, follow
 from ..motion.motion import Motion
 from ..networks.avatar_network import ConditionMaps
-from ..rendering.condition_maps import MAP_CHANNELS, ConditionMapper, MeshMaps
+from ..rendering.condition_maps import MAP_CHANNELS, MeshMaps
+from ..rendering.frame_maps import FrameMapper
+from ..rendering.framing import Square
 from .capture import Capture
 from .cropper import CloseUpCropper
+from .large_frames import LargeFrames
 
 BOXES = ("face", "left_hand", "right_hand")
 """The parts of the body that have boxes, in their order."""
@@ -52,6 +55,10 @@ class CaptureDataset:
         size: S, side of the close-ups in pixels.
         device: where batches are placed.
         filmed: [K, 4, 2, 3] poses of the limbs that the network knows (`rendering.filmed_poses`).
+        large: side of the larger close-ups to keep as well, at most the video's own; 0 keeps none.
+
+    Attributes:
+        large: the larger close-ups, or None.
     """
 
     def __init__(
@@ -63,17 +70,22 @@ class CaptureDataset:
         device: torch.device,
         progress: Progress,
         filmed: Tensor | None = None,
+        large: int = 0,
     ):
         self.capture, self.size, self.device = capture, size, device
         cropper = CloseUpCropper(capture, template)
         self.squares = cropper.squares
         self.cameras = [cropper.camera(index, size) for index in range(len(capture))]
-        self.mapper = ConditionMapper(template, capture.identity, Camera.default(size, size), texture, filmed)
+        self.mapper = FrameMapper(template, capture.identity, Camera.default(size, size), texture, filmed)
+        own = round(float(np.median([square.side for square in self.squares])))
+        self.large = LargeFrames(min(large, own)) if min(large, own) > size else None
         frames, masks, inside = [], [], []
         for index, (frame, mask) in enumerate(follow(capture.frames(), progress, "Reading frames", len(capture))):
             frames.append(cropper.cut(index, frame, size))
             masks.append(cropper.cut(index, mask, size))
             inside.append(cropper.inside(index, size))
+            if self.large is not None:
+                self.large.append(cropper.cut(index, frame, self.large.size))
         self.frames = torch.from_numpy(np.stack(frames))  # [N, S, S, 3] uint8
         self.masks = torch.from_numpy(np.stack(masks))[:, None]  # [N, 1, S, S] uint8
         self.inside = torch.from_numpy(np.stack(inside))[:, None]  # [N, 1, S, S] bool
@@ -121,6 +133,17 @@ class CaptureDataset:
         """Return the background plate [B, 3, S, S] in the close-ups of the frames `index` [B]."""
         cut = [self.squares[i].cut(self._background, self.size) for i in index.tolist()]
         return to_tensor(np.stack(cut)).to(self.device)
+
+    def plate_window(self, index: int, box: tuple[float, float, float], size: int) -> np.ndarray:
+        """Return a square [size, size, 3] uint8 of the background plate.
+
+        Args:
+            box: left, top and side of the square in pixels of the frame's close-up.
+        """
+        square = self.squares[index]
+        zoom = square.side / self.size
+        left, top, side = (zoom * edge for edge in box)
+        return Square(square.left + left, square.top + top, side).cut(self._background, size)
 
     def _images(self, index: Tensor) -> Tensor:
         return to_tensor(self.frames[index].to(self.device))
@@ -196,10 +219,14 @@ class CaptureDataset:
         return torch.stack(boxes, 1)
 
 
-def behind(image: Tensor, mask: Tensor, plate: Tensor) -> Tensor:
+def behind(image: Tensor, mask: Tensor, plate: Tensor, zoom: float = 1.0) -> Tensor:
     """Return the background [B, 3, S, S] of frames: the frame itself away from the person, the plate near them.
 
     The plate is a still of a background that moves, flickers and changes its light. The network need not paint that.
+
+    Args:
+        zoom: how much larger the images are than those of the mask's own size.
     """
-    near = F.max_pool2d(mask, 2 * _NEAR + 1, 1, _NEAR)
+    reach = round(_NEAR * zoom)
+    near = F.max_pool2d(mask, 2 * reach + 1, 1, reach)
     return torch.lerp(image, plate, (near / _PERSON).clamp(max=1))

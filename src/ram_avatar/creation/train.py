@@ -86,14 +86,14 @@ def train(
             if is_finished(made, folder):
                 learn_motion(made, capture, folder, progress)
                 return made
-            data = avatar_data(made, capture, plan.device, progress)
+            data = avatar_data(made, capture, plan.device, progress, plan.preset.training.large_size)
         else:
             template = load_template(capture.motion.template, smplx_model=options.smplx_model, progress=progress)
             capture.check_template(template)
             with atomic_folder(folder, overwrite or draft, marker=AVATAR_FILE) as fresh:
                 made = first_avatar(capture, template, plan.preset, progress)
                 made.save(fresh)
-                data = avatar_data(made, capture, plan.device, progress)
+                data = avatar_data(made, capture, plan.device, progress, plan.preset.training.large_size)
                 write_preview(made, capture, fresh, progress)
             if not draft:
                 progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")
@@ -163,7 +163,7 @@ def _run_trainer(
 def _train_share(fabric: Fabric, folder: Path, capture: Path, preset: Preset, smplx_model: Path | None) -> None:
     """Train on one share of every batch, in a process of its own."""
     avatar = Avatar.load(folder, smplx_model=smplx_model)
-    data = avatar_data(avatar, Capture.load(capture), fabric.device)
+    data = avatar_data(avatar, Capture.load(capture), fabric.device, large=preset.training.large_size)
     trainer = Trainer(avatar.to(fabric.device), data, preset, folder, fabric)
     trainer.resume()
     trainer.run(SILENT)

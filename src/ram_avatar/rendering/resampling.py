@@ -18,6 +18,7 @@ def weights(starts: Tensor, steps: Tensor | float, count: int, size: int) -> Ten
         count: number of samples.
         size: number of pixels.
     """
+    starts = starts.float()
     steps = torch.as_tensor(steps, dtype=torch.float32, device=starts.device).expand_as(starts)
     margin = min(size, int(_REACH * max(1.0, float(steps.max()))) + 2)
     at = starts[..., None] + (torch.arange(count, device=starts.device) + 0.5) * steps[..., None]

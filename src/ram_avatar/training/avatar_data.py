@@ -11,15 +11,20 @@ from ..core.progress import SILENT, Progress
 
 
 def avatar_data(
-    avatar: Avatar, capture: Capture, device: torch.device | None = None, progress: Progress = SILENT
+    avatar: Avatar,
+    capture: Capture,
+    device: torch.device | None = None,
+    progress: Progress = SILENT,
+    large: int = 0,
 ) -> CaptureDataset:
     """Return a capture's frames as an avatar's network sees them.
 
     Args:
         device: where batches are placed; None for the avatar's.
+        large: see `CaptureDataset`; for training.
     """
     device = device or avatar.device
     here = replace(capture, identity=capture.identity.to(device))
     filmed = None if avatar.filmed is None else avatar.filmed.to(device)
     texture, template = avatar.texture.to(device), avatar.dressed.to(device)
-    return CaptureDataset(here, template, texture, avatar.size, device, progress, filmed)
+    return CaptureDataset(here, template, texture, avatar.size, device, progress, filmed, large)

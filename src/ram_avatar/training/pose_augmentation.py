@@ -24,7 +24,6 @@ from ..motion.motion import Motion
 from ..motion.pose_features import PoseFeatures, to_rotations
 from ..networks.avatar_network import ConditionMaps
 from ..rendering.filmed_poses import bone_weights
-from ..rendering.frame_maps import FrameMapper
 from ..rendering.rasterizer import rasterize
 
 _POOL = 4096  # poses that limbs are drawn from
@@ -42,18 +41,15 @@ class PoseAugmentation:
 
     Args:
         data: the training frames.
-        texture: [3, T, T] surface colours in [-1, 1].
         seed: of all draws. They depend on it, the step and the frame alone, so a batch may be split over processes.
     """
 
-    def __init__(self, data: CaptureDataset, texture: Tensor, seed: int):
+    def __init__(self, data: CaptureDataset, seed: int):
         self._data, self._seed = data, seed
         template = data.mapper.template
-        self._template, self._body = template, data.mapper.body
-        camera = Camera.default(data.size, data.size)
+        self._template, self._mapper, self._body = template, data.mapper, data.mapper.body
         assert data.mapper.filmed is not None
-        filmed, self._moves_legs = data.mapper.filmed.directions, data.mapper.filmed.legs
-        self._mapper = FrameMapper(template, data.capture.identity, camera, texture, filmed)
+        self._moves_legs = data.mapper.filmed.legs
         self._pool = _poses(template.to("cpu"), torch.Generator().manual_seed(seed))
         self._limbs = {
             kind + side: (_pose_joints(template, roles, side), bone_weights(template, kind, side).sum(0)[:, None])

@@ -19,12 +19,13 @@ from ..core.files import disk_errors
 from ..core.images import to_uint8
 from ..core.progress import Progress
 from ..core.untrusted.records import LARGEST
-from ..networks.avatar_network import Rendering
 from ..networks.discriminator import TemporalDiscriminator
 from ..networks.layers import channels_last
+from ..networks.painting import Painting, Rendering
 from ..rendering.surface_texture import choose_frames
 from .checkpoint import load_checkpoint, save_checkpoint
 from .curves import CurveWriter
+from .large_windows import WindowCutter, Windows
 from .launch import average_gradients
 from .loss_crops import detail_cuts, person_windows, within_boxes
 from .losses import (
@@ -85,7 +86,8 @@ class Trainer:
         self.neighbors = preset.network.temporal_attention or bool(config.adversarial_weight)
         self.augmentation = None
         if config.pose_augmentation:
-            self.augmentation = PoseAugmentation(data, avatar.texture, config.seed)
+            self.augmentation = PoseAugmentation(data, config.seed)
+        self.windows = WindowCutter(data, config.seed) if data.large is not None else None
         self.step, self.seconds = 0, 0.0
         self.network.mark_trained(data.capture.train_frames)
 
@@ -171,9 +173,14 @@ class Trainer:
             batch = self.augmentation(batch, step)
         self.network.train()
         with self.fabric.autocast():
-            rendering = self.network(batch.maps, style=batch.index, attention=attention_on(step, config))
+            painting = self.network.paint(batch.maps, style=batch.index, attention=attention_on(step, config))
+            rendering = self.network.compose(painting, batch.maps.surface)
             shown = rendering.over(batch.plate)
         losses = self._losses(batch, rendering, shown)
+        if self.windows is None or moves:  # of limbs that have moved there is no large image
+            losses["detail"] = self._detail(batch, shown)
+        else:
+            losses["detail"] = self._large_detail(self.windows(batch, step), painting)
         adversarial = discriminator_on(step, config) and not moves  # which has no true neighbours
         if adversarial:
             self.critic.requires_grad_(False)
@@ -210,12 +217,24 @@ class Trainer:
         with self.feature_precision():
             window = person_windows(batch.mask * inside)
             losses["perceptual"] = config.perceptual_weight * self.perceptual(window(seen), window(truth))
-            cut = detail_cuts(batch.boxes, self.data.size)
-            losses["detail"] = config.detail_weight * self.perceptual(cut(seen), cut(truth))
         if self.avatar.network.config.alpha and config.alpha_weight:
             target, trust = self._opacity(batch, hands)
             losses["alpha"] = config.alpha_weight * opacity_loss(rendering.alpha, target, trust * inside)
         return losses
+
+    def _detail(self, batch: Batch, shown: Tensor) -> Tensor:
+        """Return the perceptual loss about face and hands, of images of the network's size."""
+        cut = detail_cuts(batch.boxes, self.data.size)
+        with self.feature_precision():
+            difference = self.perceptual(cut(shown * batch.inside), cut(batch.image * batch.inside))
+        return self.config.detail_weight * difference
+
+    def _large_detail(self, windows: Windows, painting: Painting) -> Tensor:
+        """Return the perceptual loss of windows of large images."""
+        shown = windows.show(self.network, painting, self.data.size)
+        with self.feature_precision():
+            difference = self.perceptual(shown * windows.inside, windows.truth * windows.inside)
+        return self.config.detail_weight * difference
 
     def _opacity(self, batch: Batch, hands: Tensor) -> tuple[Tensor, Tensor]:
         """Return the opacity's target and its weight, [B, 1, S, S] each.
