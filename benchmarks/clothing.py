@@ -43,7 +43,7 @@ def compare(capture: Capture, progress: Progress) -> Iterator[tuple[str, ...]]:
         data = avatar_data(avatar, capture, progress=progress)
         numbers = capture.held_out[::2]
         truth = GroundTruth.of(data, numbers)
-        frames = {"textured_mesh": np.stack(list(textured_mesh(avatar, capture.motion[numbers])))}
+        frames = {"textured_mesh": np.stack(list(textured_mesh(avatar, capture.motion[numbers], data.size)))}
         person = measure_images(frames, truth, metrics, progress)["textured_mesh"]["person"]
         psnr, st_lpips = (np.nanmean(person[name]) for name in ("psnr", "st_lpips"))
         yield Path(capture.source).stem, label, f"{overlap(data, numbers):.3f}", f"{psnr:.1f}", f"{st_lpips:.4f}"

@@ -34,6 +34,7 @@ from ram_avatar.capture.dataset import CaptureDataset
 from ram_avatar.cli.terminal import TerminalProgress
 from ram_avatar.config import Preset, load_preset
 from ram_avatar.core.errors import UserError
+from ram_avatar.core.images import resize
 from ram_avatar.core.progress import Progress
 from ram_avatar.creation.create import create
 from ram_avatar.creation.options import CreateOptions, TrainOptions
@@ -48,7 +49,7 @@ from ram_avatar.evaluation.evaluate import (
     evaluate_held_out,
     render_methods,
 )
-from ram_avatar.evaluation.frames import render_frames
+from ram_avatar.evaluation.frames import render_frames, shown_size
 from ram_avatar.evaluation.metric_catalog import format_value
 from ram_avatar.evaluation.metrics import StLpips
 from ram_avatar.evaluation.report import write_report
@@ -93,6 +94,7 @@ def main() -> None:
     modes.add_argument("--ablations", nargs="*", metavar="ROW")
     modes.add_argument("--hands", action="store_true")
     modes.add_argument("--square", action="store_true")
+    arguments.add_argument("--size", type=int, help="side of the pictures; default: as `ram-avatar evaluate`")
     arguments.add_argument("--steps", type=int, help="training steps, instead of the preset's")
     options = arguments.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -104,27 +106,34 @@ def main() -> None:
     with TerminalProgress() as progress:
         for video in videos:
             if options.ablations is not None:
-                print_table(ablations(video, options.work, preset, options.ablations, progress), avatar=preset.name)
+                print_table(
+                    ablations(video, options.work, preset, options.ablations, options.size, progress),
+                    avatar=preset.name,
+                )
             elif options.square:
                 print_square(options.work / video.stem, progress)
             elif options.hands:
-                print_table(hand_rules(options.work / video.stem, progress), avatar="as shipped")
+                print_table(hand_rules(options.work / video.stem, options.size, progress), avatar="as shipped")
             else:
-                print_table(compare(video, options.work / video.stem, preset, progress))
+                print_table(compare(video, options.work / video.stem, preset, options.size, progress))
 
 
-def compare(video: Path, folder: Path, preset: Preset, progress: Progress) -> Evaluation:
+def compare(video: Path, folder: Path, preset: Preset, size: int | None, progress: Progress) -> Evaluation:
     """Evaluate an avatar of a video beside the baselines."""
     avatar = create(video, folder, CreateOptions(preset=preset), finished_is_fine=True, progress=progress)
     capture = Capture.load(_capture(folder))
-    data = avatar_data(avatar, capture, progress=progress)
+    data = avatar_data(avatar, capture, progress=progress, size=size or shown_size(avatar))
     frames = render_methods(avatar, data, capture.held_out, progress)
-    frames["landmark_unet"], seconds = _landmark_unet(avatar, data, preset, folder, progress)
+    small = avatar_data(avatar, capture, progress=progress)
+    painted, seconds = _landmark_unet(avatar, small, preset, folder, progress)
+    frames["landmark_unet"] = np.stack([resize(frame, data.size) for frame in painted])
     facts = {"landmark U-Net": f"{preset.training.steps} steps in {seconds:.0f} s"}
     return _evaluate(avatar, data, frames, folder / "quality", progress, facts)
 
 
-def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress: Progress) -> Evaluation:
+def ablations(
+    video: Path, work: Path, preset: Preset, rows: list[str], size: int | None, progress: Progress
+) -> Evaluation:
     """Evaluate the preset and its variants, all or the named ones, each trained for a third of the steps."""
     variants = yaml.safe_load((Path(__file__).parent / "ablations.yaml").read_text())
     if unknown := set(rows) - set(variants):
@@ -146,20 +155,25 @@ def ablations(video: Path, work: Path, preset: Preset, rows: list[str], progress
         loaded = Avatar.load(trained)
         avatar = avatar or loaded
         method = "avatar" if loaded is avatar else name
-        frames[method] = np.stack(list(render_frames(loaded, capture.motion, capture.held_out)))
+        size = size or shown_size(loaded)
+        frames[method] = np.stack(list(render_frames(loaded, capture.motion, capture.held_out, size)))
     assert avatar is not None
-    return _evaluate(avatar, avatar_data(avatar, capture, progress=progress), frames, folder / "quality", progress)
+    return _evaluate(
+        avatar, avatar_data(avatar, capture, progress=progress, size=size), frames, folder / "quality", progress
+    )
 
 
-def hand_rules(folder: Path, progress: Progress) -> Evaluation:
+def hand_rules(folder: Path, size: int | None, progress: Progress) -> Evaluation:
     """Evaluate a finished avatar with its hands rendered by other rules."""
     avatar, capture = Avatar.load(folder), Capture.load(_capture(folder))
     motion, numbers, frames = capture.motion, capture.held_out, {}
+    size = size or shown_size(avatar)
     for name, rule in {"avatar": DRAWING, **HAND_RULES}.items():
         with mock.patch.object(folding, "DRAWING", rule):
-            frames[name] = np.stack(list(render_frames(avatar, motion, numbers)))
-    frames["textured_mesh"] = np.stack(list(textured_mesh(avatar, motion[numbers])))
-    return _evaluate(avatar, avatar_data(avatar, capture, progress=progress), frames, folder / "hands", progress)
+            frames[name] = np.stack(list(render_frames(avatar, motion, numbers, size)))
+    frames["textured_mesh"] = np.stack(list(textured_mesh(avatar, motion[numbers], size)))
+    data = avatar_data(avatar, capture, progress=progress, size=size)
+    return _evaluate(avatar, data, frames, folder / "hands", progress)
 
 
 def print_square(folder: Path, progress: Progress) -> None:

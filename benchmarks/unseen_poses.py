@@ -57,6 +57,7 @@ from ram_avatar.tracking.detection.detectors import open_detector
 from ram_avatar.tracking.detection.landmarks import Landmarks
 
 MESH, ALIGNED, TWICE = "textured mesh", "`--align on`", "the truth seen twice"
+SIZE = 512  # side of the pictures, pixels
 WIDER = 1.1  # side of the crop in which the truth is seen again, as a multiple
 COLUMNS = {  # heading: digits
     "person PSNR": 1, "person ST-LPIPS": 4, "arms, degrees": 1, "within 20": 3, "legs, degrees": 1, "within 20 ": 3,
@@ -170,7 +171,7 @@ def draw(avatars: Mapping[str, Avatar], truth: Performed, person: Person, progre
     for name, avatar in avatars.items():
         ways[name] = close_ups(avatar, driven[name], truth.numbers, name, progress)
     name, avatar = next(iter(avatars.items()))
-    meshes = np.stack(list(textured_mesh(avatar, driven[name][truth.numbers])))
+    meshes = np.stack(list(textured_mesh(avatar, driven[name][truth.numbers], SIZE)))
     ways[MESH] = CloseUps(meshes, ways[name].squares)
     if avatar.alignment:
         aligner = Aligner(avatar.alignment, avatar.template.to("cpu"), truth.motion.fps, "on")
@@ -191,7 +192,7 @@ def drive(avatar: Avatar, motion: Motion, person: Person) -> Motion:
 
 def close_ups(avatar: Avatar, motion: Motion, numbers: Sequence[int], name: str, progress: Progress) -> CloseUps:
     """Render some frames of a motion, each after the one before it in the motion, as `render` would."""
-    engine = Engine(avatar, close_up=True)
+    engine = Engine(avatar, close_up=True, size=(SIZE, SIZE))
     images, squares, last = [], [], -1
     for number in follow(numbers, progress, f"Rendering: {name}", len(numbers)):
         if number > last + 1 and avatar.network.config.temporal_attention:

@@ -117,8 +117,8 @@ def test_another_driver_is_followed_as_animate_does(avatar, other, monkeypatch):
     assert not torch.equal(motion.pose, drive(avatar, clip, AnimateOptions(align="off")).pose)
     monkeypatch.setattr(driven, "detect_frames", lambda frames: [NOBODY_SEEN for _ in frames])
     monkeypatch.setattr(driven, "detect", lambda frames, *_: [NOBODY_SEEN for _ in frames])
-    found = driven.evaluate_driven(avatar, other, Silent())
-    expected = list(render(avatar, motion[:28], close_up=True))
+    found = driven.evaluate_driven(avatar, other, Silent(), 96)
+    expected = list(render(avatar, motion[:28], close_up=True, size=(96, 96)))
     assert np.array_equal(found.frames["avatar"], expected)
     assert found.frames["driver"].shape == found.frames["avatar"].shape
     assert {figure.absent for figure in found.evaluation.figures["avatar"].values()} >= {"the driver's are not seen"}
@@ -151,7 +151,7 @@ def test_nearest_frame_matches_a_plain_search(data):
 
 
 def test_textured_mesh_is_the_warm_start(avatar, capture, data):
-    shown = next(textured_mesh(avatar, capture.motion[3:4]))
+    shown = next(textured_mesh(avatar, capture.motion[3:4], avatar.size))
     maps = data.maps(torch.tensor([3]))
     expected = maps.color * maps.mask + data.plates(torch.tensor([3])) * (1 - maps.mask)
     assert np.abs(shown - ((expected[0] + 1) * 127.5).movedim(0, -1).numpy()).max() < 1.5

@@ -10,6 +10,8 @@ from ..options import AvatarOptions
 from .arguments import Flat, Overwrite
 from .terminal import TerminalProgress
 
+_SIZES = (64, 2048)
+
 
 def evaluate(
     avatar: Positional[Path],
@@ -20,6 +22,9 @@ def evaluate(
     out: Annotated[
         Path | None,
         arg(help="folder to make; default: AVATAR/evaluation, evaluation-CAPTURE or evaluation-FOLDER"),
+    ] = None,
+    size: Annotated[
+        int | None, arg(help="side of the close-ups that are judged, pixels; default: twice what the avatar paints")
     ] = None,
     options: Flat[AvatarOptions] = AvatarOptions(),
     overwrite: Overwrite = False,
@@ -38,6 +43,8 @@ def evaluate(
     from .drivers import note_drivers
     from .loading import load_avatar
 
+    if size is not None and not _SIZES[0] <= size <= _SIZES[1]:
+        raise UserError(f"--size: expected {_SIZES[0]} to {_SIZES[1]}, found {size}")
     own = avatar.with_name(f"{avatar.name}-capture")
     if not captures and not own.is_dir():
         raise UserError(f"{own}: no such folder; name the capture to evaluate on")
@@ -52,9 +59,11 @@ def evaluate(
     with TerminalProgress() as progress:
         loaded = load_avatar(avatar, options, progress)
         if found:
-            note_drivers(evaluate_drivers(loaded, found, out, overwrite=overwrite, progress=progress), progress)
+            note_drivers(
+                evaluate_drivers(loaded, found, out, size=size, overwrite=overwrite, progress=progress), progress
+            )
         else:
-            evaluation = run(loaded, Capture.load(chosen[0]), out, overwrite=overwrite, progress=progress)
+            evaluation = run(loaded, Capture.load(chosen[0]), out, size=size, overwrite=overwrite, progress=progress)
             if evaluation.figures:
                 note_drivers([DriverResult(folder_name(chosen[0]), evaluation)], progress)
             progress.note(summary_text(evaluation))

@@ -7,13 +7,13 @@ import numpy as np
 
 from ..avatar import Avatar, generated_by
 from ..capture.capture import Capture, preview_size
-from ..capture.dataset import CaptureDataset
 from ..core.files import disk_errors
 from ..core.progress import Progress, follow
 from ..evaluation.evaluate import GroundTruth, measure_images, render_methods
-from ..evaluation.frames import render_frames
+from ..evaluation.frames import render_frames, shown_size
 from ..evaluation.metrics import StLpips
 from ..evaluation.similarity import ImageMetrics
+from ..training.avatar_data import avatar_data
 from ..video import VideoWriter
 
 METRICS_FILE = "metrics.json"
@@ -27,9 +27,10 @@ METRICS = {
 """Region and metric (see `evaluation.similarity`) behind each name in metrics.json."""
 
 
-def judge(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress) -> dict:
+def judge(avatar: Avatar, capture: Capture, folder: Path, progress: Progress) -> dict:
     """Measure a trained avatar, and baselines, on the held-out frames; write metrics.json and return its content."""
-    numbers = data.capture.held_out
+    numbers = capture.held_out
+    data = avatar_data(avatar, capture, size=shown_size(avatar), progress=progress)
     frames, truth = render_methods(avatar, data, numbers, progress), GroundTruth.of(data, numbers)
     judged = measure_images(frames, truth, ImageMetrics(StLpips(), flip=None, lpips=None), progress)
     means = {
@@ -37,7 +38,7 @@ def judge(avatar: Avatar, data: CaptureDataset, folder: Path, progress: Progress
         for way, groups in judged.items()
     }
     metrics = {"frames": len(truth.frames)} | means.pop("avatar")
-    metrics |= {"train_seconds": avatar.training["seconds"], "size": avatar.size} | means
+    metrics |= {"train_seconds": avatar.training["seconds"], "size": data.size} | means
     with disk_errors(folder):
         (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     return metrics

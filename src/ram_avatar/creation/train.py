@@ -101,7 +101,7 @@ def train(
             return made
         _run_trainer(made, data, folder, plan, options.smplx_model, progress)
         learn_motion(made, capture, folder, progress)
-        metrics = judge(made, data, folder, progress)
+        metrics = judge(made, capture, folder, progress)
         write_model_card(made, metrics, folder)
         write_preview(made, capture, folder, progress)
         (folder / CHECKPOINT_FILE).unlink()  # twice the size of the avatar; its absence marks a finished one

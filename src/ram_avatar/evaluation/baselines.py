@@ -13,16 +13,15 @@ from ..motion.motion import Motion
 from ..rendering.condition_maps import ConditionMapper
 
 
-def textured_mesh(avatar: Avatar, motion: Motion) -> Iterator[np.ndarray]:
-    """Yield close-ups [S, S, 3] uint8 of the textured mesh over the plate: the warm start, without a network."""
-    size = avatar.size
-    mapper = ConditionMapper(avatar.dressed, avatar.identity, Camera.default(size, size), avatar.texture, avatar.filmed)
+def textured_mesh(avatar: Avatar, motion: Motion, size: int) -> Iterator[np.ndarray]:
+    """Yield close-ups [size, size, 3] uint8 of the textured mesh over the plate: the warm start, without a network."""
+    mapper = ConditionMapper(avatar.dressed, avatar.identity, Camera.default(size, size), avatar.texture)
     for frame in motion.batches(1):
         square = avatar.framing.square(frame.root_translation[0].cpu().numpy())
-        maps = mapper(frame.map(lambda t: t.to(avatar.device)), square.camera(avatar.camera, size))
-        covered = maps.position[:, 3:]
+        posed = mapper.body.pose(*frame.map(lambda t: t.to(avatar.device)).parameters())
+        color, covered = mapper.surface(posed, square.camera(avatar.camera, size)).split([3, 1], 1)
         plate = to_tensor(square.cut(avatar.background, size)).to(avatar.device)
-        yield from to_array(maps.color * covered + plate * (1 - covered))
+        yield from to_array(color * covered + plate * (1 - covered))
 
 
 def nearest_frame(data: CaptureDataset) -> Iterator[np.ndarray]:

@@ -39,33 +39,34 @@ class Driven:
     """The heads in the frames of the driver and of the avatar, see `write_report`."""
 
 
-def evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress) -> Driven:
-    """Drive an avatar as `animate` does by default, and measure how closely it follows."""
+def evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress, size: int) -> Driven:
+    """Drive an avatar as `animate` does by default, and measure how closely it follows, in close-ups of one size."""
     template = avatar.template.to("cpu")
     clip = DriverClip(capture.motion, template, capture.identity, capture)
     motion, numbers = drive(avatar, clip, progress=progress), np.flatnonzero(capture.shown).tolist()
+    rendered = follow(render_frames(avatar, motion, numbers, size), progress, "Rendering", len(numbers))
     frames = {
-        "avatar": np.stack(list(follow(render_frames(avatar, motion, numbers), progress, "Rendering", len(numbers)))),
-        "textured_mesh": np.stack(list(textured_mesh(avatar, motion[numbers]))),
+        "avatar": np.stack(list(rendered)),
+        "textured_mesh": np.stack(list(textured_mesh(avatar, motion[numbers], size))),
     }
     film = _Film(capture, clip.person, capture.framing(template))
     squares = [avatar.framing.square(root) for root in motion[numbers].root_translation.numpy()]
     driver = film.seen(film.size, 1.0, "driver", progress)
     found = {name: detect(images, method_label(name).lower(), progress) for name, images in frames.items()}
     follower = Follower(driver, numbers)
-    results = {name: _in_scene(seen, squares, avatar.size) for name, seen in found.items()}
+    results = {name: _in_scene(seen, squares, size) for name, seen in found.items()}
     followings = {name: follower(seen) for name, seen in results.items()}
     figures = {name: following.figures for name, following in followings.items()}
-    drawn = avatar.size / _median_side(squares) * _leg(avatar.person, avatar.camera)
-    for method, size in ((RESIZED, film.size_for(drawn)), (FLOOR, film.size)):
-        figures[method] = follower(film.seen(size, _WIDER, method_label(method).lower(), progress)).figures
-    cameras = [square.camera(avatar.camera, avatar.size) for square in squares]
+    drawn = size / _median_side(squares) * _leg(avatar.person, avatar.camera)
+    for method, pixels in ((RESIZED, film.size_for(drawn)), (FLOOR, film.size)):
+        figures[method] = follower(film.seen(pixels, _WIDER, method_label(method).lower(), progress)).figures
+    cameras = [square.camera(avatar.camera, size) for square in squares]
     expected = expected_landmarks(template, avatar.identity.cpu(), cameras, motion[numbers])
     methods = {
         name: {"following": followings[name].series, "control": measure_control(seen, expected)}
         for name, seen in found.items()
     }
-    methods["avatar"]["time"] = {"own_noise": still_noise(avatar, motion[numbers])}
+    methods["avatar"]["time"] = {"own_noise": still_noise(avatar, motion[numbers], size)}
     facts = {
         "range": "all frames that show the driver",
         "motion": "as animate draws it by default: retargeted and aligned",
@@ -79,16 +80,16 @@ def evaluate_driven(avatar: Avatar, capture: Capture, progress: Progress) -> Dri
         own=False,
         first_frame=numbers[0],
         fps=motion.fps,
-        size=avatar.size,
-        protocol=describe_protocol(avatar, figures, facts),
+        size=size,
+        protocol=describe_protocol(avatar, size, figures, facts),
         methods=methods,
         left_out=sorted(set(range(numbers[0], numbers[-1])) - set(numbers)),
         figures=figures,
     )
-    frames = {"driver": np.stack(list(film.crops(avatar.size))), **frames}
+    frames = {"driver": np.stack(list(film.crops(size))), **frames}
     boxes = {
-        HEADS + "driver": _heads(driver, film.squares, avatar.size),
-        HEADS + "avatar": _heads(results["avatar"], squares, avatar.size),
+        HEADS + "driver": _heads(driver, film.squares, size),
+        HEADS + "avatar": _heads(results["avatar"], squares, size),
     }
     return Driven(evaluation, frames, boxes)
 

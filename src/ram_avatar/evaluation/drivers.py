@@ -76,6 +76,7 @@ def evaluate_drivers(
     captures: Mapping[str, Path],
     out: str | Path,
     *,
+    size: int | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> list[DriverResult]:
@@ -86,6 +87,7 @@ def evaluate_drivers(
 
     Args:
         captures: by name, see `find_captures`.
+        size: see `evaluate`.
 
     Returns:
         The results, worst first.
@@ -107,7 +109,7 @@ def evaluate_drivers(
         for number, (name, capture) in enumerate(drivers.items(), 1):
             progress.note(f"Driver {number} of {len(drivers)}: {name}")
             (folder / name).mkdir()
-            results.append(DriverResult(name, evaluate_into(folder / name, avatar, capture, progress)))
+            results.append(DriverResult(name, evaluate_into(folder / name, avatar, capture, progress, size)))
         results.sort(key=lambda result: result.obedience)
         document = to_document(avatar.name, results)
         (folder / DRIVERS_FILE).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")

@@ -22,7 +22,7 @@ from .control import measure_control
 from .document import Evaluation, method_label
 from .driven import evaluate_driven
 from .flicker import measure_flicker
-from .frames import Frames, detect, render_frames, still_noise
+from .frames import Frames, detect, render_frames, shown_size, still_noise
 from .gallery import SceneFrame
 from .metric_catalog import Series
 from .protocol import describe_protocol
@@ -63,6 +63,7 @@ def evaluate(
     capture: Capture,
     out: str | Path,
     *,
+    size: int | None = None,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Evaluation:
@@ -71,19 +72,25 @@ def evaluate(
     If the capture shows the avatar's own person through the avatar's own camera, the frames it was not trained on
     are the ground truth. Another person drives it as in `animate`, and both are compared as the detector sees them.
 
+    Args:
+        size: side of the close-ups that are judged; None for `shown_size`.
+
     Raises:
         UserError: `out` exists, or the capture was tracked with another template.
     """
     capture.check_template(avatar.template)
     with atomic_folder(out, overwrite, marker=EVALUATION_FILE) as folder:
-        return evaluate_into(folder, avatar, capture, progress)
+        return evaluate_into(folder, avatar, capture, progress, size)
 
 
-def evaluate_into(folder: Path, avatar: Avatar, capture: Capture, progress: Progress) -> Evaluation:
-    """Evaluate an avatar; write `evaluation.json` and `report.html` into a folder that exists."""
+def evaluate_into(
+    folder: Path, avatar: Avatar, capture: Capture, progress: Progress, size: int | None = None
+) -> Evaluation:
+    """Evaluate an avatar; write `evaluation.json` and `report.html` into a folder that exists; see `evaluate`."""
+    size = size or shown_size(avatar)
     scenes: list[SceneFrame] = []
     if shows_avatar(capture, avatar):
-        data = avatar_data(avatar, capture, progress=progress)
+        data = avatar_data(avatar, capture, progress=progress, size=size)
         numbers = unseen_frames(capture, avatar)
         frames = render_methods(avatar, data, numbers, progress)
         truth = GroundTruth.of(data, numbers)
@@ -91,7 +98,7 @@ def evaluate_into(folder: Path, avatar: Avatar, capture: Capture, progress: Prog
         images, boxes = {"truth": truth.frames, **frames}, truth.regions.boxes
         scenes = scene_frames(avatar, capture, numbers)
     else:
-        driven = evaluate_driven(avatar, capture, progress)
+        driven = evaluate_driven(avatar, capture, progress, size)
         evaluation, images, boxes = driven.evaluation, driven.frames, driven.boxes
     (folder / EVALUATION_FILE).write_text(json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
     write_report(folder / REPORT_FILE, evaluation, images, boxes, scenes)
@@ -115,11 +122,11 @@ def unseen_frames(capture: Capture, avatar: Avatar) -> list[int]:
 
 
 def render_methods(avatar: Avatar, data: CaptureDataset, numbers: Sequence[int], progress: Progress) -> Frames:
-    """Render frames of a capture by the avatar and the simple baselines."""
+    """Render frames of a capture by the avatar and the simple baselines, at the data's size."""
     motion, numbers = data.capture.motion, list(numbers)
     methods: dict[str, Iterable[np.ndarray]] = {
-        "avatar": follow(render_frames(avatar, motion, numbers), progress, "Rendering", len(numbers)),
-        "textured_mesh": textured_mesh(avatar, motion[numbers]),
+        "avatar": follow(render_frames(avatar, motion, numbers, data.size), progress, "Rendering", len(numbers)),
+        "textured_mesh": textured_mesh(avatar, motion[numbers], data.size),
     }
     if numbers == data.capture.held_out:
         methods["nearest_frame"] = nearest_frame(data)
@@ -169,7 +176,7 @@ def evaluate_held_out(
         frames: of the avatar and of any baselines.
         facts: additional entries of the protocol.
     """
-    metrics, size = ImageMetrics.load(), avatar.size
+    metrics, size = ImageMetrics.load(), truth.frames.shape[1]
     methods = measure_images(frames, truth, metrics, progress)
     expected = detect(truth.frames, "the video", progress)
     for method, rendered in frames.items():
@@ -177,7 +184,7 @@ def evaluate_held_out(
         step = _counted(partial(progress.step, f"Flicker: {name}"), len(rendered))
         methods[method]["time"] = measure_flicker(rendered, truth.frames, masks, metrics.st_lpips, step, numbers)
         methods[method]["control"] = measure_control(detect(rendered, name, progress), expected)
-    methods["avatar"]["time"]["own_noise"] = still_noise(avatar, capture.motion[list(numbers)])
+    methods["avatar"]["time"]["own_noise"] = still_noise(avatar, capture.motion[list(numbers)], size)
     protocol = {
         "range": "the last fifth of the frames that show the person, held out of training",
         "mask": "the capture's mattes, above 0.5",
@@ -190,7 +197,7 @@ def evaluate_held_out(
         first_frame=numbers[0],
         fps=capture.motion.fps,
         size=size,
-        protocol=describe_protocol(avatar, frames, protocol) | dict(facts or {}),
+        protocol=describe_protocol(avatar, size, frames, protocol) | dict(facts or {}),
         methods=methods,
         left_out=sorted(set(range(numbers[0], numbers[-1])) - set(numbers)),
     )

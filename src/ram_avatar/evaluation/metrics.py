@@ -13,7 +13,7 @@ from ..core.errors import UserError
 from ..networks.pretrained import read_weights
 
 _BOX_MARGIN = 6 / 256  # of the image height, added around the person before ST-LPIPS
-_PERSON_SIZE = (192, 128)  # height and width that the box is resized to
+_PERSON_SIZE, _LARGE = (192, 128), 256  # height and width of the box; twice that in images with larger sides
 _SSIM_WINDOW = 11
 
 ImageMetric = Callable[[Tensor, Tensor], Tensor]
@@ -121,16 +121,21 @@ def person_box(mask: Tensor) -> tuple[slice, slice]:
 
 
 def crop_person(images: Tensor, mask: Tensor) -> Tensor:
-    """Crop each image to the person's box and resize it to 192 x 128; mask [B, 1, H, W] in [0, 1]."""
+    """Crop each image to the person's box: 192 x 128, or 384 x 256 of images with more than 256 x 256 pixels.
+
+    Args:
+        mask: [B, 1, H, W] in [0, 1].
+    """
+    size = _PERSON_SIZE if images.shape[-1] <= _LARGE else tuple(2 * side for side in _PERSON_SIZE)
 
     def crop(image: Tensor, box: tuple[slice, slice]) -> Tensor:
-        return F.interpolate(image[None, :, *box], _PERSON_SIZE, mode="bilinear", align_corners=False)
+        return F.interpolate(image[None, :, *box], size, mode="bilinear", align_corners=False)
 
     return torch.cat([crop(image, person_box(m[0])) for image, m in zip(images, mask, strict=True)])
 
 
 def st_lpips_person(st_lpips: ImageMetric, shown: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """Return ST-LPIPS of the person's box resized to 192 x 128; mask [B, 1, H, W] in [0, 1]."""
+    """Return ST-LPIPS of the person's box, see `crop_person`; mask [B, 1, H, W] in [0, 1]."""
     return st_lpips(crop_person(shown, mask), crop_person(truth, mask))
 
 

@@ -8,10 +8,11 @@ from .document import METHODS, method_label
 from .metrics import unavailable
 
 
-def describe_protocol(avatar: Avatar, methods: Collection[str], facts: Mapping[str, str]) -> dict[str, str]:
+def describe_protocol(avatar: Avatar, size: int, methods: Collection[str], facts: Mapping[str, str]) -> dict[str, str]:
     """Return the facts of an evaluation by topic.
 
     Args:
+        size: side of the pictures, pixels.
         methods: what was compared, see `METHODS`.
         facts: those of this kind of evaluation.
     """
@@ -29,7 +30,8 @@ def describe_protocol(avatar: Avatar, methods: Collection[str], facts: Mapping[s
         "preset": avatar.preset,
         "training": f"{trained['step']} of {trained['steps']} steps on {trained['frames']} frames of "
         f"{trained['source']}, {trained['seconds']:.0f} s",
-        "pictures": f"close-ups that follow the person, {avatar.size} x {avatar.size} pixels, 8 bits per channel",
+        "pictures": f"close-ups that follow the person, {size} x {size} pixels, painted at {avatar.size}; 8 bits per "
+        "channel",
         **facts,
         "baselines": ", ".join(
             f"{method_label(method)}: {METHODS[method][1]}"

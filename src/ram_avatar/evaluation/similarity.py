@@ -87,7 +87,7 @@ def measure_similarity(
 
     - full: the whole close-up; pixels beyond the borders of the video count as equal.
     - inside: the pixels within the borders of the video.
-    - person: PSNR and FLIP over the mask, SSIM in its bounding box, ST-LPIPS in the box resized to 192 x 128.
+    - person: PSNR and FLIP over the mask, SSIM in its bounding box, ST-LPIPS in the box (`crop_person`).
     - face, left_hand, right_hand: the square box, resampled to max(64, S // 4) pixels. PSNR and FLIP ignore
       pixels beyond the borders of the video; SSIM and ST-LPIPS count them as equal.
 
