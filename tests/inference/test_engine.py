@@ -4,11 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from inference.twin import renderings, shake
+from inference.twin import persons, renderings, shake
 
 from ram_avatar.avatar import Avatar
 from ram_avatar.core.errors import UserError
+from ram_avatar.core.images import fill, to_array, to_tensor
 from ram_avatar.inference.engine import OUTLINE, Engine
+from ram_avatar.networks.painting import Rendering
 from ram_avatar.rendering.rectangles import Window
 
 
@@ -36,6 +38,18 @@ def empty_cache(tmp_path, monkeypatch, template):
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
 
 
+def _over(person: Rendering, plate: np.ndarray) -> np.ndarray:
+    return to_array(person.over(to_tensor(plate)[None]))[0]
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Test whether two images differ by at most 1.
+
+    Two orders of summation may move an edge across a pixel centre, so one pixel in a thousand may differ by more.
+    """
+    return bool((np.abs(one.astype(int) - other).max(2) > 1).mean() < 1e-3)
+
+
 def _difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other).max())
 
@@ -48,18 +62,24 @@ def test_no_pixel_differs_by_more_than_one(which, motion, request):
         assert _difference(engine.render(frame), wanted) <= 1
 
 
-def test_a_close_up_is_placed_in_the_scene(shaken, motion):
-    """Inside the square the scene shows the close-up at the scene's size, outside it only the room."""
-    scene, close = Engine(shaken), Engine(shaken, close_up=True)
-    for frame in motion.frames():
-        picture, patch, square = scene.render(frame), close.render(frame), scene.square
-        assert picture.shape == shaken.background.shape
-        where, laid = square.lay(patch.astype(np.float32), *picture.shape[1::-1])
-        inner = tuple(slice(4, -4) for _ in range(2))
-        assert np.abs(picture[where].astype(float) - laid)[inner].mean() < 4  # the scene shows a sharper room
-        outside = np.ones(picture.shape[:2], bool)
-        outside[where] = False
-        assert np.array_equal(picture[outside], shaken.background[outside])
+@pytest.mark.parametrize("size", [(128, 128), (320, 320)])
+def test_a_larger_close_up_shows_the_surface_at_its_size(shaken, motion, size):
+    engine = Engine(shaken, close_up=True, size=size)
+    for frame, person in zip(motion.frames(), persons(shaken, motion, size, close_up=True), strict=True):
+        found, plate = engine.render(frame), engine.square.cut(shaken.background, size[0])
+        assert _alike(found, _over(person, plate))
+
+
+@pytest.mark.parametrize("which", ["shaken", "trained"])
+@pytest.mark.parametrize("size", [(256, 256), (512, 512)])
+def test_the_scene_shows_the_person_in_the_room(which, motion, size, request):
+    """The scene equals the plain composition; outside the close-up it is the room."""
+    avatar = request.getfixturevalue(which)
+    engine, room = Engine(avatar, size=size), fill(avatar.background, *size)
+    for frame, person in zip(motion.frames(), persons(avatar, motion, size), strict=True):
+        found, outside = engine.render(frame), person.alpha[0, 0].numpy() == 0
+        assert _alike(found, _over(person, room)) and 0.1 < outside.mean() < 0.9
+        assert np.array_equal(found[outside], room[outside])
 
 
 @pytest.mark.parametrize("size", [(128, 128), (512, 512)])
@@ -122,7 +142,8 @@ def test_outside_the_window_there_is_only_background(shaken, capture, monkeypatc
 def test_the_window_leaves_a_margin_around_the_template(trained, motion, empty_cache):
     engine = Engine(trained, exact=False)
     engine.render(motion.frame(0))
-    _, places = engine.mapper.draw(motion[:1], engine.square.camera(trained.camera, 64))
+    posed = engine.mapper.pose(motion[:1])
+    _, places = engine.mapper.draw(posed, engine.square.camera(trained.camera, 64))
     room = places.person.grown(round(OUTLINE * 64), 64)
     assert engine.window.joined(room) == engine.window
 

@@ -52,7 +52,7 @@ def test_it_matches_the_condition_mapper(made, template, random_motion, device, 
 
 def test_the_maps_are_zero_outside_their_bounds(made, random_motion):
     for seed in range(3):
-        maps, places = made[1].draw(random_motion(1, seed=seed, turn=0.3))
+        maps, places = made[1].draw(made[1].pose(random_motion(1, seed=seed, turn=0.3)))
         person = box((maps.position[0, 3] > 0) | (maps.expanded[0, 3] > 0))
         face, hands = box((maps.face[0] != 0).any(0)), (maps.hands[0] > 0).any(0)
         assert places.person.joined(person) == places.person and places.face.joined(face) == places.face
@@ -66,14 +66,14 @@ def test_the_maps_are_zero_outside_their_bounds(made, random_motion):
 def test_a_person_outside_the_image_has_no_bounds(made, random_motion):
     motion = random_motion(1)
     motion.root_translation[:, 0] = 50.0
-    maps, places = made[1].draw(motion)
+    maps, places = made[1].draw(made[1].pose(motion))
     assert places.person is None and places.face is None and places.hands == []
     assert not any(getattr(maps, field.name).any() for field in fields(MeshMaps))
 
 
 def test_of_a_person_around_the_camera_the_part_in_front_is_drawn(made, random_motion):
     motion = random_motion(1, distance=0.1)
-    wanted, (found, places) = made[0](motion), made[1].draw(motion)
+    wanted, (found, places) = made[0](motion), made[1].draw(made[1].pose(motion))
     assert places.person == Window.whole(SIZE)
     torch.testing.assert_close(found.position[:, 3].mean(), wanted.position[:, 3].mean(), rtol=0, atol=0.002)
 
