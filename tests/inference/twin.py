@@ -63,12 +63,17 @@ def paint(avatar: Avatar, motion: Motion) -> Iterator[Painted]:
 
 
 @torch.no_grad()
+def close_up(avatar: Avatar, painted: Painted) -> Rendering:
+    """Return the person at the network's size."""
+    return _shown(avatar, avatar.network.compose(painted.painting, painted.maps.surface))
+
+
+@torch.no_grad()
 def renderings(avatar: Avatar, motion: Motion, background: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """Render close-ups [S, S, 3] over the avatar's room, or over an image [H, W, 3] of the scene's size."""
     background = avatar.background if background is None else background
     for painted in paint(avatar, motion):
-        person = _shown(avatar, avatar.network.compose(painted.painting, painted.maps.surface))
-        yield to_array(person.over(to_tensor(painted.square.cut(background, avatar.size))[None]))[0]
+        yield to_array(close_up(avatar, painted).over(to_tensor(painted.square.cut(background, avatar.size))[None]))[0]
 
 
 @torch.no_grad()

@@ -81,9 +81,7 @@ class Engine:
         self.side = avatar.size
         scene = (avatar.camera.width, avatar.camera.height)
         self.size = size or ((self.side, self.side) if close_up else scene)
-        whole = Camera.default(self.side, self.side)  # replaced in every frame
-        texture = avatar.texture if avatar.network.config.warm_start else None
-        self.mapper = FrameMapper(avatar.dressed, avatar.identity, whole, texture, avatar.filmed)
+        self.mapper = frame_mapper(avatar)
         self._untuned: FoldedNetwork | None = FoldedNetwork(avatar.network).to(avatar.device)
         self._network: FoldedNetwork | CudaGraphNetwork = self._untuned  # replaced at the first frame
         self._belief = float(self._untuned.belief)
@@ -263,6 +261,16 @@ class Engine:
         if self.avatar.device.type == "cuda":
             torch.cuda.synchronize(self.avatar.device)
         return time.perf_counter()
+
+
+def frame_mapper(avatar: Avatar) -> FrameMapper:
+    """Return the mapper of an avatar's close-ups; every frame has a camera of its own.
+
+    Without a warm start, the network neither gets nor adds to the surface's colours: it has none.
+    """
+    whole = Camera.default(avatar.size, avatar.size)
+    texture = avatar.texture if avatar.network.config.warm_start else None
+    return FrameMapper(avatar.dressed, avatar.identity, whole, texture, avatar.filmed)
 
 
 def _multiple(size: int) -> int:
