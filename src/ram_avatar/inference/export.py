@@ -1,4 +1,4 @@
-"""Exports an avatar's network as one ONNX graph, from condition maps to what it paints, for programs without torch."""
+"""Exports an avatar's network as one ONNX graph, from condition maps to a picture, for programs without torch."""
 
 import json
 import logging
@@ -36,9 +36,10 @@ MAPS = {
 }
 PREVIOUS = "the position map of the previous frame, drawn with this frame's camera; for the first frame, its own"
 OUTPUTS = {
-    "rgba": "red, green, blue and straight alpha, 0 to 1, of the close-up: the square of the scene that its camera sees",
-    "painting": "what the network paints, to be composed with the surface at any size, see docs/export.md: the surface "
-    "colours it was given (3) and what it adds to them (3); then, of avatars with alpha, what it adds to alpha's logit, "
+    "rgba": "red, green, blue and straight alpha, 0 to 1, of the close-up: the square of the scene that its camera "
+    "sees",
+    "painting": "what to compose with the surface at any size, see docs/export.md: the surface colours that the "
+    "network was given (3) and what it adds to them (3); then, if the avatar has alpha, what it adds to alpha's logit, "
     "how near finger bones are, and where alpha is 1 whatever it adds",
 }
 LARGER = 2

@@ -91,10 +91,22 @@ def compose(painting: Painting, surface: Tensor, belief: Tensor, rule: HandRule,
     if enlarged:
         # At the very edge, and beyond it, only the painting has colours.
         color = color + (2 * outline - 1).clamp(min=0) * (surface[:, :3] - painting.surface)
+    return Rendering(color, compose_alpha(painting, mask, outline, belief, rule, enlarged))
+
+
+def compose_alpha(
+    painting: Painting, mask: Tensor, outline: Tensor, belief: Tensor, rule: HandRule, enlarged: bool
+) -> Tensor:
+    """Return the person's alpha [B, 1, h, w], see `compose`; 1 everywhere if the painting has none.
+
+    Args:
+        mask: [B, 1, h, w] the coverage mask {0, 1}.
+        outline: [B, 1, h, w] the same with soft edges (`opacity.soft_outline`).
+    """
     if painting.logit is None or painting.near is None or painting.opaque is None:
-        return Rendering(color, torch.ones_like(outline))
+        return torch.ones_like(outline)
     near = painting.near.clamp(0, 1)
     logit = limit_at_hands(painting.logit, mask, near, rule)
     if not enlarged:
         outline = torch.lerp(outline, mask, near)
-    return Rendering(color, person_alpha(logit, outline, belief, painting.opaque.clamp(0, 1)))
+    return person_alpha(logit, outline, belief, painting.opaque.clamp(0, 1))

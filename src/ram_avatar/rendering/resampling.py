@@ -1,5 +1,7 @@
 """Resampling along one axis, as a matrix of weights: differentiable, and the same on every device."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,10 +20,11 @@ def weights(starts: Tensor, steps: Tensor | float, count: int, size: int) -> Ten
         count: number of samples.
         size: number of pixels.
     """
+    reach = math.ceil(_REACH * max(1.0, float(torch.as_tensor(steps).max())))
     steps = torch.as_tensor(steps, dtype=torch.float32, device=starts.device).expand_as(starts)
-    margin = min(size, int(_REACH * max(1.0, float(steps.max()))) + 2)
     at = starts[..., None] + (torch.arange(count, device=starts.device) + 0.5) * steps[..., None]
-    at = at.clamp(0, size)  # farther out there is nothing but the last pixel
+    at = at.clamp(-reach, size + reach)  # farther out there is nothing but the last pixel
+    margin = 2 * reach
     pixels = torch.arange(-margin, size + margin, device=starts.device) + 0.5
     distance = (at[..., None] - pixels) / steps[..., None, None].clamp(min=1.0)
     weight = _cubic(distance.abs())
