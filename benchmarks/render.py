@@ -110,7 +110,8 @@ def sample(avatar: Avatar, motion: Motion, index: int) -> Sample:
     """Return the inputs of one frame of a motion, on the avatar's device."""
     exact, live = Engine(avatar), Engine(avatar, exact=False)
     camera = avatar.framing.square(motion.root_translation[index].numpy()).camera(avatar.camera, avatar.size)
-    draw = lambda i: exact.mapper.draw(motion[[i]].map(lambda t: t.to(avatar.device)), camera)
+    posed = lambda i: exact.mapper.pose(motion[[i]].map(lambda t: t.to(avatar.device)))
+    draw = lambda i: exact.mapper.draw(posed(i), camera)
     (maps, places), (previous, _) = draw(index), draw(index - 1)
     return Sample(maps, previous, exact.windows(places), live.windows(places))
 

@@ -18,6 +18,9 @@ from measures.network_cost import (
 from ram_avatar.config import Preset
 from ram_avatar.networks.avatar_network import AvatarNetwork
 from ram_avatar.networks.discriminator import TemporalDiscriminator
+from ram_avatar.networks.painting import Painting
+from ram_avatar.training.large_windows import COUNT, Windows
+from ram_avatar.training.large_windows import SIZE as WINDOW_SIZE
 from ram_avatar.training.loss_crops import detail_cuts, person_windows
 from ram_avatar.training.losses import (
     PerceptualLoss,
@@ -78,6 +81,20 @@ def step_cost(preset: Preset, bf16: bool) -> StepCost:
     )
 
 
+def full_windows(batch: int) -> Windows:
+    """Return windows that the person covers, as many as `WindowCutter` cuts out of a batch."""
+    count = batch * COUNT
+    image = lambda channels: torch.ones(count, channels, WINDOW_SIZE, WINDOW_SIZE)
+    return Windows(
+        frames=[place for place in range(batch) for _ in range(COUNT)],
+        boxes=[(0.0, 0.0, WINDOW_SIZE / 2)] * count,
+        truth=image(3),
+        inside=image(1),
+        behind=image(3),
+        surface=image(4),
+    )
+
+
 class TrainingStep:
     """A copy of `training.trainer.Trainer.train_step` that needs no capture and runs on any device.
 
@@ -107,15 +124,17 @@ class TrainingStep:
         self.before, self.image, self.after = (image(batch, 3) for _ in range(3))
         self.mask, self.plate, self.inside = image(batch, 1), image(1, 3), image(1, 1)
         self.boxes = torch.ones(batch, _DETAILS, 3)
+        self.windows = full_windows(batch) if self.config.large_size > self.size else None
         self.activations: dict[str, int] = {}
 
     def run(self, penalty: bool) -> None:
         """Run one step, with or without the discriminator's gradient penalty."""
         before = self.meter.alive.copy()
         with self.autocast():
-            rendering = self.network(self.maps, style=self.index)
+            painting = self.network.paint(self.maps, style=self.index)
+            rendering = self.network.compose(painting, self.maps.surface)
             image = rendering.over(self.plate)
-        loss = self._loss(rendering.alpha, image)
+        loss = self._loss(rendering.alpha, image) + self._detail(painting, image)
         if self.adversarial:
             self.discriminator.requires_grad_(False)
             loss = loss + generator_loss(self._score(image))
@@ -137,9 +156,17 @@ class TrainingStep:
         with self.autocast():
             # The position of the windows does not affect the cost, and a meta mask has no values.
             window = person_windows(torch.zeros(self.mask.shape, device="cpu"))
-            cut = detail_cuts(self.boxes, self.size)
-            loss = loss + self.perceptual(window(seen), window(truth)) + self.perceptual(cut(seen), cut(truth))
+            loss = loss + self.perceptual(window(seen), window(truth))
         return loss + opacity_loss(alpha, self.mask, self.inside) if alpha.requires_grad else loss
+
+    def _detail(self, painting: Painting, rendered: Tensor) -> Tensor:
+        if self.windows is not None:
+            shown = self.windows.show(self.network, painting, self.size)
+            with self.autocast():
+                return self.perceptual(shown * self.windows.inside, self.windows.truth * self.windows.inside)
+        cut = detail_cuts(self.boxes, self.size)
+        with self.autocast():
+            return self.perceptual(cut(rendered * self.inside), cut(self.image * self.inside))
 
     def _triple(self, middle: Tensor) -> Tensor:
         return torch.cat([self.before, middle, self.after], 1)

@@ -12,7 +12,7 @@ from measures.network_cost import (
     full_maps,
     parts,
 )
-from measures.training_cost import TrainingStep, step_cost
+from measures.training_cost import TrainingStep, full_windows, step_cost
 
 from ram_avatar.capture.dataset import Batch
 from ram_avatar.networks.avatar_network import AvatarNetwork
@@ -47,6 +47,8 @@ def test_meta_device_agrees_with_a_cpu(tiny):
 class Everywhere:
     """Stands in for a `CaptureDataset` of a person who covers the whole image."""
 
+    large = None
+
     def __init__(self, size: int):
         self.size, self.capture = size, SimpleNamespace(train_frames=[0])
 
@@ -56,12 +58,13 @@ class Everywhere:
         return Batch(index, maps, image, mask, mask.clone(), *others, boxes=torch.ones(len(index), 3, 3))
 
 
-@pytest.mark.parametrize("adversarial_weight", [1e-3, 0.0])
-def test_step_matches_the_trainer(tiny, tmp_path, adversarial_weight):
+@pytest.mark.parametrize(("adversarial_weight", "large_size"), [(1e-3, 0), (0.0, 0), (0.0, 128)])
+def test_step_matches_the_trainer(tiny, tmp_path, adversarial_weight, large_size):
     training = replace(
         tiny.training,
         steps=100,
         adversarial_weight=adversarial_weight,
+        large_size=large_size,
         discriminator_start=0.0,
         attention_start=0.0,
     )
@@ -70,6 +73,8 @@ def test_step_matches_the_trainer(tiny, tmp_path, adversarial_weight):
         avatar = SimpleNamespace(network=AvatarNetwork(tiny.network))
         fabric = Fabric(accelerator="cpu", devices=1)
         trainer = Trainer(avatar, Everywhere(tiny.network.image_size), preset, tmp_path, fabric)
+        if large_size:
+            trainer.windows = lambda batch, step: full_windows(len(batch.index))
         trainer.feature_precision = nullcontext  # otherwise bf16 on some machines
         flops = []
         for trainer.step in (15, 16):  # without the gradient penalty, and with it

@@ -1,14 +1,20 @@
+import math
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from inference.twin import renderings, shake
+from inference.twin import persons, renderings, shake
 
 from ram_avatar.avatar import Avatar
+from ram_avatar.core.camera import Camera
 from ram_avatar.core.errors import UserError
+from ram_avatar.core.images import fill, to_array, to_tensor
 from ram_avatar.inference.engine import OUTLINE, Engine
+from ram_avatar.networks.avatar_network import AvatarNetwork
+from ram_avatar.networks.painting import Rendering
+from ram_avatar.rendering.framing import Framing
 from ram_avatar.rendering.rectangles import Window
 
 
@@ -36,6 +42,18 @@ def empty_cache(tmp_path, monkeypatch, template):
     monkeypatch.setenv("RAM_AVATAR_CACHE", str(tmp_path))
 
 
+def _over(person: Rendering, plate: np.ndarray) -> np.ndarray:
+    return to_array(person.over(to_tensor(plate)[None]))[0]
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Test whether two images differ by at most 1.
+
+    Two orders of summation may move an edge across a pixel centre, so one pixel in a thousand may differ by more.
+    """
+    return bool((np.abs(one.astype(int) - other).max(2) > 1).mean() < 1e-3)
+
+
 def _difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other).max())
 
@@ -48,18 +66,81 @@ def test_no_pixel_differs_by_more_than_one(which, motion, request):
         assert _difference(engine.render(frame), wanted) <= 1
 
 
-def test_a_close_up_is_placed_in_the_scene(shaken, motion):
-    """Inside the square the scene shows the close-up at the scene's size, outside it only the room."""
-    scene, close = Engine(shaken), Engine(shaken, close_up=True)
-    for frame in motion.frames():
-        picture, patch, square = scene.render(frame), close.render(frame), scene.square
-        assert picture.shape == shaken.background.shape
-        where, laid = square.lay(patch.astype(np.float32), *picture.shape[1::-1])
-        inner = tuple(slice(4, -4) for _ in range(2))
-        assert np.abs(picture[where].astype(float) - laid)[inner].mean() < 4  # the scene shows a sharper room
-        outside = np.ones(picture.shape[:2], bool)
-        outside[where] = False
-        assert np.array_equal(picture[outside], shaken.background[outside])
+@pytest.mark.parametrize("size", [(128, 128), (320, 320)])
+def test_a_larger_close_up_shows_the_surface_at_its_size(shaken, motion, size):
+    engine = Engine(shaken, close_up=True, size=size)
+    for frame, person in zip(motion.frames(), persons(shaken, motion, size, close_up=True), strict=True):
+        found, plate = engine.render(frame), engine.square.cut(shaken.background, size[0])
+        assert _alike(found, _over(person, plate))
+
+
+@pytest.mark.parametrize("which", ["shaken", "trained"])
+@pytest.mark.parametrize("size", [(256, 256), (512, 512)])
+def test_the_scene_shows_the_person_in_the_room(which, motion, size, request):
+    """The scene equals the plain composition; outside the close-up it is the room."""
+    avatar = request.getfixturevalue(which)
+    engine, room = Engine(avatar, size=size), fill(avatar.background, *size)
+    for frame, person in zip(motion.frames(), persons(avatar, motion, size), strict=True):
+        found, outside = engine.render(frame), person.alpha[0, 0].numpy() == 0
+        assert _alike(found, _over(person, room)) and 0.1 < outside.mean() < 0.9
+        assert np.array_equal(found[outside], room[outside])
+
+
+@pytest.mark.parametrize("size", [(48, 48), (24, 24)])
+def test_a_scene_smaller_than_the_painting_is_the_average_of_a_larger_one(shaken, motion, size):
+    alone, within = Engine(shaken, size=size, background="transparent"), Engine(shaken, size=size)
+    frame, room = motion.frame(0), fill(shaken.background, *size)
+    picture, cut_out = within.render(frame), alone.render(frame).astype(float)
+    times = math.ceil(64 / (within.square.side * size[0] / 256))
+    assert times > 1
+    larger = next(persons(shaken, motion[:1], (size[0] * times, size[1] * times)))
+    average = lambda image: cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    assert np.abs(picture - average(_over(larger, room.repeat(times, 0).repeat(times, 1)))).max() <= 1.5
+    alpha = larger.alpha[0, 0].numpy()
+    assert np.abs(cut_out[..., 3] - 255 * average(alpha)).max() <= 1.5
+    premultiplied = average(to_array(larger.color)[0] * alpha[..., None])
+    assert np.abs(cut_out[..., :3] * cut_out[..., 3:] / 255 - premultiplied).max() <= 2
+
+
+def test_a_scene_of_one_pixel_shows_the_mean(trained, motion):
+    (pixel,) = Engine(trained, size=(1, 1)).render(motion.frame(0))
+    assert np.abs(pixel - Engine(trained).render(motion.frame(0)).mean((0, 1))).max() < 8
+
+
+@pytest.mark.parametrize("away", [-0.9, 0.9, 40.0])
+def test_of_a_person_at_the_edge_the_scene_shows_the_part_within(shaken, motion, away):
+    """Hips at the edge of the frame, or out of sight."""
+    motion = motion[:1]
+    motion.root_translation[:, 0] += away
+    found, person = Engine(shaken).render(motion.frame(0)), next(persons(shaken, motion, (256, 256)))
+    assert _alike(found, _over(person, shaken.background))
+    assert person.alpha.any() == (away < 1)
+
+
+def test_a_distant_person_in_a_large_scene_is_a_few_pixels(trained, motion):
+    """Drawn many times as large, the whole scene would be larger than any image."""
+    camera = Camera.default(3000, 4000)
+    framing = Framing.of(camera, trained.template, trained.identity)
+    far = replace(trained, framing=framing, background=np.full((4000, 3000, 3), 90, np.uint8))
+    engine = Engine(far)
+    for distance, least, most in ((300.0, 100, 4000), (1e5, 0, 9)):
+        motion.root_translation[0] = torch.tensor([0.0, distance, 0.0])
+        rows, columns = (engine.render(motion.frame(0)) != 90).any(2).nonzero()
+        assert least <= len(rows) <= most
+        assert len(rows) == 0 or (abs(rows.mean() - 2000) < 40 and abs(columns.mean() - 1500) < 20)
+
+
+def test_hands_are_shown_where_the_network_makes_all_else_transparent(avatar_folder, motion):
+    """Near bones alpha is at least that of the outline, and the head is opaque; the crop to what is seen holds both."""
+    avatar = Avatar.load(avatar_folder)
+    with torch.no_grad():
+        avatar.network.alpha.belief.zero_()
+        avatar.network.style_unet.decoders[-1].to_wavelets.bias[3] = -2.0  # of the mean of each 2 x 2 pixels
+    engine = Engine(avatar, background="transparent")
+    for frame, person in zip(motion.frames(), persons(avatar, motion, (256, 256)), strict=True):
+        alpha, seen = engine.render(frame)[..., 3], person.alpha[0, 0].numpy() > 0
+        assert 0.002 < seen.mean() < 0.2
+        assert ((alpha > 2) != (person.alpha[0, 0].numpy() > 2 / 255)).mean() < 1e-3
 
 
 @pytest.mark.parametrize("size", [(128, 128), (512, 512)])
@@ -122,7 +203,8 @@ def test_outside_the_window_there_is_only_background(shaken, capture, monkeypatc
 def test_the_window_leaves_a_margin_around_the_template(trained, motion, empty_cache):
     engine = Engine(trained, exact=False)
     engine.render(motion.frame(0))
-    _, places = engine.mapper.draw(motion[:1], engine.square.camera(trained.camera, 64))
+    posed = engine.mapper.pose(motion[:1])
+    _, places = engine.mapper.draw(posed, engine.square.camera(trained.camera, 64))
     room = places.person.grown(round(OUTLINE * 64), 64)
     assert engine.window.joined(room) == engine.window
 
@@ -139,15 +221,25 @@ def test_the_background_can_change_during_a_clip(trained, motion):
 
 
 def test_an_avatar_without_alpha_paints_the_whole_frame_and_is_never_transparent(trained, motion, avatar_folder, tiny):
-    from ram_avatar.networks.avatar_network import AvatarNetwork
-
     avatar = Avatar.load(avatar_folder)
     avatar.network = shake(AvatarNetwork(replace(tiny.network, styles=2, alpha=False)))
     engine = Engine(avatar, close_up=True)
     for frame, wanted in zip(motion.frames(), renderings(avatar, motion), strict=True):
         assert _difference(engine.render(frame), wanted) <= 1
+    engine, room = Engine(avatar, size=(512, 512)), fill(avatar.background, 512, 512)
+    for frame, person in zip(motion.frames(), persons(avatar, motion, (512, 512)), strict=True):
+        assert _alike(engine.render(frame), _over(person, room))
     with pytest.raises(UserError, match="no alpha"):
         Engine(avatar, background="transparent")
+
+
+def test_without_a_warm_start_the_surface_adds_no_colour(motion, avatar_folder, tiny):
+    config = replace(tiny.network, styles=2, warm_start=False, keep_hands=False, novelty=False)
+    avatar = Avatar.load(avatar_folder)
+    avatar.network = shake(AvatarNetwork(config))
+    engine, room = Engine(avatar, size=(512, 512)), fill(avatar.background, 512, 512)
+    for frame, person in zip(motion.frames(), persons(avatar, motion, (512, 512)), strict=True):
+        assert _alike(engine.render(frame), _over(person, room))
 
 
 def test_the_stages_are_timed(trained, motion):

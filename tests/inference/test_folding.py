@@ -9,6 +9,7 @@ from inference.twin import shake
 from ram_avatar.config import NetworkConfig
 from ram_avatar.inference.folding import PART_REACH, FoldedNetwork, Windows
 from ram_avatar.networks.avatar_network import AvatarNetwork, ConditionMaps
+from ram_avatar.networks.painting import Painting
 from ram_avatar.rendering.condition_maps import MeshMaps
 from ram_avatar.rendering.rectangles import Window, crop
 
@@ -36,6 +37,7 @@ VARIANTS = {
     "no face": {"face": False},
     "no face, no hands": {"face": False, "hands": False},
     "no novelty": {"novelty": False},
+    "hands kept": {"keep_hands": True},
     "no warm start": {"warm_start": False, "novelty": False},
     "as published": {"alpha": False, "warm_start": False, "novelty": False},
 }
@@ -78,18 +80,24 @@ def windows(person: Window) -> Windows:
 
 @torch.no_grad()
 def by_the_training_network(network: AvatarNetwork, maps: list[MeshMaps]) -> list[torch.Tensor]:
-    """Render colour and alpha [1, 4, S, S] of every frame."""
-    made = []
-    for frame, before in zip(maps, [maps[0], *maps], strict=False):
-        rendering = network(ConditionMaps(previous=before.position, **vars(frame)))
-        made.append(torch.cat([rendering.color, rendering.alpha], 1))
-    return made
+    """Paint every frame, stacked; see `Painting.stack`."""
+    before = [maps[0], *maps]
+    given = [ConditionMaps(previous=b.position, **vars(frame)) for frame, b in zip(maps, before, strict=False)]
+    return [network.paint(each).stack() for each in given]
 
 
 @torch.no_grad()
 def by(folded: FoldedNetwork, maps: list[MeshMaps], where: Windows | None = None) -> list[torch.Tensor]:
     before = [None, *(frame.position for frame in maps)]
     return [folded(frame, previous, where) for frame, previous in zip(maps, before, strict=False)]
+
+
+@torch.no_grad()
+def composed(network: AvatarNetwork | FoldedNetwork, painted: torch.Tensor, maps: MeshMaps, **how) -> torch.Tensor:
+    """Return colour and alpha [1, 4, S, S]."""
+    painting = Painting.of(painted) if isinstance(network, AvatarNetwork) else painted
+    rendering = network.compose(painting, torch.cat([maps.color, maps.position[:, 3:]], 1), **how)
+    return torch.cat([rendering.color, rendering.alpha], 1)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -101,6 +109,16 @@ def test_it_equals_the_training_network(variant):
     for name, made in (("whole", by(folded, maps)), ("windows", by(folded, maps, windows(Window.whole(SIZE))))):
         for one, other in zip(wanted, made, strict=True):
             torch.testing.assert_close(other, one, rtol=0, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("enlarged", [False, True])
+@pytest.mark.parametrize("variant", ["all parts", "hands kept", "no warm start", "as published"])
+def test_it_composes_as_the_training_network(variant, enlarged):
+    network = shake(AvatarNetwork(replace(SMALL, **VARIANTS[variant])))
+    maps = clip(1)
+    (painted,) = by_the_training_network(network, maps)
+    found = composed(FoldedNetwork(network), painted, maps[0], enlarged=enlarged)
+    assert torch.equal(found, composed(network, painted, maps[0], enlarged=enlarged)) and found.std() > 0.05
 
 
 @pytest.mark.parametrize(
@@ -158,9 +176,10 @@ def test_in_bf16_it_is_above_45_decibels():
     network, maps = shake(AvatarNetwork(SMALL)), clip(3)
     wanted, half = by_the_training_network(network, maps), deepcopy(FoldedNetwork(network)).in_bf16()
     for where in (None, windows(Window.whole(SIZE))):
-        for one, other in zip(wanted, by(half, maps, where), strict=True):
+        for one, other, frame in zip(wanted, by(half, maps, where), maps, strict=True):
             assert other.dtype == torch.float32
-            error = (one - other).square().mean() / 4  # of images in [-1, 1]
+            off = composed(network, one, frame) - composed(half, other, frame)
+            error = off.square().mean() / 4  # of images in [-1, 1]
             assert 0 < error < 10**-4.5
 
 

@@ -50,9 +50,30 @@ def test_it_matches_the_condition_mapper(made, template, random_motion, device, 
             assert (difference > 2e-3).float().mean() < 0.002 * covered, field.name
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_surface_matches_the_condition_mappers_at_any_size(made, template, random_motion, device):
+    slow, motion = made[0], random_motion(1, seed=3, turn=0.4)
+    identity, texture = (tensor.to(device) for tensor in (template.default_identity(), slow.texture))
+    fast = FrameMapper(template.to(device), identity, slow.camera, texture)
+    for camera in (Camera.default(200, 200), Camera.default(SIZE, 2 * SIZE).part(20, 30, 50, 120)):
+        wanted = slow.surface(slow.body.pose(*motion.parameters()), camera)
+        found = fast.surface(fast.pose(motion.map(lambda tensor: tensor.to(device))), camera).cpu()
+        assert found.shape == wanted.shape == (1, 4, camera.height, camera.width)
+        covered = wanted[:, 3].mean()
+        assert covered > 0.03 and wanted[:, :3].abs().max() > 0.5
+        assert ((wanted - found).abs().amax(1) > 2e-3).float().mean() < 0.002 * covered
+
+
+def test_without_a_texture_the_surface_is_only_covered(made, template, random_motion):
+    slow, motion = made[0], random_motion(1)
+    bare = FrameMapper(template, template.default_identity(), slow.camera)
+    surface = bare.surface(bare.pose(motion), slow.camera)
+    assert not surface[:, :3].any() and torch.equal(surface[:, 3:], made[1](motion).position[:, 3:])
+
+
 def test_the_maps_are_zero_outside_their_bounds(made, random_motion):
     for seed in range(3):
-        maps, places = made[1].draw(random_motion(1, seed=seed, turn=0.3))
+        maps, places = made[1].draw(made[1].pose(random_motion(1, seed=seed, turn=0.3)))
         person = box((maps.position[0, 3] > 0) | (maps.expanded[0, 3] > 0))
         face, hands = box((maps.face[0] != 0).any(0)), (maps.hands[0] > 0).any(0)
         assert places.person.joined(person) == places.person and places.face.joined(face) == places.face
@@ -66,14 +87,14 @@ def test_the_maps_are_zero_outside_their_bounds(made, random_motion):
 def test_a_person_outside_the_image_has_no_bounds(made, random_motion):
     motion = random_motion(1)
     motion.root_translation[:, 0] = 50.0
-    maps, places = made[1].draw(motion)
+    maps, places = made[1].draw(made[1].pose(motion))
     assert places.person is None and places.face is None and places.hands == []
     assert not any(getattr(maps, field.name).any() for field in fields(MeshMaps))
 
 
 def test_of_a_person_around_the_camera_the_part_in_front_is_drawn(made, random_motion):
     motion = random_motion(1, distance=0.1)
-    wanted, (found, places) = made[0](motion), made[1].draw(motion)
+    wanted, (found, places) = made[0](motion), made[1].draw(made[1].pose(motion))
     assert places.person == Window.whole(SIZE)
     torch.testing.assert_close(found.position[:, 3].mean(), wanted.position[:, 3].mean(), rtol=0, atol=0.002)
 

@@ -1,11 +1,9 @@
-import cv2
 import numpy as np
 import pytest
 import torch
 
 from ram_avatar.core.camera import Camera
 from ram_avatar.rendering.framing import Framing, Square, warp
-from ram_avatar.rendering.rectangles import Window
 
 WIDTH, HEIGHT = 180, 320
 
@@ -101,35 +99,6 @@ def test_inside_excludes_what_lies_beyond_the_frame():
     inside = square.inside(WIDTH, HEIGHT, 40)
     assert inside[:20, 20:].all() and not inside[20:].any() and not inside[:, :20].any()
     assert not square.cut(_ramp(), 40)[~inside].any()
-
-
-@pytest.mark.parametrize("zoom", [0.5, 1.0, 2.5])
-def test_lay_inverts_cut(zoom):
-    """Cut a smooth image at one size, and lay it into the scene at another."""
-    y, x = np.mgrid[:HEIGHT, :WIDTH] / 15.0
-    scene = np.stack([127 + 100 * np.sin(x) * np.cos(y)] * 2, 2).astype(np.float32)
-    square = Square(30.5, 60.25, 90.0)
-    patch = square.cut(scene, round(90 / zoom))
-    where, laid = square.lay(patch, WIDTH, HEIGHT)
-    assert laid.shape[:2] == scene[where].shape[:2]
-    assert np.abs(laid - scene[where])[4:-4, 4:-4].max() < 3
-
-
-def test_a_part_is_laid_as_within_the_whole_square():
-    square, size = Square(-30.0, 250.0, 120.0), 48
-    patch = cv2.GaussianBlur(np.random.default_rng(0).normal(size=(size, size, 4)).astype(np.float32), (0, 0), 3)
-    part = Window(8, 20, 30, 44)
-    masked = np.zeros_like(patch)
-    masked[part.slices] = patch[part.slices]
-    (rows, columns), laid = square.lay(np.ascontiguousarray(patch[part.slices]), WIDTH, HEIGHT, part, size)
-    whole = np.zeros((HEIGHT, WIDTH, 4), np.float32)
-    whole[square.lay(masked, WIDTH, HEIGHT)[0]] = square.lay(masked, WIDTH, HEIGHT)[1]
-    assert laid.shape[0] > 10 and np.abs(laid - whole[rows, columns])[6:-6, 6:-6].max() < 1e-3
-
-
-def test_a_square_off_the_frame_covers_nothing():
-    (rows, columns), laid = Square(400.0, 10.0, 50.0).lay(np.ones((8, 8, 3), np.float32), WIDTH, HEIGHT)
-    assert laid.size == 0 and np.zeros((HEIGHT, WIDTH))[rows, columns].size == 0
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,12 @@ from ..core.device import multiplies_bf16
 from ..core.errors import UserError
 from ..core.images import fill
 from ..motion.motion import Frame, Motion
-from ..networks.opacity import CLEAR, OPAQUE, person_alpha, soft_outline
-from ..rendering.compositor import averaged, composite
+from ..networks.hand_detail import DRAWING
+from ..networks.opacity import CLEAR, OPAQUE, soft_outline
+from ..networks.painting import Painting, compose_alpha
 from ..rendering.condition_maps import MeshMaps
 from ..rendering.frame_maps import FrameMapper, Places
-from ..rendering.inlay import Inlay
+from ..rendering.inlay import Inlay, averaged, composite
 from ..rendering.rectangles import Window, apart, crop
 from .autotune import fastest
 from .cuda_graph import CudaGraphNetwork
@@ -33,6 +34,8 @@ OUTLINE = 1 / 12
 Farther out there is only background."""
 
 _BAND = 64  # rows of the picture that are composited at once: what they need stays in the processor's cache
+_MOST_TIMES = 16  # a person is drawn larger and then shrunk, if they are painted with more pixels than are shown
+_SAME = 1e-6  # the size that a close-up is painted and shown at, up to rounding
 _ROOM = 2  # margin about the part that is shown, pixels of the close-up
 
 
@@ -81,12 +84,10 @@ class Engine:
         self.side = avatar.size
         scene = (avatar.camera.width, avatar.camera.height)
         self.size = size or ((self.side, self.side) if close_up else scene)
-        whole = Camera.default(self.side, self.side)  # replaced in every frame
-        texture = avatar.texture if avatar.network.config.warm_start else None
-        self.mapper = FrameMapper(avatar.dressed, avatar.identity, whole, texture, avatar.filmed)
+        self.mapper = frame_mapper(avatar)
         self._untuned: FoldedNetwork | None = FoldedNetwork(avatar.network).to(avatar.device)
         self._network: FoldedNetwork | CudaGraphNetwork = self._untuned  # replaced at the first frame
-        self._belief = float(self._untuned.belief)
+        self._belief = self._untuned.belief
         self.timings: Timings | None = None
         self.window, self.square = Window.whole(self.side), avatar.framing.square(avatar.placement.hips)
         self._previous: Motion | None = None
@@ -131,7 +132,7 @@ class Engine:
         motion = Motion.of_frames(self.avatar.template.name, self.avatar.fps, [frame])
         motion = motion.map(lambda tensor: tensor.to(self.avatar.device))
         self.square = self.avatar.framing.square(frame.root_translation)
-        camera = self.square.camera(self.avatar.camera, self.side)
+        camera = self._close_up_camera
         posed = self.mapper.pose(motion)
         maps, places = self.mapper.draw(posed, camera)
         previous = None
@@ -151,21 +152,20 @@ class Engine:
 
     def _picture(self, painting: Tensor, maps: MeshMaps, posed: Posed) -> np.ndarray:
         """Draw the person, of whom `painting` holds the window, over the background."""
-        picture = self._behind()
-        inlay = self._inlay()
-        part = self._visible_part(painting, maps.position[:, 3:])
+        picture, inlay = self._behind(), self._inlay()
+        # With fewer pixels than it was painted with, the person is drawn larger and then shrunk.
+        times = min(_MOST_TIMES, max(1, math.ceil(1 / inlay.zoom - _SAME)))
+        finer = inlay.times(times)
+        enlarged = finer.zoom > 1 + _SAME
+        part = self._visible_part(painting, maps.position[:, 3:], enlarged)
         where = inlay.window(part, *self.size)
         if min(where.height, where.width) == 0:
             return picture
-        # With fewer pixels than it was painted with, the picture is drawn larger and then shrunk.
-        times = max(1, math.ceil(1 / inlay.zoom - 1e-3))
-        finer = Inlay(inlay.zoom * times, inlay.left * times, inlay.top * times)
-        fine = Window(*(edge * times for edge in (where.top, where.left, where.bottom, where.right)))
-        camera = self._camera(times).part(fine.left, fine.top, fine.width, fine.height)
-        here = picture[where.slices]
+        fine, here = where.times(times), picture[where.slices]
         shown = torch.from_numpy(here.repeat(times, 0).repeat(times, 1)).to(painting.device)
-        surface, painting = self.mapper.surface(posed, camera), crop(painting, part, self.window)
-        outline = soft_outline(surface[:, 3:])
+        surface = self.mapper.surface(posed, finer.camera(self._close_up_camera, fine))
+        outline, belief = soft_outline(surface[:, 3:]), float(self._belief)
+        painting = crop(painting, part, self.window)
         for band in fine.bands(_BAND):
             rows = slice(band.top - fine.top, band.bottom - fine.top)
             composite(
@@ -174,8 +174,8 @@ class Engine:
                 surface[:, :, rows],
                 outline[:, :, rows],
                 has_alpha=self.avatar.network.config.alpha,
-                belief=self._belief,
-                enlarged=finer.zoom > 1,
+                belief=belief,
+                enlarged=enlarged,
                 shown=(CLEAR, OPAQUE),
             )
         here[...] = averaged(shown, times).cpu().numpy()
@@ -194,24 +194,23 @@ class Engine:
         square = self.square.times(self.size[0] / self.avatar.camera.width)
         return Inlay(square.side / self.side, square.left, square.top)
 
-    def _camera(self, times: int) -> Camera:
-        """Return the camera of the picture drawn `times` times as large."""
-        width, height = self.size[0] * times, self.size[1] * times
-        if self.close_up:
-            return self.square.camera(self.avatar.camera, width)
-        return self.avatar.camera.scaled(width, height)
+    @property
+    def _close_up_camera(self) -> Camera:
+        """The camera that sees the square as the network paints it."""
+        return self.square.camera(self.avatar.camera, self.side)
 
-    def _visible_part(self, painting: Tensor, mask: Tensor) -> Window:
+    def _visible_part(self, painting: Tensor, mask: Tensor, enlarged: bool) -> Window:
         """Return the part of the window where the person is visible, with a margin; empty if nowhere.
 
         Args:
             painting: of the window.
             mask: [1, 1, S, S] coverage of the close-up.
+            enlarged: see `compose`.
         """
         if not self.avatar.network.config.alpha:
             return self.window
-        outline = soft_outline(crop(mask, self.window, Window.whole(self.side)))
-        alpha = person_alpha(painting[:, 6:7], outline, painting.new_tensor([self._belief]), painting[:, 8:])
+        mask = crop(mask, self.window, Window.whole(self.side))
+        alpha = compose_alpha(Painting.of(painting), mask, soft_outline(mask), self._belief, DRAWING, enlarged)
         seen = alpha[0, 0] > CLEAR
         rows, columns = (seen.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
         top, left = self.window.top, self.window.left
@@ -263,6 +262,16 @@ class Engine:
         if self.avatar.device.type == "cuda":
             torch.cuda.synchronize(self.avatar.device)
         return time.perf_counter()
+
+
+def frame_mapper(avatar: Avatar) -> FrameMapper:
+    """Return the mapper of an avatar's close-ups; every frame has a camera of its own.
+
+    Without a warm start, the network neither gets nor adds to the surface's colours: it has none.
+    """
+    whole = Camera.default(avatar.size, avatar.size)
+    texture = avatar.texture if avatar.network.config.warm_start else None
+    return FrameMapper(avatar.dressed, avatar.identity, whole, texture, avatar.filmed)
 
 
 def _multiple(size: int) -> int:

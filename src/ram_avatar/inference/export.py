@@ -1,4 +1,4 @@
-"""Exports an avatar's network as one ONNX graph, from condition maps to RGBA, for programs without torch."""
+"""Exports an avatar's network as one ONNX graph, from condition maps to a picture, for programs without torch."""
 
 import json
 import logging
@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from ..avatar import Avatar
 from ..core.archives import write_arrays
-from ..core.camera import Camera
 from ..core.errors import UserError
 from ..core.files import atomic_file, check_output
 from ..motion.motion import Motion
-from ..networks.opacity import shown_alpha
+from ..networks.opacity import CLEAR, OPAQUE, shown_alpha
 from ..rendering.condition_maps import MeshMaps
-from ..rendering.frame_maps import FrameMapper
+from .engine import frame_mapper
 from .folding import FoldedNetwork
 
 OPSET = 20  # the first whose GridSample is that of torch
@@ -36,7 +35,15 @@ MAPS = {
     "novelty": "how far the limb at each pixel is from the poses that were filmed, 0 to 1; spread likewise",
 }
 PREVIOUS = "the position map of the previous frame, drawn with this frame's camera; for the first frame, its own"
-RGBA = "red, green, blue and straight alpha, 0 to 1, of the close-up: the square of the scene that its camera sees"
+OUTPUTS = {
+    "rgba": "red, green, blue and straight alpha, 0 to 1, of the close-up: the square of the scene that its camera "
+    "sees",
+    "painting": "what to compose with the surface at any size, see docs/export.md: the surface colours that the "
+    "network was given (3) and what it adds to them (3); then, if the avatar has alpha, what it adds to alpha's logit, "
+    "how near finger bones are, and where alpha is 1 whatever it adds",
+}
+LARGER = 2
+"""Size at which the surface is exported, in sizes of the network."""
 
 
 class OnnxNetwork(nn.Module):
@@ -55,11 +62,12 @@ class OnnxNetwork(nn.Module):
         color: Tensor,
         novelty: Tensor,
         previous: Tensor | None = None,
-    ) -> Tensor:
-        """Compute RGBA [1, 4, S, S] in [0, 1] from the maps of one frame."""
-        image = self.network(MeshMaps(position, expanded, face, hands, color, novelty), previous)
-        alpha = shown_alpha(image[:, 3:]) if self.network.alpha else image[:, 3:]
-        return torch.cat([(image[:, :3].clamp(-1, 1) + 1) / 2, alpha], 1)
+    ) -> tuple[Tensor, Tensor]:
+        """Compute RGBA [1, 4, S, S] in [0, 1] and the stacked painting from the maps of one frame."""
+        painting = self.network(MeshMaps(position, expanded, face, hands, color, novelty), previous)
+        rendering = self.network.compose(painting, torch.cat([color, position[:, 3:]], 1))
+        alpha = shown_alpha(rendering.alpha) if self.network.alpha else rendering.alpha
+        return torch.cat([(rendering.color.clamp(-1, 1) + 1) / 2, alpha], 1), painting
 
 
 def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, overwrite: bool = False) -> None:
@@ -70,7 +78,9 @@ def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, ove
     Args:
         out: must end in `.onnx`.
         motion: if given, its condition maps are written next to `out` as `.npz`: float32 arrays [N, C, S, S] named
-            like the graph's inputs, and `square` [N, 3]: left, top and side of each close-up in scene pixels.
+            like the graph's inputs; `surface` [N, 4, 2 S, 2 S]: the surface's colours in [-1, 1], 0 without a warm
+            start, and its coverage, 0 or 1, at twice the size; and `square` [N, 3]: left, top and side of each close-up
+            in scene pixels.
 
     Raises:
         UserError: the packages of the extra `onnx` are missing; a file exists; the disk is full.
@@ -91,7 +101,8 @@ def export(avatar: Avatar, out: str | Path, *, motion: Motion | None = None, ove
 
 def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> dict[str, Any]:
     """Describe the graph for programs that use it: shape and meaning of each input and output, and the scene."""
-    meanings = MAPS | {"previous": PREVIOUS, "rgba": RGBA}
+    meanings = MAPS | {"previous": PREVIOUS} | OUTPUTS
+    alpha = avatar.network.alpha
     describe = lambda shapes: {name: {"shape": shape, "is": meanings[name]} for name, shape in shapes.items()}
     return {
         "avatar": avatar.name,
@@ -101,6 +112,8 @@ def card(avatar: Avatar, inputs: dict[str, list[int]], outputs: dict[str, list[i
         "fps": avatar.fps,
         "camera": avatar.camera.as_dict(),
         "framing": avatar.framing.as_dict(),
+        "belief": None if alpha is None else alpha.belief.item(),
+        "shown_alpha": [CLEAR, OPAQUE],
         "inputs": describe(inputs),
         "outputs": describe(outputs),
     }
@@ -119,7 +132,7 @@ def _graph(avatar: Avatar) -> bytes:
             network,
             tuple(given.values()),
             input_names=list(given),
-            output_names=["rgba"],
+            output_names=list(OUTPUTS),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -139,17 +152,18 @@ def _graph(avatar: Avatar) -> bytes:
 
 def _save_maps(path: Path, avatar: Avatar, motion: Motion) -> None:
     """Write the condition maps of a motion, see `export`."""
-    whole = Camera.default(avatar.size, avatar.size)  # replaced in every frame
-    mapper = FrameMapper(avatar.dressed, avatar.identity, whole, avatar.texture, avatar.filmed)
-    maps, before, squares, last = [], [], [], None
+    mapper = frame_mapper(avatar)
+    maps, before, surfaces, squares, last = [], [], [], [], None
     for frame in motion.map(lambda tensor: tensor.to(avatar.device)).batches(1):
         square = avatar.framing.square(frame.root_translation[0].cpu().numpy())
         camera = square.camera(avatar.camera, avatar.size)
-        maps.append(mapper(frame, camera))
+        posed = mapper.pose(frame)
+        maps.append(mapper.draw(posed, camera)[0])
+        surfaces.append(mapper.surface(posed, square.camera(avatar.camera, LARGER * avatar.size)))
         before.append(mapper.positions(frame if last is None else last, camera))
         squares.append((square.left, square.top, square.side))
         last = frame
-    arrays = vars(MeshMaps.cat(maps)) | {"previous": torch.cat(before)}
+    arrays = vars(MeshMaps.cat(maps)) | {"previous": torch.cat(before), "surface": torch.cat(surfaces)}
     named = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
     write_arrays(path, **named, square=np.array(squares, np.float32))
 

@@ -21,10 +21,7 @@ def shown_alpha(alpha: Tensor) -> Tensor:
 
 
 class PersonAlpha(nn.Module):
-    """An alpha that starts as the outline: within 2 % of the mask, where the sigmoid still has a slope.
-
-    The weight of the outline is learned, since hair and clothes have outlines of their own.
-    """
+    """The weight of the template's outline in alpha: learned, since hair and clothes have outlines of their own."""
 
     def __init__(self):
         super().__init__()
@@ -32,7 +29,10 @@ class PersonAlpha(nn.Module):
 
 
 def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor, opaque: Tensor) -> Tensor:
-    """Combine the network's logit, the template's outline and the opaque region into alpha [B, 1, h, w] in [0, 1]."""
+    """Combine the network's logit, the template's outline and the opaque region into alpha [B, 1, h, w] in [0, 1].
+
+    Of an untrained network it is the outline: within 2 % of the mask, where the sigmoid still has a slope.
+    """
     return torch.lerp(torch.sigmoid(4 * (logit + belief * (2 * outline - 1))), torch.ones_like(opaque), opaque)
 
 

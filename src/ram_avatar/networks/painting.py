@@ -44,16 +44,6 @@ class Painting:
             return cls(*color)
         return cls(*color, *stacked[:, 6:].split(1, 1))
 
-    def resampled(self, rows: Tensor, columns: Tensor) -> "Painting":
-        """Enlarge, or cut a part out and enlarge it.
-
-        Args:
-            rows: [H, h] or [B, H, h]: the weights of this painting's rows in every row of the result, see
-                `rendering.resampling.weights`.
-            columns: [W, w] or [B, W, w], likewise.
-        """
-        return Painting.of(resample(self.stack(), rows, columns))
-
 
 @dataclass(frozen=True)
 class Rendering:
@@ -67,12 +57,6 @@ class Rendering:
     def over(self, plate: Tensor) -> Tensor:
         """Composite over a plate [B or 1, 3, H, W] in [-1, 1]; return the image [B, 3, H, W]."""
         return plate + self.alpha * (self.color - plate)
-
-
-def resample(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Resample an image [B, C, h, w] to [B, C, H, W] by weights of rows and columns, see `Painting.resampled`."""
-    rows, columns = (weights if weights.ndim == 2 else weights[:, None] for weights in (rows, columns))
-    return rows @ (image @ columns.transpose(-1, -2))
 
 
 def compose(painting: Painting, surface: Tensor, belief: Tensor, rule: HandRule, enlarged: bool) -> Rendering:
@@ -91,10 +75,22 @@ def compose(painting: Painting, surface: Tensor, belief: Tensor, rule: HandRule,
     if enlarged:
         # At the very edge, and beyond it, only the painting has colours.
         color = color + (2 * outline - 1).clamp(min=0) * (surface[:, :3] - painting.surface)
+    return Rendering(color, compose_alpha(painting, mask, outline, belief, rule, enlarged))
+
+
+def compose_alpha(
+    painting: Painting, mask: Tensor, outline: Tensor, belief: Tensor, rule: HandRule, enlarged: bool
+) -> Tensor:
+    """Return the person's alpha [B, 1, h, w], see `compose`; 1 everywhere if the painting has none.
+
+    Args:
+        mask: [B, 1, h, w] the coverage mask {0, 1}.
+        outline: [B, 1, h, w] the same with soft edges (`opacity.soft_outline`).
+    """
     if painting.logit is None or painting.near is None or painting.opaque is None:
-        return Rendering(color, torch.ones_like(outline))
+        return torch.ones_like(outline)
     near = painting.near.clamp(0, 1)
     logit = limit_at_hands(painting.logit, mask, near, rule)
     if not enlarged:
         outline = torch.lerp(outline, mask, near)
-    return Rendering(color, person_alpha(logit, outline, belief, painting.opaque.clamp(0, 1)))
+    return person_alpha(logit, outline, belief, painting.opaque.clamp(0, 1))

@@ -1,11 +1,15 @@
-"""A close-up laid into a picture of any size."""
+"""The close-up that the network painted, laid into a picture of any size."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import warp as wp
 from torch import Tensor
 
+from ..core.camera import Camera
+from .kernels import composite_pass
+from .rasterizer import initialize_warp, launch
 from .rectangles import Window
 from .resampling import weights
 
@@ -17,6 +21,20 @@ class Inlay:
     zoom: float
     left: float
     top: float
+
+    def times(self, count: int) -> "Inlay":
+        """Return the same place in a picture `count` times as large."""
+        return Inlay(self.zoom * count, self.left * count, self.top * count)
+
+    def camera(self, square: Camera, window: Window) -> Camera:
+        """Return the camera of a window of the picture, given that of the square."""
+        return Camera(
+            square.focal * self.zoom,
+            square.center_x * self.zoom + self.left - window.left,
+            square.center_y * self.zoom + self.top - window.top,
+            window.width,
+            window.height,
+        )
 
     def window(self, part: Window, width: int, height: int) -> Window:
         """Return the pixels of a picture of `width` x `height` that a part of the square, in its pixels, touches."""
@@ -39,8 +57,58 @@ class Inlay:
         reach = int(2 * max(1.0, step)) + 2
         near = min(max(0, int(begin) - reach), size - 1)
         far = max(near + 1, min(size, int(begin + count * step) + reach + 1))
-        at = torch.tensor(begin - near, device=image.device)
-        return weights(at, step, count, far - near), image.narrow(axis, near, far - near)
+        return weights(begin - near, step, count, far - near, image.device), image.narrow(axis, near, far - near)
+
+
+def composite(
+    picture: Tensor,
+    painting: Tensor,
+    surface: Tensor,
+    outline: Tensor,
+    *,
+    has_alpha: bool,
+    belief: float,
+    enlarged: bool,
+    shown: tuple[float, float],
+) -> None:
+    """Composite a person over a picture in place; `networks.painting.compose` is the same in plain steps.
+
+    Args:
+        picture: [H, W, 3] uint8 RGB, or [H, W, 4] of zeros, into which the person is written with straight alpha.
+        painting: [1, C, H, W] stacked, resampled to the picture's size.
+        surface: [1, 4, H, W] drawn at the picture's size, as `FrameMapper.surface` returns it.
+        outline: [1, 1, H, W] the surface's coverage with soft edges.
+        has_alpha: whether the painting has an alpha.
+        belief, enlarged: see `compose`.
+        shown: alpha that counts as 0 and as 1.
+    """
+    initialize_warp()
+    drawn = surface[0].permute(1, 2, 0).contiguous()
+    arrays = (
+        wp.from_torch(painting[0].contiguous()),
+        wp.from_torch(drawn, wp.vec4),
+        wp.from_torch(outline[0, 0].contiguous()),
+    )
+    launch(
+        composite_pass,
+        tuple(picture.shape[:2]),
+        (*arrays, has_alpha, belief, enlarged, *shown, wp.from_torch(picture, wp.uint8)),
+        picture.device,
+    )
+
+
+def averaged(picture: Tensor, times: int) -> Tensor:
+    """Shrink a picture [H, W, 3 or 4] uint8 by averaging squares of `times` x `times` pixels; alpha is straight."""
+    if times == 1:
+        return picture
+    height, width, channels = picture.shape
+    squares = picture.float().view(height // times, times, width // times, times, channels)
+    if channels == 3:
+        return (squares.mean((1, 3)) + 0.5).byte()
+    alpha = squares[..., 3:]
+    mean = alpha.mean((1, 3))
+    color = (squares[..., :3] * alpha).mean((1, 3)) / mean.clamp(min=1e-3)
+    return (torch.cat([color, mean], 2) + 0.5).clamp(max=255).byte()
 
 
 def _covered(low: float, high: float, size: int) -> tuple[int, int]:

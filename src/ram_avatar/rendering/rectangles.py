@@ -47,9 +47,13 @@ class Window:
             self.right - by * (self.right < size),
         )
 
+    def times(self, count: int) -> "Window":
+        """Return the same region of a map `count` times as large."""
+        return Window(count * self.top, count * self.left, count * self.bottom, count * self.right)
+
     def doubled(self) -> "Window":
         """Return the same region of a map of twice the size."""
-        return Window(2 * self.top, 2 * self.left, 2 * self.bottom, 2 * self.right)
+        return self.times(2)
 
     def halved(self) -> "Window":
         """Return the same region of a map of half the size; all edges are even."""

@@ -1,35 +1,35 @@
 """Resampling along one axis, as a matrix of weights: differentiable, and the same on every device."""
 
+import math
+
 import torch
 from torch import Tensor
 
 _REACH = 2.0  # of the cubic kernel, in pixels
 
 
-def weights(starts: Tensor, steps: Tensor | float, count: int, size: int) -> Tensor:
-    """Return the weights [..., count, size] of pixels in samples along an axis; each row sums to 1.
+def weights(start: float, step: float, count: int, size: int, device: torch.device | None = None) -> Tensor:
+    """Return the weights [count, size] of pixels in samples along an axis; each row sums to 1.
 
     Interpolation is cubic (Keys, "Cubic Convolution Interpolation", 1981). Samples farther apart than pixels average
     over as many pixels; beyond the edges the last pixel repeats.
 
     Args:
-        starts: [...] where the first sample begins, in pixels from the first pixel's outer edge.
-        steps: [...] distance of the samples, pixels.
+        start: where the first sample begins, in pixels from the first pixel's outer edge.
+        step: distance of the samples, pixels.
         count: number of samples.
         size: number of pixels.
     """
-    starts = starts.float()
-    steps = torch.as_tensor(steps, dtype=torch.float32, device=starts.device).expand_as(starts)
-    margin = min(size, int(_REACH * max(1.0, float(steps.max()))) + 2)
-    at = starts[..., None] + (torch.arange(count, device=starts.device) + 0.5) * steps[..., None]
-    at = at.clamp(0, size)  # farther out there is nothing but the last pixel
-    pixels = torch.arange(-margin, size + margin, device=starts.device) + 0.5
-    distance = (at[..., None] - pixels) / steps[..., None, None].clamp(min=1.0)
-    weight = _cubic(distance.abs())
-    inner = weight[..., margin : margin + size].clone()
-    inner[..., 0] += weight[..., :margin].sum(-1)
-    inner[..., -1] += weight[..., margin + size :].sum(-1)
-    return inner / inner.sum(-1, keepdim=True)
+    reach = math.ceil(_REACH * max(1.0, step))
+    at = start + (torch.arange(count, device=device) + 0.5) * step
+    at = at.clamp(-reach, size + reach)  # farther out there is nothing but the last pixel
+    margin = 2 * reach
+    pixels = torch.arange(-margin, size + margin, device=device) + 0.5
+    weight = _cubic(((at[:, None] - pixels) / max(1.0, step)).abs())
+    inner = weight[:, margin : margin + size].clone()
+    inner[:, 0] += weight[:, :margin].sum(1)
+    inner[:, -1] += weight[:, margin + size :].sum(1)
+    return inner / inner.sum(1, keepdim=True)
 
 
 def _cubic(distance: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..capture.dataset import Batch, CaptureDataset, behind
+from ..capture.dataset import BOXES, Batch, CaptureDataset, behind
 from ..core.images import to_tensor
 from ..networks.avatar_network import AvatarNetwork
 from ..networks.painting import Painting
@@ -21,6 +21,8 @@ from ..rendering.rectangles import Window
 SIZE = 96
 """D: side of the windows, pixels."""
 _RANDOM = 1  # windows anywhere on the person, besides those about face and hands
+COUNT = len(BOXES) + _RANDOM
+"""Windows in a frame."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,8 @@ class WindowCutter:
     def __call__(self, batch: Batch, step: int) -> Windows:
         """Cut windows about face and hands, and at random places of the person, from every frame of a batch."""
         found = [self._cut(batch, place, step) for place in range(len(batch.index))]
-        count = len(found[0]["boxes"])
         return Windows(
-            frames=[place for place in range(len(found)) for _ in range(count)],
+            frames=[place for place in range(len(found)) for _ in range(COUNT)],
             boxes=[box for each in found for box in each["boxes"]],
             **{name: torch.cat([each[name] for each in found]) for name in found[0] if name != "boxes"},
         )
