@@ -64,14 +64,15 @@ READERS = {
     "safetensors.torch.load": [],
     "safetensors.torch.load_file": [],
     "torch.load": ["networks.pretrained", "body.anny"],
-    "PIL.Image.open": ["core.untrusted.pictures"],
+    "PIL.Image.open": ["core.untrusted.pictures", "capture.large_frames"],
     "cv2.imread": [],
     "cv2.imdecode": [],
     "pickle": [],
 }
 """Who may use what reads files, or parses them: `core.untrusted`, which bounds them first. Others read what is not a
 stranger's: `body.anny` and `networks.pretrained` the files of installed packages, `body.anny` also this package's own
-cache; `live.protocol` messages of bounded length; `video.sandbox` what its parent says."""
+cache; `capture.large_frames` what it packed itself; `live.protocol` messages of bounded length; `video.sandbox` what its
+parent says."""
 
 
 def test_strangers_files_are_read_in_one_place():

@@ -14,6 +14,7 @@ TINY_NETWORK = NetworkConfig(
     unet_widths=(8, 12, 16),
     style_dim=8,
     keep_hands=True,
+    sharpness=True,
     novelty=True,
     discriminator_widths=(8, 12, 16),
 )

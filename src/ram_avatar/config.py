@@ -78,6 +78,9 @@ class NetworkConfig:
     """Whether hands keep the surface texture's detail: the network's residual is smoothed there, and does not reduce
     their opacity (`networks.hand_detail`)."""
 
+    sharpness: bool = False
+    """Whether the network decides, pixel by pixel, how much of the surface's own detail an enlarged picture shows; if
+    not, all of it. Not part of the paper; needs the warm start."""
     novelty: bool = False
     """Whether the network is told which limbs are in poses that the video never showed (`rendering.filmed_poses`)."""
 
@@ -88,6 +91,8 @@ class NetworkConfig:
         check_ranges(self, _NETWORK_RANGES)
         if self.keep_hands and not self.warm_start:
             raise ValueError("keep_hands needs warm_start, which provides the detail to keep")
+        if self.sharpness and not self.warm_start:
+            raise ValueError("sharpness needs warm_start, which provides the detail")
         if self.novelty and not self.warm_start:
             raise ValueError("novelty needs warm_start, which provides the colours of limbs in novel poses")
         for name in ("unet_widths", "discriminator_widths"):

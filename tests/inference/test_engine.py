@@ -135,7 +135,7 @@ def test_hands_are_shown_where_the_network_makes_all_else_transparent(avatar_fol
     avatar = Avatar.load(avatar_folder)
     with torch.no_grad():
         avatar.network.alpha.belief.zero_()
-        avatar.network.style_unet.decoders[-1].to_wavelets.bias[3] = -2.0  # of the mean of each 2 x 2 pixels
+        avatar.network.style_unet.decoders[-1].to_wavelets.bias[4] = -2.0  # of the mean of each 2 x 2 pixels
     engine = Engine(avatar, background="transparent")
     for frame, person in zip(motion.frames(), persons(avatar, motion, (256, 256)), strict=True):
         alpha, seen = engine.render(frame)[..., 3], person.alpha[0, 0].numpy() > 0
@@ -234,7 +234,7 @@ def test_an_avatar_without_alpha_paints_the_whole_frame_and_is_never_transparent
 
 
 def test_without_a_warm_start_the_surface_adds_no_colour(motion, avatar_folder, tiny):
-    config = replace(tiny.network, styles=2, warm_start=False, keep_hands=False, novelty=False)
+    config = replace(tiny.network, styles=2, warm_start=False, keep_hands=False, sharpness=False, novelty=False)
     avatar = Avatar.load(avatar_folder)
     avatar.network = shake(AvatarNetwork(config))
     engine, room = Engine(avatar, size=(512, 512)), fill(avatar.background, 512, 512)

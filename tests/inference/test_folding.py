@@ -38,8 +38,8 @@ VARIANTS = {
     "no face, no hands": {"face": False, "hands": False},
     "no novelty": {"novelty": False},
     "hands kept": {"keep_hands": True},
-    "no warm start": {"warm_start": False, "novelty": False},
-    "as published": {"alpha": False, "warm_start": False, "novelty": False},
+    "no warm start": {"warm_start": False, "sharpness": False, "novelty": False},
+    "as published": {"alpha": False, "warm_start": False, "sharpness": False, "novelty": False},
 }
 PERSON, FACE, HANDS = Window(20, 50, 110, 80), Window(24, 60, 34, 70), [Window(70, 50, 76, 56), Window(4, 120, 9, 128)]
 

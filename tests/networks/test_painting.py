@@ -9,7 +9,8 @@ BELIEF = torch.ones(1)
 
 def painting(size: int = 16, batch: int = 2, channels: int = CHANNELS) -> Painting:
     stacked = torch.rand(batch, channels, size, size, generator=torch.Generator().manual_seed(0)) - 0.5
-    stacked[:, 7:] = 0
+    stacked[:, 6] += 1
+    stacked[:, 8:] = 0
     return Painting.of(stacked)
 
 
@@ -38,16 +39,17 @@ def test_at_the_networks_size_colours_are_what_it_painted():
 def test_enlarged_the_surface_shows_its_own_detail_within_the_outline():
     made, drawn = painting(), surface()
     color = compose(made, drawn, BELIEF, DRAWING, enlarged=True).color
-    torch.testing.assert_close(color[..., 5:, 5:], (drawn[:, :3] + made.added)[..., 5:, 5:])
+    within = made.surface + made.added + made.sharpness * (drawn[:, :3] - made.surface)
+    torch.testing.assert_close(color[..., 5:, 5:], within[..., 5:, 5:])
     torch.testing.assert_close(color[..., :4, :], (made.surface + made.added)[..., :4, :])
     # Six of nine pixels about one at a straight edge are covered: a third of the detail.
-    edge = made.surface + made.added + (drawn[:, :3] - made.surface) / 3
+    edge = made.surface + made.added + made.sharpness * (drawn[:, :3] - made.surface) / 3
     torch.testing.assert_close(color[..., 4, 6:-1], edge[..., 4, 6:-1])
 
 
 def test_only_at_the_networks_size_outlines_of_fingers_are_hard():
     stacked = painting().stack()
-    stacked[:, 6], stacked[:, 7] = 0, 1
+    stacked[:, 7], stacked[:, 8] = 0, 1
     hard, soft = (
         compose(Painting.of(stacked), surface(), BELIEF, DRAWING, enlarged=enlarged).alpha[0, 0, 3:5, 8]
         for enlarged in (False, True)
@@ -58,7 +60,7 @@ def test_only_at_the_networks_size_outlines_of_fingers_are_hard():
 
 def test_near_fingers_alpha_keeps_to_its_side_of_the_outline_except_in_training():
     stacked = painting().stack()
-    stacked[:, 6], stacked[:, 7] = 3.0, 1
+    stacked[:, 7], stacked[:, 8] = 3.0, 1
     drawn, trained = (
         compose(Painting.of(stacked), surface(), BELIEF, rule, enlarged=True).alpha[0, 0, 1, 8]
         for rule in (DRAWING, TRAINING)

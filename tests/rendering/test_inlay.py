@@ -72,10 +72,10 @@ def scene(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
     painting, surface = noise(1, channels, SIDE, SIDE), noise(1, 4, SIDE, SIDE)
     surface[:, 3:] = (surface[:, 3:] > -0.5).float()
     if channels == CHANNELS:
-        painting[:, 6] *= 2
-        painting[:, 7, :, :16] = 0
-        painting[:, 8] = -0.1  # cubic interpolation over- and undershoots
-        painting[:, 8, :8, 8:24] = noise(8, 16) + 0.2
+        painting[:, 7] *= 2
+        painting[:, 8, :, :16] = 0
+        painting[:, 9] = -0.1  # cubic interpolation over- and undershoots
+        painting[:, 9, :8, 8:24] = noise(8, 16) + 0.2
     return painting, surface
 
 

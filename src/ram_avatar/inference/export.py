@@ -39,8 +39,9 @@ OUTPUTS = {
     "rgba": "red, green, blue and straight alpha, 0 to 1, of the close-up: the square of the scene that its camera "
     "sees",
     "painting": "what to compose with the surface at any size, see docs/export.md: the surface colours that the "
-    "network was given (3) and what it adds to them (3); then, if the avatar has alpha, what it adds to alpha's logit, "
-    "how near finger bones are, and where alpha is 1 whatever it adds",
+    "network was given (3), what it adds to them (3), how much of the surface's own detail to show, 1 for all; then, "
+    "if the avatar has alpha, what it adds to alpha's logit, how near finger bones are, and where alpha is 1 whatever "
+    "it adds",
 }
 LARGER = 2
 """Size at which the surface is exported, in sizes of the network."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks.avatar_network import AvatarNetwork
+from ..networks.avatar_network import AvatarNetwork, split_image
 from ..networks.containers import ModuleDict
 from ..networks.dual_attention import AttentionBranch, distance_weight
 from ..networks.feature_unet import FeatureUNet
@@ -74,6 +74,7 @@ class FoldedNetwork(nn.Module):
         super().__init__()
         config, unet = network.config, network.style_unet
         enter = {name: layer.used_weight() for name, layer in unet.enter.items()}  # each [widths[0], 4 * inputs]
+        self.config = config
         self.size, self.alpha, self.warm_start = config.image_size, config.alpha, config.warm_start
         self.keep_hands, self.novelty = config.keep_hands, config.novelty
         self.register_buffer("planes", network.neural_texture.planes.tanh())
@@ -120,19 +121,19 @@ class FoldedNetwork(nn.Module):
             windows: None for the whole image; no shape then depends on the content of the maps.
 
         Returns:
-            [1, 6 or 9, h, w] float32: the painting of the window `person`, see `Painting.stack`.
+            [1, 7 or 10, h, w] float32: the painting of the window `person`, see `Painting.stack`.
         """
         whole = Window.whole(self.size)
         person = windows.person if windows else whole
         image = self.unet(self._enter(maps, previous, windows), person).float()
-        added = image[:, :3]
+        added, sharpness, logit = split_image(image, self.config)
         base = crop(maps.color, person, whole) if self.warm_start else torch.zeros_like(added)
         near = torch.zeros_like(added[:, :1])
         if self.keep_hands:
             added, near = self._limited_at_hands(added, near, crop(maps.hands, person, whole), person, windows)
         if not self.alpha:
-            return Painting(base, added).stack()
-        return Painting(base, added, image[:, 3:], near, self._opaque_head(maps.face, person, windows)).stack()
+            return Painting(base, added, sharpness).stack()
+        return Painting(base, added, sharpness, logit, near, self._opaque_head(maps.face, person, windows)).stack()
 
     def compose(self, painted: Tensor, surface: Tensor, enlarged: bool = False) -> Rendering:
         """Return the person from a stacked painting and the surface at its size, see `painting.compose`."""

@@ -88,7 +88,7 @@ class AvatarNetwork(nn.Module):
             "novelty": int(config.novelty),
         }
         inputs = {name: count for name, count in channels.items() if count}
-        self.style_unet = StyleUNet(inputs, 3 + config.alpha, config.unet_widths, config.style_dim)
+        self.style_unet = StyleUNet(inputs, 3 + config.sharpness + config.alpha, config.unet_widths, config.style_dim)
         channels_last(self)
 
     def forward(self, maps: ConditionMaps, style: Tensor | None = None, attention: bool = True) -> Rendering:
@@ -111,14 +111,15 @@ class AvatarNetwork(nn.Module):
         if others:
             features["attention"] = self.dual_attention(body, dict(zip(others, other_bodies, strict=True)))
         image = self.style_unet(features, self.styles(style)).float()
-        added, base, size = image[:, :3], self._base(maps.color), self.config.image_size
+        added, sharpness, logit = split_image(image, self.config)
+        base, size = self._base(maps.color), self.config.image_size
         near = torch.zeros_like(maps.mask)
         if self.config.keep_hands:
             near = near_bones(maps.hands, size, self.hand_rule)
             added = shade_hands(added, near, size, self.hand_rule)
         if self.alpha is None:
-            return Painting(base, added)
-        return Painting(base, added, image[:, 3:], near, opaque_head(maps.face, size))
+            return Painting(base, added, sharpness)
+        return Painting(base, added, sharpness, logit, near, opaque_head(maps.face, size))
 
     def compose(self, painting: Painting, surface: Tensor, enlarged: bool = False) -> Rendering:
         """Return the person at any size, see `painting.compose`."""
@@ -167,6 +168,17 @@ class Fold(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return fold(x)
+
+
+def split_image(image: Tensor, config: NetworkConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Split what the StyleUNet writes into added colours [B, 3, h, w], sharpness [B, 1, h, w] and alpha's logit.
+
+    Where the network does not decide about the sharpness, it is 1; without an alpha the logit has no channels.
+    """
+    added, rest = image[:, :3], image[:, 3:]
+    if not config.sharpness:
+        return added, torch.ones_like(added[:, :1]), rest
+    return added, 2 * rest[:, :1].sigmoid(), rest[:, 1:]
 
 
 def _dual_attention(config: NetworkConfig) -> DualAttention:

@@ -12,7 +12,7 @@ from torch import Tensor
 from .hand_detail import HandRule, limit_at_hands
 from .opacity import person_alpha, soft_outline
 
-OPAQUE_CHANNELS, CHANNELS = 6, 9
+OPAQUE_CHANNELS, CHANNELS = 7, 10
 """Channels of a painting without and with an alpha, see `Painting.stack`."""
 
 
@@ -24,6 +24,8 @@ class Painting:
     """[B, 3, h, w]: the surface colours it was given, in [-1, 1], spread beyond the outline; 0 without a warm start."""
     added: Tensor
     """[B, 3, h, w]: what it adds to them."""
+    sharpness: Tensor
+    """[B, 1, h, w], 0 to 2: how much of the surface's own detail an enlarged picture shows."""
     logit: Tensor | None = None
     """[B, 1, h, w]: what it adds to the outline, in the units of alpha's logit; None without an alpha, as `near` and
     `opaque`."""
@@ -33,15 +35,13 @@ class Painting:
     """[B, 1, h, w] in [0, 1]: 1 where alpha is 1 whatever it adds (`opacity.opaque_head`)."""
 
     def stack(self) -> Tensor:
-        """Return all as one tensor [B, 6 or 9, h, w], in the order of the fields."""
+        """Return all as one tensor [B, 7 or 10, h, w], in the order of the fields."""
         return torch.cat([tensor for tensor in vars(self).values() if tensor is not None], 1)
 
     @classmethod
     def of(cls, stacked: Tensor) -> "Painting":
         """Make a painting from its stack."""
         color = stacked[:, :3], stacked[:, 3:6]
-        if stacked.shape[1] == OPAQUE_CHANNELS:
-            return cls(*color)
         return cls(*color, *stacked[:, 6:].split(1, 1))
 
 
@@ -74,7 +74,8 @@ def compose(painting: Painting, surface: Tensor, belief: Tensor, rule: HandRule,
     color, outline = painting.surface + painting.added, soft_outline(mask)
     if enlarged:
         # At the very edge, and beyond it, only the painting has colours.
-        color = color + (2 * outline - 1).clamp(min=0) * (surface[:, :3] - painting.surface)
+        within = (2 * outline - 1).clamp(min=0)
+        color = color + within * painting.sharpness.clamp(min=0) * (surface[:, :3] - painting.surface)
     return Rendering(color, compose_alpha(painting, mask, outline, belief, rule, enlarged))
 
 

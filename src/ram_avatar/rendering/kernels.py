@@ -291,12 +291,12 @@ def composite_pass(
     edge = float(outline[row, column])
     detail = float(0.0)
     if enlarged:
-        detail = wp.max(2.0 * edge - 1.0, 0.0)
+        detail = wp.max(2.0 * edge - 1.0, 0.0) * wp.max(painting[6, row, column], 0.0)
     alpha = float(1.0)
     if has_alpha:
-        logit = float(painting[6, row, column])
-        solid = wp.clamp(painting[8, row, column], 0.0, 1.0)
-        near = wp.clamp(painting[7, row, column], 0.0, 1.0)
+        logit = float(painting[7, row, column])
+        solid = wp.clamp(painting[9, row, column], 0.0, 1.0)
+        near = wp.clamp(painting[8, row, column], 0.0, 1.0)
         if near > 0.0:
             covered = surface[row, column][3]
             surer = wp.min(logit, 0.0)
