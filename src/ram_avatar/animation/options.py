@@ -23,7 +23,7 @@ class AnimateOptions(DriverOptions):
     """keep the avatar in place; it does not walk with the driver"""
     align: str = "auto"
     """what to do with poses that the avatar's video never showed: auto moves them towards those it did, no bone by more
-    than 10 degrees; on is the paper's full alignment, which can lose a gesture; off leaves them unchanged"""
+    than 3 degrees; on is the paper's full alignment, which can lose a gesture; off leaves them unchanged"""
     align_strength: float = 1.0
     """how far to move poses, from 0 (not at all) to 1 (all the way)"""
     background: str | None = None

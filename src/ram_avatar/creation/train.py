@@ -86,14 +86,14 @@ def train(
             if is_finished(made, folder):
                 learn_motion(made, capture, folder, progress)
                 return made
-            data = avatar_data(made, capture, plan.device, progress, plan.preset.training.large_size)
+            data = avatar_data(made, capture, plan.device, progress, large=plan.preset.training.large_size)
         else:
             template = load_template(capture.motion.template, smplx_model=options.smplx_model, progress=progress)
             capture.check_template(template)
             with atomic_folder(folder, overwrite or draft, marker=AVATAR_FILE) as fresh:
                 made = first_avatar(capture, template, plan.preset, progress)
                 made.save(fresh)
-                data = avatar_data(made, capture, plan.device, progress, plan.preset.training.large_size)
+                data = avatar_data(made, capture, plan.device, progress, large=plan.preset.training.large_size)
                 write_preview(made, capture, fresh, progress)
             if not draft:
                 progress.note(f"First avatar ready, driveable now: {folder} (look at {folder / 'preview.mp4'})")

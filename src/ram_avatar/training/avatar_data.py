@@ -15,6 +15,7 @@ def avatar_data(
     capture: Capture,
     device: torch.device | None = None,
     progress: Progress = SILENT,
+    *,
     size: int | None = None,
     large: int = 0,
 ) -> CaptureDataset:

@@ -76,7 +76,7 @@ class WindowCutter:
         rng = np.random.default_rng((self._seed, step, index))
         boxes = [self._at_most(box, rng) for box in batch.boxes[place].tolist()]
         boxes += [self._anywhere(data.masks[index, 0].numpy(), rng) for _ in range(_RANDOM)]
-        large, size, scale = self._large[index], data.size, self._large.size / data.size
+        large, scale = self._large[index], self._large.size / data.size
         posed, camera = data.mapper.pose(data.moment(index)), data.cameras[index]
         truth = [Square(*(scale * edge for edge in box)).cut(large, SIZE) for box in boxes]
         small = torch.cat([batch.mask[place], batch.inside[place]]).permute(1, 2, 0).cpu().numpy()
@@ -84,11 +84,13 @@ class WindowCutter:
         mask, inside = (torch.from_numpy(seen[..., [channel]]).permute(0, 3, 1, 2) for channel in (0, 1))
         images, device = to_tensor(np.stack(truth)), data.device
         plates = to_tensor(np.stack([data.plate_window(index, box, SIZE) for box in boxes]))
+        shown = zip(images.split(1), (mask * inside).split(1), plates.split(1), strict=True)
+        grounds = [behind(*each, SIZE / side) for each, (_, _, side) in zip(shown, boxes, strict=True)]
         return {
             "boxes": boxes,
             "truth": images.to(device),
             "inside": inside.to(device),
-            "behind": behind(images, mask * inside, plates, SIZE / size).to(device),
+            "behind": torch.cat(grounds).to(device),
             "surface": torch.cat([data.mapper.surface(posed, camera.crop(*box, SIZE)) for box in boxes]),
         }
 

@@ -42,7 +42,7 @@ from .prior_file import (
 ALIGNMENT_FILE = "motion_prior.safetensors"
 KIND = "avatar's motion prior"
 MODES = ("auto", "on")
-MAX_TURN = 10.0  # degrees; largest rotation of a bone by "auto", so that a raised arm stays raised
+MAX_TURN = 3.0  # degrees; largest rotation of a bone by "auto", which must not change what a gesture says
 # Scores relative to the threshold: postures below `_FREE` are unchanged, and none stays above `_INSIDE`.
 _FREE, _INSIDE = 0.85, 0.98
 _LEAST_GAIN = 0.1  # of the threshold: reduction of the score from which alignment applies in full
