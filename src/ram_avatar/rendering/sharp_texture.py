@@ -20,7 +20,7 @@ from .optical_flow import LEAST_SIZE, trusted_flow
 from .rasterizer import rasterize, vertex_normals
 from .surface_fields import SurfaceFields
 from .surface_filling import Origins
-from .surface_texture import complete, masked_median, sample_texture
+from .surface_texture import complete, masked_quantiles, sample_texture
 from .texels import Texels, sample_frame
 from .texture_sources import Looks, choose_sources
 
@@ -32,7 +32,8 @@ _TONE = 0.03  # metres: what changes more slowly is tone
 _BLEND = 0.006  # metres: reach of the transition from one frame to the next
 _INNER = 0.01  # metres: reach of the smoothing of what is seen
 _CLEAR = (0.7, 0.95)  # share of the surroundings seen, from which a place begins to count, and counts fully
-_OUTLIER = (12.0, 3.0)  # of 255, and usual distances from the median: detail is no stronger
+_USUAL = 0.2  # of the frames on either side: colours beyond those of the rest are unusual
+_BEYOND = 10.0  # of 255: how far detail may go beyond usual colours
 _WEAK = 0.05  # of detail's weight: below, the median prevails
 _AGAINST = 1.5  # how fast a face's worth falls with its actions
 _LOUD = {"eyeBlink": 1.0, "jaw": 1.0, "eyeLook": 0.3, "mouth": 0.3}  # actions unwanted in a texture
@@ -118,9 +119,9 @@ class SharpPainter:
         views = np.sum(self._seen, axis=0) if count else np.zeros(len(self.texels), int)
         if not views.any():
             return complete(self.texels, np.zeros((len(views), 3), np.float32), views, self._facing, count)
-        self._align(range(count), masked_median(self._samples, self._seen))
-        median = masked_median(self._samples, self._seen)
-        colors = (median + self._detail(median)).clip(0, 255)
+        self._align(range(count), masked_quantiles(self._samples, self._seen)[0])
+        low, median, high = masked_quantiles(self._samples, self._seen, (_USUAL, 0.5, 1 - _USUAL))
+        colors = (median + self._detail(median)).clip(low - _BEYOND, high + _BEYOND).clip(0, 255)
         return complete(self.texels, colors, views, self._facing, count)
 
     def _calm(self, motion: Motion) -> float:
@@ -166,7 +167,6 @@ class SharpPainter:
         fields = self.fields
         inside = self._inside()
         scores = self._looks(median, inside).scores(fields, self._face())
-        usual = masked_median(self._samples, self._seen, about=median).max(1, keepdims=True)
         sources, label = choose_sources(scores, fields)
         self._align(sources, median)
         tone, blend = fields.smoother(_TONE), fields.smoother(_BLEND)
@@ -179,9 +179,7 @@ class SharpPainter:
             weight = (fields.at_texels(share * inside[index]).clip(0, 1) ** 2 * seen)[:, None]
             detail += weight * own
             total += weight
-        detail /= total
-        most = _OUTLIER[0] + _OUTLIER[1] * usual
-        return detail * np.minimum(1, most / np.abs(detail).max(1, keepdims=True).clip(1e-3))
+        return detail / total
 
     def _inside(self) -> Array:
         """Return the confidence that frames see vertices, and clear of outlines, [N, V] from 0 to 1."""

@@ -96,7 +96,7 @@ class SurfacePainter:
         Each texel has the median colour over the frames that show it. Unseen texels, and badly seen ones near well seen
         ones, are filled (`surface_filling`). Without any seen, all are gray.
         """
-        median, views = masked_median(self._samples, self._seen), np.sum(self._seen, axis=0)
+        (median,), views = masked_quantiles(self._samples, self._seen), np.sum(self._seen, axis=0)
         return complete(self.texels, median, views, self._facing, len(self._seen))
 
 
@@ -130,27 +130,22 @@ def surface_filler(texels: Texels) -> SurfaceFiller:
     return SurfaceFiller(texels.template, reference, texels.triangle.numpy(), texels.barycentric.numpy())
 
 
-def masked_median(
-    samples: Sequence[np.ndarray], seen: Sequence[np.ndarray], about: np.ndarray | None = None
+def masked_quantiles(
+    samples: Sequence[np.ndarray], seen: Sequence[np.ndarray], shares: Sequence[float] = (0.5,)
 ) -> np.ndarray:
-    """Return the median [M, 3] over N samples [M, 3] uint8 where they are seen [M]; 0 where none is.
-
-    Args:
-        about: [M, 3], 0 to 255. If given, the result is the median distance from it.
-    """
-    median = np.zeros((len(samples[0]), 3), np.float32)
+    """Return quantiles [Q, M, 3] of N samples [M, 3] uint8 where they are seen [M]; 0 where none is."""
+    quantiles = np.zeros((len(shares), len(samples[0]), 3), np.float32)
     known = np.flatnonzero(np.any(seen, axis=0))
     for start in range(0, len(known), _PIECE):  # to bound memory
         piece = known[start : start + _PIECE]
         shown = np.stack([each[piece] for each in seen])
         values = np.stack([each[piece] for each in samples])
-        if about is not None:
-            values = np.abs(values.astype(np.int16) - about[piece].round().astype(np.int16)).astype(np.uint8)
         values[~shown] = 255
         values.sort(axis=0)  # unseen samples last
-        middle = (shown.sum(0) - 1) // 2
-        median[piece] = np.take_along_axis(values, middle[None, :, None], 0)[0]
-    return median
+        for quantile, share in zip(quantiles, shares, strict=True):
+            rank = ((shown.sum(0) - 1) * share).astype(int)
+            quantile[piece] = np.take_along_axis(values, rank[None, :, None], 0)[0]
+    return quantiles
 
 
 def choose_frames(candidates: Iterable[int], most: int = 120) -> list[int]:
