@@ -13,7 +13,7 @@ from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import Fragments
-from .surface_filling import Origins, SurfaceFiller
+from .surface_filling import Origins
 from .texels import Texels, sample_frame
 
 SPREAD = 1 / 16  # of the image size: how far colours extend beyond the outline, at least
@@ -114,7 +114,7 @@ def complete(
     """
     if not views.any():
         return texels.to_picture(np.full_like(colors, 128.0)), Origins(seen=0.0)
-    filler, few = surface_filler(texels), min(2, int(views.max()))
+    filler, few = texels.filler(), min(2, int(views.max()))
     often = views >= max(few, min(_OFTEN * frames, views.max()))
     well = often & (facing >= min(_WELL, facing[often].max()))
     rare = np.flatnonzero((views >= few) & ~well)
@@ -122,12 +122,6 @@ def complete(
     well[rare[np.isinf(nearest)]] = True
     colors, origins = filler.fill(colors, well)
     return texels.to_picture(colors), origins
-
-
-def surface_filler(texels: Texels) -> SurfaceFiller:
-    """Return what fills gaps in the colours of a body's texels."""
-    reference = texels.body.reference_vertices().numpy()
-    return SurfaceFiller(texels.template, reference, texels.triangle.numpy(), texels.barycentric.numpy())
 
 
 def masked_quantiles(

@@ -13,6 +13,7 @@ from ..body.template import BodyTemplate
 from ..core.camera import Camera
 from ..motion.motion import Motion
 from .rasterizer import rasterize, vertex_normals
+from .surface_filling import SurfaceFiller
 
 VISIBLE_WITHIN = 0.015  # metres: a texel this close to the drawn surface is visible
 MIN_FACING = 0.2  # cosine: surfaces seen at a grazing angle have smeared colours
@@ -75,6 +76,11 @@ class Texels:
         whole = torch.from_numpy(cv2.dilate(deep, near) - cv2.erode(depth, near) < _STEP)[y, x]
         seen = inside & shown & person & whole & (towards > MIN_FACING)
         return View(place[:, :2].numpy(), seen.numpy(), towards.numpy(), scale)
+
+    def filler(self) -> SurfaceFiller:
+        """Return what fills gaps in the texels' colours."""
+        reference = self.body.reference_vertices().numpy()
+        return SurfaceFiller(self.template, reference, self.triangle.numpy(), self.barycentric.numpy())
 
     def to_picture(self, colors: np.ndarray) -> Tensor:
         """Write texel colours [M, 3], 0 to 255, into a texture [3, T, T] in [-1, 1]."""
