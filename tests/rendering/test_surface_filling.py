@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ram_avatar.rendering import surface_filling
 from ram_avatar.rendering.surface_filling import SAME_PLACE, SAME_SIDE, Origins, SurfaceFiller
-from ram_avatar.rendering.surface_texture import SurfacePainter
+from ram_avatar.rendering.texels import Texels
 
 
 @dataclass
@@ -119,8 +119,7 @@ def test_filling_matches_a_plain_one(ball):
 @pytest.fixture(scope="module", params=["template", "smplx"])
 def filler(request) -> SurfaceFiller:
     template = request.getfixturevalue(request.param)
-    painter = SurfacePainter(template, template.default_identity(), size=256)
-    return painter.filler()
+    return Texels(template, template.default_identity(), 256).filler()
 
 
 def test_a_half_that_was_not_seen_mirrors_the_other(filler):
@@ -160,8 +159,7 @@ def test_colors_that_reach_nowhere_are_continued(filler):
 
 
 def test_shares_are_of_the_area_not_of_the_texels(template):
-    painter = SurfacePainter(template, template.default_identity(), size=256)
-    filler = painter.filler()
+    filler = Texels(template, template.default_identity(), 256).filler()
     legs = filler.points[:, 2] < -0.1
     _, origins = filler.fill(np.full((len(legs), 3), 50.0), legs)
     assert isinstance(origins, Origins) and 0.3 < origins.seen < 0.5

@@ -21,6 +21,7 @@ from .rasterizer import (
     vertex_normals,
 )
 from .surface_texture import sample_texture, spread_colors
+from .texture_levels import TextureLevels
 
 EXPANSION = 0.01  # metres the expanded mesh is pushed out, to cover hair and loose clothing just outside the body
 _IRIS_CONE = 0.45  # radians about the forward axis of the eyeball
@@ -72,11 +73,13 @@ class ConditionMapper:
         filmed: Tensor | None = None,
     ):
         device = identity.device
-        self.template, self.camera, self.texture = template, camera, texture
+        self.template, self.camera = template, camera
         self.body = template.body(identity)
         self.filmed = None if filmed is None else FilmedPoses(template, filmed)
         self.faces, self.uv, self.uv_faces = template.faces, template.uv, template.uv_faces
         reference = self.body.reference_vertices()
+        mesh = (self.uv, self.uv_faces, reference, self.faces)
+        self.texture = None if texture is None else TextureLevels(texture, *mesh)
         low, high = reference.amin(0), reference.amax(0)
         # One scale for all three axes, so the canonical space keeps the body's proportions.
         self.canonical = (reference - (low + high) / 2) / ((high - low).max() / 2)
@@ -111,7 +114,7 @@ class ConditionMapper:
         if self.texture is None:
             sampled = points.new_zeros(len(motion), 3, *size)
         else:
-            sampled = sample_texture(self.texture, drawn, self.uv, self.uv_faces)
+            sampled = sample_texture(self.texture.suitable(camera, posed.vertices), drawn, self.uv, self.uv_faces)
         novel = drawn.interpolate(self.novelty(posed)[..., None], self.faces).permute(0, 3, 1, 2)
         surface = spread_colors(torch.cat([sampled, novel], 1), drawn.mask[:, None].float(), max(size))
         return MeshMaps(
@@ -130,7 +133,8 @@ class ConditionMapper:
         mask = drawn.mask[:, None].float()
         if self.texture is None:
             return torch.cat([mask.new_zeros(len(mask), 3, *mask.shape[2:]), mask], 1)
-        return torch.cat([sample_texture(self.texture, drawn, self.uv, self.uv_faces), mask], 1)
+        texture = self.texture.suitable(camera, posed.vertices)
+        return torch.cat([sample_texture(texture, drawn, self.uv, self.uv_faces), mask], 1)
 
     def novelty(self, posed: Posed) -> Tensor:
         """Return how novel the pose is that carries each vertex, [B, V] in [0, 1]; see `FilmedPoses.novelty`."""

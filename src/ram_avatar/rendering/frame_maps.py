@@ -50,23 +50,23 @@ class FrameMapper(ConditionMapper):
         starts, neighbours = _neighbours(self.faces.cpu(), len(self.canonical))
         # 0: not part of the head; 1: shows its normal; 2: part of an eyeball
         kind = (self.head > 0).int() * (1 + self.eyes.int())
-        texels = torch.zeros(1, 1, 3) if texture is None else texture.permute(1, 2, 0)
+        textures = [torch.zeros(1, 1, 3)] if self.texture is None else [t.permute(1, 2, 0) for t in self.texture.levels]
         as_int = lambda tensor: tensor.to(device, torch.int32).contiguous()
         as_float = lambda tensor: tensor.detach().to(device, torch.float32).contiguous()
         self._head = kind.nonzero().flatten()
         self._faces = as_int(self.faces)
         self._kept = [  # owns the memory of Warp's arrays below
             as_int(starts), as_int(neighbours), as_int(kind), as_float(self.eye_color),
-            as_float(self.canonical), as_float(self.uv), as_int(self.uv_faces), as_float(texels),
+            as_float(self.canonical), as_float(self.uv), as_int(self.uv_faces), *map(as_float, textures),
         ]  # fmt: skip
-        starts, neighbours, kind, eye_color, canonical, uv, uv_faces, texels = self._kept
+        starts, neighbours, kind, eye_color, canonical, uv, uv_faces, *textures = self._kept
         initialize_warp()
         self._mesh = (wp.from_torch(starts), wp.from_torch(neighbours, wp.vec2i))
         self._looks = (wp.from_torch(kind), wp.from_torch(eye_color))
         self._surface = (
             wp.from_torch(canonical, wp.vec3), wp.from_torch(uv, wp.vec2), wp.from_torch(uv_faces, wp.vec3i),
-            wp.from_torch(texels, wp.vec3), texture is not None,
         )  # fmt: skip
+        self._textures = [wp.from_torch(texels, wp.vec3) for texels in textures]
 
     @torch.no_grad()
     def __call__(self, motion: Motion, camera: Camera | None = None) -> MeshMaps:
@@ -99,7 +99,8 @@ class FrameMapper(ConditionMapper):
         if person:
             looks = (drawn[1], wp.from_torch(self.novelty(posed)[0].contiguous()))
             pixels = (wp.from_torch(position, wp.vec4), wp.from_torch(face, wp.vec3), wp.from_torch(surface, wp.vec4))
-            inputs = (drawn[0], faces, nearest, *looks, *self._surface, person.top, person.left, *pixels)
+            textured = (*self._surface, *self._texture_for(posed, camera))
+            inputs = (drawn[0], faces, nearest, *looks, *textured, person.top, person.left, *pixels)
             launch(pixel_pass, (2, person.height, person.width), inputs, device)
         chain = self.finger_chains(points[:1], posed, camera)
         surface = surface[None].permute(0, 3, 1, 2)
@@ -128,8 +129,15 @@ class FrameMapper(ConditionMapper):
         launch(z_pass, (1, len(self._faces)), (drawn, faces, True, keys), device)
         surface = points.new_zeros(height, width, 4)
         pixels = wp.from_torch(surface, wp.vec4)
-        launch(surface_pass, (height, width), (drawn, faces, keys, *self._surface[1:], pixels), device)
+        textured = (*self._surface[1:], *self._texture_for(posed, camera))
+        launch(surface_pass, (height, width), (drawn, faces, keys, *textured, pixels), device)
         return surface.permute(2, 0, 1)[None]
+
+    def _texture_for(self, posed: Posed, camera: Camera) -> tuple[wp.array, bool]:
+        """Return the texture that suits a posed body and a camera, and whether there is any."""
+        if self.texture is None:
+            return self._textures[0], False
+        return self._textures[self.texture.number(camera, posed.vertices)], True
 
     def nothing(self) -> MeshMaps:
         """Return the maps of a frame that shows nobody."""

@@ -66,7 +66,7 @@ class SurfaceFiller:
         texels = np.bincount(triangle, minlength=len(faces))
         self._area = (areas / texels.clip(1))[triangle]  # [M]
         self._vertex_area = np.bincount(faces.ravel(), areas.repeat(3) / 3, count)
-        self._stiffness = _laplacian(faces, count)
+        self._stiffness = mesh_laplacian(faces, count)
 
     def fill(self, colors: Array, known: Array) -> tuple[Array, Origins]:
         """Replace the colours [M, 3], 0 to 255, that are not known [M] bool; return also where all of them are from."""
@@ -152,7 +152,7 @@ class SurfaceFiller:
         return float(self._area[texels].sum() / self._area.sum())
 
 
-def _laplacian(faces: Array, count: int) -> csr_matrix:
+def mesh_laplacian(faces: Array, count: int) -> csr_matrix:
     """Return the graph Laplacian [V, V] of a mesh, times the stiffness of an edge."""
     starts, ends = faces.ravel(), faces[:, [1, 2, 0]].ravel()
     edges = coo_matrix((np.full(len(starts), _EDGE / 2), (starts, ends)), (count, count))

@@ -16,11 +16,11 @@ from ..networks.avatar_network import AvatarNetwork
 from ..rendering.filmed_poses import FilmedPoses
 from ..rendering.loose_clothes import SIZE as SKIRT_SIZE
 from ..rendering.loose_clothes import SkirtGauge
-from ..rendering.surface_texture import SurfacePainter, choose_frames
+from ..rendering.sharp_texture import SharpPainter
+from ..rendering.surface_texture import choose_frames
 from .clothing import measure_clothing
 
 PAINTED_FROM = 64  # frames at most: the median hardly changes with more
-PAINTED_SIZE = 1024  # side of the close-ups that the colours come from, pixels
 
 
 def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progress: Progress = SILENT) -> Avatar:
@@ -31,16 +31,16 @@ def first_avatar(capture: Capture, template: BodyTemplate, preset: Preset, progr
     clothing = measure_clothing(capture, template, progress) if preset.training.clothing else None
     dressed = template if clothing is None else template.dressed(clothing)
     cropper = CloseUpCropper(capture, dressed)
-    side = max(PAINTED_SIZE, preset.network.image_size)
-    painter = SurfacePainter(dressed, capture.identity, preset.texture_size)
+    painter = SharpPainter(dressed, capture.identity, preset.texture_size)
+    size = painter.frame_size(capture.camera, capture.shown_motion)
     naked = template.body(capture.identity)
     skirt = SkirtGauge(template, naked) if preset.network.novelty else None
     chosen = set(choose_frames(capture.train_frames, PAINTED_FROM))
     frames = enumerate(follow(capture.frames(), progress, "Painting the surface", len(capture)))
     for index, (frame, mask) in frames:
         if index in chosen:
-            image, matte = (cropper.cut(index, each, side) for each in (frame, mask))
-            painter.add(image, matte, capture.motion[[index]], cropper.camera(index, side))
+            image, matte = (capture.footage.in_scene(index, each, size) for each in (frame, mask))
+            painter.add(image, matte, capture.motion[[index]], capture.camera.scaled(*size))
             if skirt:
                 at = cropper.camera(index, SKIRT_SIZE)
                 skirt.add(cropper.cut(index, mask, SKIRT_SIZE), capture.motion[[index]], at)

@@ -9,7 +9,7 @@ from ram_avatar.synthetic.laboratory import synthesize
 from ram_avatar.synthetic.options import SynthOptions
 from ram_avatar.tracking.offline.close_ups import CloseUps
 from ram_avatar.tracking.offline.fitting import Fit
-from ram_avatar.tracking.offline.refinement import find_points, paint_surface, spread_points, trusted_flow
+from ram_avatar.tracking.offline.refinement import find_points, paint_surface, spread_points
 
 SIZE = 192
 
@@ -42,20 +42,6 @@ def test_flow_corrects_a_wrong_fit(truth, template):
         assert 1.5 < offset < 4.5
     assert torch.cat(errors).median() < 1.0  # of three pixels
     assert np.mean(used) > 0.2
-
-
-def test_flow_is_trusted_on_the_person_where_it_is_consistent():
-    generator = np.random.default_rng(0)
-    small = generator.integers(0, 255, (24, 24, 3), np.uint8)
-    picture = np.kron(small, np.ones((4, 4, 1), np.uint8))
-    moved = np.roll(picture, 2, axis=1)
-    mask = np.zeros((96, 96), np.uint8)
-    mask[:, :48] = 255
-    flow, trusted = trusted_flow(picture, moved, mask)
-    middle = (slice(24, 72), slice(16, 40))
-    assert np.abs(flow[middle] - [2, 0]).mean() < 0.3
-    assert trusted[middle].mean() > 0.9
-    assert not trusted[:, 52:].any()  # nobody is there
 
 
 def test_points_cover_the_whole_body(template):

@@ -9,7 +9,6 @@ says how far each point of the surface is off. The fit continues with these poin
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,13 +16,10 @@ from torch import Tensor
 from ...body.sampling import farthest_points
 from ...body.template import BodyTemplate
 from ...core.progress import SILENT, Progress
+from ...rendering.optical_flow import trusted_flow
 from ...rendering.rasterizer import rasterize, visible
-from ...rendering.surface_texture import (
-    VISIBLE_WITHIN,
-    SurfacePainter,
-    choose_frames,
-    sample_texture,
-)
+from ...rendering.surface_texture import SurfacePainter, choose_frames, sample_texture
+from ...rendering.texels import VISIBLE_WITHIN
 from ..correspondence import Correspondence
 from ..observations import Observations
 from .clip_energy import FitSettings, SurfaceTargets
@@ -32,9 +28,7 @@ from .fitting import Fit, refit
 
 POINTS = 700  # of the surface, evenly spread
 PAINTED_FROM = 32  # frames
-INCONSISTENT = 1.0  # pixels: gap between a point and where the flow there and back leads
 FARTHEST = 0.06  # of the image: a larger offset is a wrong match, not an error of the fit
-PERSON = 100  # of 255, in the mask
 
 
 class Sighting(NamedTuple):
@@ -125,25 +119,6 @@ def find_points(
         shift = torch.from_numpy(flow)[y, x]
         seen = in_view & torch.from_numpy(trusted & covered)[y, x] & (shift.norm(dim=-1) < FARTHEST * size)
         yield Sighting(index, here[:, :2] + shift, seen, float(shift[seen].norm(dim=-1).mean()))
-
-
-def trusted_flow(drawing: np.ndarray, frame: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the optical flow [S, S, 2] from a drawing to a frame, and where to trust it [S, S] bool.
-
-    It is trusted on the person, where the flow back leads to where it began.
-    """
-    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    method.setFinestScale(0)
-    before, after = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (drawing, frame))
-    flow, back = (
-        method.calc(one, other, None)  # type: ignore[call-overload]  # the initial flow is optional
-        for one, other in ((before, after), (after, before))
-    )
-    y, x = np.mgrid[: len(flow), : flow.shape[1]].astype(np.float32)
-    x, y = x + flow[..., 0], y + flow[..., 1]
-    gap = np.linalg.norm(flow + cv2.remap(back, x, y, cv2.INTER_LINEAR), axis=-1)
-    on_person = cv2.remap(mask, x, y, cv2.INTER_LINEAR) > PERSON
-    return flow, (gap < INCONSISTENT) & on_person
 
 
 def _window(covered: np.ndarray) -> tuple[slice, slice]:
