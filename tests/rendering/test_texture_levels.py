@@ -37,6 +37,8 @@ def test_small_pictures_do_not_alias(template, stripes, standing, kind):
 def test_both_mappers_sample_the_same_level(template, stripes, standing):
     for size in (96, 256, 700):
         camera = Camera.default(size, size)
-        mappers = (kind(template, template.default_identity(), camera, stripes) for kind in (ConditionMapper, FrameMapper))
+        mappers = (
+            kind(template, template.default_identity(), camera, stripes) for kind in (ConditionMapper, FrameMapper)
+        )
         one, other = (mapper.surface(mapper.body.pose(*standing.parameters()), camera) for mapper in mappers)
         assert (one - other).abs().mean() < 1e-3

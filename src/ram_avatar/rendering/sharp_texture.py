@@ -28,12 +28,12 @@ Array = np.ndarray
 
 _ALIGNED_OVER = 0.02  # metres: reach of the smoothing of the flow
 _FARTHEST = 0.05  # metres: a larger offset is a wrong match, not an error of the fit
-_TONE = 0.03  # metres: what changes more slowly is tone
+_TONE = 0.015  # metres: what changes more slowly is tone
 _BLEND = 0.006  # metres: reach of the transition from one frame to the next
 _INNER = 0.01  # metres: reach of the smoothing of what is seen
 _CLEAR = (0.7, 0.95)  # share of the surroundings seen, from which a place begins to count, and counts fully
 _USUAL = 0.2  # of the frames on either side: colours beyond those of the rest are unusual
-_BEYOND = 10.0  # of 255: how far detail may go beyond usual colours
+_BEYOND = 6.0  # of 255: how far detail may go beyond usual colours
 _WEAK = 0.05  # of detail's weight: below, the median prevails
 _AGAINST = 1.5  # how fast a face's worth falls with its actions
 _LOUD = {"eyeBlink": 1.0, "jaw": 1.0, "eyeLook": 0.3, "mouth": 0.3}  # actions unwanted in a texture

@@ -9,12 +9,12 @@ from .surface_fields import SurfaceFields
 Array = np.ndarray
 
 _MOST = 16  # frames that details come from
-_WORTH = 0.002  # of the mean score over the surface: a frame that adds less is left out
+_WORTH = 0.002  # mean gain in score over the surface: a frame that adds less is left out
 _OVER = 0.03  # metres: reach of the smoothing of scores
-_TOGETHER = 0.3  # of the best score: what it is worth to have the same frame as all neighbours
+_TOGETHER = 0.6  # of the best score: what it is worth to have the same frame as all neighbours
 _ROUNDS = 20
 _SHARPER = (0.3, 1.5)  # times as sharp as usual; more is another object's outline
-_WRONG = 1.5  # times as far as usual from the median of all frames
+_WRONG = 1.0  # times as far as usual from the median of all frames
 _BLACK, _NOISE = 1.0, 3.0  # of 255: no place is usually less sharp, or nearer to the median
 _KNOWN = 0.2  # the least confidence that a frame shows a place
 
@@ -72,7 +72,9 @@ def choose_sources(scores: Array, fields: SurfaceFields) -> tuple[Array, Array]:
         chosen.append(int(gains.argmax()))
     own = scores[chosen]
     label = own.argmax(0)
-    for _ in range(_ROUNDS):  # iterated conditional modes, all vertices at once
+    every = np.arange(len(label))
+    for number in range(_ROUNDS):  # iterated conditional modes; all vertices at once would swap labels forever
         around = fields.around((label[:, None] == np.arange(len(chosen))).astype(np.float64)).T
-        label = (own + _TOGETHER * own.max(0) * around * (own > 0)).argmax(0)
+        better = (own + _TOGETHER * own.max(0) * around * (own > 0)).argmax(0)
+        label = np.where(every % 2 == number % 2, better, label)
     return np.array(chosen), label
