@@ -5,6 +5,7 @@ together; one pass over the pixels interpolates the content of all maps.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import warp as wp
@@ -133,7 +134,7 @@ class FrameMapper(ConditionMapper):
         launch(surface_pass, (height, width), (drawn, faces, keys, *textured, pixels), device)
         return surface.permute(2, 0, 1)[None]
 
-    def _texture_for(self, posed: Posed, camera: Camera) -> tuple[wp.array, bool]:
+    def _texture_for(self, posed: Posed, camera: Camera) -> tuple[Any, bool]:
         """Return the texture that suits a posed body and a camera, and whether there is any."""
         if self.texture is None:
             return self._textures[0], False

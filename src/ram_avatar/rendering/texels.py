@@ -1,6 +1,7 @@
 """The texels of a texture on the surface of a body: where frames show them, and in which colours."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -59,7 +60,8 @@ class Texels:
         facing = -(normals * F.normalize(posed.vertices, dim=-1)).sum(-1)[0]  # cosine towards the camera
         # One sum over corners for both: memory is what takes time here.
         values = torch.cat([points[0], facing[:, None]], 1)
-        mixed = sum(values[faces[:, k][self.triangle]] * self.barycentric[:, k : k + 1] for k in range(3))
+        corners = (values[faces[:, k][self.triangle]] * self.barycentric[:, k : k + 1] for k in range(3))
+        mixed = reduce(torch.add, corners)
         place, towards = mixed[:, :3], mixed[:, 3]
         x, y = place[:, 0].floor().long(), place[:, 1].floor().long()
         inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
