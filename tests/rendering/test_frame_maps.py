@@ -36,7 +36,7 @@ def box(shown: torch.Tensor) -> Window:
 @pytest.mark.parametrize("distance", [3.0, 1.2])
 def test_it_matches_the_condition_mapper(made, template, random_motion, device, distance):
     slow = made[0]
-    at = (template.default_identity(), slow.texture, slow.filmed.directions)
+    at = (template.default_identity(), slow.texture.levels[0], slow.filmed.directions)
     identity, texture, filmed = (tensor.to(device) for tensor in at)
     fast = FrameMapper(template.to(device), identity, slow.camera, texture, filmed)
     for seed in range(2):
@@ -53,7 +53,7 @@ def test_it_matches_the_condition_mapper(made, template, random_motion, device, 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_surface_matches_the_condition_mappers_at_any_size(made, template, random_motion, device):
     slow, motion = made[0], random_motion(1, seed=3, turn=0.4)
-    identity, texture = (tensor.to(device) for tensor in (template.default_identity(), slow.texture))
+    identity, texture = (tensor.to(device) for tensor in (template.default_identity(), slow.texture.levels[0]))
     fast = FrameMapper(template.to(device), identity, slow.camera, texture)
     for camera in (Camera.default(200, 200), Camera.default(SIZE, 2 * SIZE).part(20, 30, 50, 120)):
         wanted = slow.surface(slow.body.pose(*motion.parameters()), camera)
