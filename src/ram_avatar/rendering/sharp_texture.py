@@ -19,6 +19,7 @@ from ..motion.motion import Motion
 from .optical_flow import LEAST_SIZE, trusted_flow
 from .rasterizer import rasterize, vertex_normals
 from .surface_fields import SurfaceFields
+from .surface_drift import common_drift, projected, tangents
 from .surface_filling import Origins
 from .surface_texture import complete, masked_quantiles, sample_texture
 from .texels import Texels, sample_frame
@@ -56,6 +57,7 @@ class _Picture:
     calm: float
     scale: float  # pixels per metre
     place: Array  # [m, 2] pixels, of the texels seen
+    moves: Array  # [V, 2, 2] pixels by which steps along the surface move the vertices (`surface_drift`)
     offset: Array  # [V, 2] pixels by which the vertices are off
 
 
@@ -94,18 +96,24 @@ class SharpPainter:
             return  # the person is out of sight
         frame, mask = (np.ascontiguousarray(image[top:bottom, left:right]) for image in (frame, mask))
         camera = camera.part(left, top, right - left, bottom - top)
-        view = self.texels.view(mask, motion, camera)
-        normals = vertex_normals(posed.vertices, self.texels.template.faces)
-        facing = -(normals * F.normalize(posed.vertices, dim=-1)).sum(-1)[0].numpy()
-        self._facing = np.maximum(self._facing, view.facing * view.seen)
-        self._seen.append(view.seen)
-        place = view.place[view.seen]
+        view, faces = self.texels.view(mask, motion, camera), self.texels.template.faces
+        normals = vertex_normals(posed.vertices, faces)
         self._pictures.append(
             _Picture(
-                frame, mask, camera, camera.project(posed.vertices)[0], facing,
-                self._calm(motion), view.scale, place, np.zeros((len(points), 2)),
+                frame=frame,
+                mask=mask,
+                camera=camera,
+                points=camera.project(posed.vertices)[0],
+                facing=-(normals * F.normalize(posed.vertices, dim=-1)).sum(-1)[0].numpy(),
+                calm=self._calm(motion),
+                scale=view.scale,
+                place=view.place[view.seen],
+                moves=projected(tangents(posed.vertices[0], faces), camera, points[:, 2].numpy()),
+                offset=np.zeros((len(points), 2)),
             )
-        )  # fmt: skip
+        )
+        self._facing = np.maximum(self._facing, view.facing * view.seen)
+        self._seen.append(view.seen)
         self._samples.append(np.zeros((len(self.texels), 3), np.uint8))
         self._sample(len(self._samples) - 1)
 
@@ -120,6 +128,7 @@ class SharpPainter:
         if not views.any():
             return complete(self.texels, np.zeros((len(views), 3), np.float32), views, self._facing, count)
         self._align(range(count), masked_quantiles(self._samples, self._seen)[0])
+        self._return()
         low, median, high = masked_quantiles(self._samples, self._seen, (_USUAL, 0.5, 1 - _USUAL))
         colors = (median + self._detail(median)).clip(low - _BEYOND, high + _BEYOND).clip(0, 255)
         return complete(self.texels, colors, views, self._facing, count)
@@ -143,6 +152,20 @@ class SharpPainter:
         texture = self.texels.to_picture(colors)
         for index in frames:
             self._pictures[index].offset = self._offset(self._pictures[index], texture, self._seen[index])
+            self._sample(index)
+
+    def _return(self) -> None:
+        """Return all frames, aligned with each other, to where the fit has them on average."""
+        pictures, template = self._pictures, self.texels.template
+        weights = [
+            self.fields.at_vertices(seen[:, None], np.ones(len(seen), np.float32))[0][:, 0] * each.facing.clip(0) ** 2
+            for each, seen in zip(pictures, self._seen, strict=True)
+        ]
+        along = tangents(self.texels.body.reference_vertices(), template.faces)
+        offsets, moves = [each.offset for each in pictures], [each.moves for each in pictures]
+        drift = common_drift(offsets, moves, weights, along, self._aligned)
+        for index, picture in enumerate(pictures):
+            picture.offset = picture.offset - (picture.moves @ drift[..., None])[..., 0]
             self._sample(index)
 
     @torch.no_grad()

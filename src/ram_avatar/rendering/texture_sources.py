@@ -14,7 +14,7 @@ _OVER = 0.03  # metres: reach of the smoothing of scores
 _TOGETHER = 0.6  # of the best score: what it is worth to have the same frame as all neighbours
 _ROUNDS = 20
 _SHARPER = (0.3, 1.5)  # times as sharp as usual; more is another object's outline
-_WRONG = 1.0  # times as far as usual from the median of all frames
+_WRONG = 0.7  # times as far as usual from the median of all frames
 _BLACK, _NOISE = 1.0, 3.0  # of 255: no place is usually less sharp, or nearer to the median
 _KNOWN = 0.2  # the least confidence that a frame shows a place
 
