@@ -42,6 +42,7 @@ from ram_avatar.core.images import to_tensor, write_picture
 from ram_avatar.core.progress import Progress, follow
 from ram_avatar.evaluation.baselines import textured_mesh
 from ram_avatar.evaluation.control import detect_frames, measure_control
+from ram_avatar.evaluation.frames import shown_size
 from ram_avatar.evaluation.limb_angles import LIMBS, limb_angles, summarize_angles
 from ram_avatar.evaluation.metrics import ImageMetric, StLpips, psnr, st_lpips_person
 from ram_avatar.inference.engine import Engine
@@ -57,7 +58,6 @@ from ram_avatar.tracking.detection.detectors import open_detector
 from ram_avatar.tracking.detection.landmarks import Landmarks
 
 MESH, ALIGNED, TWICE = "textured mesh", "`--align on`", "the truth seen twice"
-SIZE = 512  # side of the pictures, pixels
 WIDER = 1.1  # side of the crop in which the truth is seen again, as a multiple
 COLUMNS = {  # heading: digits
     "person PSNR": 1, "person ST-LPIPS": 4, "arms, degrees": 1, "within 20": 3, "legs, degrees": 1, "within 20 ": 3,
@@ -171,7 +171,7 @@ def draw(avatars: Mapping[str, Avatar], truth: Performed, person: Person, progre
     for name, avatar in avatars.items():
         ways[name] = close_ups(avatar, driven[name], truth.numbers, name, progress)
     name, avatar = next(iter(avatars.items()))
-    meshes = np.stack(list(textured_mesh(avatar, driven[name][truth.numbers], SIZE)))
+    meshes = np.stack(list(textured_mesh(avatar, driven[name][truth.numbers], shown_size(avatar))))
     ways[MESH] = CloseUps(meshes, ways[name].squares)
     if avatar.alignment:
         aligner = Aligner(avatar.alignment, avatar.template.to("cpu"), truth.motion.fps, "on")
@@ -192,7 +192,8 @@ def drive(avatar: Avatar, motion: Motion, person: Person) -> Motion:
 
 def close_ups(avatar: Avatar, motion: Motion, numbers: Sequence[int], name: str, progress: Progress) -> CloseUps:
     """Render some frames of a motion, each after the one before it in the motion, as `render` would."""
-    engine = Engine(avatar, close_up=True, size=(SIZE, SIZE))
+    size = shown_size(avatar)
+    engine = Engine(avatar, close_up=True, size=(size, size))
     images, squares, last = [], [], -1
     for number in follow(numbers, progress, f"Rendering: {name}", len(numbers)):
         if number > last + 1 and avatar.network.config.temporal_attention:

@@ -65,7 +65,7 @@ def measured(monkeypatch):
     """Results instead of minutes of rendering and detection."""
     shares = {"film 0.mp4": (0.9, 0.7), "film 1.mp4": (0.3, 1.0), "film 2.mp4": (None, None)}
 
-    def evaluate_into(folder, avatar, capture, progress):
+    def evaluate_into(folder, avatar, capture, progress, size):
         (folder / "report.html").write_text("a page")
         return evaluated(capture.source, *shares[capture.source])
 

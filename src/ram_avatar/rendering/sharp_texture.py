@@ -18,8 +18,8 @@ from ..core.camera import Camera
 from ..motion.motion import Motion
 from .optical_flow import LEAST_SIZE, trusted_flow
 from .rasterizer import rasterize, vertex_normals
-from .surface_fields import SurfaceFields
 from .surface_drift import common_drift, projected, tangents
+from .surface_fields import SurfaceFields
 from .surface_filling import Origins
 from .surface_texture import complete, masked_quantiles, sample_texture
 from .texels import Texels, sample_frame
