@@ -13,7 +13,7 @@ from .core.untrusted.documents import read_yaml
 from .core.untrusted.records import Description, as_record, as_type
 
 MAX_TEXTURE = 2048
-"""Largest side of a surface texture, in texels: while it is painted, each frame takes 16 MB."""
+"""Largest side of a surface texture, in texels: while it is painted, each frame takes 20 MB."""
 _MAX_VALUES = 1 << 27  # of a feature map or table: 512 MB; the largest of `paper` has 50 million
 _MAX_IMAGE = 2048
 _CHANNELS = (1, 256)

@@ -1,6 +1,7 @@
 """A draft: the first avatar of a few frames, within a minute, to use while the whole video is tracked."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,7 @@ from .options import CreateOptions
 
 FRAMES = 48  # evenly spread over the video
 _MAX_SIDE = 720  # pixels of the frames' longer side
+_TEXTURE = 512  # texels, at most: frames of that size hold hardly more
 _MIN_RATIO = 2  # a video of fewer than this many times `FRAMES` is tracked nearly as soon as its draft
 # The frames are far apart in time: nothing ties them together, and nothing is refined.
 _SETTINGS = FitSettings(full_iterations=120, refinements=0, steadiness=0.0)
@@ -70,7 +72,8 @@ def draft_avatar(
             )
         except UserError:
             return None
-        draft = first_avatar(capture, template, options.recipe())
+        recipe = options.recipe()
+        draft = first_avatar(capture, template, replace(recipe, texture_size=min(recipe.texture_size, _TEXTURE)))
     draft.training["draft"] = True
     return draft
 

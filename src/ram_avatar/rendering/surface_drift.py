@@ -22,9 +22,9 @@ _SLANTED = 0.2  # cosine: of surface seen at a smaller one, offsets say little
 def tangents(vertices: Tensor, faces: Tensor) -> Array:
     """Return two unit vectors [V, 2, 3] along the surface of a mesh at each vertex [V, 3]; they turn with it."""
     normals = vertex_normals(vertices[None], faces)[0]
-    beside = torch.arange(len(vertices))
+    beside, corners = np.arange(len(vertices)), faces.numpy()
     for k in range(3):
-        beside[faces[:, k]] = faces[:, (k + 1) % 3]
+        beside[corners[:, k]] = corners[:, (k + 1) % 3]  # of several, the last
     edge = vertices[beside] - vertices
     first = F.normalize(edge - (edge * normals).sum(1, keepdim=True) * normals, dim=1)
     return torch.stack([first, torch.linalg.cross(normals, first)], 1).numpy()
