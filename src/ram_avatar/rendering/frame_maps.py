@@ -15,8 +15,8 @@ from ..body.template import FINGERS, BodyTemplate, Posed
 from ..core.camera import Camera
 from ..motion.motion import Motion
 from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
-from .kernels import EMPTY, pixel_pass, surface_pass, vertex_pass, z_pass
-from .rasterizer import initialize_warp, launch
+from .kernels import pixel_pass, surface_pass, vertex_pass
+from .rasterizer import initialize_warp, launch, nearest_keys
 from .rectangles import Window, crop
 from .surface_texture import coarsest_square, spread_colors
 
@@ -92,8 +92,7 @@ class FrameMapper(ConditionMapper):
             vertex_pass, (count,), (wp.from_torch(vertices, wp.vec3), *self._mesh, *self._looks, *lens, *drawn), device
         )
         faces = wp.from_torch(self._faces, wp.vec3i)
-        nearest = wp.from_torch(torch.full((2, size, size), EMPTY.value, dtype=torch.int64, device=device), wp.int64)
-        launch(z_pass, (2, len(self._faces)), (drawn[0], faces, False, nearest), device)
+        nearest = wp.from_torch(nearest_keys(points, self._faces, size, size), wp.int64)
         person = _bounds(points.flatten(0, 1), size) if device.type == "cpu" else Window.whole(size)
         position = vertices.new_zeros(2, size, size, 4)
         face, surface = vertices.new_zeros(size, size, 3), vertices.new_zeros(size, size, 4)
@@ -124,14 +123,12 @@ class FrameMapper(ConditionMapper):
         """Draw the surface's colours and the coverage mask [1, 4, H, W]; see `ConditionMapper.surface`."""
         points = camera.project(posed.vertices)[:1].contiguous()
         height, width, device = camera.height, camera.width, points.device
-        nearest = torch.full((1, height, width), EMPTY.value, dtype=torch.int64, device=device)
         drawn, faces = wp.from_torch(points, wp.vec3), wp.from_torch(self._faces, wp.vec3i)
-        keys = wp.from_torch(nearest, wp.int64)
-        launch(z_pass, (1, len(self._faces)), (drawn, faces, True, keys), device)
+        nearest = wp.from_torch(nearest_keys(points, self._faces, height, width, cull_backfaces=True), wp.int64)
         surface = points.new_zeros(height, width, 4)
         pixels = wp.from_torch(surface, wp.vec4)
         textured = (*self._surface[1:], *self._texture_for(posed, camera))
-        launch(surface_pass, (height, width), (drawn, faces, keys, *textured, pixels), device)
+        launch(surface_pass, (height, width), (drawn, faces, nearest, *textured, pixels), device)
         return surface.permute(2, 0, 1)[None]
 
     def _texture_for(self, posed: Posed, camera: Camera) -> tuple[Any, bool]:

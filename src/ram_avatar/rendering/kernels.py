@@ -41,6 +41,17 @@ def edge_functions(a: wp.vec3, b: wp.vec3, c: wp.vec3, x: float, y: float) -> wp
     return wp.vec3(bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx)
 
 
+@wp.func
+def _perspective_weights(
+    points: wp.array2d(dtype=wp.vec3), face: wp.vec3i, picture: int, x: float, y: float
+) -> wp.vec3:
+    """Return the perspective-correct barycentric weights of a pixel centre."""
+    a, b, c = points[picture, face[0]], points[picture, face[1]], points[picture, face[2]]
+    edges = edge_functions(a, b, c, x, y)
+    weight = wp.vec3(edges[0] * (1.0 / a[2]), edges[1] * (1.0 / b[2]), edges[2] * (1.0 / c[2]))
+    return weight / (weight[0] + weight[1] + weight[2])
+
+
 @wp.kernel
 def z_pass(
     points: wp.array2d(dtype=wp.vec3),
@@ -98,12 +109,10 @@ def resolve_pass(
         depth[batch, row, column] = wp.inf
         return
     index = wp.int32(key & wp.int64(0xFFFFFFFF))
-    face = faces[index]
-    a, b, c = points[batch, face[0]], points[batch, face[1]], points[batch, face[2]]
-    edges = edge_functions(a, b, c, float(column) + 0.5, float(row) + 0.5)
-    weights = wp.vec3(edges[0] * (1.0 / a[2]), edges[1] * (1.0 / b[2]), edges[2] * (1.0 / c[2]))
     triangle[batch, row, column] = index
-    barycentric[batch, row, column] = weights / (weights[0] + weights[1] + weights[2])
+    barycentric[batch, row, column] = _perspective_weights(
+        points, faces[index], batch, float(column) + 0.5, float(row) + 0.5
+    )
     depth[batch, row, column] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
 
 
@@ -197,17 +206,6 @@ def _surface_color(
     """Sample the texture at barycentric weights of a triangle."""
     at = weight[0] * uv[corner[0]] + weight[1] * uv[corner[1]] + weight[2] * uv[corner[2]]
     return _texel(texture, at[0], at[1])
-
-
-@wp.func
-def _perspective_weights(
-    points: wp.array2d(dtype=wp.vec3), face: wp.vec3i, picture: int, x: float, y: float
-) -> wp.vec3:
-    """Return the perspective-correct barycentric weights of a pixel centre."""
-    a, b, c = points[picture, face[0]], points[picture, face[1]], points[picture, face[2]]
-    edges = edge_functions(a, b, c, x, y)
-    weight = wp.vec3(edges[0] * (1.0 / a[2]), edges[1] * (1.0 / b[2]), edges[2] * (1.0 / c[2]))
-    return weight / (weight[0] + weight[1] + weight[2])
 
 
 @wp.kernel

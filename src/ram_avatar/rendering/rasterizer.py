@@ -80,18 +80,32 @@ def rasterize(points: Tensor, faces: Tensor, height: int, width: int, cull_backf
     """
     points, faces = _check_mesh(points, faces)
     batch, device = len(points), points.device
-    nearest = torch.full((batch, height, width), EMPTY.value, dtype=torch.int64, device=device)
     triangle = torch.empty(batch, height, width, dtype=torch.int32, device=device)
     barycentric = torch.empty(batch, height, width, 3, device=device)
     depth = torch.empty(batch, height, width, device=device)
 
     initialize_warp()
     mesh = (wp.from_torch(points, wp.vec3), wp.from_torch(faces, wp.vec3i))
-    z_buffer = wp.from_torch(nearest, wp.int64)
+    nearest = wp.from_torch(nearest_keys(points, faces, height, width, cull_backfaces), wp.int64)
     pixels = (wp.from_torch(triangle), wp.from_torch(barycentric, wp.vec3), wp.from_torch(depth))
-    launch(z_pass, (batch, len(faces)), (*mesh, cull_backfaces, z_buffer), device)
-    launch(resolve_pass, (batch, height, width), (*mesh, z_buffer, *pixels), device)
+    launch(resolve_pass, (batch, height, width), (*mesh, nearest, *pixels), device)
     return Fragments(triangle, barycentric, depth)
+
+
+def nearest_keys(points: Tensor, faces: Tensor, height: int, width: int, cull_backfaces: bool = False) -> Tensor:
+    """Return the key (`kernels.z_pass`) of the nearest triangle at every pixel [B, H, W] int64.
+
+    It is `EMPTY` where there is none.
+
+    Args:
+        points: [B, V, 3] float32, contiguous; see `rasterize`.
+        faces: [F, 3] int32, contiguous.
+    """
+    device = points.device
+    nearest = torch.full((len(points), height, width), EMPTY.value, dtype=torch.int64, device=device)
+    mesh = wp.from_torch(points, wp.vec3), wp.from_torch(faces, wp.vec3i)
+    launch(z_pass, (len(points), len(faces)), (*mesh, cull_backfaces, wp.from_torch(nearest, wp.int64)), device)
+    return nearest
 
 
 def visible(points: Tensor, fragments: Fragments, tolerance: float) -> Tensor:

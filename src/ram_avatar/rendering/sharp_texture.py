@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..body.template import BodyTemplate
 from ..core.camera import Camera
@@ -21,8 +20,8 @@ from .rasterizer import rasterize, vertex_normals
 from .surface_drift import common_drift, projected, tangents
 from .surface_fields import SurfaceFields
 from .surface_filling import Origins
-from .surface_texture import complete, masked_quantiles, sample_texture
-from .texels import Texels, sample_frame
+from .surface_texture import complete, draw_over, masked_quantiles
+from .texels import Texels, sample_frame, towards_camera
 from .texture_sources import Looks, choose_sources
 
 Array = np.ndarray
@@ -96,15 +95,15 @@ class SharpPainter:
             return  # the person is out of sight
         frame, mask = (np.ascontiguousarray(image[top:bottom, left:right]) for image in (frame, mask))
         camera = camera.part(left, top, right - left, bottom - top)
-        view, faces = self.texels.view(mask, motion, camera), self.texels.template.faces
-        normals = vertex_normals(posed.vertices, faces)
+        view = self.texels.view(mask, posed.vertices, float(motion.root_translation[0, 1]), camera)
+        faces = self.texels.template.faces
         self._pictures.append(
             _Picture(
                 frame=frame,
                 mask=mask,
                 camera=camera,
                 points=camera.project(posed.vertices)[0],
-                facing=-(normals * F.normalize(posed.vertices, dim=-1)).sum(-1)[0].numpy(),
+                facing=towards_camera(posed.vertices, faces).numpy(),
                 calm=self._calm(motion),
                 scale=view.scale,
                 place=view.place[view.seen],
@@ -175,9 +174,7 @@ class SharpPainter:
         if min(camera.width, camera.height) < LEAST_SIZE:
             return picture.offset
         drawn = rasterize(picture.points[None], template.faces, camera.height, camera.width)
-        colors = sample_texture(texture, drawn, template.uv, template.uv_faces)[0].movedim(0, -1)
-        drawing = ((colors + 1) * 127.5).round().clamp(0, 255).byte().numpy()
-        drawing = np.where(drawn.mask[0].numpy()[..., None], drawing, picture.frame)
+        drawing = draw_over(picture.frame, texture, drawn, template)
         flow, trusted = trusted_flow(drawing, picture.frame, picture.mask)
         x, y = picture.place.astype(int).T
         shift, sure = np.zeros((len(seen), 2), np.float32), np.zeros(len(seen), np.float32)

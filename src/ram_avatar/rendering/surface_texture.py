@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ..body.template import BodyTemplate
 from ..core.camera import Camera
+from ..core.images import to_array
 from ..motion.motion import Motion
 from .rasterizer import Fragments
 from .surface_filling import Origins
@@ -40,6 +41,12 @@ def sample_texture(texture: Tensor, drawn: Fragments, uv: Tensor, uv_faces: Tens
     out = texture.new_zeros(batch * height * width, texture.shape[0])
     out[picked] = colors
     return out.view(batch, height, width, -1).permute(0, 3, 1, 2).contiguous()
+
+
+def draw_over(image: np.ndarray, texture: Tensor, drawn: Fragments, template: BodyTemplate) -> np.ndarray:
+    """Return an image [H, W, 3] uint8 with a template's textured surface over it, where it is drawn (one picture)."""
+    colors = to_array(sample_texture(texture, drawn, template.uv, template.uv_faces)[0])
+    return np.where(drawn.mask[0].cpu().numpy()[..., None], colors, image)
 
 
 def coarsest_square(size: int) -> int:
@@ -83,9 +90,11 @@ class SurfacePainter:
         self._seen: list[np.ndarray] = []  # [M] bool per frame
         self._facing = np.zeros(len(self.texels), np.float32)  # cosine at which a texel was seen best
 
+    @torch.no_grad()
     def add(self, frame: np.ndarray, mask: np.ndarray, motion: Motion, camera: Camera) -> None:
         """Add an RGB frame [H, W, 3] uint8 with its person mask [H, W] uint8, one-frame motion and camera."""
-        view = self.texels.view(mask, motion, camera)
+        vertices = self.texels.body.pose(*motion.parameters()).vertices
+        view = self.texels.view(mask, vertices, float(motion.root_translation[0, 1]), camera)
         self._facing = np.maximum(self._facing, view.facing * view.seen)
         self._samples.append(sample_frame(frame, view.place))
         self._seen.append(view.seen)

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from ..body.template import BodyTemplate
 from ..core.camera import Camera
-from ..motion.motion import Motion
 from .rasterizer import rasterize, vertex_normals
 from .surface_filling import SurfaceFiller
 
@@ -50,14 +49,18 @@ class Texels:
         return len(self.index)
 
     @torch.no_grad()
-    def view(self, mask: np.ndarray, motion: Motion, camera: Camera) -> View:
-        """Return how a frame with person mask [H, W] uint8, one-frame motion and camera shows the texels."""
+    def view(self, mask: np.ndarray, vertices: Tensor, hips: float, camera: Camera) -> View:
+        """Return how a frame shows the texels.
+
+        Args:
+            mask: [H, W] uint8 the person.
+            vertices: [1, V, 3] of the posed body, metres.
+            hips: their depth, metres.
+        """
         faces = self.template.faces
-        posed = self.body.pose(*motion.parameters())
-        points = camera.project(posed.vertices)
+        points = camera.project(vertices)
         drawn = rasterize(points, faces, camera.height, camera.width)
-        normals = vertex_normals(posed.vertices, faces)
-        facing = -(normals * F.normalize(posed.vertices, dim=-1)).sum(-1)[0]  # cosine towards the camera
+        facing = towards_camera(vertices, faces)
         # One sum over corners for both: memory is what takes time here.
         values = torch.cat([points[0], facing[:, None]], 1)
         corners = (values[faces[:, k][self.triangle]] * self.barycentric[:, k : k + 1] for k in range(3))
@@ -69,7 +72,7 @@ class Texels:
         shown = (place[:, 2] - drawn.depth[0, y, x]).abs() < VISIBLE_WITHIN
         # The outlines of mask and fit are a few pixels off, and beyond them is the background or another body part:
         # keep clear of them.
-        scale = camera.focal / max(0.05, float(motion.root_translation[0, 1]))
+        scale = camera.focal / max(0.05, hips)
         width = max(3, round(_SHRINK * scale)) | 1
         near = np.ones((width, width), np.uint8)
         person = torch.from_numpy(cv2.erode(mask, near))[y, x] > 160
@@ -95,6 +98,12 @@ class Texels:
         _, (rows, columns) = distance_transform_edt(~filled.reshape(size, size), return_indices=True)
         picture = picture.reshape(size, size, 3)[rows, columns]
         return torch.from_numpy(picture).permute(2, 0, 1) / 127.5 - 1
+
+
+def towards_camera(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Return the cosine [V] between the normals of a mesh [1, V, 3] and the directions to the camera."""
+    normals = vertex_normals(vertices, faces)
+    return -(normals * F.normalize(vertices, dim=-1)).sum(-1)[0]
 
 
 def sample_frame(frame: np.ndarray, place: np.ndarray) -> np.ndarray:

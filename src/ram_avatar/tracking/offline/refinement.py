@@ -18,7 +18,7 @@ from ...body.template import BodyTemplate
 from ...core.progress import SILENT, Progress
 from ...rendering.optical_flow import trusted_flow
 from ...rendering.rasterizer import rasterize, visible
-from ...rendering.surface_texture import SurfacePainter, choose_frames, sample_texture
+from ...rendering.surface_texture import SurfacePainter, choose_frames, draw_over
 from ...rendering.texels import VISIBLE_WITHIN
 from ..correspondence import Correspondence
 from ..observations import Observations
@@ -104,10 +104,8 @@ def find_points(
         frame, mask = close_ups.frames[index], close_ups.masks[index]
         projected = close_ups.camera(index).project(body.pose(*fitted.motion[[index]].parameters()).vertices)
         drawn = rasterize(projected, template.faces, size, size)
-        colors = sample_texture(texture, drawn, template.uv, template.uv_faces)[0].movedim(0, -1)
-        drawing = ((colors + 1) * 127.5).round().clamp(0, 255).byte().numpy()
         covered = drawn.mask[0].numpy()
-        drawing = np.where(covered[..., None], drawing, close_ups.behind(index))
+        drawing = draw_over(close_ups.behind(index), texture, drawn, template)
         flow, trusted = np.zeros((size, size, 2), np.float32), np.zeros((size, size), bool)
         window = _window(covered)
         flow[window], trusted[window] = trusted_flow(
