@@ -21,7 +21,7 @@ from ram_avatar.creation.options import TrainOptions
 from ram_avatar.creation.train import train
 from ram_avatar.evaluation.evaluate import evaluate
 from ram_avatar.motion.alignment.aligner import ALIGNMENT_FILE
-from ram_avatar.rendering.surface_filling import Origins
+from ram_avatar.rendering.texture.filling import Origins
 from ram_avatar.synthetic.performer import Performer
 from ram_avatar.tracking.offline.fitting import FitSettings
 from ram_avatar.tracking.offline.track import track

@@ -20,8 +20,8 @@ from .rasterizer import (
     rasterize,
     vertex_normals,
 )
-from .surface_texture import sample_texture, spread_colors
-from .texture_levels import TextureLevels
+from .texture.levels import TextureLevels
+from .texture.sampling import sample_texture, spread_colors
 
 EXPANSION = 0.01  # metres the expanded mesh is pushed out, to cover hair and loose clothing just outside the body
 _IRIS_CONE = 0.45  # radians about the forward axis of the eyeball
@@ -60,7 +60,7 @@ class ConditionMapper:
     Args:
         identity: [I] of the template.
         camera: of the square image to draw.
-        texture: [3, T, T] surface colours in [-1, 1] (see `surface_texture`), or None for no colour.
+        texture: [3, T, T] surface colours in [-1, 1] (see `texture`), or None for no colour.
         filmed: [K, 4, 2, 3] poses that the video showed (see `filmed_poses`), or None for no novelty.
     """
 

@@ -18,7 +18,7 @@ from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
 from .kernels import pixel_pass, surface_pass, vertex_pass
 from .rasterizer import initialize_warp, launch, nearest_keys
 from .rectangles import Window, crop
-from .surface_texture import coarsest_square, spread_colors
+from .texture.sampling import coarsest_square, spread_colors
 
 
 @dataclass(frozen=True)

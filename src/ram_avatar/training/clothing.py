@@ -19,7 +19,7 @@ from ..capture.capture import Capture
 from ..capture.cropper import CloseUpCropper
 from ..core.progress import SILENT, Progress, follow
 from ..rendering.rasterizer import vertex_normals
-from ..rendering.surface_texture import choose_frames
+from ..rendering.texture.median import choose_frames
 from .outlines import NOTHING, Evidence, Shot, look
 
 MEASURED_FROM = 48  # frames at most

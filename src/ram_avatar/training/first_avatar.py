@@ -16,8 +16,8 @@ from ..networks.avatar_network import AvatarNetwork
 from ..rendering.filmed_poses import FilmedPoses
 from ..rendering.loose_clothes import SIZE as SKIRT_SIZE
 from ..rendering.loose_clothes import SkirtGauge
-from ..rendering.sharp_texture import SharpPainter
-from ..rendering.surface_texture import choose_frames
+from ..rendering.texture.median import choose_frames
+from ..rendering.texture.sharp import SharpPainter
 from .clothing import measure_clothing
 
 PAINTED_FROM = 64  # frames at most: the median hardly changes with more

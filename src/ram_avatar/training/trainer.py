@@ -22,7 +22,7 @@ from ..core.untrusted.records import LARGEST
 from ..networks.discriminator import TemporalDiscriminator
 from ..networks.layers import channels_last
 from ..networks.painting import Painting, Rendering
-from ..rendering.surface_texture import choose_frames
+from ..rendering.texture.median import choose_frames
 from .checkpoint import load_checkpoint, save_checkpoint
 from .curves import CurveWriter
 from .large_windows import WindowCutter, Windows

@@ -18,8 +18,9 @@ from ...body.template import BodyTemplate
 from ...core.progress import SILENT, Progress
 from ...rendering.optical_flow import trusted_flow
 from ...rendering.rasterizer import rasterize, visible
-from ...rendering.surface_texture import SurfacePainter, choose_frames, draw_over
-from ...rendering.texels import VISIBLE_WITHIN
+from ...rendering.texture.median import SurfacePainter, choose_frames
+from ...rendering.texture.sampling import draw_over
+from ...rendering.texture.texels import VISIBLE_WITHIN
 from ..correspondence import Correspondence
 from ..observations import Observations
 from .clip_energy import FitSettings, SurfaceTargets

@@ -4,7 +4,7 @@ import torch
 
 from ram_avatar.core.camera import Camera
 from ram_avatar.rendering.rasterizer import vertex_normals
-from ram_avatar.rendering.surface_drift import common_drift, projected, tangents
+from ram_avatar.rendering.texture.drift import common_drift, projected, tangents
 
 
 @pytest.fixture(scope="module")

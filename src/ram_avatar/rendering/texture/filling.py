@@ -12,8 +12,8 @@ from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from ..body.template import BodyTemplate
-from .rasterizer import vertex_normals
+from ...body.template import BodyTemplate
+from ..rasterizer import vertex_normals
 
 Array = np.ndarray
 

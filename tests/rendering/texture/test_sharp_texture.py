@@ -10,9 +10,9 @@ from ram_avatar.core.camera import Camera
 from ram_avatar.core.images import to_array, to_tensor
 from ram_avatar.motion.motion import Motion
 from ram_avatar.rendering.condition_maps import ConditionMapper
-from ram_avatar.rendering.sharp_texture import SharpPainter
-from ram_avatar.rendering.surface_filling import Origins
-from ram_avatar.rendering.surface_texture import SurfacePainter
+from ram_avatar.rendering.texture.filling import Origins
+from ram_avatar.rendering.texture.median import SurfacePainter
+from ram_avatar.rendering.texture.sharp import SharpPainter
 
 SIZE, TEXELS, FRAMES = 352, 256, 9
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .surface_fields import SurfaceFields
+from .fields import SurfaceFields
 
 Array = np.ndarray
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ram_avatar.rendering.surface_fields import SurfaceFields
-from ram_avatar.rendering.texels import Texels
+from ram_avatar.rendering.texture.fields import SurfaceFields
+from ram_avatar.rendering.texture.texels import Texels
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..body.template import BodyTemplate
-from ..core.camera import Camera
-from .rasterizer import rasterize, vertex_normals
-from .surface_filling import SurfaceFiller
+from ...body.template import BodyTemplate
+from ...core.camera import Camera
+from ..rasterizer import rasterize, vertex_normals
+from .filling import SurfaceFiller
 
 VISIBLE_WITHIN = 0.015  # metres: a texel this close to the drawn surface is visible
 MIN_FACING = 0.2  # cosine: surfaces seen at a grazing angle have smeared colours

@@ -2,7 +2,7 @@
 
 The median of many frames is robust but soft, as a fit has each point of the surface some pixels off, in every frame
 elsewhere. So each frame is aligned with the median first, by optical flow. Then each place takes its detail from the
-one frame that shows it best (`texture_sources`), and its tone from the median of all.
+one frame that shows it best (`sources`), and its tone from the median of all.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..body.template import BodyTemplate
-from ..core.camera import Camera
-from ..motion.motion import Motion
-from .optical_flow import LEAST_SIZE, trusted_flow
-from .rasterizer import rasterize, vertex_normals
-from .surface_drift import common_drift, projected, tangents
-from .surface_fields import SurfaceFields
-from .surface_filling import Origins
-from .surface_texture import complete, draw_over, masked_quantiles
+from ...body.template import BodyTemplate
+from ...core.camera import Camera
+from ...motion.motion import Motion
+from ..optical_flow import LEAST_SIZE, trusted_flow
+from ..rasterizer import rasterize, vertex_normals
+from .drift import common_drift, projected, tangents
+from .fields import SurfaceFields
+from .filling import Origins
+from .median import complete, masked_quantiles
+from .sampling import draw_over
+from .sources import Looks, choose_sources
 from .texels import Texels, sample_frame, towards_camera
-from .texture_sources import Looks, choose_sources
 
 Array = np.ndarray
 
@@ -56,7 +57,7 @@ class _Picture:
     calm: float
     scale: float  # pixels per metre
     place: Array  # [m, 2] pixels, of the texels seen
-    moves: Array  # [V, 2, 2] pixels by which steps along the surface move the vertices (`surface_drift`)
+    moves: Array  # [V, 2, 2] pixels by which steps along the surface move the vertices (`drift`)
     offset: Array  # [V, 2] pixels by which the vertices are off
 
 
@@ -119,7 +120,7 @@ class SharpPainter:
     def texture(self) -> tuple[Tensor, Origins]:
         """Return the texture [3, T, T] in [-1, 1], and where its colours are from.
 
-        Unseen texels, and badly seen ones near well seen ones, are filled (`surface_filling`). Without any seen, all
+        Unseen texels, and badly seen ones near well seen ones, are filled (`filling`). Without any seen, all
         are gray.
         """
         count = len(self._seen)

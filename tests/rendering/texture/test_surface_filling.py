@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ram_avatar.rendering import surface_filling
-from ram_avatar.rendering.surface_filling import SAME_PLACE, SAME_SIDE, Origins, SurfaceFiller
-from ram_avatar.rendering.texels import Texels
+from ram_avatar.rendering.texture import filling
+from ram_avatar.rendering.texture.filling import SAME_PLACE, SAME_SIDE, Origins, SurfaceFiller
+from ram_avatar.rendering.texture.texels import Texels
 
 
 @dataclass
@@ -129,7 +129,7 @@ def test_a_half_that_was_not_seen_mirrors_the_other(filler):
     wanted = np.stack([pattern, pattern, pattern], 1).astype(np.float32)
     found, origins = filler.fill(np.where(x[:, None] > 0, wanted, 0), x > 0)
     assert origins.twin > 0.47 and origins.neighbours < 0.02
-    far = x < -surface_filling._FADE
+    far = x < -filling._FADE
     assert np.abs(found - wanted)[far].mean() < 6
     darker = np.where(x[:, None] > 0, wanted, wanted - 30)
     known = (x > 0) | (z > np.quantile(z, 0.8))

@@ -4,14 +4,9 @@ import torch
 
 from ram_avatar.core.camera import Camera
 from ram_avatar.rendering.condition_maps import ConditionMapper
-from ram_avatar.rendering.surface_filling import Origins
-from ram_avatar.rendering.surface_texture import (
-    SPREAD,
-    SurfacePainter,
-    choose_frames,
-    coarsest_square,
-    spread_colors,
-)
+from ram_avatar.rendering.texture.filling import Origins
+from ram_avatar.rendering.texture.median import SurfacePainter, choose_frames
+from ram_avatar.rendering.texture.sampling import SPREAD, coarsest_square, spread_colors
 
 SIZE = 192
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.camera import Camera
+from ...core.camera import Camera
 
 _LEAST = 32  # texels: the smallest level's side is at least half of it
 _EVERY = 16  # vertices tell where a body is as well as all

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.camera import Camera
-from .rasterizer import vertex_normals
+from ...core.camera import Camera
+from ..rasterizer import vertex_normals
 
 Array = np.ndarray
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import splu
 
-from .surface_filling import mesh_laplacian
+from .filling import mesh_laplacian
 from .texels import Texels
 
 Array = np.ndarray
