@@ -11,7 +11,8 @@ from ram_avatar.avatar import Avatar
 from ram_avatar.core.camera import Camera
 from ram_avatar.core.errors import UserError
 from ram_avatar.core.images import fill, to_array, to_tensor
-from ram_avatar.inference.engine import OUTLINE, Engine
+from ram_avatar.inference.engine import Engine
+from ram_avatar.inference.windowed import OUTLINE
 from ram_avatar.networks.avatar_network import AvatarNetwork
 from ram_avatar.networks.painting import Rendering
 from ram_avatar.rendering.framing import Framing
@@ -166,7 +167,7 @@ def test_in_reduced_precision_it_is_above_45_decibels(trained, shaken, motion, e
         engine = Engine(avatar, exact=False, close_up=True)
         for frame, wanted in zip(motion.frames(), renderings(avatar, motion), strict=True):
             picture = engine.render(frame)
-            seen = Window.whole(64).slices if whole else engine.window.slices
+            seen = Window.whole(64).slices if whole else engine.renderer.window.slices
             error = np.square(picture[seen].astype(float) - wanted[seen]).mean()
             assert error < 255**2 * 10**-4.5
 
@@ -182,12 +183,12 @@ def test_a_reset_starts_a_new_clip(shaken, motion):
 
 
 def test_outside_the_window_there_is_only_background(shaken, capture, monkeypatch):
-    monkeypatch.setattr("ram_avatar.inference.engine.multiplies_bf16", lambda device: False)
+    monkeypatch.setattr("ram_avatar.inference.windowed.multiplies_bf16", lambda device: False)
     blue = np.full((256, 256, 3), (0, 0, 255), np.uint8)
     motion = capture.motion[:1]  # arms down: narrow
     for background in (blue, "transparent"):
         engine = Engine(shaken, background=background, exact=False, close_up=True)
-        picture, window = engine.render(motion.frame(0)), engine.window
+        picture, window = engine.render(motion.frame(0)), engine.renderer.window
         outside = np.ones((64, 64), bool)
         outside[window.slices] = False
         assert outside.mean() > 0.1
@@ -206,7 +207,7 @@ def test_the_window_leaves_a_margin_around_the_template(trained, motion, empty_c
     posed = engine.mapper.pose(motion[:1])
     _, places = engine.mapper.draw(posed, engine.square.camera(trained.camera, 64))
     room = places.person.grown(round(OUTLINE * 64), 64)
-    assert engine.window.joined(room) == engine.window
+    assert engine.renderer.window.joined(room) == engine.renderer.window
 
 
 def test_the_background_can_change_during_a_clip(trained, motion):
@@ -244,9 +245,9 @@ def test_without_a_warm_start_the_surface_adds_no_colour(motion, avatar_folder, 
 
 def test_the_stages_are_timed(trained, motion):
     engine = Engine(trained)
-    assert engine.timings is None
+    assert not engine.timings
     engine.render(motion.frame(0))
-    assert min(vars(engine.timings).values()) > 0
+    assert set(engine.timings) == {"maps", "network", "compositing"} and min(engine.timings.values()) > 0
 
 
 def test_the_person_may_leave_the_image_and_return(shaken, motion):

@@ -319,7 +319,13 @@ class AnnyBody(Body):
         self._used = used.nonzero().flatten()  # joints with any skin weight
         self._skin = rig.skin_weights[:, self._used].T.contiguous()  # [J', V]
         self._moved, self._action_shapes = template.moved_by_actions
-        self._chain = template.chain.to(rest_vertices.device)
+        self._chain = chain = template.chain.to(rest_vertices.device)
+        rotations, self._heads = rest_joints[:, :3, :3], rest_joints[:, :3, 3]
+        self._from_rest = rig.reference @ rotations.mT  # [J, 3, 3] into the reference pose; not applied to the root
+        still = torch.eye(3, device=rest_joints.device, dtype=rest_joints.dtype)[None]
+        carried = torch.cat([still, self._from_rest[1:]])[chain.parents]
+        bones = (self._heads - self._heads[chain.parents])[..., None]
+        self._bones = (carried @ bones)[..., 0]  # [J, 3] from each joint's parent, in the reference pose
 
     def pose(self, root_rotation: Tensor, root_translation: Tensor, pose: Tensor, actions: Tensor) -> Posed:
         """See `template.Body.pose`.
@@ -346,16 +352,10 @@ class AnnyBody(Body):
         """Return rotations from the reference pose [B, J, 3, 3], positions [B, J, 3], and transforms from rest
         [B, J, 3, 4]."""
         reference, chain = self.template.rig.reference, self._chain
-        rotations, heads = self.rest_joints[:, :3, :3], self.rest_joints[:, :3, 3]
-        from_rest = reference @ rotations.mT  # [J, 3, 3] into the reference pose; not applied to the root
-        bones = heads - heads[chain.parents]
-        carried = torch.cat([torch.eye(3).to(from_rest)[None], from_rest[1:]])[chain.parents]
-        bones = (carried @ bones[..., None])[..., 0]  # [J, 3] in the reference pose
-
         turns = chain.turns(reference[0].T @ roma.rotvec_to_rotmat(root_rotation), roma.rotvec_to_rotmat(pose))
-        places = chain.places(turns, root_translation @ reference[0], bones)
-        moves = turns @ from_rest
-        return turns, places, torch.cat([moves, places[..., None] - moves @ heads[..., None]], -1)
+        places = chain.places(turns, root_translation @ reference[0], self._bones)
+        moves = turns @ self._from_rest
+        return turns, places, torch.cat([moves, places[..., None] - moves @ self._heads[..., None]], -1)
 
     def at_reference(self) -> Posed:
         zeros = self.rest_vertices.new_zeros

@@ -49,6 +49,10 @@ class Posed:
     joints: Tensor  # [B, J, 4, 4] pose of every joint of the skeleton
     turns: Tensor  # [B, J, 3, 3] rotation of every joint from the reference pose
 
+    def __getitem__(self, bodies: slice) -> "Posed":
+        """Return some of the B poses."""
+        return Posed(self.vertices[bodies], self.joints[bodies], self.turns[bodies])
+
     def joint_positions(self, indices: Tensor | list[int]) -> Tensor:
         """Return the positions [B, n, 3] of some joints."""
         return self.joints[:, indices, :3, 3]

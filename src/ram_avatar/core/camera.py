@@ -47,9 +47,12 @@ class Camera:
 
     def project(self, points: Tensor) -> Tensor:
         """Project world points [..., 3] (metres) to [..., 3]: x and y in pixels, depth in metres."""
-        depth = points[..., 1]
-        scale = self.focal / depth.clamp(min=0.05)
-        return torch.stack([self.center_x + points[..., 0] * scale, self.center_y - points[..., 2] * scale, depth], -1)
+        return _project(points, self.focal, self.center_x, self.center_y)
+
+    def lens(self, device: torch.device) -> "Lens":
+        """Return the numbers as a tensor on a device."""
+        values = torch.tensor([self.focal, self.center_x, self.center_y], device=device)
+        return Lens(values, self.width, self.height)
 
     def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
         """Return the world points [..., 3] (metres) of pixels [..., 2] at depths [...] (metres)."""
@@ -74,6 +77,26 @@ class Camera:
     def as_dict(self) -> dict[str, float]:
         """Return the fields, for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A camera whose numbers are on a device, where they may change while the program that reads them stays."""
+
+    values: Tensor
+    """[3] float32: focal length, then the centre's x and y, pixels."""
+    width: int
+    height: int
+
+    def project(self, points: Tensor) -> Tensor:
+        """Project world points, see `Camera.project`."""
+        return _project(points, *self.values.unbind())
+
+
+def _project(points: Tensor, focal: float | Tensor, center_x: float | Tensor, center_y: float | Tensor) -> Tensor:
+    depth = points[..., 1]
+    scale = focal / depth.clamp(min=0.05)
+    return torch.stack([center_x + points[..., 0] * scale, center_y - points[..., 2] * scale, depth], -1)
 
 
 _RANGES = {

@@ -1,38 +1,31 @@
-"""A folded network as a CUDA graph."""
+"""Work on a CUDA GPU as one graph, so that no kernel is launched separately."""
+
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from ..rendering.condition_maps import MeshMaps
-from .folding import FoldedNetwork, Windows
+_WARM_UP = 3  # runs before the recording: what is set up on first use must not be recorded
 
 
-class CudaGraphNetwork:
-    """A folded network on a CUDA GPU, recorded as one graph, so no kernel is launched separately in any frame.
+class CudaGraph:
+    """Records work once and replays it.
 
     Args:
-        maps: of any frame; later frames must have the same shapes.
+        work: takes its inputs from tensors that stay, and leaves its results in some; it must not wait for the GPU, nor
+            use shapes that depend on values.
     """
 
-    def __init__(self, network: FoldedNetwork, maps: MeshMaps):
-        self._maps = MeshMaps(**{name: tensor.clone() for name, tensor in vars(maps).items()})
-        self.attends_to_previous = network.attends_to_previous
-        self._previous = maps.position.clone() if network.attends_to_previous else None
+    def __init__(self, work: Callable[[], object]):
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # warm up: lazy initialization must not be recorded
-            for _ in range(3):
-                network(self._maps, self._previous)
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                work()
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._image = network(self._maps, self._previous)
+            work()
 
-    def __call__(self, maps: MeshMaps, previous: Tensor | None, windows: Windows | None = None) -> Tensor:
-        """Run the network, see `FoldedNetwork.forward`. The next call overwrites the result."""
-        for name, tensor in vars(maps).items():
-            getattr(self._maps, name).copy_(tensor)
-        if self._previous is not None:
-            self._previous.copy_(maps.position if previous is None else previous)
+    def __call__(self) -> None:
+        """Run the work again. This overwrites its results."""
         self._graph.replay()
-        return self._image

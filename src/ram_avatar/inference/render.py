@@ -36,5 +36,4 @@ def render(
     if motion.template != avatar.template.name:
         raise UserError(f"a motion of template '{motion.template}' cannot drive '{avatar.template.name}'")
     engine = Engine(avatar, background=background, size=size, close_up=close_up)
-    for frame in motion.frames():
-        yield engine.render(frame)
+    yield from engine.render_all(motion.frames())

@@ -28,7 +28,7 @@ class PersonAlpha(nn.Module):
         self.belief = nn.Parameter(torch.ones(1))
 
 
-def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor, opaque: Tensor) -> Tensor:
+def person_alpha(logit: Tensor, outline: Tensor, belief: Tensor | float, opaque: Tensor) -> Tensor:
     """Combine the network's logit, the template's outline and the opaque region into alpha [B, 1, h, w] in [0, 1].
 
     Of an untrained network it is the outline: within 2 % of the mask, where the sigmoid still has a slope.

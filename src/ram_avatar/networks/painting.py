@@ -59,7 +59,7 @@ class Rendering:
         return plate + self.alpha * (self.color - plate)
 
 
-def compose(painting: Painting, surface: Tensor, belief: Tensor, rule: HandRule, enlarged: bool) -> Rendering:
+def compose(painting: Painting, surface: Tensor, belief: Tensor | float, rule: HandRule, enlarged: bool) -> Rendering:
     """Return the person: the surface, and what the network adds to it.
 
     Args:
@@ -80,7 +80,7 @@ def compose(painting: Painting, surface: Tensor, belief: Tensor, rule: HandRule,
 
 
 def compose_alpha(
-    painting: Painting, mask: Tensor, outline: Tensor, belief: Tensor, rule: HandRule, enlarged: bool
+    painting: Painting, mask: Tensor, outline: Tensor, belief: Tensor | float, rule: HandRule, enlarged: bool
 ) -> Tensor:
     """Return the person's alpha [B, 1, h, w], see `compose`; 1 everywhere if the painting has none.
 

@@ -11,12 +11,12 @@ from ..body.template import (
     BodyTemplate,
     Posed,
 )
-from ..core.camera import Camera
+from ..core.camera import Camera, Lens
 from ..motion.motion import Motion
 from .filmed_poses import FilmedPoses
 from .rasterizer import (
     Fragments,
-    draw_segments,
+    draw_checked_segments,
     rasterize,
     vertex_normals,
 )
@@ -114,7 +114,8 @@ class ConditionMapper:
         if self.texture is None:
             sampled = points.new_zeros(len(motion), 3, *size)
         else:
-            sampled = sample_texture(self.texture.suitable(camera, posed.vertices), drawn, self.uv, self.uv_faces)
+            texture = self.texture.suitable(camera.lens(points.device), posed.vertices)
+            sampled = sample_texture(texture, drawn, self.uv, self.uv_faces)
         novel = drawn.interpolate(self.novelty(posed)[..., None], self.faces).permute(0, 3, 1, 2)
         surface = spread_colors(torch.cat([sampled, novel], 1), drawn.mask[:, None].float(), max(size))
         return MeshMaps(
@@ -133,7 +134,7 @@ class ConditionMapper:
         mask = drawn.mask[:, None].float()
         if self.texture is None:
             return torch.cat([mask.new_zeros(len(mask), 3, *mask.shape[2:]), mask], 1)
-        texture = self.texture.suitable(camera, posed.vertices)
+        texture = self.texture.suitable(camera.lens(mask.device), posed.vertices)
         return torch.cat([sample_texture(texture, drawn, self.uv, self.uv_faces), mask], 1)
 
     def novelty(self, posed: Posed) -> Tensor:
@@ -162,7 +163,7 @@ class ConditionMapper:
         points = (camera or self.camera).project(vertices)
         return self._position(rasterize(points, self.faces, self.camera.height, self.camera.width))
 
-    def finger_chains(self, points: Tensor, posed: Posed, camera: Camera) -> Tensor:
+    def finger_chains(self, points: Tensor, posed: Posed, camera: Camera | Lens) -> Tensor:
         """Return [B, 10, 5, 2] pixels of each finger's joints from wrist to tip, left hand first."""
         joints = camera.project(posed.joints[:, :, :3, 3])[..., :2]
         tips = points[:, self.fingertips, :2].mean(2)
@@ -172,7 +173,7 @@ class ConditionMapper:
         """Draw the hand map [B, 5, H, W]."""
         segments = torch.stack([chains[:, :, :-1], chains[:, :, 1:]], 3).flatten(1, 2)  # [B, 40, 2, 2]
         size = (self.camera.height, self.camera.width)
-        return draw_segments(segments, self.finger_channels, len(FINGERS), self.finger_radius, *size)
+        return draw_checked_segments(segments, self.finger_channels, len(FINGERS), self.finger_radius, *size)
 
 
 def _eyeballs(template: BodyTemplate, reference: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,7 +62,7 @@ class FilmedPoses:
             joints: [B, J, 4, 4] of the posed body.
         """
         cosine = torch.einsum("blnd,klnd->bkln", self._directions(joints), self.directions)
-        cosine = torch.where((self.directions == 0).all(-1), 1.0, cosine)
+        cosine = cosine.masked_fill((self.directions == 0).all(-1), 1.0)
         nearest = cosine.cummin(-1).values.amax(1).flatten(1)  # [B, 8]
         angle = torch.acos(nearest.clamp(-1, 1))
         novel = ((angle - FAMILIAR) / (NOVEL - FAMILIAR)).clamp(0, 1)

@@ -12,10 +12,10 @@ import warp as wp
 from torch import Tensor
 
 from ..body.template import FINGERS, BodyTemplate, Posed
-from ..core.camera import Camera
+from ..core.camera import Camera, Lens
 from ..motion.motion import Motion
 from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
-from .kernels import pixel_pass, surface_pass, vertex_pass
+from .kernels import pixel_pass, position_pass, surface_pass, vertex_pass
 from .rasterizer import initialize_warp, launch, nearest_keys
 from .rectangles import Window, crop
 from .texture.sampling import coarsest_square, spread_colors
@@ -51,23 +51,25 @@ class FrameMapper(ConditionMapper):
         starts, neighbours = _neighbours(self.faces.cpu(), len(self.canonical))
         # 0: not part of the head; 1: shows its normal; 2: part of an eyeball
         kind = (self.head > 0).int() * (1 + self.eyes.int())
-        textures = [torch.zeros(1, 1, 3)] if self.texture is None else [t.permute(1, 2, 0) for t in self.texture.levels]
+        empty = torch.zeros(1, 3), torch.zeros(1, 3)
+        texels, levels = empty if self.texture is None else self.texture.packed()
         as_int = lambda tensor: tensor.to(device, torch.int32).contiguous()
         as_float = lambda tensor: tensor.detach().to(device, torch.float32).contiguous()
         self._head = kind.nonzero().flatten()
         self._faces = as_int(self.faces)
         self._kept = [  # owns the memory of Warp's arrays below
             as_int(starts), as_int(neighbours), as_int(kind), as_float(self.eye_color),
-            as_float(self.canonical), as_float(self.uv), as_int(self.uv_faces), *map(as_float, textures),
+            as_float(self.canonical), as_float(self.uv), as_int(self.uv_faces), as_float(texels), as_int(levels),
         ]  # fmt: skip
-        starts, neighbours, kind, eye_color, canonical, uv, uv_faces, *textures = self._kept
+        starts, neighbours, kind, eye_color, canonical, uv, uv_faces, texels, levels = self._kept
         initialize_warp()
         self._mesh = (wp.from_torch(starts), wp.from_torch(neighbours, wp.vec2i))
         self._looks = (wp.from_torch(kind), wp.from_torch(eye_color))
         self._surface = (
             wp.from_torch(canonical, wp.vec3), wp.from_torch(uv, wp.vec2), wp.from_torch(uv_faces, wp.vec3i),
         )  # fmt: skip
-        self._textures = [wp.from_torch(texels, wp.vec3) for texels in textures]
+        self._texture = wp.from_torch(texels, wp.vec3), wp.from_torch(levels, wp.vec3i)
+        self._finest = torch.zeros((), dtype=torch.int32, device=device)
 
     @torch.no_grad()
     def __call__(self, motion: Motion, camera: Camera | None = None) -> MeshMaps:
@@ -80,17 +82,17 @@ class FrameMapper(ConditionMapper):
         return self.body.pose(*motion.parameters())
 
     @torch.no_grad()
-    def draw(self, posed: Posed, camera: Camera | None = None) -> tuple[MeshMaps, Places]:
+    def draw(self, posed: Posed, camera: Camera | Lens | None = None) -> tuple[MeshMaps, Places]:
         """Draw the maps of one posed body, and return the bounds of what they show."""
-        vertices, camera, size = posed.vertices[0].contiguous(), camera or self.camera, self.camera.height
+        vertices, size = posed.vertices[0].contiguous(), self.camera.height
+        lens = _lens(camera or self.camera, vertices.device)
         count, device = len(vertices), vertices.device
         points = vertices.new_empty(2, count, 3)  # body, expanded mesh
         look = vertices.new_empty(count, 3)
-        lens = (float(camera.focal), float(camera.center_x), float(camera.center_y), EXPANSION)
         drawn = (wp.from_torch(points, wp.vec3), wp.from_torch(look, wp.vec3))
-        launch(
-            vertex_pass, (count,), (wp.from_torch(vertices, wp.vec3), *self._mesh, *self._looks, *lens, *drawn), device
-        )
+        seen = (wp.from_torch(lens.values), EXPANSION)
+        given = (wp.from_torch(vertices, wp.vec3), *self._mesh, *self._looks, *seen, *drawn)
+        launch(vertex_pass, (count,), given, device)
         faces = wp.from_torch(self._faces, wp.vec3i)
         nearest = wp.from_torch(nearest_keys(points, self._faces, size, size), wp.int64)
         person = _bounds(points.flatten(0, 1), size) if device.type == "cpu" else Window.whole(size)
@@ -99,10 +101,10 @@ class FrameMapper(ConditionMapper):
         if person:
             looks = (drawn[1], wp.from_torch(self.novelty(posed)[0].contiguous()))
             pixels = (wp.from_torch(position, wp.vec4), wp.from_torch(face, wp.vec3), wp.from_torch(surface, wp.vec4))
-            textured = (*self._surface, *self._texture_for(posed, camera))
+            textured = (*self._surface, *self._texture_for(posed, lens))
             inputs = (drawn[0], faces, nearest, *looks, *textured, person.top, person.left, *pixels)
             launch(pixel_pass, (2, person.height, person.width), inputs, device)
-        chain = self.finger_chains(points[:1], posed, camera)
+        chain = self.finger_chains(points[:1], posed, lens)
         surface = surface[None].permute(0, 3, 1, 2)
         if person:
             about, whole = _color_reach(person, size), Window.whole(size)
@@ -119,23 +121,40 @@ class FrameMapper(ConditionMapper):
         return maps, self._places(person, points[0], chain[0])
 
     @torch.no_grad()
-    def surface(self, posed: Posed, camera: Camera) -> Tensor:
+    def surface(self, posed: Posed, camera: Camera | Lens) -> Tensor:
         """Draw the surface's colours and the coverage mask [1, 4, H, W]; see `ConditionMapper.surface`."""
-        points = camera.project(posed.vertices)[:1].contiguous()
-        height, width, device = camera.height, camera.width, points.device
+        device, height, width = posed.vertices.device, camera.height, camera.width
+        lens = _lens(camera, device)
+        points = lens.project(posed.vertices)[:1].contiguous()
         drawn, faces = wp.from_torch(points, wp.vec3), wp.from_torch(self._faces, wp.vec3i)
         nearest = wp.from_torch(nearest_keys(points, self._faces, height, width, cull_backfaces=True), wp.int64)
         surface = points.new_zeros(height, width, 4)
         pixels = wp.from_torch(surface, wp.vec4)
-        textured = (*self._surface[1:], *self._texture_for(posed, camera))
+        textured = (*self._surface[1:], *self._texture_for(posed, lens))
         launch(surface_pass, (height, width), (drawn, faces, nearest, *textured, pixels), device)
         return surface.permute(2, 0, 1)[None]
 
-    def _texture_for(self, posed: Posed, camera: Camera) -> tuple[Any, bool]:
-        """Return the texture that suits a posed body and a camera, and whether there is any."""
-        if self.texture is None:
-            return self._textures[0], False
-        return self._textures[self.texture.number(camera, posed.vertices)], True
+    @torch.no_grad()
+    def positions(self, motion: Motion, camera: Camera | None = None) -> Tensor:
+        """Draw only the position map [1, 4, S, S] of a one-frame motion."""
+        return self.position(self.pose(motion), camera)
+
+    @torch.no_grad()
+    def position(self, posed: Posed, camera: Camera | Lens | None = None) -> Tensor:
+        """Draw only the position map [1, 4, S, S] of one posed body."""
+        device, size = posed.vertices.device, self.camera.height
+        points = _lens(camera or self.camera, device).project(posed.vertices)[:1].contiguous()
+        drawn, faces = wp.from_torch(points, wp.vec3), wp.from_torch(self._faces, wp.vec3i)
+        nearest = wp.from_torch(nearest_keys(points, self._faces, size, size), wp.int64)
+        position = points.new_zeros(size, size, 4)
+        inputs = (drawn, faces, nearest, self._surface[0], wp.from_torch(position, wp.vec4))
+        launch(position_pass, (size, size), inputs, device)
+        return position.permute(2, 0, 1)[None]
+
+    def _texture_for(self, posed: Posed, lens: Lens) -> tuple[Any, Any, Any, bool]:
+        """Return the texture, the number of the level that suits a posed body, and whether there is any texture."""
+        number = self._finest if self.texture is None else self.texture.number(lens, posed.vertices)
+        return *self._texture, wp.from_torch(number[None]), self.texture is not None
 
     def nothing(self) -> MeshMaps:
         """Return the maps of a frame that shows nobody."""
@@ -153,6 +172,10 @@ class FrameMapper(ConditionMapper):
         thick = 2 * self.finger_radius + 1
         hands = [_bounds(hand.reshape(-1, 2), size, thick) for hand in chain.chunk(2)]
         return Places(person, _bounds(points[self._head], size), [hand for hand in hands if hand])
+
+
+def _lens(camera: Camera | Lens, device: torch.device) -> Lens:
+    return camera if isinstance(camera, Lens) else camera.lens(device)
 
 
 def _bounds(points: Tensor, size: int, margin: float = 1.0) -> Window | None:

@@ -8,7 +8,7 @@ import warp as wp
 from torch import Tensor
 
 from ..core.camera import Camera
-from .kernels import composite_pass
+from .kernels import composite_pass, enlarge_pass
 from .rasterizer import initialize_warp, launch
 from .rectangles import Window
 from .resampling import weights
@@ -60,6 +60,23 @@ class Inlay:
         return weights(begin - near, step, count, far - near, image.device), image.narrow(axis, near, far - near)
 
 
+def enlarge(painting: Tensor, inlay: Tensor, width: int, height: int) -> Tensor:
+    """Do as `Inlay.resample` for the whole picture, with an inlay that stays on the device.
+
+    Args:
+        painting: [1, C, S, S] of the square.
+        inlay: [3] zoom, at least 1, left and top.
+
+    Returns:
+        [1, C, height, width], NaN beyond the square.
+    """
+    initialize_warp()
+    enlarged = painting.new_empty(1, painting.shape[1], height, width)
+    arrays = (wp.from_torch(tensor) for tensor in (painting[0].contiguous(), inlay, enlarged[0]))
+    launch(enlarge_pass, (height, width), tuple(arrays), painting.device)
+    return enlarged
+
+
 def composite(
     picture: Tensor,
     painting: Tensor,
@@ -75,7 +92,7 @@ def composite(
 
     Args:
         picture: [H, W, 3] uint8 RGB, or [H, W, 4] of zeros, into which the person is written with straight alpha.
-        painting: [1, C, H, W] stacked, resampled to the picture's size.
+        painting: [1, C, H, W] stacked, resampled to the picture's size; nothing is shown where it is NaN.
         surface: [1, 4, H, W] drawn at the picture's size, as `FrameMapper.surface` returns it.
         outline: [1, 1, H, W] the surface's coverage with soft edges.
         has_alpha: whether the painting has an alpha.

@@ -147,10 +147,10 @@ def segment_pass(
 
 
 @wp.func
-def _project(point: wp.vec3, focal: float, center_x: float, center_y: float) -> wp.vec3:
-    """Project a point, see `Camera.project`."""
-    scale = focal / wp.max(point[1], 0.05)
-    return wp.vec3(center_x + point[0] * scale, center_y - point[2] * scale, point[1])
+def _project(point: wp.vec3, lens: wp.array(dtype=wp.float32)) -> wp.vec3:
+    """Project a point, see `Lens.project`."""
+    scale = lens[0] / wp.max(point[1], 0.05)
+    return wp.vec3(lens[1] + point[0] * scale, lens[2] - point[2] * scale, point[1])
 
 
 @wp.kernel
@@ -160,9 +160,7 @@ def vertex_pass(
     neighbours: wp.array(dtype=wp.vec2i),
     kind: wp.array(dtype=wp.int32),
     eye_color: wp.array(dtype=wp.float32),
-    focal: float,
-    center_x: float,
-    center_y: float,
+    lens: wp.array(dtype=wp.float32),
     expansion: float,
     points: wp.array2d(dtype=wp.vec3),
     look: wp.array(dtype=wp.vec3),
@@ -175,8 +173,8 @@ def vertex_pass(
         pair = neighbours[k]
         normal += wp.cross(vertices[pair[0]] - vertex, vertices[pair[1]] - vertex)
     normal = normal / wp.max(wp.length(normal), 1.0e-20)
-    points[0, index] = _project(vertex, focal, center_x, center_y)
-    points[1, index] = _project(vertex + expansion * normal, focal, center_x, center_y)
+    points[0, index] = _project(vertex, lens)
+    points[1, index] = _project(vertex + expansion * normal, lens)
     shown = wp.vec3(0.0)
     if kind[index] == 1:
         shown = normal
@@ -186,26 +184,31 @@ def vertex_pass(
 
 
 @wp.func
-def _texel(texture: wp.array2d(dtype=wp.vec3), u: float, v: float) -> wp.vec3:
-    """Sample bilinearly, clamped to the texture: u to the right, v up, in [0, 1]."""
-    rows, columns = texture.shape[0], texture.shape[1]
+def _texel(texels: wp.array(dtype=wp.vec3), level: wp.vec3i, u: float, v: float) -> wp.vec3:
+    """Sample a level bilinearly, clamped to it: u to the right, v up, in [0, 1]. See `TextureLevels.packed`."""
+    start, rows, columns = level[0], level[1], level[2]
     x = wp.clamp(u * float(columns) - 0.5, 0.0, float(columns - 1))
     y = wp.clamp((1.0 - v) * float(rows) - 0.5, 0.0, float(rows - 1))
     left, top = int(wp.floor(x)), int(wp.floor(y))
     right, bottom = wp.min(left + 1, columns - 1), wp.min(top + 1, rows - 1)
     fx, fy = x - float(left), y - float(top)
-    above = texture[top, left] * (1.0 - fx) + texture[top, right] * fx
-    below = texture[bottom, left] * (1.0 - fx) + texture[bottom, right] * fx
+    upper, lower = start + top * columns, start + bottom * columns
+    above = texels[upper + left] * (1.0 - fx) + texels[upper + right] * fx
+    below = texels[lower + left] * (1.0 - fx) + texels[lower + right] * fx
     return above * (1.0 - fy) + below * fy
 
 
 @wp.func
 def _surface_color(
-    weight: wp.vec3, corner: wp.vec3i, uv: wp.array(dtype=wp.vec2), texture: wp.array2d(dtype=wp.vec3)
+    weight: wp.vec3,
+    corner: wp.vec3i,
+    uv: wp.array(dtype=wp.vec2),
+    texels: wp.array(dtype=wp.vec3),
+    level: wp.vec3i,
 ) -> wp.vec3:
-    """Sample the texture at barycentric weights of a triangle."""
+    """Sample a level of the texture at barycentric weights of a triangle."""
     at = weight[0] * uv[corner[0]] + weight[1] * uv[corner[1]] + weight[2] * uv[corner[2]]
-    return _texel(texture, at[0], at[1])
+    return _texel(texels, level, at[0], at[1])
 
 
 @wp.kernel
@@ -218,7 +221,9 @@ def pixel_pass(
     canonical: wp.array(dtype=wp.vec3),
     uv: wp.array(dtype=wp.vec2),
     uv_faces: wp.array(dtype=wp.vec3i),
-    texture: wp.array2d(dtype=wp.vec3),
+    texels: wp.array(dtype=wp.vec3),
+    levels: wp.array(dtype=wp.vec3i),
+    number: wp.array(dtype=wp.int32),
     textured: bool,
     first_row: int,
     first_column: int,
@@ -244,8 +249,27 @@ def pixel_pass(
     novel = weight[0] * novelty[face[0]] + weight[1] * novelty[face[1]] + weight[2] * novelty[face[2]]
     shown = wp.vec3(0.0)
     if textured:
-        shown = _surface_color(weight, uv_faces[index], uv, texture)
+        shown = _surface_color(weight, uv_faces[index], uv, texels, levels[number[0]])
     color[row, column] = wp.vec4(shown[0], shown[1], shown[2], novel)
+
+
+@wp.kernel
+def position_pass(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    nearest: wp.array3d(dtype=wp.int64),
+    canonical: wp.array(dtype=wp.vec3),
+    position: wp.array2d(dtype=wp.vec4),
+):
+    """Interpolate the canonical position of the nearest triangle; then coverage."""
+    row, column = wp.tid()
+    key = nearest[0, row, column]
+    if key == EMPTY:
+        return
+    face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
+    weight = _perspective_weights(points, face, 0, float(column) + 0.5, float(row) + 0.5)
+    place = weight[0] * canonical[face[0]] + weight[1] * canonical[face[1]] + weight[2] * canonical[face[2]]
+    position[row, column] = wp.vec4(place[0], place[1], place[2], 1.0)
 
 
 @wp.kernel
@@ -255,7 +279,9 @@ def surface_pass(
     nearest: wp.array3d(dtype=wp.int64),
     uv: wp.array(dtype=wp.vec2),
     uv_faces: wp.array(dtype=wp.vec3i),
-    texture: wp.array2d(dtype=wp.vec3),
+    texels: wp.array(dtype=wp.vec3),
+    levels: wp.array(dtype=wp.vec3i),
+    number: wp.array(dtype=wp.int32),
     textured: bool,
     surface: wp.array2d(dtype=wp.vec4),
 ):
@@ -268,8 +294,52 @@ def surface_pass(
     shown = wp.vec3(0.0)
     if textured:
         weight = _perspective_weights(points, faces[index], 0, float(column) + 0.5, float(row) + 0.5)
-        shown = _surface_color(weight, uv_faces[index], uv, texture)
+        shown = _surface_color(weight, uv_faces[index], uv, texels, levels[number[0]])
     surface[row, column] = wp.vec4(shown[0], shown[1], shown[2], 1.0)
+
+
+@wp.func
+def _cubic(distance: float) -> float:
+    """Return Keys' kernel, see `resampling.weights`."""
+    x = wp.abs(distance)
+    if x < 1.0:
+        return (1.5 * x - 2.5) * x * x + 1.0
+    if x < 2.0:
+        return ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return 0.0
+
+
+@wp.kernel
+def enlarge_pass(
+    painting: wp.array3d(dtype=wp.float32),
+    inlay: wp.array(dtype=wp.float32),
+    enlarged: wp.array3d(dtype=wp.float32),
+):
+    """Sample the square's painting [C, S, S] at a pixel of the picture [C, H, W]; NaN where the square is not.
+
+    The inlay is zoom, left and top of an `Inlay` whose zoom is at least 1.
+    """
+    row, column = wp.tid()
+    zoom, left, top = inlay[0], inlay[1], inlay[2]
+    rows, columns = painting.shape[1], painting.shape[2]
+    x, y = (float(column) + 0.5 - left) / zoom, (float(row) + 0.5 - top) / zoom
+    half = 0.5 / zoom
+    if x + half <= 0.0 or y + half <= 0.0 or x - half >= float(columns) or y - half >= float(rows):
+        for channel in range(painting.shape[0]):
+            enlarged[channel, row, column] = wp.nan
+        return
+    first_column, first_row = int(wp.floor(x - 0.5)) - 1, int(wp.floor(y - 0.5)) - 1
+    across, down = wp.vec4(0.0), wp.vec4(0.0)
+    for k in range(4):
+        across[k] = _cubic(x - (float(first_column + k) + 0.5))
+        down[k] = _cubic(y - (float(first_row + k) + 0.5))
+    for channel in range(painting.shape[0]):
+        total = float(0.0)
+        for j in range(4):
+            line = wp.clamp(first_row + j, 0, rows - 1)
+            for i in range(4):
+                total += down[j] * across[i] * painting[channel, line, wp.clamp(first_column + i, 0, columns - 1)]
+        enlarged[channel, row, column] = total
 
 
 @wp.kernel
@@ -286,6 +356,8 @@ def composite_pass(
 ):
     """Composite the person over a picture [H, W, 3], or write them with straight alpha into [H, W, 4]."""
     row, column = wp.tid()
+    if wp.isnan(painting[0, row, column]):  # beyond the square
+        return
     edge = float(outline[row, column])
     detail = float(0.0)
     if enlarged:

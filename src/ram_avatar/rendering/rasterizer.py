@@ -169,6 +169,14 @@ def draw_segments(points: Tensor, channels: Tensor, n_channels: int, radius: flo
         ValueError: a wrong shape, or a channel that does not exist.
     """
     points, channels = _check_segments(points, channels, n_channels)
+    return draw_checked_segments(points, channels, n_channels, radius, height, width)
+
+
+def draw_checked_segments(
+    points: Tensor, channels: Tensor, n_channels: int, radius: float, height: int, width: int
+) -> Tensor:
+    """Do as `draw_segments` with valid float32 points and int32 channels, without waiting for a GPU to check them."""
+    points = points.detach().contiguous()
     picture = torch.zeros(len(points), n_channels, height, width, device=points.device)
     initialize_warp()
     segments = (wp.from_torch(points, wp.vec2), wp.from_torch(channels), float(radius))

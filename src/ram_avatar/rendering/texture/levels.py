@@ -1,12 +1,13 @@
 """A texture at several sizes, each half the previous one's, so that pictures of any size can sample it."""
 
+import itertools
 import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...core.camera import Camera
+from ...core.camera import Lens
 
 _LEAST = 32  # texels: the smallest level's side is at least half of it
 _EVERY = 16  # vertices tell where a body is as well as all
@@ -33,15 +34,23 @@ class TextureLevels:
         covered, surface = _area(flat, uv_faces), _area(vertices, faces)
         self._density = math.sqrt(covered / surface) * texture.shape[-1]  # texels per metre
 
-    def suitable(self, camera: Camera, vertices: Tensor) -> Tensor:
+    def suitable(self, lens: Lens, vertices: Tensor) -> Tensor:
         """Return the level for bodies [B, V, 3] that a camera sees, metres."""
-        return self.levels[self.number(camera, vertices)]
+        return self.levels[int(self.number(lens, vertices))]
 
-    def number(self, camera: Camera, vertices: Tensor) -> int:
-        """Return the index of the `suitable` level."""
-        depth = max(0.05, float(vertices[:, ::_EVERY, 1].mean()))
-        finer = self._density * depth / camera.focal  # texels per pixel
-        return min(max(0, math.floor(math.log2(max(finer, 1e-9)) + _EARLY)), len(self.levels) - 1)
+    def number(self, lens: Lens, vertices: Tensor) -> Tensor:
+        """Return the index of the `suitable` level, [] int32; it stays on the device."""
+        depth = vertices[:, ::_EVERY, 1].mean().clamp(min=0.05)
+        finer = self._density * depth / lens.values[0]  # texels per pixel
+        return (finer.clamp(min=1e-9).log2() + _EARLY).floor().clamp(0, len(self.levels) - 1).int()
+
+    def packed(self) -> tuple[Tensor, Tensor]:
+        """Return the texels of all levels [N, 3], row by row, and where each starts, its rows and columns [L, 3]."""
+        shapes = [(level.shape[1], level.shape[2]) for level in self.levels]
+        starts = [0, *itertools.accumulate(rows * columns for rows, columns in shapes)]
+        places = [(start, *shape) for start, shape in zip(starts, shapes, strict=False)]
+        texels = torch.cat([level.flatten(1).T for level in self.levels])
+        return texels, torch.tensor(places, dtype=torch.int32, device=texels.device)
 
 
 def _area(points: Tensor, faces: Tensor) -> float:
