@@ -251,7 +251,7 @@ def _loss(
     photometric = smooth_l1(rendered, image, inside * (1 + config.person_weight * mask))
     seen, truth = rendered * inside, image * inside
     with torch.autocast(data.device.type, torch.bfloat16, enabled=multiplies_bf16(data.device)):
-        window, cut = person_windows(mask * inside), detail_cuts(data.part_boxes(index), data.size)
+        window, cut = person_windows(mask * inside), detail_cuts(data.boxes[index], data.size)
         person = perceptual(window(seen), window(truth))
         detail = perceptual(cut(seen), cut(truth))
     return config.photometric_weight * photometric + config.perceptual_weight * person + config.detail_weight * detail

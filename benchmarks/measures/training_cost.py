@@ -154,8 +154,7 @@ class TrainingStep:
         loss = smooth_l1(rendered, self.image, self.inside * (1 + self.mask))
         seen, truth = rendered * self.inside, self.image * self.inside
         with self.autocast():
-            # The position of the windows does not affect the cost, and a meta mask has no values.
-            window = person_windows(torch.zeros(self.mask.shape, device="cpu"))
+            window = person_windows(self.mask)
             loss = loss + self.perceptual(window(seen), window(truth))
         return loss + opacity_loss(alpha, self.mask, self.inside) if alpha.requires_grad else loss
 

@@ -6,6 +6,7 @@ import roma
 import torch
 from measures.tracking_error import compare_tracking
 
+from ram_avatar.body.anny import AnnyBody
 from ram_avatar.capture.capture import Capture
 from ram_avatar.capture.footage import Footage
 from ram_avatar.core.camera import Camera
@@ -84,10 +85,11 @@ class _Giants:
     def body(self, identity):
         body = self.template.body(identity)
         if identity is self.giant:
-            body.rest_vertices = 2 * body.rest_vertices
-            body.rest_joints = body.rest_joints.clone()
-            body.rest_joints[:, :3, 3] *= 2
-            body._action_shapes = 2 * body._action_shapes
+            joints = body.rest_joints.clone()
+            joints[:, :3, 3] *= 2
+            actions = 2 * body._action_shapes
+            body = AnnyBody(self.template, 2 * body.rest_vertices, joints)
+            body._action_shapes = actions
         return body
 
 

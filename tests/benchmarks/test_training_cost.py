@@ -74,7 +74,7 @@ def test_step_matches_the_trainer(tiny, tmp_path, adversarial_weight, large_size
         fabric = Fabric(accelerator="cpu", devices=1)
         trainer = Trainer(avatar, Everywhere(tiny.network.image_size), preset, tmp_path, fabric)
         if large_size:
-            trainer.windows = lambda batch, step: full_windows(len(batch.index))
+            trainer.windows = lambda frames, step: full_windows(len(frames))
         trainer.feature_precision = nullcontext  # otherwise bf16 on some machines
         flops = []
         for trainer.step in (15, 16):  # without the gradient penalty, and with it

@@ -29,4 +29,4 @@ def test_neighbours_are_seen_through_the_frames_own_close_up(capture, template):
         assert ((wanted - found).abs().mean(1, keepdim=True) * both).mean() < 0.03
         camera = data.cameras[index]
         before = data.mapper.positions(capture.motion[[index - 1]], camera)
-        assert torch.equal(batch.maps.previous, before)
+        assert torch.equal(batch.maps.previous, before.half().float())  # as maps are kept

@@ -33,8 +33,12 @@ def test_the_engine_renders_the_same_without_a_wait(found, kind):
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
-def test_training_is_the_same(found, kind):
+def test_training_takes_the_same_steps_without_a_wait(found, kind):
+    """Where limbs move, OpenCV finds their clothes: a copy from the GPU, which waits, for each frame of the batch."""
     one = found[kind]
     assert "failed" not in one, one["failed"]
+    moved = 2 if kind == "train with moved limbs" else 0
+    assert not one["waits"] and one["copies"].get("from the GPU", 0) == moved
+    assert one["copies"]["to the GPU"] <= 5 + 10 * moved
     for here, there in zip(one["losses"], one["on the CPU"], strict=True):
         assert here == pytest.approx(there, rel=2e-2)

@@ -39,7 +39,7 @@ def test_windows_show_what_the_engine_draws(avatar, capture, data):
     """An untrained avatar's windows are those of its large picture, where the plate is behind it."""
     index = torch.tensor([5, 20])
     batch = data.batch(index, neighbors=False)
-    windows = WindowCutter(data, 0)(batch, 3)
+    windows = WindowCutter(data, 0)(batch.index.tolist(), 3)
     with torch.no_grad():
         network = avatar.network.eval()
         shown = windows.show(network, network.paint(batch.maps), data.size)
@@ -58,7 +58,7 @@ def test_windows_show_what_the_engine_draws(avatar, capture, data):
 
 def test_truth_is_the_videos_and_the_plate_is_behind(data):
     batch = data.batch(torch.tensor([7]), neighbors=False)
-    windows = WindowCutter(data, 0)(batch, 0)
+    windows = WindowCutter(data, 0)(batch.index.tolist(), 0)
     frame, scale = data.large[7], data.large.size / data.size
     for box, truth in zip(windows.boxes, windows.truth, strict=True):
         wanted = to_tensor(Square(*(scale * edge for edge in box)).cut(frame, SIZE))
@@ -71,9 +71,9 @@ def test_truth_is_the_videos_and_the_plate_is_behind(data):
 
 
 def test_draws_depend_on_seed_step_and_frame_alone(data):
-    one = WindowCutter(data, 1)(data.batch(torch.tensor([3, 9]), neighbors=False), 5)
-    alone = WindowCutter(data, 1)(data.batch(torch.tensor([9]), neighbors=False), 5)
-    later = WindowCutter(data, 1)(data.batch(torch.tensor([9]), neighbors=False), 6)
+    one = WindowCutter(data, 1)([3, 9], 5)
+    alone = WindowCutter(data, 1)([9], 5)
+    later = WindowCutter(data, 1)([9], 6)
     assert one.boxes[4:] == alone.boxes != later.boxes
 
 
@@ -84,6 +84,6 @@ def test_the_detail_loss_sees_large_windows(avatar, data, tiny, tmp_path):
     assert trainer.windows is not None
     batch = data.batch(torch.tensor([4]))
     painting = trainer.network.train().paint(batch.maps, style=batch.index)
-    loss = trainer._large_detail(trainer.windows(batch, 0), painting)
+    loss = trainer._large_detail(trainer.windows([4], 0), painting)
     (gradient,) = torch.autograd.grad(loss, painting.added)
     assert loss > 0 and gradient.any()

@@ -30,7 +30,7 @@ def test_a_limb_moves_and_the_rest_stays(made):
     data, augment = made
     for step in range(4):
         batch = data.batch(torch.tensor([5 + step]), neighbors=False)
-        moved = augment(batch, step)
+        moved = augment(batch, batch.index.tolist(), step)
         before, after = batch.maps.position, moved.maps.position
         assert 0.005 < differs(before, after).float().mean() < 0.3  # limbs
         # An image changes only about where the maps do: where the limb was, and where it is.
@@ -43,7 +43,7 @@ def test_a_limb_moves_and_the_rest_stays(made):
 def test_a_moved_limb_shows_the_surface_and_what_it_left_the_plate(made):
     data, augment = made
     batch = data.batch(torch.tensor([8]), neighbors=False)
-    moved = augment(batch, 1)
+    moved = augment(batch, batch.index.tolist(), 1)
     before, after = batch.maps.mask > 0.5, moved.maps.mask > 0.5
     inner = lambda region: -torch.nn.functional.max_pool2d(-region.float(), 3, 1, 1) > 0
     arrived, left = inner(after & ~before), inner(before & ~after)
@@ -57,8 +57,8 @@ def test_draws_depend_on_step_and_frame_alone(made):
     """So a batch may be split over processes, and an interrupted run resumes exactly."""
     data, augment = made
     batch = data.batch(torch.tensor([3, 9]), neighbors=False)
-    first, other = augment(batch, 7), augment(batch, 8)
-    alone = augment(data.batch(torch.tensor([9]), neighbors=False), 7)
+    first, other = augment(batch, batch.index.tolist(), 7), augment(batch, batch.index.tolist(), 8)
+    alone = augment(data.batch(torch.tensor([9]), neighbors=False), [9], 7)
     assert torch.equal(first.image[1:], alone.image) and torch.equal(first.maps.position[1:], alone.maps.position)
     assert not torch.equal(first.maps.position, other.maps.position)
 
@@ -76,7 +76,7 @@ def test_moved_limbs_are_novel_and_count_as_far_as_they_are(made):
     data, augment = made
     for step in range(3):
         batch = data.batch(torch.tensor([6 + step]), neighbors=False)
-        moved = augment(batch, step)
+        moved = augment(batch, batch.index.tolist(), step)
         novel = (moved.maps.novelty > 0.7).sum()
         assert not batch.maps.novelty.any() and novel > 50
         as_novel = (moved.inside - moved.maps.novelty).abs() < 1e-5
@@ -95,7 +95,7 @@ def test_legs_under_a_skirt_stay(made):
 def test_boxes_follow_the_hands(made):
     data, augment = made
     batch = data.batch(torch.tensor([4]), neighbors=False)
-    moved = [augment(batch, step).boxes[0] for step in range(6)]
+    moved = [augment(batch, batch.index.tolist(), step).boxes[0] for step in range(6)]
     assert all(torch.allclose(boxes[0], batch.boxes[0, 0], atol=1e-2) for boxes in moved)  # the face
     assert any((boxes[1:] - batch.boxes[0, 1:]).abs().max() > 5 for boxes in moved)
 
@@ -104,7 +104,7 @@ def test_an_unknown_background_is_not_learned_from(made, monkeypatch):
     data, augment = made
     batch = data.batch(torch.tensor([8]), neighbors=False)
     monkeypatch.setattr(data.capture, "known_background", False)
-    moved = augment(batch, 1)
+    moved = augment(batch, batch.index.tolist(), 1)
     hidden = batch.inside - moved.inside > 0.5
     assert hidden.any() and not (hidden & (moved.maps.mask > 0.5) & (moved.maps.novelty > 0.9)).any()
 

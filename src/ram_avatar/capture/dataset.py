@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..body.template import HAND_ROLES, SIDES, BodyTemplate
-from ..core.camera import Camera
+from ..body.template import HAND_ROLES, SIDES, BodyTemplate, Posed
+from ..core.camera import Camera, Lens
 from ..core.images import to_tensor
 from ..core.progress import Progress, follow
 from ..motion.motion import Motion
@@ -18,11 +18,13 @@ from ..rendering.frame_maps import FrameMapper
 from ..rendering.framing import Square
 from .capture import Capture
 from .cropper import CloseUpCropper
+from .frame_store import FrameStore
 from .large_frames import LargeFrames
 
 BOXES = ("face", "left_hand", "right_hand")
 """The parts of the body that have boxes, in their order."""
-_KEPT_BYTES = 3 << 30  # condition maps are cached if all fit into this, and redrawn for every batch otherwise
+_KEPT_BYTES = 3 << 30  # of a host's memory; see `_room`
+_PREVIOUS_CHANNELS = 4  # of the position map of the frame before
 _DRAWN_AT_ONCE = 8
 _BOX_MARGIN = 0.25
 _NEAR = 2  # pixels about the person where the frame does not show the background alone
@@ -47,8 +49,8 @@ class Batch:
 class CaptureDataset:
     """The close-ups of a capture at one size.
 
-    Condition maps are drawn on first use. They are cached (in half precision) if the whole clip fits into 3 GB, and
-    redrawn for every batch otherwise.
+    Condition maps are drawn on first use. They are cached on the device (in half precision) if the whole clip fits into
+    3 GB, or a third of a GPU's free memory, and redrawn for every batch otherwise.
 
     Args:
         texture: [3, T, T] surface colours in [-1, 1].
@@ -89,11 +91,20 @@ class CaptureDataset:
         self.frames = torch.from_numpy(np.stack(frames))  # [N, S, S, 3] uint8
         self.masks = torch.from_numpy(np.stack(masks))[:, None]  # [N, 1, S, S] uint8
         self.inside = torch.from_numpy(np.stack(inside))[:, None]  # [N, 1, S, S] bool
+        every = torch.arange(len(frames))
+        self._neighbors = torch.stack([capture.neighbors(every, step) for step in (-1, 1)])  # [2, N]
+        self._store = FrameStore(self.frames, self.masks, self.inside, self.squares, self._neighbors, device)
         self._background = capture.background()
-        self.joints = self._project_joints()
-        self.boxes = self._boxes_about(self.joints)
-        self._keeps = len(self) * MAP_CHANNELS * size * size * 2 <= _KEPT_BYTES
+        self._motion = capture.motion.map(lambda tensor: tensor.to(device))
+        self._lenses = torch.tensor([[c.focal, c.center_x, c.center_y] for c in self.cameras]).to(device)
+        self._parts = {name: indices.to(device) for name, indices in _parts(template).items()}
+        joints = self._project_joints()
+        self._boxes = self._boxes_about(joints)
+        self.joints, self.boxes = joints.cpu(), self._boxes.cpu()
+        self._keeps = len(self) * (MAP_CHANNELS + _PREVIOUS_CHANNELS) * size * size * 2 <= _room(device)
         self._kept: dict[int, MeshMaps] = {}
+        self._kept_previous: dict[int, Tensor] = {}
+        self._plates: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -106,18 +117,18 @@ class CaptureDataset:
         Args:
             neighbors: whether images and maps of frames n-1 and n+1 are needed; otherwise frame n takes their place.
         """
-        image, mask = self._images(index), self.masks[index].to(self.device).float() / 255
-        inside = self.inside[index].to(self.device).float()
+        here = index.to(self.device, non_blocking=True)
+        image, mask, inside = self._store.frames(index, here)
         return Batch(
-            index=index.to(self.device),
+            index=here,
             maps=self.maps(index, neighbors),
             image=image,
             mask=mask,
             inside=inside,
             plate=behind(image, mask * inside, self.plates(index)),
-            before=self._seen_through(index, -1) if neighbors else image,
-            after=self._seen_through(index, 1) if neighbors else image,
-            boxes=self.part_boxes(index),
+            before=self._store.neighbors(index, here, 0) if neighbors else image,
+            after=self._store.neighbors(index, here, 1) if neighbors else image,
+            boxes=self._boxes[here],
         )
 
     def maps(self, index: Tensor, neighbors: bool = True) -> ConditionMaps:
@@ -125,14 +136,12 @@ class CaptureDataset:
         now = self._mesh_maps(index)
         if not neighbors:
             return ConditionMaps(previous=now.position, **vars(now))
-        before = self.capture.neighbors(index, -1).tolist()
-        previous = [self._draw_position(there, here) for here, there in zip(index.tolist(), before, strict=True)]
-        return ConditionMaps(previous=torch.cat(previous), **vars(now))
+        previous = torch.cat([self._previous(i) for i in index.tolist()])
+        return ConditionMaps(previous=previous.float(), **vars(now))
 
     def plates(self, index: Tensor) -> Tensor:
         """Return the background plate [B, 3, S, S] in the close-ups of the frames `index` [B]."""
-        cut = [self.squares[i].cut(self._background, self.size) for i in index.tolist()]
-        return to_tensor(np.stack(cut)).to(self.device)
+        return to_tensor(torch.stack([self._plate(i) for i in index.tolist()]))
 
     def plate_window(self, index: int, box: tuple[float, float, float], size: int) -> np.ndarray:
         """Return a square [size, size, 3] uint8 of the background plate.
@@ -145,33 +154,23 @@ class CaptureDataset:
         left, top, side = (zoom * edge for edge in box)
         return Square(square.left + left, square.top + top, side).cut(self._background, size)
 
-    def _images(self, index: Tensor) -> Tensor:
-        return to_tensor(self.frames[index].to(self.device))
-
-    def _seen_through(self, index: Tensor, step: int) -> Tensor:
-        """Return the neighbours [B, 3, S, S] of frames through the frames' close-ups, where both show the scene."""
-        there = self.capture.neighbors(index, step)
-        grids = []
-        for here, other in zip(index.tolist(), there.tolist(), strict=True):
-            mine, theirs = self.squares[here], self.squares[other]
-            zoom = mine.side / theirs.side
-            right = (2 * (mine.left - theirs.left) + mine.side) / theirs.side - 1
-            down = (2 * (mine.top - theirs.top) + mine.side) / theirs.side - 1
-            grids.append([[zoom, 0.0, right], [0.0, zoom, down]])
-        grid = F.affine_grid(
-            torch.tensor(grids, dtype=torch.float32, device=self.device), [len(index), 3, self.size, self.size], False
-        )
-        return F.grid_sample(self._images(there), grid, padding_mode="border", align_corners=False)
-
-    def part_boxes(self, index: Tensor) -> Tensor:
-        """Return square boxes [B, 3, 3] (left, top, side in pixels) about face, left and right hand of frames [B]."""
-        return self.boxes[index.cpu()].to(self.device)
+    def _plate(self, index: int) -> Tensor:
+        """Return the plate of one frame's close-up [S, S, 3] uint8, from the cache if it is used."""
+        if index in self._plates:
+            return self._plates[index]
+        plate = torch.from_numpy(self.squares[index].cut(self._background, self.size)).to(self.device)
+        if self._keeps:
+            self._plates[index] = plate
+        return plate
 
     @torch.no_grad()
-    def boxes_of(self, motion: Motion, camera: Camera) -> Tensor:
-        """Return the same boxes [N, 3, 3] for frames of any motion, through one close-up's camera."""
-        joints = self.mapper.body.pose(*motion.parameters()).joints[..., :3, 3]
-        return self._boxes_about(camera.project(joints)[..., :2])
+    def boxes_of(self, posed: Posed, lens: Lens) -> Tensor:
+        """Return square boxes [N, 3, 3] about face, left and right hand, of bodies through one close-up's camera."""
+        return self._boxes_about(lens.project(posed.joints[..., :3, 3])[..., :2])
+
+    def lens(self, index: int) -> Lens:
+        """Return the camera of a frame's close-up, on the device."""
+        return Lens(self._lenses[index], self.size, self.size)
 
     def _mesh_maps(self, index: Tensor) -> MeshMaps:
         """Return the maps of frames, from the cache if it is used."""
@@ -180,43 +179,62 @@ class CaptureDataset:
         for i in index.tolist():
             if i not in self._kept:
                 maps = self._draw(torch.tensor([i]))
-                self._kept[i] = MeshMaps(**{name: t.half().cpu() for name, t in vars(maps).items()})
+                self._kept[i] = MeshMaps(**{name: t.half() for name, t in vars(maps).items()})
         kept = MeshMaps.cat([self._kept[i] for i in index.tolist()])
-        return MeshMaps(**{name: t.to(self.device).float() for name, t in vars(kept).items()})
+        return MeshMaps(**{name: t.float() for name, t in vars(kept).items()})
 
     def _draw(self, index: Tensor) -> MeshMaps:
-        drawn = [self.mapper(self.moment(i), self.cameras[i]) for i in index.tolist()]
-        return MeshMaps.cat(drawn)
+        return MeshMaps.cat([self.mapper.draw(self.posed(i), self.lens(i))[0] for i in index.tolist()])
 
-    def _draw_position(self, there: int, here: int) -> Tensor:
-        """Draw the position map [1, 4, S, S] of one frame through the close-up of another."""
-        return self.mapper.positions(self.moment(there), self.cameras[here])
+    def _previous(self, index: int) -> Tensor:
+        """Return the position map [1, 4, S, S] of the frame before one, through its close-up."""
+        if index in self._kept_previous:
+            return self._kept_previous[index]
+        before = int(self._neighbors[0][index])
+        previous = self.mapper.position(self.posed(before), self.lens(index)).half()
+        if self._keeps:
+            self._kept_previous[index] = previous
+        return previous
 
     def moment(self, index: int) -> Motion:
         """Return the motion of one frame, on the device."""
-        return self.capture.motion[[index]].map(lambda t: t.to(self.device))
+        return self._motion[index : index + 1]
+
+    def posed(self, index: int) -> Posed:
+        """Return the body as in one frame."""
+        return self.mapper.pose(self.moment(index))
 
     @torch.no_grad()
     def _project_joints(self) -> Tensor:
         """Project the joints [N, J, 2] of every frame to pixels of its close-up."""
         scene, joints = self.capture.camera, []
-        for part in self.capture.motion.batches(_DRAWN_AT_ONCE):
-            posed = self.mapper.body.pose(*part.map(lambda t: t.to(self.device)).parameters())
-            joints.append(scene.project(posed.joints[..., :3, 3])[..., :2].cpu())
-        corners = torch.tensor([[square.left, square.top] for square in self.squares])
-        zooms = torch.tensor([self.size / square.side for square in self.squares])
+        for part in self._motion.batches(_DRAWN_AT_ONCE):
+            posed = self.mapper.body.pose(*part.parameters())
+            joints.append(scene.project(posed.joints[..., :3, 3])[..., :2])
+        corners = torch.tensor([[square.left, square.top] for square in self.squares]).to(self.device)
+        zooms = torch.tensor([self.size / square.side for square in self.squares]).to(self.device)
         return (torch.cat(joints) - corners[:, None]) * zooms[:, None, None]
 
     def _boxes_about(self, joints: Tensor) -> Tensor:
         """Return square boxes [N, 3, 3] (left, top, side in pixels) about face, left and right hand, given joints."""
-        joints_of = self.mapper.template.joints_of
-        hands = (joints_of(*HAND_ROLES, side=side) for side in SIDES)
         boxes = []
-        for part, indices in zip(BOXES, (joints_of("neck2", "head", "eye"), *hands), strict=True):
+        for part, indices in self._parts.items():
             low, high = joints[:, indices].amin(1), joints[:, indices].amax(1)
             side = (high - low).amax(1) * (1 + 2 * _BOX_MARGIN) * (1.6 if part == "face" else 1.2)
             boxes.append(torch.cat([(low + high) / 2 - side[:, None] / 2, side[:, None]], 1))
         return torch.stack(boxes, 1)
+
+
+def _room(device: torch.device) -> int:
+    """Return how many bytes the cached maps of a clip may take."""
+    return torch.cuda.mem_get_info(device)[0] // 3 if device.type == "cuda" else _KEPT_BYTES
+
+
+def _parts(template: BodyTemplate) -> dict[str, Tensor]:
+    """Return the joints of each of `BOXES`."""
+    hands = (template.joints_of(*HAND_ROLES, side=side) for side in SIDES)
+    joints = (template.joints_of("neck2", "head", "eye"), *hands)
+    return {part: torch.tensor(indices) for part, indices in zip(BOXES, joints, strict=True)}
 
 
 def behind(image: Tensor, mask: Tensor, plate: Tensor, zoom: float = 1.0) -> Tensor:

@@ -8,6 +8,7 @@ from .layers import fold
 
 PLANES = ((0, 1), (1, 2), (2, 0))
 """Canonical axes along the columns and the rows of each plane."""
+_STEPS = (0.6180340, 0.7548777, 0.5698403)  # irrational enough that their multiples spread evenly
 
 
 class NeuralTexture(nn.Module):
@@ -40,7 +41,10 @@ class NeuralTexture(nn.Module):
 def sample(planes: Tensor, position: Tensor) -> Tensor:
     """Look up every pixel of a folded position map, see `NeuralTexture.forward`."""
     pixels = position.permute(0, 2, 3, 1).reshape(-1, 4)
-    return _to_map(look_up(planes, pixels[:, :3]) * pixels[:, 3:], position)
+    coordinates, covered = pixels[:, :3], pixels[:, 3:]
+    if torch.is_grad_enabled():
+        coordinates = torch.where(covered > 0, coordinates, _anywhere(len(pixels), planes.device))
+    return _to_map(look_up(planes, coordinates) * covered, position)
 
 
 def sample_covered(planes: Tensor, position: Tensor) -> Tensor:
@@ -60,6 +64,16 @@ def look_up(planes: Tensor, coordinates: Tensor) -> Tensor:
     return features.flatten(0, 2).T
 
 
+def _anywhere(count: int, device: torch.device) -> Tensor:
+    """Return coordinates [count, 3] all over [-1, 1].
+
+    Pixels that show nothing all have coordinate 0. Their gradients are 0, but on a GPU they would all wait in line to
+    be added to the same texel.
+    """
+    at = torch.arange(count, device=device)
+    return torch.stack([(at * step).frac() * 2 - 1 for step in _STEPS], 1)
+
+
 def _to_map(pixels: Tensor, position: Tensor) -> Tensor:
     """Reshape pixels [4BHW, C], ordered as a folded position map [B, 16, H, W], to a folded map [B, 4C, H, W]."""
     batch, _, height, width = position.shape
@@ -70,7 +84,6 @@ def _static(position: Tensor) -> bool:
     """Tell whether shapes must not depend on the number of covered pixels.
 
     True for exported and compiled networks, on the meta device, which has no values, and on a GPU, which would have to
-    synchronize. With gradients that wait is worth it.
+    synchronize.
     """
-    unknown = torch.compiler.is_compiling() or torch.jit.is_tracing() or position.is_meta
-    return unknown or (position.device.type != "cpu" and not torch.is_grad_enabled())
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or position.device.type != "cpu"

@@ -15,7 +15,7 @@ from ..body.template import FINGERS, BodyTemplate, Posed
 from ..core.camera import Camera, Lens
 from ..motion.motion import Motion
 from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
-from .kernels import pixel_pass, position_pass, surface_pass, vertex_pass
+from .kernels import pixel_pass, position_pass, surface_pass, vertex_pass, weight_pass
 from .rasterizer import initialize_warp, launch, nearest_keys
 from .rectangles import Window, crop
 from .texture.sampling import coarsest_square, spread_colors
@@ -123,15 +123,12 @@ class FrameMapper(ConditionMapper):
     @torch.no_grad()
     def surface(self, posed: Posed, camera: Camera | Lens) -> Tensor:
         """Draw the surface's colours and the coverage mask [1, 4, H, W]; see `ConditionMapper.surface`."""
-        device, height, width = posed.vertices.device, camera.height, camera.width
-        lens = _lens(camera, device)
-        points = lens.project(posed.vertices)[:1].contiguous()
-        drawn, faces = wp.from_torch(points, wp.vec3), wp.from_torch(self._faces, wp.vec3i)
-        nearest = wp.from_torch(nearest_keys(points, self._faces, height, width, cull_backfaces=True), wp.int64)
-        surface = points.new_zeros(height, width, 4)
-        pixels = wp.from_torch(surface, wp.vec4)
+        lens = _lens(camera, posed.vertices.device)
+        drawn = self._drawn(posed, lens, cull_backfaces=True)
+        surface = posed.vertices.new_zeros(lens.height, lens.width, 4)
         textured = (*self._surface[1:], *self._texture_for(posed, lens))
-        launch(surface_pass, (height, width), (drawn, faces, nearest, *textured, pixels), device)
+        inputs = (*drawn, *textured, wp.from_torch(surface, wp.vec4))
+        launch(surface_pass, (lens.height, lens.width), inputs, surface.device)
         return surface.permute(2, 0, 1)[None]
 
     @torch.no_grad()
@@ -142,14 +139,27 @@ class FrameMapper(ConditionMapper):
     @torch.no_grad()
     def position(self, posed: Posed, camera: Camera | Lens | None = None) -> Tensor:
         """Draw only the position map [1, 4, S, S] of one posed body."""
-        device, size = posed.vertices.device, self.camera.height
-        points = _lens(camera or self.camera, device).project(posed.vertices)[:1].contiguous()
-        drawn, faces = wp.from_torch(points, wp.vec3), wp.from_torch(self._faces, wp.vec3i)
-        nearest = wp.from_torch(nearest_keys(points, self._faces, size, size), wp.int64)
-        position = points.new_zeros(size, size, 4)
-        inputs = (drawn, faces, nearest, self._surface[0], wp.from_torch(position, wp.vec4))
-        launch(position_pass, (size, size), inputs, device)
+        drawn, size = self._drawn(posed, camera or self.camera), self.camera.height
+        position = posed.vertices.new_zeros(size, size, 4)
+        inputs = (*drawn, self._surface[0], wp.from_torch(position, wp.vec4))
+        launch(position_pass, (size, size), inputs, position.device)
         return position.permute(2, 0, 1)[None]
+
+    @torch.no_grad()
+    def weight(self, posed: Posed, weights: Tensor, camera: Camera | Lens | None = None) -> Tensor:
+        """Draw a weight of the vertices [V], and the coverage mask, of one posed body: [1, 2, S, S]."""
+        drawn, size = self._drawn(posed, camera or self.camera), self.camera.height
+        shown = posed.vertices.new_zeros(size, size, 2)
+        inputs = (*drawn, wp.from_torch(weights.contiguous()), wp.from_torch(shown, wp.vec2))
+        launch(weight_pass, (size, size), inputs, shown.device)
+        return shown.permute(2, 0, 1)[None]
+
+    def _drawn(self, posed: Posed, camera: Camera | Lens, cull_backfaces: bool = False) -> tuple[Any, Any, Any]:
+        """Return points, faces and the nearest triangles of one posed body, for a kernel."""
+        lens = _lens(camera, posed.vertices.device)
+        points = lens.project(posed.vertices)[:1].contiguous()
+        nearest = nearest_keys(points, self._faces, camera.height, camera.width, cull_backfaces)
+        return wp.from_torch(points, wp.vec3), wp.from_torch(self._faces, wp.vec3i), wp.from_torch(nearest, wp.int64)
 
     def _texture_for(self, posed: Posed, lens: Lens) -> tuple[Any, Any, Any, bool]:
         """Return the texture, the number of the level that suits a posed body, and whether there is any texture."""

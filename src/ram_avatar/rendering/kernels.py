@@ -273,6 +273,25 @@ def position_pass(
 
 
 @wp.kernel
+def weight_pass(
+    points: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    nearest: wp.array3d(dtype=wp.int64),
+    weights: wp.array(dtype=wp.float32),
+    shown: wp.array2d(dtype=wp.vec2),
+):
+    """Interpolate a weight of the nearest triangle's corners; then coverage."""
+    row, column = wp.tid()
+    key = nearest[0, row, column]
+    if key == EMPTY:
+        return
+    face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
+    at = _perspective_weights(points, face, 0, float(column) + 0.5, float(row) + 0.5)
+    weight = at[0] * weights[face[0]] + at[1] * weights[face[1]] + at[2] * weights[face[2]]
+    shown[row, column] = wp.vec2(weight, 1.0)
+
+
+@wp.kernel
 def surface_pass(
     points: wp.array2d(dtype=wp.vec3),
     faces: wp.array(dtype=wp.vec3i),

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..capture.dataset import BOXES, Batch, CaptureDataset, behind
+from ..capture.dataset import BOXES, CaptureDataset, behind
+from ..core.camera import Lens
 from ..core.images import to_tensor
 from ..networks.avatar_network import AvatarNetwork
 from ..networks.painting import Painting
@@ -62,37 +63,40 @@ class WindowCutter:
         self._finest = max(1.0, data.large.size / data.size)  # zoom of the large close-ups
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, step: int) -> Windows:
-        """Cut windows about face and hands, and at random places of the person, from every frame of a batch."""
-        found = [self._cut(batch, place, step) for place in range(len(batch.index))]
-        return Windows(
-            frames=[place for place in range(len(found)) for _ in range(COUNT)],
-            boxes=[box for each in found for box in each["boxes"]],
-            **{name: torch.cat([each[name] for each in found]) for name in found[0] if name != "boxes"},
-        )
+    def __call__(self, frames: list[int], step: int) -> Windows:
+        """Cut windows about face and hands, and at random places of the person, from every frame of a batch.
 
-    def _cut(self, batch: Batch, place: int, step: int) -> dict:
-        index, data = int(batch.index[place]), self._data
-        rng = np.random.default_rng((self._seed, step, index))
-        boxes = [self._at_most(box, rng) for box in batch.boxes[place].tolist()]
-        boxes += [self._anywhere(data.masks[index, 0].numpy(), rng) for _ in range(_RANDOM)]
+        Args:
+            frames: numbers of the batch's frames.
+        """
+        data, places, boxes, images, cameras = self._data, [], [], [], []
+        for place, index in enumerate(frames):
+            rng = np.random.default_rng((self._seed, step, index))
+            chosen = [self._at_most(box, rng) for box in data.boxes[index].tolist()]
+            chosen += [self._anywhere(data.masks[index, 0].numpy(), rng) for _ in range(_RANDOM)]
+            images.append(self._images(index, chosen))
+            cameras += [data.cameras[index].crop(*box, SIZE) for box in chosen]
+            places += [place] * len(chosen)
+            boxes += chosen
+        # Two copies to the device, however many windows there are.
+        truth, inside, ground = torch.cat(images).to(data.device, non_blocking=True).split([3, 1, 3], 1)
+        lenses = torch.tensor([[each.focal, each.center_x, each.center_y] for each in cameras]).to(data.device)
+        posed, seen = [data.posed(index) for index in frames], zip(places, lenses, strict=True)
+        surface = torch.cat([data.mapper.surface(posed[at], Lens(lens, SIZE, SIZE)) for at, lens in seen])
+        return Windows(places, boxes, truth, inside, ground, surface)
+
+    def _images(self, index: int, boxes: list[tuple[float, float, float]]) -> Tensor:
+        """Return what a frame's windows show, whether that is within the video, and the background [K, 7, D, D]."""
+        data = self._data
         large, scale = self._large[index], self._large.size / data.size
-        posed, camera = data.mapper.pose(data.moment(index)), data.cameras[index]
-        truth = [Square(*(scale * edge for edge in box)).cut(large, SIZE) for box in boxes]
-        small = torch.cat([batch.mask[place], batch.inside[place]]).permute(1, 2, 0).cpu().numpy()
-        seen = np.stack([Square(*box).cut(small, SIZE) for box in boxes])  # [K, D, D, 2]
+        truth = to_tensor(np.stack([Square(*(scale * edge for edge in box)).cut(large, SIZE) for box in boxes]))
+        small = np.stack([data.masks[index, 0].numpy() / np.float32(255), data.inside[index, 0].numpy()], -1)
+        seen = np.stack([Square(*box).cut(small.astype(np.float32), SIZE) for box in boxes])  # [K, D, D, 2]
         mask, inside = (torch.from_numpy(seen[..., [channel]]).permute(0, 3, 1, 2) for channel in (0, 1))
-        images, device = to_tensor(np.stack(truth)), data.device
         plates = to_tensor(np.stack([data.plate_window(index, box, SIZE) for box in boxes]))
-        shown = zip(images.split(1), (mask * inside).split(1), plates.split(1), strict=True)
+        shown = zip(truth.split(1), (mask * inside).split(1), plates.split(1), strict=True)
         grounds = [behind(*each, SIZE / side) for each, (_, _, side) in zip(shown, boxes, strict=True)]
-        return {
-            "boxes": boxes,
-            "truth": images.to(device),
-            "inside": inside.to(device),
-            "behind": torch.cat(grounds).to(device),
-            "surface": torch.cat([data.mapper.surface(posed, camera.crop(*box, SIZE)) for box in boxes]),
-        }
+        return torch.cat([truth, inside, torch.cat(grounds)], 1)
 
     def _at_most(self, box: list[float], rng: np.random.Generator) -> tuple[float, float, float]:
         """Return a box, or a random part of one in which a pixel of the network would be smaller than a window's."""

@@ -19,8 +19,9 @@ def person_windows(mask: Tensor) -> Callable[[Tensor], Tensor]:
     width = size * 5 // 8 // 16 * 16
     columns = (mask > 0.5).float().sum((1, 2))  # [B, S]
     centre = (columns * torch.arange(size, device=mask.device)).sum(1) / columns.sum(1).clamp(min=1)
-    left = (centre.round().long() - width // 2).clamp(0, size - width).tolist()
-    return lambda x: torch.stack([x[i, :, :, at : at + width] for i, at in enumerate(left)])
+    left = (centre.round().long() - width // 2).clamp(0, size - width)
+    columns = left[:, None, None, None] + torch.arange(width, device=mask.device)  # [B, 1, 1, width]
+    return lambda x: x.gather(3, columns.expand(-1, x.shape[1], size, -1))
 
 
 def detail_cuts(boxes: Tensor, size: int) -> Callable[[Tensor], Tensor]:

@@ -16,15 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..body import AnnyTemplate, load_template
-from ..body.template import SIDES, BodyTemplate
+from ..body.template import SIDES, BodyTemplate, Posed
 from ..capture.dataset import Batch, CaptureDataset
-from ..core.camera import Camera
+from ..core.camera import Lens
 from ..motion.alignment.prior_file import load_prior
 from ..motion.motion import Motion
 from ..motion.pose_features import PoseFeatures, to_rotations
 from ..networks.avatar_network import ConditionMaps
-from ..rendering.filmed_poses import bone_weights
-from ..rendering.rasterizer import rasterize
+from ..rendering.filmed_poses import FilmedPoses, bone_weights
 
 _POOL = 4096  # poses that limbs are drawn from
 _SPREAD = 1.3  # standard deviations of the prior's latents: a little more varied than what it was fitted to
@@ -47,35 +46,39 @@ class PoseAugmentation:
     def __init__(self, data: CaptureDataset, seed: int):
         self._data, self._seed = data, seed
         template = data.mapper.template
-        self._template, self._mapper, self._body = template, data.mapper, data.mapper.body
+        self._mapper, here = data.mapper, template.to("cpu")
         assert data.mapper.filmed is not None
-        self._moves_legs = data.mapper.filmed.legs
-        self._pool = _poses(template.to("cpu"), torch.Generator().manual_seed(seed))
+        # Poses are chosen on the host: a GPU would wait for every try.
+        self._body = here.body(data.capture.identity.cpu())
+        self._filmed = FilmedPoses(here, data.mapper.filmed.directions.cpu())
+        self._moves_legs = self._filmed.legs
+        self._pool = _poses(here, torch.Generator().manual_seed(seed))
         self._limbs = {
-            kind + side: (_pose_joints(template, roles, side), bone_weights(template, kind, side).sum(0)[:, None])
+            kind + side: (_pose_joints(here, roles, side), bone_weights(here, kind, side).sum(0))
             for kind, roles in (("arm", _ARM), ("leg", _LEG))
             for side in SIDES
         }
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, step: int) -> Batch:
+    def __call__(self, batch: Batch, frames: list[int], step: int) -> Batch:
         """Return the frames of a batch with other limbs' poses: their maps, and images of what is known of them."""
-        moved = [self._move(batch, place, step) for place in range(len(batch.index))]
+        moved = [self._move(batch, place, index, step) for place, index in enumerate(frames)]
         stacked = {name: torch.cat([each[name] for each in moved]) for name in moved[0] if name != "maps"}
         maps = [each["maps"] for each in moved]
         joined = {name: torch.cat([getattr(each, name) for each in maps]) for name in vars(maps[0])}
         return replace(batch, maps=ConditionMaps(**joined), **stacked)
 
-    def _move(self, batch: Batch, place: int, step: int) -> dict:
-        index, data = int(batch.index[place]), self._data
+    def _move(self, batch: Batch, place: int, index: int, step: int) -> dict:
+        data = self._data
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + step) * 1_000_003 + index)
-        camera = data.cameras[index]
-        filmed = data.moment(index)
+        lens, filmed = data.lens(index), data.capture.motion[index : index + 1]
         joints, weight = self._choose(generator)
-        posed = self._posed(filmed, joints, weight, generator)
-        maps = self._mapper(posed, camera)
-        before, after = (self._limb_of(motion, camera, weight) for motion in (filmed, posed))
-        shown = (tensor[[place]] for tensor in (batch.image, batch.mask, batch.plate, batch.inside))
+        moved = self._moved(filmed, joints, weight, generator).map(lambda tensor: tensor.to(data.device))
+        posed, weight = self._mapper.pose(moved), weight.to(data.device)
+        maps, _ = self._mapper.draw(posed, lens)
+        before, after = (self._limb_of(body, lens, weight) for body in (data.posed(index), posed))
+        here = slice(place, place + 1)
+        shown = (tensor[here] for tensor in (batch.image, batch.mask, batch.plate, batch.inside))
         image, mask, plate, inside = shown
         left, covered = _with_clothes(*before, mask), maps.position[:, 3:]
         behind = torch.where(covered > 0.5, maps.color, plate)  # what a limb that has left uncovers
@@ -91,24 +94,24 @@ class PoseAugmentation:
             "image": image,
             "mask": mask,
             "inside": inside,
-            "boxes": data.boxes_of(posed, camera),
+            "boxes": data.boxes_of(posed, lens),
             "before": image,
             "after": image,
         }
 
-    def _posed(self, filmed: Motion, joints: list[int], weight: Tensor, generator: torch.Generator) -> Motion:
+    def _moved(self, filmed: Motion, joints: list[int], weight: Tensor, generator: torch.Generator) -> Motion:
         """Return a frame with the joints of a pose from the pool, the first of some whose limbs are novel."""
-        for drawn in self._pool[torch.randint(len(self._pool), (_TRIES,), generator=generator)].to(self._data.device):
+        for drawn in self._pool[torch.randint(len(self._pool), (_TRIES,), generator=generator)]:
             pose = filmed.pose.clone()
             pose[:, joints] = drawn[joints]
             posed = Motion(**{**vars(filmed), "pose": pose})
-            novelty = self._mapper.novelty(self._body.pose(*posed.parameters()))[0]
-            if novelty @ weight[:, 0] > _NOVEL * weight.sum():
+            novelty = self._filmed.novelty(self._body.pose(*posed.parameters()).joints)[0]
+            if novelty @ weight > _NOVEL * weight.sum():
                 break
         return posed
 
     def _choose(self, generator: torch.Generator) -> tuple[list[int], Tensor]:
-        """Return the pose joints that move, and which vertices move with them [V, 1]."""
+        """Return the pose joints that move, and which vertices move with them [V]."""
         chance = torch.rand(2, generator=generator).tolist()
         sides = SIDES if chance[0] < _BOTH_ARMS else SIDES[int(torch.randint(2, (1,), generator=generator))]
         names = [f"arm{side}" for side in sides] + [
@@ -118,12 +121,10 @@ class PoseAugmentation:
         weights = torch.stack([weight for _, weight in chosen])
         return [joint for joints, _ in chosen for joint in joints], weights.sum(0)
 
-    def _limb_of(self, motion: Motion, camera: Camera, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def _limb_of(self, posed: Posed, lens: Lens, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return where an image shows the limbs, and where it shows any of the body, [1, 1, S, S] bool each."""
-        vertices = self._body.pose(*motion.parameters()).vertices
-        faces = self._template.faces
-        drawn = rasterize(camera.project(vertices), faces, camera.height, camera.width)
-        return (drawn.interpolate(weight, faces)[..., 0] > 0.5)[None], drawn.mask[None]
+        limb, body = (self._mapper.weight(posed, weight, lens) > 0.5).chunk(2, 1)
+        return limb, body
 
 
 def _with_clothes(limb: Tensor, body: Tensor, mask: Tensor) -> Tensor:
@@ -134,9 +135,9 @@ def _with_clothes(limb: Tensor, body: Tensor, mask: Tensor) -> Tensor:
         mask: [1, 1, S, S] of the person.
     """
     size = mask.shape[-1]
-    shown, rest = limb[0, 0].cpu().numpy(), (body & ~limb)[0, 0].cpu().numpy()
+    shown, rest, person = torch.cat([limb, body & ~limb, mask > 0.05], 1)[0].cpu().numpy()
     to_limb, to_rest = (cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 3) for part in (shown, rest))
-    clothes = (to_limb < to_rest) & (to_limb < _CLOTHES * size) & (mask[0, 0].cpu().numpy() > 0.05)
+    clothes = (to_limb < to_rest) & (to_limb < _CLOTHES * size) & person
     near = (to_limb <= _MARGIN * size) & ~rest
     return torch.from_numpy(shown | clothes | near)[None, None].to(mask.device)
 

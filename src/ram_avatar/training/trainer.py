@@ -49,7 +49,7 @@ from .schedule import (
 )
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-HANDS = [1, 2]  # indices into `Batch.boxes`
+HANDS = slice(1, 3)  # of `Batch.boxes`
 MASK_NEAR_HANDS = 0.1  # weight of the person mask near hands
 HANDS_COUNT = 10.0  # weight of the few hand pixels in the opacity loss
 PHOTOMETRIC_NEAR_HANDS = 0.25  # photometric weight near hands: fingers a pixel off are better sharp than blurred
@@ -67,7 +67,9 @@ class Trainer:
         config, device = self.config, fabric.device
         self.network = channels_last(avatar.network.to(device))
         self.texture = list(self.network.neural_texture.parameters())
-        self.optimizer = torch.optim.Adam(parameter_groups(self.network, config), betas=config.betas)
+        fused = device.type == "cuda"
+        groups = parameter_groups(self.network, config)
+        self.optimizer = torch.optim.Adam(groups, betas=config.betas, fused=fused)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.modules: dict[str, nn.Module] = {"network": self.network}
         self.optimizers = {"network": self.optimizer}
@@ -77,7 +79,7 @@ class Trainer:
                 critic = TemporalDiscriminator(preset.network)
             self.critic = channels_last(critic.to(device))
             self.critic_optimizer = torch.optim.Adam(
-                self.critic.parameters(), config.discriminator_learning_rate, (0.0, 0.99)
+                self.critic.parameters(), config.discriminator_learning_rate, (0.0, 0.99), fused=fused
             )
             self.modules["critic"], self.optimizers["critic"] = self.critic, self.critic_optimizer
         self.perceptual = channels_last(PerceptualLoss(config.perceptual_layers).to(device))
@@ -168,9 +170,10 @@ class Trainer:
         for parameter in self.texture:
             parameter.requires_grad_(texture_trains(step, config))
         frames = frames_of_step(step, self.data.capture.train_frames, config)
-        batch = self.data.batch(frames[self.fabric.global_rank :: self.fabric.world_size], self.neighbors)
+        frames = frames[self.fabric.global_rank :: self.fabric.world_size]
+        batch = self.data.batch(frames, self.neighbors)
         if moves := self.augmentation is not None and augments(step, config):
-            batch = self.augmentation(batch, step)
+            batch = self.augmentation(batch, frames.tolist(), step)
         self.network.train()
         with self.fabric.autocast():
             painting = self.network.paint(batch.maps, style=batch.index, attention=attention_on(step, config))
@@ -180,7 +183,7 @@ class Trainer:
         if self.windows is None or moves:  # of limbs that have moved there is no large image
             losses["detail"] = self._detail(batch, shown)
         else:
-            losses["detail"] = self._large_detail(self.windows(batch, step), painting)
+            losses["detail"] = self._large_detail(self.windows(frames.tolist(), step), painting)
         adversarial = discriminator_on(step, config) and not moves  # which has no true neighbours
         if adversarial:
             self.critic.requires_grad_(False)
