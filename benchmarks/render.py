@@ -27,8 +27,8 @@ from ram_avatar.body import BodyTemplate, load_template
 from ram_avatar.capture.capture import Capture
 from ram_avatar.config import load_preset
 from ram_avatar.core.camera import Camera
-from ram_avatar.inference.cuda_graph import CudaGraphNetwork
-from ram_avatar.inference.engine import Engine, Timings
+from ram_avatar.inference.cuda_graph import CudaGraph
+from ram_avatar.inference.engine import Engine
 from ram_avatar.inference.export import export
 from ram_avatar.inference.folding import FoldedNetwork, Windows
 from ram_avatar.motion.motion import Motion
@@ -84,7 +84,7 @@ def main() -> None:
             peak = {dtype: matrix_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
             print("matrix products:", ", ".join(f"{rate / 1e12:.0f} TFLOP/s in {t}" for t, rate in peak.items()), "\n")
             for name in ("standard", "paper"):
-                print(f"`{name}` on {torch.cuda.get_device_name()}\n\n{on_gpu(name, template, costs[name], peak)}\n")
+                print(f"`{name}` on {torch.cuda.get_device_name()}\n\n{on_gpu(name, template, peak)}\n")
 
 
 def untrained(preset: str, template: BodyTemplate) -> Avatar:
@@ -113,7 +113,8 @@ def sample(avatar: Avatar, motion: Motion, index: int) -> Sample:
     posed = lambda i: exact.mapper.pose(motion[[i]].map(lambda t: t.to(avatar.device)))
     draw = lambda i: exact.mapper.draw(posed(i), camera)
     (maps, places), (previous, _) = draw(index), draw(index - 1)
-    return Sample(maps, previous, exact.windows(places), live.windows(places))
+    windows = [e.renderer.windows(places) if avatar.device.type == "cpu" else None for e in (exact, live)]
+    return Sample(maps, previous, *windows)
 
 
 def on_cpu(avatar: Avatar, motion: Motion) -> str:
@@ -177,12 +178,12 @@ def motion_to_pixels(avatar: Avatar, motions: dict[str, Motion]) -> str:
     rows = []
     for (driver, motion), (form, exact) in product(motions.items(), (("exact", True), ("live", False))):
         engine, name = Engine(avatar, exact=exact), f"{driver}, {form}"
-        stages: list[Timings] = []
+        stages: list[dict[str, float]] = []
         for frame in list(motion.frames()) * 2:
             engine.render(frame)
             stages.append(engine.timings)
         warm = stages[len(motion) :]
-        took = {stage: statistics.median(getattr(t, stage) for t in warm) for stage in vars(warm[0])}
+        took = {stage: statistics.median(t[stage] for t in warm) for stage in warm[0]}
         parts = ", ".join(f"{stage} {1e3 * value:.1f} ms" for stage, value in took.items())
         rows.append((f"motion to pixels, {name}", f"**{1 / sum(took.values()):.0f} frames per second**: {parts}", "20"))
     whole = Camera.default(avatar.size, avatar.size)
@@ -192,20 +193,21 @@ def motion_to_pixels(avatar: Avatar, motions: dict[str, Motion]) -> str:
     return markdown_table(rows)
 
 
-def on_gpu(preset: str, template: BodyTemplate, cost: int, peak: dict[torch.dtype, float]) -> str:
+def on_gpu(preset: str, template: BodyTemplate, peak: dict[torch.dtype, float]) -> str:
     """Time the network alone and motion to pixels, in frames per second."""
+    cost = sum(frame_flops(load_preset(preset).network).values())
     avatar = untrained(preset, template).to("cuda")
     engine, motion = Engine(avatar, exact=False), performance("driving", template, FRAMES, 25.0)
     given, folded = sample(avatar, motion, 4), FoldedNetwork(avatar.network).to("cuda")
     half = deepcopy(folded).in_bf16()
     previous = given.previous.position if folded.attends_to_previous else None
-    exact_graph, half_graph = CudaGraphNetwork(folded, given.maps), CudaGraphNetwork(half, given.maps)
+    exact_graph, half_graph = (CudaGraph(lambda n=network: n(given.maps, previous)) for network in (folded, half))
     forms = {
         "training network": (torch.float32, lambda: avatar.network(given.given)),
         "folded": (torch.float32, lambda: folded(given.maps, previous)),
-        "folded, one graph": (torch.float32, lambda: exact_graph(given.maps, previous)),
+        "folded, one graph": (torch.float32, exact_graph),
         "folded, bf16": (torch.bfloat16, lambda: half(given.maps, previous)),
-        "folded, bf16, one graph": (torch.bfloat16, lambda: half_graph(given.maps, previous)),
+        "folded, bf16, one graph": (torch.bfloat16, half_graph),
     }
     rows = []
     for name, (dtype, form) in forms.items():
@@ -214,9 +216,11 @@ def on_gpu(preset: str, template: BodyTemplate, cost: int, peak: dict[torch.dtyp
     frames = list(motion.frames())
     engine.render(frames[0])
     start = time.perf_counter()
-    for frame in frames:
-        engine.render(frame)
+    for _ in engine.render_all(frames):
+        pass
     rows.append(("motion to pixels", f"{len(frames) / (time.perf_counter() - start):.0f} frames per second", ""))
+    alone = median_seconds(lambda: engine.render(frames[1]), runs=30, warm_up=5)
+    rows.append(("one frame, from its pose until its picture is on the host", f"{1e3 * alone:.1f} ms", ""))
     return markdown_table(rows).replace("| goal |", "| |")
 
 
