@@ -11,6 +11,7 @@ from .config import Preset, load_preset
 from .core.choices import ACCELERATORS, check_choice
 from .core.errors import UserError
 
+AUTO = "auto"
 ROTATIONS = (0, 90, 180, 270)
 
 
@@ -79,16 +80,22 @@ class RotateOptions(Options):
 class PresetOptions(Options):
     """Which recipe to train by."""
 
-    preset: Preset | str = "lite"
-    """lite (256 pixels, minutes on a CPU), standard (512), paper (1024), as-published, or the path of a .yaml recipe"""
+    preset: Preset | str = AUTO
+    """lite (256 pixels, minutes on a CPU), standard (512), paper (1024), as-published, or the path of a .yaml recipe;
+    auto: standard on a CUDA GPU with 8 GB, else lite"""
 
-    def recipe(self) -> Preset:
+    def recipe(self, best: str) -> Preset:
         """Return the preset, loaded if only its name is given.
+
+        Args:
+            best: the one that "auto" stands for on this machine (`core.device.best_preset`).
 
         Raises:
             UserError: see `config.load_preset`.
         """
-        return load_preset(self.preset) if isinstance(self.preset, str) else self.preset
+        if not isinstance(self.preset, str):
+            return self.preset
+        return load_preset(best if self.preset == AUTO else self.preset)
 
 
 @dataclass(frozen=True)

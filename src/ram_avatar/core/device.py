@@ -10,6 +10,8 @@ import torch
 from .choices import ACCELERATORS, PRECISIONS, check_choice
 from .errors import UserError
 
+_STANDARD_MEMORY = 8  # GB; training takes 4, and keeps what it can of the clip's maps in the rest
+
 
 def multiplies_bf16(device: torch.device) -> bool:
     """Return whether bf16 matrix products are fast: on CUDA from Ampere on, and on CPUs with AMX or AVX-512 BF16."""
@@ -44,6 +46,16 @@ def choose_device(accelerator: str) -> torch.device:
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA GPU is available (or torch is a CPU build); use --accelerator cpu")
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def best_preset(device: torch.device) -> tuple[str, str]:
+    """Return the preset to train by on a device if none is asked for, and why."""
+    if device.type != "cuda":
+        return "lite", "made for CPUs"
+    memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+    if memory < _STANDARD_MEMORY:
+        return "lite", f"this GPU has {memory:.0f} GB, and 'standard' needs {_STANDARD_MEMORY}"
+    return "standard", f"this GPU has {memory:.0f} GB"
 
 
 def check_devices(devices: int, device: torch.device, batch_size: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..avatar import AVATAR_FILE, EARLIER_VERSIONS, FORMAT_VERSION, Avatar
 from ..body.template import BodyTemplate
+from ..core.device import best_preset, choose_device
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.images import shrunk
@@ -72,7 +73,7 @@ def draft_avatar(
             )
         except UserError:
             return None
-        recipe = options.recipe()
+        recipe = options.recipe(best_preset(choose_device(options.accelerator))[0])
         draft = first_avatar(capture, template, replace(recipe, texture_size=min(recipe.texture_size, _TEXTURE)))
     draft.training["draft"] = True
     return draft

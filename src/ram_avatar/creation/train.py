@@ -1,6 +1,6 @@
 """From a capture to an avatar."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,8 +10,8 @@ from ..avatar import AVATAR_FILE, Avatar, is_avatar
 from ..body import load_template
 from ..capture.capture import Capture
 from ..capture.dataset import CaptureDataset
-from ..config import Preset
-from ..core.device import check_devices, choose_device, choose_precision
+from ..config import Preset, load_preset, preset_names
+from ..core.device import best_preset, check_devices, choose_device, choose_precision
 from ..core.errors import UserError
 from ..core.files import atomic_folder
 from ..core.progress import SILENT, Progress
@@ -20,6 +20,7 @@ from ..motion.alignment.aligner import ALIGNMENT_FILE
 from ..motion.alignment.fitting import fit_alignment
 from ..motion.alignment.prior_file import load_prior
 from ..motion.pose_features import PoseFeatures
+from ..options import AUTO
 from ..training.avatar_data import avatar_data
 from ..training.first_avatar import first_avatar
 from ..training.launch import launched
@@ -49,7 +50,8 @@ class TrainingPlan:
         Raises:
             UserError: an unknown preset, a device that is not there, or a batch that the devices cannot share evenly.
         """
-        preset, device = options.recipe(), choose_device(options.accelerator)
+        device = choose_device(options.accelerator)
+        preset = options.recipe(best_preset(device)[0])
         check_devices(options.devices, device, preset.training.batch_size)
         return cls(preset, device, options.devices, choose_precision(options.precision, preset.precision, device))
 
@@ -82,6 +84,8 @@ def train(
         if is_avatar(folder) and not overwrite and not draft:
             made = Avatar.load(folder, smplx_model=options.smplx_model, progress=progress)
             capture.check_template(made.template)
+            if options.preset == AUTO and made.preset in preset_names():
+                plan = replace(plan, preset=load_preset(made.preset))  # go on as begun
             _check_resumable(made, folder, capture, plan.preset)
             if is_finished(made, folder):
                 learn_motion(made, capture, folder, progress)
@@ -90,6 +94,8 @@ def train(
         else:
             template = load_template(capture.motion.template, smplx_model=options.smplx_model, progress=progress)
             capture.check_template(template)
+            if options.preset == AUTO:
+                progress.note("Preset '{}': {}".format(*best_preset(plan.device)))
             with atomic_folder(folder, overwrite or draft, marker=AVATAR_FILE) as fresh:
                 made = first_avatar(capture, template, plan.preset, progress)
                 made.save(fresh)
