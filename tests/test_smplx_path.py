@@ -80,7 +80,7 @@ def test_part_boxes_contain_face_and_hands(tracked, smplx):
     landmarks = (Correspondence.load(smplx, MEDIAPIPE).regressor[: MEDIAPIPE.face.count] @ posed.vertices[0])[None]
     features = data.cameras[0].project(landmarks)[0, :, :2]
     fingers = [pixels[smplx.fingertips[5 * k : 5 * k + 5].flatten(), :2] for k in range(len(SIDES))]
-    for box, points in zip(data.part_boxes(torch.tensor([0]))[0], (features, *fingers), strict=True):
+    for box, points in zip(data.boxes[0], (features, *fingers), strict=True):
         inside = ((points >= box[:2]) & (points <= box[:2] + box[2])).all(1)
         assert inside.float().mean() > 0.9
 

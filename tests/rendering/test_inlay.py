@@ -5,7 +5,7 @@ import torch
 from ram_avatar.core.camera import Camera
 from ram_avatar.core.images import to_array, to_tensor
 from ram_avatar.networks.hand_detail import DRAWING
-from ram_avatar.networks.opacity import CLEAR, OPAQUE, shown_alpha, soft_outline
+from ram_avatar.networks.opacity import CLEAR, OPAQUE, shown_alpha
 from ram_avatar.networks.painting import CHANNELS, OPAQUE_CHANNELS, Painting, Rendering, compose
 from ram_avatar.rendering.framing import Square
 from ram_avatar.rendering.inlay import Inlay, averaged, composite
@@ -36,7 +36,8 @@ def test_a_window_in_bands_is_that_of_the_whole_picture(inlay):
     rows = weights(-inlay.top / inlay.zoom, 1 / inlay.zoom, 60, SIDE)
     columns = weights(-inlay.left / inlay.zoom, 1 / inlay.zoom, 70, SIDE)
     wanted = crop(rows @ image @ columns.T, square, Window(0, 0, 60, 70))
-    bands = [inlay.resample(image, whole, band) for band in square.bands(7)]
+    across = inlay.resample_columns(image, whole, square)
+    bands = [inlay.resample_rows(across, whole, band) for band in square.bands(7)]
     torch.testing.assert_close(torch.cat(bands, 2), wanted, rtol=0, atol=2e-5)
     margin = int(np.ceil(3 * max(1, 1 / inlay.zoom)))
     inner = inlay.window(part.grown(-margin, SIDE), 70, 60)
@@ -92,7 +93,7 @@ def test_the_kernel_composites_as_plain_torch(channels, transparent, enlarged, d
     behind = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     picture = torch.zeros(SIDE, SIDE, 4, dtype=torch.uint8) if transparent else torch.from_numpy(behind.copy())
     picture = picture.to(device)
-    given = (tensor.to(device) for tensor in (painting, surface, soft_outline(surface[:, 3:])))
+    given = (tensor.to(device) for tensor in (painting, surface))
     how = {"has_alpha": has_alpha, "belief": belief, "enlarged": enlarged, "shown": (CLEAR, OPAQUE)}
     composite(picture, *given, **how)
     found = picture.cpu().numpy().astype(int)

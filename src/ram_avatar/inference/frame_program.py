@@ -12,7 +12,7 @@ import torch
 
 from ..avatar import Avatar
 from ..core.camera import Lens
-from ..networks.opacity import CLEAR, OPAQUE, soft_outline
+from ..networks.opacity import CLEAR, OPAQUE
 from ..rendering.frame_maps import FrameMapper
 from ..rendering.inlay import averaged, composite, enlarge
 from ..rendering.rectangles import Window
@@ -81,7 +81,6 @@ class FrameProgram:
             shown,
             enlarge(painting, inlay, width, height),
             surface,
-            soft_outline(surface[:, 3:]),
             has_alpha=self._has_alpha,
             belief=self._belief,
             enlarged=self._enlarged,

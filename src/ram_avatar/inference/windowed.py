@@ -1,12 +1,19 @@
-"""The renderer for CPUs: it computes only where the person is, and where they are visible."""
+"""The renderer for CPUs: it computes only where the person is, and where they are visible.
+
+A frame is painted (maps, network) and then composited. If the next frame is submitted before a picture is collected,
+the one is composited by a second thread while the other is painted.
+"""
 
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..avatar import Avatar
@@ -34,7 +41,7 @@ _ROOM = 2  # margin about the part that is shown, pixels of the close-up
 
 
 class WindowedRenderer:
-    """Renders shots on a CPU, when they are submitted; see `shot.Renderer`.
+    """Renders shots on a CPU; see `shot.Renderer`.
 
     Args:
         exact: see `Engine`.
@@ -43,20 +50,23 @@ class WindowedRenderer:
         window: the part of the last close-up that was computed.
     """
 
-    ahead = 0
+    ahead = 1
 
     def __init__(self, avatar: Avatar, mapper: FrameMapper, exact: bool):
         self._avatar, self._mapper, self._exact = avatar, mapper, exact
         self._has_alpha, self._side = avatar.network.config.alpha, avatar.size
         self._network = FoldedNetwork(avatar.network)
         self._belief, self._tuned = float(self._network.belief), False
-        self._pictures: deque[np.ndarray] = deque()
+        self._pictures: deque[_Later] = deque()
+        self._second = ThreadPoolExecutor(1, "compositing", _alone)
         self.timings: dict[str, float] = {}
         self.window = Window.whole(self._side)
 
     @torch.no_grad()
     def submit(self, shot: Shot) -> None:
-        """Render a shot."""
+        """Paint a shot, while the one before it is composited if it was not collected yet."""
+        for picture in self._pictures:
+            picture.start(self._second)
         started = time.perf_counter()
         posed = self._mapper.pose(self._motion(shot.frame))
         maps, places = self._mapper.draw(posed, shot.camera)
@@ -70,67 +80,76 @@ class WindowedRenderer:
         painting = self._network(maps, previous, windows)
         painted = time.perf_counter()
         self.window = windows.person
-        self._pictures.append(self._picture(painting, maps, posed, shot))
-        finished = time.perf_counter()
-        self.timings = {"maps": drawn - started, "network": painted - drawn, "compositing": finished - painted}
+        mask, timings = maps.position[:, 3:], {"maps": drawn - started, "network": painted - drawn}
+        self._pictures.append(_Later(partial(self._composite, painting, mask, posed, shot, self.window, timings)))
 
     def collect(self) -> np.ndarray:
         """Return the earliest picture."""
-        return self._pictures.popleft()
+        picture, self.timings = self._pictures.popleft().result()
+        return picture
 
     def _motion(self, frame: Frame) -> Motion:
         return Motion.of_frames(self._avatar.template.name, self._avatar.fps, [frame])
 
-    def _picture(self, painting: Tensor, maps: MeshMaps, posed: Posed, shot: Shot) -> np.ndarray:
-        """Draw the person, of whom `painting` holds the window, over the background."""
+    @torch.no_grad()
+    def _composite(
+        self, painting: Tensor, mask: Tensor, posed: Posed, shot: Shot, window: Window, timings: dict[str, float]
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Draw the person, of whom `painting` holds the window, over the background; add to the timings."""
+        started = time.perf_counter()
+        picture = self._picture(painting, mask, posed, shot, window)
+        return picture, timings | {"compositing": time.perf_counter() - started}
+
+    def _picture(self, painting: Tensor, mask: Tensor, posed: Posed, shot: Shot, window: Window) -> np.ndarray:
         picture, inlay, times = shot.behind.copy(), shot.inlay, shot.times
         finer = inlay.times(times)
-        part = self._visible_part(painting, maps.position[:, 3:], shot.enlarged)
+        part = self._visible_part(painting, mask, window, shot.enlarged)
         where = inlay.window(part, *shot.size)
         if min(where.height, where.width) == 0:
             return picture
         fine, here = where.times(times), picture[where.slices]
-        shown = torch.from_numpy(here.repeat(times, 0).repeat(times, 1))
+        shown = torch.from_numpy(here.repeat(times, 0).repeat(times, 1) if times > 1 else here)
         surface = self._mapper.surface(posed, finer.camera(shot.camera, fine))
-        outline = soft_outline(surface[:, 3:])
-        painting = crop(painting, part, self.window)
+        across = finer.resample_columns(crop(painting, part, window), part, fine)
         for band in fine.bands(_BAND):
             rows = slice(band.top - fine.top, band.bottom - fine.top)
             composite(
                 shown[rows],
-                finer.resample(painting, part, band),
-                surface[:, :, rows],
-                outline[:, :, rows],
+                finer.resample_rows(across, part, band),
+                surface,
+                first_row=rows.start,
                 has_alpha=self._has_alpha,
                 belief=self._belief,
                 enlarged=shot.enlarged,
                 shown=(CLEAR, OPAQUE),
             )
-        here[...] = averaged(shown, times).numpy()
+        if times > 1:
+            here[...] = averaged(shown, times).numpy()
         return picture
 
-    def _visible_part(self, painting: Tensor, mask: Tensor, enlarged: bool) -> Window:
+    def _visible_part(self, painting: Tensor, mask: Tensor, window: Window, enlarged: bool) -> Window:
         """Return the part of the window where the person is visible, with a margin; empty if nowhere.
 
         Args:
             painting: of the window.
             mask: [1, 1, S, S] coverage of the close-up.
+            window: the part of the close-up that was painted.
             enlarged: see `compose`.
         """
         if not self._has_alpha:
-            return self.window
-        mask = crop(mask, self.window, Window.whole(self._side))
+            return window
+        mask = crop(mask, window, Window.whole(self._side))
         alpha = compose_alpha(Painting.of(painting), mask, soft_outline(mask), self._belief, DRAWING, enlarged)
         seen = alpha[0, 0] > CLEAR
         rows, columns = (seen.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
-        top, left = self.window.top, self.window.left
+        top, left = window.top, window.left
         if not rows:
             return Window(top, left, top, left)
         return Window(
             top + max(0, rows[0] - _ROOM),
             left + max(0, columns[0] - _ROOM),
-            top + min(self.window.height, rows[-1] + 1 + _ROOM),
-            left + min(self.window.width, columns[-1] + 1 + _ROOM),
+            top + min(window.height, rows[-1] + 1 + _ROOM),
+            left + min(window.width, columns[-1] + 1 + _ROOM),
         )
 
     def windows(self, places: Places) -> Windows:
@@ -158,6 +177,27 @@ class WindowedRenderer:
             networks["bf16"] = deepcopy(self._network).in_bf16()
         work = {name: partial(candidate, maps, None, windows) for name, candidate in networks.items()}
         return networks[fastest(work, repr(self._avatar.network.config))]
+
+
+class _Later:
+    """A result that is computed by another thread once that is told to start, else by whoever asks for it."""
+
+    def __init__(self, work: Callable[[], tuple[np.ndarray, dict[str, float]]]):
+        self._work = work
+        self._running: Future[tuple[np.ndarray, dict[str, float]]] | None = None
+
+    def start(self, pool: ThreadPoolExecutor) -> None:
+        if self._running is None:
+            self._running = pool.submit(self._work)
+
+    def result(self) -> tuple[np.ndarray, dict[str, float]]:
+        return self._work() if self._running is None else self._running.result()
+
+
+def _alone() -> None:
+    """Let this thread work alone: a team of its own would fight with the painter's for the same cores."""
+    torch.get_num_threads()  # sets up this thread, which would undo the following
+    threadpool_limits(1, "openmp")
 
 
 def _multiple(size: int) -> int:

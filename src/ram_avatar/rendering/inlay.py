@@ -13,6 +13,8 @@ from .rasterizer import initialize_warp, launch
 from .rectangles import Window
 from .resampling import weights
 
+_BLOCK = 64  # columns
+
 
 @dataclass(frozen=True)
 class Inlay:
@@ -44,9 +46,25 @@ class Inlay:
 
     def resample(self, image: Tensor, part: Window, wanted: Window) -> Tensor:
         """Resample a part [B, C, h, w] of the square for a window of the picture, [B, C, H, W]."""
-        rows, image = self._weights(image, 2, self.top, part.top, wanted.top, wanted.height)
-        columns, image = self._weights(image, 3, self.left, part.left, wanted.left, wanted.width)
-        return rows @ (image @ columns.T)
+        columns, near = self._weights(image, 3, self.left, part.left, wanted.left, wanted.width)
+        return self.resample_rows(near @ columns.T, part, wanted)
+
+    def resample_columns(self, image: Tensor, part: Window, wanted: Window) -> Tensor:
+        """Resample only the columns, [B, C, h, W].
+
+        Block by block, since a sample has weights for a few pixels only.
+        """
+        blocks = []
+        for left in range(wanted.left, wanted.right, _BLOCK):
+            width = min(_BLOCK, wanted.right - left)
+            columns, near = self._weights(image, 3, self.left, part.left, left, width)
+            blocks.append(near @ columns.T)
+        return torch.cat(blocks, 3)
+
+    def resample_rows(self, image: Tensor, part: Window, wanted: Window) -> Tensor:
+        """Resample only the rows, [B, C, H, W], of an image whose columns are those wanted."""
+        rows, near = self._weights(image, 2, self.top, part.top, wanted.top, wanted.height)
+        return rows @ near
 
     def _weights(
         self, image: Tensor, axis: int, start: float, low: int, first: int, count: int
@@ -81,8 +99,8 @@ def composite(
     picture: Tensor,
     painting: Tensor,
     surface: Tensor,
-    outline: Tensor,
     *,
+    first_row: int = 0,
     has_alpha: bool,
     belief: float,
     enlarged: bool,
@@ -93,19 +111,15 @@ def composite(
     Args:
         picture: [H, W, 3] uint8 RGB, or [H, W, 4] of zeros, into which the person is written with straight alpha.
         painting: [1, C, H, W] stacked, resampled to the picture's size; nothing is shown where it is NaN.
-        surface: [1, 4, H, W] drawn at the picture's size, as `FrameMapper.surface` returns it.
-        outline: [1, 1, H, W] the surface's coverage with soft edges.
+        surface: [1, 4, H', W] drawn at the picture's size, as `FrameMapper.surface` returns it.
+        first_row: of the surface that is the picture's first.
         has_alpha: whether the painting has an alpha.
         belief, enlarged: see `compose`.
         shown: alpha that counts as 0 and as 1.
     """
     initialize_warp()
     drawn = surface[0].permute(1, 2, 0).contiguous()
-    arrays = (
-        wp.from_torch(painting[0].contiguous()),
-        wp.from_torch(drawn, wp.vec4),
-        wp.from_torch(outline[0, 0].contiguous()),
-    )
+    arrays = (wp.from_torch(painting[0].contiguous()), wp.from_torch(drawn, wp.vec4), first_row)
     launch(
         composite_pass,
         tuple(picture.shape[:2]),

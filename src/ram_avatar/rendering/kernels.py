@@ -361,11 +361,28 @@ def enlarge_pass(
         enlarged[channel, row, column] = total
 
 
+@wp.func
+def _soft_edge(surface: wp.array2d(dtype=wp.vec4), row: int, column: int) -> float:
+    """Return the coverage about a pixel, see `opacity.soft_outline`."""
+    if row > 0 and column > 0 and row + 1 < surface.shape[0] and column + 1 < surface.shape[1]:
+        inner = float(0.0)
+        for y in range(-1, 2):
+            for x in range(-1, 2):
+                inner += surface[row + y, column + x][3]
+        return inner / 9.0
+    total, count = float(0.0), float(0.0)
+    for y in range(wp.max(row - 1, 0), wp.min(row + 2, surface.shape[0])):
+        for x in range(wp.max(column - 1, 0), wp.min(column + 2, surface.shape[1])):
+            total += surface[y, x][3]
+            count += 1.0
+    return total / count
+
+
 @wp.kernel
 def composite_pass(
     painting: wp.array3d(dtype=wp.float32),
     surface: wp.array2d(dtype=wp.vec4),
-    outline: wp.array2d(dtype=wp.float32),
+    first_row: int,
     has_alpha: bool,
     belief: float,
     enlarged: bool,
@@ -377,7 +394,8 @@ def composite_pass(
     row, column = wp.tid()
     if wp.isnan(painting[0, row, column]):  # beyond the square
         return
-    edge = float(outline[row, column])
+    at = row + first_row
+    edge = _soft_edge(surface, at, column)
     detail = float(0.0)
     if enlarged:
         detail = wp.max(2.0 * edge - 1.0, 0.0) * wp.max(painting[6, row, column], 0.0)
@@ -387,7 +405,7 @@ def composite_pass(
         solid = wp.clamp(painting[9, row, column], 0.0, 1.0)
         near = wp.clamp(painting[8, row, column], 0.0, 1.0)
         if near > 0.0:
-            covered = surface[row, column][3]
+            covered = surface[at, column][3]
             surer = wp.min(logit, 0.0)
             if covered > 0.0:
                 surer = wp.max(logit, 0.0)
@@ -404,7 +422,7 @@ def composite_pass(
         return
     for channel in range(3):
         base = painting[channel, row, column]
-        color = base + painting[3 + channel, row, column] + detail * (surface[row, column][channel] - base)
+        color = base + painting[3 + channel, row, column] + detail * (surface[at, column][channel] - base)
         shown = 127.5 * (wp.clamp(color, -1.0, 1.0) + 1.0)
         if picture.shape[2] == 3:
             behind = float(picture[row, column, channel])

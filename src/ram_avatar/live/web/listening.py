@@ -14,7 +14,6 @@ _PACKAGES = {
     "websockets": "websockets",
     "cryptography": "cryptography",
     "pythonosc": "python-osc",
-    "threadpoolctl": "threadpoolctl",
 }  # by the module that each provides
 
 
