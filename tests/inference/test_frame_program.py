@@ -11,6 +11,7 @@ from inference.twin import shake
 from torch import Tensor, nn
 
 from ram_avatar.avatar import Avatar
+from ram_avatar.inference.cuda_graph import record
 from ram_avatar.inference.engine import Engine
 from ram_avatar.inference.folding import FoldedNetwork
 from ram_avatar.inference.frame_program import FrameProgram
@@ -77,6 +78,15 @@ def test_one_picture_may_wait_while_the_next_is_painted(avatars, capture):
     with pytest.raises(ValueError, match="2 pictures wait"):
         engine.renderer.submit(engine._shot(frame))
     assert engine.renderer.collect().shape == alone.shape
+
+
+def test_what_cannot_be_recorded_runs_all_the_same(monkeypatch):
+    def refuse(work):
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr("ram_avatar.inference.cuda_graph.CudaGraph", refuse)
+    with pytest.warns(RuntimeWarning, match="slower: CUDA error: operation not permitted when stream is capturing$"):
+        assert record(len) is len
 
 
 @pytest.mark.parametrize(("kind", "alpha"), CASES)

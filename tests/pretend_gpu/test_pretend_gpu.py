@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pretend_gpu.scenarios import RENDERS
 
+pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[1]
 TRAININGS = ["train", "train on large windows", "train with moved limbs"]
 

@@ -1,5 +1,6 @@
 """Work on a CUDA GPU as one graph, so that no kernel is launched separately."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -29,3 +30,15 @@ class CudaGraph:
     def __call__(self) -> None:
         """Run the work again. This overwrites its results."""
         self._graph.replay()
+
+
+def record(work: Callable[[], object]) -> Callable[[], object]:
+    """Return work as a `CudaGraph`; with a warning, the work itself if this GPU or its driver cannot record it."""
+    try:
+        return CudaGraph(work)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"frames are not recorded as a graph here, which is slower: {reason}", RuntimeWarning, stacklevel=2
+        )
+        return work

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..avatar import Avatar
 from ..core.device import multiplies_bf16
 from ..rendering.frame_maps import FrameMapper
-from .cuda_graph import CudaGraph
+from .cuda_graph import record
 from .folding import FoldedNetwork
 from .frame_program import FrameProgram
 from .shot import Shot
@@ -23,7 +23,7 @@ class _Prepared:
     """A program with its run, and a pair of host buffers for each shot in flight."""
 
     program: FrameProgram
-    run: Callable[[], None]
+    run: Callable[[], object]
     numbers: list[Tensor]
     pictures: list[Tensor]
     plate: np.ndarray | None = None  # the one that the program has
@@ -89,7 +89,7 @@ class RecordedRenderer:
     def _prepare(self, shot: Shot) -> _Prepared:
         """Write the program for a kind of shot, and record it."""
         program = FrameProgram(self._avatar, self._mapper, self._network, shot)
-        run = CudaGraph(program.run) if self._on_cuda else program.run
+        run = record(program.run) if self._on_cuda else program.run
         return _Prepared(program, run, self._buffers(program.numbers), self._buffers(program.picture))
 
     def _buffers(self, like: Tensor) -> list[Tensor]:
