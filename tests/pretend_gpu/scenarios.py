@@ -8,8 +8,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from ram_avatar.avatar import Avatar
 from ram_avatar.capture.capture import Capture
 from ram_avatar.config import Preset, TrainingConfig
 from ram_avatar.core.progress import Silent
+from ram_avatar.creation import train as creation
+from ram_avatar.creation.options import TrainOptions
 from ram_avatar.inference.engine import Engine
 from ram_avatar.training.avatar_data import avatar_data
 from ram_avatar.training.trainer import Trainer
@@ -90,6 +93,26 @@ def trained(avatar: str, capture: Capture, large: int, **training) -> dict:
     return {**counts, "losses": found, "on the CPU": wanted}
 
 
+def commanded(capture: Capture) -> dict:
+    """Run all of `train` on the pretend GPU: the surface, the steps, the alignment, the figures, the preview."""
+    config = TrainingConfig(
+        steps=4, batch_size=2, perceptual_layers=("relu1_1",), large_size=128, pose_augmentation=0.3, clothing=True
+    )
+    options = TrainOptions(preset=Preset("tiny", TINY_NETWORK, config, texture_size=64))
+
+    @contextmanager
+    def launched(device: torch.device, *others: object):
+        fabric = OneGpu()
+        fabric.device = device
+        yield fabric
+
+    on_gpu = {"choose_device": lambda name: torch.device(GPU), "check_devices": lambda *asked: None}
+    with pretend_gpu(), mock.patch.multiple(creation, launched=launched, **on_gpu):
+        folder = Path(tempfile.mkdtemp()) / "avatar"
+        made = creation.train(capture, folder, options)
+    return {"device": made.device.type, "files": sorted(path.name for path in folder.iterdir())}
+
+
 def counted(ledger: Ledger) -> dict:
     """Return the counts of a ledger."""
     return {"launches": ledger.launches, "waits": dict(ledger.waits), "copies": dict(ledger.copies)}
@@ -107,6 +130,7 @@ def main() -> None:
     plays["train"] = lambda: trained(avatar, capture, 0)
     plays["train on large windows"] = lambda: trained(avatar, capture, 128)
     plays["train with moved limbs"] = lambda: trained(avatar, capture, 0, pose_augmentation=1.0)
+    plays["the train command"] = lambda: commanded(capture)
     found = {}
     for name, play in plays.items():
         try:

@@ -43,3 +43,9 @@ def test_training_takes_the_same_steps_without_a_wait(found, kind):
     assert one["copies"]["to the GPU"] <= 5 + 10 * moved
     for here, there in zip(one["losses"], one["on the CPU"], strict=True):
         assert here == pytest.approx(there, rel=2e-2)
+
+
+def test_the_whole_train_command_runs(found):
+    one = found["the train command"]
+    assert "failed" not in one, one["failed"]
+    assert one["device"] == "gpu" and {"avatar.json", "metrics.json", "preview.mp4"} <= set(one["files"])
