@@ -7,6 +7,7 @@ from ram_avatar.core.camera import Camera
 from ram_avatar.rendering.condition_maps import ConditionMapper, MeshMaps
 from ram_avatar.rendering.filmed_poses import FilmedPoses
 from ram_avatar.rendering.frame_maps import FrameMapper
+from ram_avatar.rendering.rasterizer import rasterize
 from ram_avatar.rendering.rectangles import Window
 
 SIZE = 96
@@ -48,6 +49,21 @@ def test_it_matches_the_condition_mapper(made, template, random_motion, device, 
             difference = (getattr(wanted, field.name) - getattr(found, field.name).cpu()).abs().amax(1)
             # A different order of summation may move a triangle's edge across a pixel centre.
             assert (difference > 2e-3).float().mean() < 0.002 * covered, field.name
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_positions_and_weights_match_plain_rasterization(made, template, random_motion, device):
+    slow, motion = made[0], random_motion(1, seed=4, turn=0.4)
+    here = motion.map(lambda tensor: tensor.to(device))
+    fast = FrameMapper(template.to(device), template.default_identity().to(device), slow.camera)
+    posed, weights = slow.body.pose(*motion.parameters()), template.role_weight("forearm", "hand")
+    drawn = rasterize(slow.camera.project(posed.vertices), template.faces, SIZE, SIZE)
+    wanted = torch.cat([drawn.interpolate(weights[:, None], template.faces)[..., 0], drawn.mask.float()])
+    found = fast.weight(fast.pose(here), weights.to(device)).cpu()[0]
+    assert 0.05 < (wanted[0] > 0.5).sum() / wanted[1].sum() < 0.6
+    for one, other in ((wanted, found), (slow.positions(motion)[0], fast.positions(here).cpu()[0])):
+        assert one.shape == other.shape
+        assert ((one - other).abs().amax(0) > 2e-3).float().mean() < 0.002 * wanted[1].mean()
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -15,7 +15,7 @@ from ..body.template import FINGERS, BodyTemplate, Posed
 from ..core.camera import Camera, Lens
 from ..motion.motion import Motion
 from .condition_maps import EXPANSION, ConditionMapper, MeshMaps
-from .kernels import pixel_pass, position_pass, surface_pass, vertex_pass, weight_pass
+from .kernels import attribute_pass, pixel_pass, surface_pass, vertex_pass
 from .rasterizer import initialize_warp, launch, nearest_keys
 from .rectangles import Window, crop
 from .texture.sampling import coarsest_square, spread_colors
@@ -139,19 +139,19 @@ class FrameMapper(ConditionMapper):
     @torch.no_grad()
     def position(self, posed: Posed, camera: Camera | Lens | None = None) -> Tensor:
         """Draw only the position map [1, 4, S, S] of one posed body."""
-        drawn, size = self._drawn(posed, camera or self.camera), self.camera.height
-        position = posed.vertices.new_zeros(size, size, 4)
-        inputs = (*drawn, self._surface[0], wp.from_torch(position, wp.vec4))
-        launch(position_pass, (size, size), inputs, position.device)
-        return position.permute(2, 0, 1)[None]
+        return self._attribute(posed, self._surface[0], camera)
 
     @torch.no_grad()
     def weight(self, posed: Posed, weights: Tensor, camera: Camera | Lens | None = None) -> Tensor:
         """Draw a weight of the vertices [V], and the coverage mask, of one posed body: [1, 2, S, S]."""
+        thrice = weights[:, None].repeat(1, 3)
+        return self._attribute(posed, wp.from_torch(thrice, wp.vec3), camera)[:, 2:]
+
+    def _attribute(self, posed: Posed, attributes: Any, camera: Camera | Lens | None) -> Tensor:
+        """Draw three numbers of the vertices, and the coverage mask, of one posed body: [1, 4, S, S]."""
         drawn, size = self._drawn(posed, camera or self.camera), self.camera.height
-        shown = posed.vertices.new_zeros(size, size, 2)
-        inputs = (*drawn, wp.from_torch(weights.contiguous()), wp.from_torch(shown, wp.vec2))
-        launch(weight_pass, (size, size), inputs, shown.device)
+        shown = posed.vertices.new_zeros(size, size, 4)
+        launch(attribute_pass, (size, size), (*drawn, attributes, wp.from_torch(shown, wp.vec4)), shown.device)
         return shown.permute(2, 0, 1)[None]
 
     def _drawn(self, posed: Posed, camera: Camera | Lens, cull_backfaces: bool = False) -> tuple[Any, Any, Any]:

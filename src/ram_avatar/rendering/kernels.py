@@ -254,41 +254,22 @@ def pixel_pass(
 
 
 @wp.kernel
-def position_pass(
+def attribute_pass(
     points: wp.array2d(dtype=wp.vec3),
     faces: wp.array(dtype=wp.vec3i),
     nearest: wp.array3d(dtype=wp.int64),
-    canonical: wp.array(dtype=wp.vec3),
-    position: wp.array2d(dtype=wp.vec4),
+    attributes: wp.array(dtype=wp.vec3),
+    shown: wp.array2d(dtype=wp.vec4),
 ):
-    """Interpolate the canonical position of the nearest triangle; then coverage."""
+    """Interpolate an attribute of the nearest triangle's corners; then coverage."""
     row, column = wp.tid()
     key = nearest[0, row, column]
     if key == EMPTY:
         return
     face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
     weight = _perspective_weights(points, face, 0, float(column) + 0.5, float(row) + 0.5)
-    place = weight[0] * canonical[face[0]] + weight[1] * canonical[face[1]] + weight[2] * canonical[face[2]]
-    position[row, column] = wp.vec4(place[0], place[1], place[2], 1.0)
-
-
-@wp.kernel
-def weight_pass(
-    points: wp.array2d(dtype=wp.vec3),
-    faces: wp.array(dtype=wp.vec3i),
-    nearest: wp.array3d(dtype=wp.int64),
-    weights: wp.array(dtype=wp.float32),
-    shown: wp.array2d(dtype=wp.vec2),
-):
-    """Interpolate a weight of the nearest triangle's corners; then coverage."""
-    row, column = wp.tid()
-    key = nearest[0, row, column]
-    if key == EMPTY:
-        return
-    face = faces[wp.int32(key & wp.int64(0xFFFFFFFF))]
-    at = _perspective_weights(points, face, 0, float(column) + 0.5, float(row) + 0.5)
-    weight = at[0] * weights[face[0]] + at[1] * weights[face[1]] + at[2] * weights[face[2]]
-    shown[row, column] = wp.vec2(weight, 1.0)
+    value = weight[0] * attributes[face[0]] + weight[1] * attributes[face[1]] + weight[2] * attributes[face[2]]
+    shown[row, column] = wp.vec4(value[0], value[1], value[2], 1.0)
 
 
 @wp.kernel
