@@ -96,7 +96,7 @@ class CaptureDataset:
         self._store = FrameStore(self.frames, self.masks, self.inside, self.squares, self._neighbors, device)
         self._background = capture.background()
         self._motion = capture.motion.map(lambda tensor: tensor.to(device))
-        self._lenses = torch.tensor([[c.focal, c.center_x, c.center_y] for c in self.cameras]).to(device)
+        self._lenses = torch.tensor([camera.intrinsics for camera in self.cameras]).to(device)
         self._parts = {name: indices.to(device) for name, indices in _parts(template).items()}
         joints = self._project_joints()
         self._boxes = self._boxes_about(joints)

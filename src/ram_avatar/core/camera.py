@@ -51,8 +51,12 @@ class Camera:
 
     def lens(self, device: torch.device) -> "Lens":
         """Return the numbers as a tensor on a device."""
-        values = torch.tensor([self.focal, self.center_x, self.center_y], device=device)
-        return Lens(values, self.width, self.height)
+        return Lens(torch.tensor(self.intrinsics, device=device), self.width, self.height)
+
+    @property
+    def intrinsics(self) -> tuple[float, float, float]:
+        """Focal length, then the centre's x and y, in pixels: what a `Lens` holds."""
+        return self.focal, self.center_x, self.center_y
 
     def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
         """Return the world points [..., 3] (metres) of pixels [..., 2] at depths [...] (metres)."""

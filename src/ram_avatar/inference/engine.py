@@ -97,7 +97,7 @@ class Engine:
         return self.renderer.collect()
 
     def render_all(self, frames: Iterable[Frame]) -> Iterator[np.ndarray]:
-        """Render frames in order. A GPU computes the next one while a picture leaves it."""
+        """Render frames in order, the next one while a picture is finished; see `shot.Renderer`."""
         ahead = 0
         for frame in frames:
             self.renderer.submit(self._shot(frame))

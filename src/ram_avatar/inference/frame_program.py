@@ -56,7 +56,7 @@ class FrameProgram:
         lenses = [shot.camera, finer.camera(shot.camera, Window(0, 0, height * shot.times, width * shot.times))]
         poses = shot.frame, shot.previous or shot.frame
         values = [np.stack([getattr(pose, name) for pose in poses]) for name in _POSE]
-        values += [np.array([lens.focal, lens.center_x, lens.center_y]) for lens in lenses]
+        values += [np.array(lens.intrinsics) for lens in lenses]
         values.append(np.array([finer.zoom, finer.left, finer.top]))
         return np.concatenate([value.ravel() for value in values]).astype(np.float32)
 

@@ -80,7 +80,7 @@ class WindowCutter:
             boxes += chosen
         # Two copies to the device, however many windows there are.
         truth, inside, ground = torch.cat(images).to(data.device, non_blocking=True).split([3, 1, 3], 1)
-        lenses = torch.tensor([[each.focal, each.center_x, each.center_y] for each in cameras]).to(data.device)
+        lenses = torch.tensor([camera.intrinsics for camera in cameras]).to(data.device)
         posed, seen = [data.posed(index) for index in frames], zip(places, lenses, strict=True)
         surface = torch.cat([data.mapper.surface(posed[at], Lens(lens, SIZE, SIZE)) for at, lens in seen])
         return Windows(places, boxes, truth, inside, ground, surface)
